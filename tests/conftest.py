@@ -1,0 +1,103 @@
+"""Engines for the tests: real servers where their URLs are given, embedded ones otherwise."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from qdrant_client import grpc as q
+
+from worker.embedded.engines import start_edge, start_valkey
+from worker.errors import EmbeddedEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from worker.embedded.engines import Engine
+
+
+def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Path) -> Iterator[str]:
+    try:
+        started = engine(directory)
+    except EmbeddedEngineError as error:
+        if "not installed" in str(error) and not os.environ.get("CI"):
+            pytest.skip(str(error))
+        raise
+    with started as running:
+        yield running.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis or Valkey: ``TEST_REDIS_URL``, or an embedded one."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        yield url
+    else:
+        yield from _url(start_valkey, tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="session")
+def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The gRPC URL of a Qdrant: ``TEST_QDRANT_URL``, or the embedded one."""
+    if url := os.environ.get("TEST_QDRANT_URL"):
+        yield url
+    else:
+        yield from _url(start_edge, tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture
+def redis_prefix(redis_url: str) -> Iterator[str]:
+    """A key prefix of this test's own; its keys are deleted afterwards."""
+    import redis  # noqa: PLC0415 - only tests that ask for it need it
+
+    prefix = f"test-{uuid.uuid4().hex[:12]}:"
+    yield prefix
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"*{prefix}*", count=1_000):
+            client.delete(key)
+
+
+@pytest.fixture(scope="session")
+def qdrant_channel(qdrant_url: str) -> Iterator[grpc.Channel]:
+    """A channel to Qdrant that sends ``TEST_QDRANT_API_KEY``, where set."""
+    target = qdrant_url.removeprefix("http://")
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(target, options=options) as channel:
+        api_key = os.environ.get("TEST_QDRANT_API_KEY")
+        yield grpc.intercept_channel(channel, _SendApiKey(api_key)) if api_key else channel
+
+
+class _SendApiKey(grpc.UnaryUnaryClientInterceptor):
+    def __init__(self, api_key: str) -> None:
+        self._metadata = [("api-key", api_key)]
+
+    def intercept_unary_unary(self, continuation, client_call_details, request):  # type: ignore[no-untyped-def]
+        details = client_call_details._replace(metadata=self._metadata)
+        return continuation(details, request)
+
+
+@pytest.fixture
+def collection_name(qdrant_channel: grpc.Channel) -> Iterator[str]:
+    """A collection name of this test's own; the collection, if created, is deleted afterwards."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    q.CollectionsStub(qdrant_channel).Delete(q.DeleteCollection(collection_name=name))
+
+
+@pytest.fixture
+def collection_names(qdrant_channel: grpc.Channel) -> Iterator[Callable[[], str]]:
+    """As ``collection_name``, for tests that need several."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"test-{uuid.uuid4().hex[:12]}")
+        return names[-1]
+
+    yield make
+    for name in names:
+        q.CollectionsStub(qdrant_channel).Delete(q.DeleteCollection(collection_name=name))

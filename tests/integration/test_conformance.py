@@ -1,0 +1,797 @@
+"""What this project relies on of Qdrant's gRPC, held against the embedded engine or a server at ``TEST_QDRANT_URL``.
+
+Nothing is asserted here that a Qdrant server of version 1.15 or later does not do as well.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from qdrant_client import grpc as q
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+Operation = q.PointsUpdateOperation
+
+ALL_PAYLOAD = q.WithPayloadSelector(enable=True)
+ALL_VECTORS = q.WithVectorsSelector(enable=True)
+INDEXES = {
+    "user_id": q.FieldType.FieldTypeInteger,
+    "_point_id": q.FieldType.FieldTypeKeyword,
+    "category": q.FieldType.FieldTypeKeyword,
+    "active": q.FieldType.FieldTypeBool,
+}
+
+
+@pytest.fixture
+def collections(qdrant_channel: grpc.Channel) -> q.CollectionsStub:
+    return q.CollectionsStub(qdrant_channel)
+
+
+@pytest.fixture
+def points(qdrant_channel: grpc.Channel) -> q.PointsStub:
+    return q.PointsStub(qdrant_channel)
+
+
+def creation(name: str, size: int = 4, **options: Any) -> q.CreateCollection:
+    params = q.VectorParams(size=size, distance=q.Distance.Cosine, **options.pop("vector", {}))
+    return q.CreateCollection(
+        collection_name=name, vectors_config=q.VectorsConfig(params=params), timeout=30, **options
+    )
+
+
+def value(of: Any) -> q.Value:
+    match of:
+        case list():
+            return q.Value(list_value=q.ListValue(values=[value(item) for item in of]))
+        case dict():
+            return q.Value(struct_value=q.Struct(fields={key: value(item) for key, item in of.items()}))
+        case None:
+            return q.Value(null_value=q.NullValue.NULL_VALUE)
+    kind = {bool: "bool_value", int: "integer_value", float: "double_value", str: "string_value"}[type(of)]
+    return q.Value(**{kind: of})
+
+
+def plain(of: q.Value) -> Any:
+    kind = of.WhichOneof("kind")
+    match kind:
+        case "null_value":
+            return None
+        case "struct_value":
+            return {key: plain(item) for key, item in of.struct_value.fields.items()}
+        case "list_value":
+            return [plain(item) for item in of.list_value.values]
+        case _:
+            return getattr(of, kind)
+
+
+def pid(point_id: int | str) -> q.PointId:
+    return q.PointId(num=point_id) if isinstance(point_id, int) else q.PointId(uuid=point_id)
+
+
+def plain_id(point_id: q.PointId) -> int | str:
+    return getattr(point_id, point_id.WhichOneof("point_id_options"))
+
+
+def point(point_id: int | str, vector: Sequence[float] = (1, 0, 0, 0), **payload: Any) -> q.PointStruct:
+    return q.PointStruct(
+        id=pid(point_id),
+        vectors=q.Vectors(vector=q.Vector(dense=q.DenseVector(data=vector))),
+        payload={key: value(item) for key, item in payload.items()},
+    )
+
+
+def numbers(output: q.VectorsOutput) -> list[float]:
+    """Return a vector of an answer; servers before and after 1.17 put it in different fields."""
+    vector = output.vector
+    return list(vector.dense.data if vector.WhichOneof("vector") == "dense" else vector.data)
+
+
+def field(key: str, **condition: Any) -> q.Condition:
+    if match := {name: item for name, item in condition.items() if name in q.Match.DESCRIPTOR.fields_by_name}:
+        condition = {"match": q.Match(**match)}
+    return q.Condition(field=q.FieldCondition(key=key, **condition))
+
+
+def keywords(*strings: str) -> q.RepeatedStrings:
+    return q.RepeatedStrings(strings=strings)
+
+
+def integers(*numbers_: int) -> q.RepeatedIntegers:
+    return q.RepeatedIntegers(integers=numbers_)
+
+
+def has_id(*point_ids: int | str) -> q.Condition:
+    return q.Condition(has_id=q.HasIdCondition(has_id=[pid(point_id) for point_id in point_ids]))
+
+
+def by_ids(*point_ids: int | str) -> q.PointsSelector:
+    return q.PointsSelector(points=q.PointsIdsList(ids=[pid(point_id) for point_id in point_ids]))
+
+
+def by_filter(**conditions: Iterable[q.Condition]) -> q.PointsSelector:
+    return q.PointsSelector(filter=q.Filter(**conditions))
+
+
+def upsert(*structs: q.PointStruct, **options: Any) -> q.PointsUpdateOperation:
+    return Operation(upsert=Operation.PointStructList(points=structs, **options))
+
+
+def delete(selector: q.PointsSelector) -> q.PointsUpdateOperation:
+    return Operation(delete_points=Operation.DeletePoints(points=selector))
+
+
+@dataclass(frozen=True)
+class Handle:
+    """One collection, with the calls the tests make most."""
+
+    stub: q.PointsStub
+    name: str
+
+    def update(self, *operations: q.PointsUpdateOperation, wait: bool = True) -> q.UpdateBatchResponse:
+        return self.stub.UpdateBatch(
+            q.UpdateBatchPoints(collection_name=self.name, wait=wait, operations=operations), timeout=30
+        )
+
+    def query(self, vector: Sequence[float], **options: Any) -> list[q.ScoredPoint]:
+        return list(self.stub.Query(self.query_request(vector, **options), timeout=30).result)
+
+    def query_request(self, vector: Sequence[float], **options: Any) -> q.QueryPoints:
+        nearest = q.Query(nearest=q.VectorInput(dense=q.DenseVector(data=vector)))
+        return q.QueryPoints(collection_name=self.name, query=nearest, **options)
+
+    def get(self, *point_ids: int | str) -> dict[int | str, q.RetrievedPoint]:
+        response = self.stub.Get(
+            q.GetPoints(
+                collection_name=self.name,
+                ids=[pid(point_id) for point_id in point_ids],
+                with_payload=ALL_PAYLOAD,
+                with_vectors=ALL_VECTORS,
+            ),
+            timeout=30,
+        )
+        return {plain_id(found.id): found for found in response.result}
+
+    def payload(self, point_id: int | str) -> dict[str, Any]:
+        return {key: plain(item) for key, item in self.get(point_id)[point_id].payload.items()}
+
+    def count(self, **conditions: Iterable[q.Condition]) -> int:
+        request = q.CountPoints(collection_name=self.name, filter=q.Filter(**conditions), exact=True)
+        return int(self.stub.Count(request, timeout=30).result.count)
+
+    def ids(self, **conditions: Iterable[q.Condition]) -> set[int | str]:
+        request = q.ScrollPoints(collection_name=self.name, filter=q.Filter(**conditions), limit=1_000)
+        return {plain_id(found.id) for found in self.stub.Scroll(request, timeout=30).result}
+
+
+@pytest.fixture
+def handle(collections: q.CollectionsStub, points: q.PointsStub, collection_name: str) -> Handle:
+    """A collection of four dimensions with the indexes of memories."""
+    collections.Create(creation(collection_name))
+    for name, field_type in INDEXES.items():
+        points.CreateFieldIndex(
+            q.CreateFieldIndexCollection(
+                collection_name=collection_name, wait=True, field_name=name, field_type=field_type
+            )
+        )
+    return Handle(points, collection_name)
+
+
+@pytest.fixture
+def refusal() -> Callable[..., grpc.RpcError]:
+    """Call something that must fail with a status, and return the error."""
+
+    def call(code: grpc.StatusCode, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        with pytest.raises(grpc.RpcError) as raised:
+            function(*arguments, **options)
+        assert raised.value.code() is code, raised.value.details()
+        return raised.value
+
+    return call
+
+
+@pytest.fixture
+def server_version(qdrant_channel: grpc.Channel) -> tuple[int, ...]:
+    version = q.QdrantStub(qdrant_channel).HealthCheck(q.HealthCheckRequest()).version
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+class TestHealth:
+    def test_says_its_version(self, server_version: tuple[int, ...]) -> None:
+        assert server_version >= (1, 15)
+
+
+class TestCollections:
+    def test_created_listed_and_deleted(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        exists = q.CollectionExistsRequest(collection_name=collection_name)
+        assert not collections.CollectionExists(exists).result.exists
+        assert collections.Create(creation(collection_name)).result is True
+        assert collections.CollectionExists(exists).result.exists
+        assert collection_name in {c.name for c in collections.List(q.ListCollectionsRequest()).collections}
+        deletion = q.DeleteCollection(collection_name=collection_name)
+        assert collections.Delete(deletion).result is True
+        assert collections.Delete(deletion).result is False
+        assert not collections.CollectionExists(exists).result.exists
+
+    def test_created_again_after_deletion_is_empty(self, collections: q.CollectionsStub, handle: Handle) -> None:
+        handle.update(upsert(point(1)))
+        collections.Delete(q.DeleteCollection(collection_name=handle.name))
+        collections.Create(creation(handle.name, size=3))
+        assert handle.count() == 0
+        handle.update(upsert(point(1, [0, 0, 1])))
+        assert handle.count() == 1
+
+    def test_reports_its_configuration(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        scalar = q.ScalarQuantization(type=q.QuantizationType.Int8, quantile=0.99, always_ram=True)
+        collections.Create(
+            creation(
+                collection_name,
+                vector={"on_disk": True},
+                hnsw_config=q.HnswConfigDiff(m=24, ef_construct=128),
+                quantization_config=q.QuantizationConfig(scalar=scalar),
+                optimizers_config=q.OptimizersConfigDiff(indexing_threshold=12_345),
+                shard_number=1,
+                replication_factor=1,
+            )
+        )
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=collection_name)).result
+        assert info.status == q.CollectionStatus.Green
+        assert info.optimizer_status.ok
+        assert info.points_count == 0
+        assert info.segments_count >= 1
+        assert info.HasField("indexed_vectors_count")
+        vectors = info.config.params.vectors_config.params
+        assert (vectors.size, vectors.distance, vectors.on_disk) == (4, q.Distance.Cosine, True)
+        assert (info.config.hnsw_config.m, info.config.hnsw_config.ef_construct) == (24, 128)
+        assert info.config.hnsw_config.full_scan_threshold > 0
+        assert info.config.optimizer_config.indexing_threshold == 12_345
+        assert info.config.quantization_config.scalar.type == q.QuantizationType.Int8
+        assert info.config.quantization_config.scalar.always_ram is True
+        assert (info.config.params.shard_number, info.config.params.replication_factor) == (1, 1)
+
+    def test_update_changes_what_it_names(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        collections.Create(creation(collection_name, hnsw_config=q.HnswConfigDiff(m=8, ef_construct=64)))
+        update = q.UpdateCollection(
+            collection_name=collection_name,
+            optimizers_config=q.OptimizersConfigDiff(indexing_threshold=54_321),
+            hnsw_config=q.HnswConfigDiff(m=32),
+        )
+        assert collections.Update(update).result is True
+        config = collections.Get(q.GetCollectionInfoRequest(collection_name=collection_name)).result.config
+        assert config.optimizer_config.indexing_threshold == 54_321
+        assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (32, 64)
+
+    def test_counts_points(self, collections: q.CollectionsStub, handle: Handle) -> None:
+        handle.update(upsert(point(1), point(2)))
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
+        assert info.points_count == 2
+
+    def test_creating_it_twice_already_exists(
+        self, collections: q.CollectionsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        collections.Create(creation(collection_name))
+        error = refusal(grpc.StatusCode.ALREADY_EXISTS, collections.Create, creation(collection_name))
+        assert f"Collection `{collection_name}` already exists!" in error.details()
+
+    def test_unknown_is_not_found(
+        self, collections: q.CollectionsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        for call, request in (
+            (collections.Get, q.GetCollectionInfoRequest(collection_name=collection_name)),
+            (
+                collections.Update,
+                q.UpdateCollection(
+                    collection_name=collection_name,
+                    optimizers_config=q.OptimizersConfigDiff(indexing_threshold=1_000),
+                ),
+            ),
+        ):
+            error = refusal(grpc.StatusCode.NOT_FOUND, call, request)
+            assert f"Collection `{collection_name}` doesn't exist!" in error.details()
+
+    def test_a_vector_needs_a_size(
+        self, collections: q.CollectionsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, collections.Create, creation(collection_name, size=0))
+
+    def test_a_name_cannot_be_empty_or_a_path(
+        self, collections: q.CollectionsStub, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, collections.Create, creation(""))
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, collections.Create, creation("../escape"))
+
+
+class TestPayloadIndexes:
+    def test_are_reported_with_type_and_size(self, collections: q.CollectionsStub, handle: Handle) -> None:
+        handle.update(upsert(point(1, user_id=7, active=True), point(2, user_id=8)))
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
+        schema = {name: index.data_type for name, index in info.payload_schema.items()}
+        assert schema == {
+            "user_id": q.PayloadSchemaType.Integer,
+            "_point_id": q.PayloadSchemaType.Keyword,
+            "category": q.PayloadSchemaType.Keyword,
+            "active": q.PayloadSchemaType.Bool,
+        }
+        assert info.payload_schema["user_id"].points == 2
+        assert info.payload_schema["active"].points == 1
+
+    def test_parameters_are_reported(
+        self, collections: q.CollectionsStub, points: q.PointsStub, collection_name: str
+    ) -> None:
+        collections.Create(creation(collection_name))
+        tenant = q.PayloadIndexParams(keyword_index_params=q.KeywordIndexParams(is_tenant=True))
+        principal = q.PayloadIndexParams(
+            integer_index_params=q.IntegerIndexParams(lookup=True, range=False, is_principal=False)
+        )
+        for name, params in {"tenant": tenant, "user_id": principal}.items():
+            points.CreateFieldIndex(
+                q.CreateFieldIndexCollection(
+                    collection_name=collection_name,
+                    wait=True,
+                    field_name=name,
+                    field_type=INDEXES.get(name, q.FieldType.FieldTypeKeyword),
+                    field_index_params=params,
+                )
+            )
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=collection_name)).result
+        assert info.payload_schema["tenant"].params.keyword_index_params.is_tenant is True
+        reported = info.payload_schema["user_id"].params.integer_index_params
+        assert (reported.lookup, reported.range) == (True, False)
+
+    def test_creating_one_again_changes_nothing(self, handle: Handle) -> None:
+        response = handle.stub.CreateFieldIndex(
+            q.CreateFieldIndexCollection(
+                collection_name=handle.name,
+                wait=True,
+                field_name="user_id",
+                field_type=q.FieldType.FieldTypeInteger,
+            )
+        )
+        assert response.result.status == q.UpdateStatus.Completed
+
+    def test_of_unknown_type_or_collection_is_refused(
+        self, handle: Handle, collection_names: Callable[[], str], refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        untyped = q.CreateFieldIndexCollection(collection_name=handle.name, wait=True, field_name="x")
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.stub.CreateFieldIndex, untyped)
+        unknown = q.CreateFieldIndexCollection(
+            collection_name=collection_names(),
+            wait=True,
+            field_name="x",
+            field_type=q.FieldType.FieldTypeBool,
+        )
+        refusal(grpc.StatusCode.NOT_FOUND, handle.stub.CreateFieldIndex, unknown)
+
+
+class TestUpserts:
+    def test_store_id_payload_and_vector(self, handle: Handle) -> None:
+        payload = {
+            "user_id": 1730,
+            "text": "grün 🌱",
+            "ratio": 0.5,
+            "active": False,
+            "nothing": None,
+            "many": [1, "two", [3.5]],
+            "deep": {"a": {"b": True}},
+            "big": 2**53 + 1,
+        }
+        key = str(uuid.uuid4())
+        handle.update(upsert(point(key, [0, 3, 4, 0], **payload), point(2**63)))
+        found = handle.get(key, 2**63)
+        assert set(found) == {key, 2**63}
+        assert handle.payload(key) == payload
+        assert numbers(found[key].vectors) == pytest.approx([0, 0.6, 0.8, 0], abs=1e-6)  # cosine normalises
+
+    def test_accept_the_deprecated_vector_field(self, handle: Handle) -> None:
+        old = q.PointStruct(id=pid(1), vectors=q.Vectors(vector=q.Vector(data=[0, 0, 2, 0])), payload={"a": value(1)})
+        handle.update(upsert(old))
+        assert numbers(handle.get(1)[1].vectors) == pytest.approx([0, 0, 1, 0])
+
+    def test_overwrite_vector_and_whole_payload(self, handle: Handle) -> None:
+        handle.update(upsert(point(1, [1, 0, 0, 0], user_id=1, old=True)))
+        handle.update(upsert(point(1, [0, 1, 0, 0], user_id=2)))
+        assert handle.payload(1) == {"user_id": 2}
+        assert numbers(handle.get(1)[1].vectors) == pytest.approx([0, 1, 0, 0])
+        assert handle.count() == 1
+        assert handle.count(must=[field("user_id", integer=1)]) == 0
+
+    def test_the_last_of_one_id_in_an_operation_wins(self, handle: Handle) -> None:
+        handle.update(upsert(point(1, n=1), point(2, n=2), point(1, n=3)))
+        assert handle.payload(1) == {"n": 3}
+        assert handle.count() == 2
+
+    def test_are_one_call_of_their_own_too(self, handle: Handle) -> None:
+        request = q.UpsertPoints(collection_name=handle.name, wait=True, points=[point(1), point(2)])
+        assert handle.stub.Upsert(request).result.status == q.UpdateStatus.Completed
+        assert handle.ids() == {1, 2}
+
+    def test_uuids_are_written_in_lower_case_with_hyphens(self, handle: Handle) -> None:
+        key = uuid.uuid4()
+        handle.update(upsert(point(key.hex.upper())))
+        assert handle.ids() == {str(key)}
+
+    def test_update_filter_guards_existing_points_only(self, handle: Handle, server_version: tuple[int, ...]) -> None:
+        if server_version < (1, 16):
+            pytest.skip("servers know update_filter since 1.16")
+        handle.update(upsert(point(1, user_id=1, n=1), point(2, user_id=2, n=1)))
+        guard = q.Filter(must=[field("user_id", integer=1)])
+        changed = [point(1, user_id=1, n=2), point(2, user_id=2, n=2), point(3, user_id=2, n=2)]
+        handle.update(upsert(*changed, update_filter=guard))
+        assert [handle.payload(key)["n"] for key in (1, 2, 3)] == [2, 1, 2]
+
+
+class TestRefusedUpserts:
+    def test_wrong_dimension(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        error = refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, upsert(point(1, [1, 2, 3])))
+        assert "Vector dimension error: expected dim: 4, got 3" in error.details()
+        assert handle.count() == 0
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            pytest.param(point("not-a-uuid"), id="bad uuid"),
+            pytest.param(q.PointStruct(vectors=point(1).vectors), id="no id"),
+            pytest.param(q.PointStruct(id=pid(1)), id="no vector"),
+        ],
+    )
+    def test_malformed(self, handle: Handle, bad: q.PointStruct, refusal: Callable[..., grpc.RpcError]) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, upsert(point(5), bad))
+        assert handle.count() == 0
+
+    def test_unknown_collection(
+        self, points: q.PointsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        error = refusal(grpc.StatusCode.NOT_FOUND, Handle(points, collection_name).update, upsert(point(1)))
+        assert f"Collection `{collection_name}` doesn't exist!" in error.details()
+
+
+class TestBatches:
+    def test_answer_one_completed_result_per_operation(self, handle: Handle) -> None:
+        response = handle.update(upsert(point(1)), delete(by_ids(1)), upsert(point(2)))
+        assert [result.status for result in response.result] == [q.UpdateStatus.Completed] * 3
+
+    def test_without_wait_are_only_acknowledged(self, handle: Handle) -> None:
+        response = handle.update(upsert(point(1)), wait=False)
+        assert [result.status for result in response.result] == [q.UpdateStatus.Acknowledged]
+
+    def test_apply_in_order(self, handle: Handle) -> None:
+        handle.update(
+            upsert(point(1, user_id=1, n=1), point(2, user_id=1, n=1), point(3, user_id=2, n=1)),
+            delete(by_filter(must=[field("user_id", integer=1)])),
+            upsert(point(2, user_id=1, n=2)),
+        )
+        assert handle.ids() == {2, 3}
+        assert handle.payload(2)["n"] == 2
+
+    def test_a_failed_operation_leaves_the_earlier_applied_and_the_later_not(
+        self, handle: Handle, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        error = refusal(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            handle.update,
+            upsert(point(1)),
+            upsert(point(2)),
+            upsert(point(3, [1, 2])),
+            upsert(point(4)),
+        )
+        assert "expected dim: 4, got 2" in error.details()
+        assert handle.ids() == {1, 2}
+
+    def test_a_malformed_operation_leaves_the_earlier_applied(
+        self, handle: Handle, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, upsert(point(1)), upsert(point("no")))
+        assert handle.ids() == {1}
+
+    def test_replaying_one_changes_nothing(self, handle: Handle) -> None:
+        batch = [
+            upsert(point(1, user_id=1, n=1)),
+            delete(by_filter(must=[field("n", integer=0)])),
+            delete(by_ids(9)),
+        ]
+        handle.update(*batch)
+        once = handle.payload(1), handle.ids()
+        handle.update(*batch)
+        assert (handle.payload(1), handle.ids()) == once
+
+    def test_set_payload_merges_and_overwrite_replaces(self, handle: Handle) -> None:
+        handle.update(
+            upsert(point(1, a=1, b=1), point(2, a=1, b=1)),
+            Operation(set_payload=Operation.SetPayload(payload={"b": value(2)}, points_selector=by_ids(1))),
+            Operation(
+                overwrite_payload=Operation.OverwritePayload(
+                    payload={"c": value(3)}, points_selector=by_filter(must=[has_id(2)])
+                )
+            ),
+        )
+        assert handle.payload(1) == {"a": 1, "b": 2}
+        assert handle.payload(2) == {"c": 3}
+
+    def test_delete_payload_removes_keys(self, handle: Handle) -> None:
+        removal = Operation.DeletePayload(keys=["a"], points_selector=by_ids(1))
+        handle.update(upsert(point(1, a=1, b=1)), Operation(delete_payload=removal))
+        assert handle.payload(1) == {"b": 1}
+
+    def test_empty_ones_are_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, Operation())
+
+
+class TestDeletes:
+    def test_by_ids_ignore_unknown_ones(self, handle: Handle) -> None:
+        handle.update(upsert(point(1), point(2)))
+        request = q.DeletePoints(collection_name=handle.name, wait=True, points=by_ids(1, 99))
+        assert handle.stub.Delete(request).result.status == q.UpdateStatus.Completed
+        assert handle.ids() == {2}
+
+    def test_by_logical_id_spare_the_primary_ids(self, handle: Handle) -> None:
+        """An overwrite must also reach a point of the same logical id under an older primary id."""
+        new = [str(uuid.uuid4()) for _ in range(2)]
+        handle.update(
+            upsert(point(17, _point_id="mem_1_1"), point(18, _point_id="mem_1_2"), point(19, _point_id="x")),
+            upsert(point(new[0], _point_id="mem_1_1"), point(new[1], _point_id="mem_1_2")),
+            delete(
+                by_filter(
+                    must=[field("_point_id", keywords=keywords("mem_1_1", "mem_1_2", "mem_1_3"))],
+                    must_not=[has_id(*new)],
+                )
+            ),
+        )
+        assert handle.ids() == {*new, 19}
+
+    def test_by_user(self, handle: Handle) -> None:
+        handle.update(upsert(*(point(n, user_id=n % 3) for n in range(9))))
+        handle.update(delete(by_filter(must=[field("user_id", integer=1)])))
+        assert handle.ids() == {n for n in range(9) if n % 3 != 1}
+        assert handle.count(must=[field("user_id", integer=1)]) == 0
+
+    def test_by_user_but_not_what_was_written_since(self, handle: Handle) -> None:
+        handle.update(upsert(*(point(n, user_id=1) for n in range(4))))
+        handle.update(delete(by_filter(must=[field("user_id", integer=1)], must_not=[has_id(1, 2)])))
+        assert handle.ids() == {1, 2}
+
+    def test_need_a_selector(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        empty = q.DeletePoints(collection_name=handle.name, wait=True)
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.stub.Delete, empty)
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, delete(q.PointsSelector()))
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, delete(by_ids("no-uuid")))
+
+    def test_a_deleted_point_is_not_found_and_can_come_back(self, handle: Handle) -> None:
+        handle.update(upsert(point(1, n=1)), delete(by_ids(1)))
+        assert handle.get(1) == {}
+        assert handle.query([1, 0, 0, 0], limit=5) == []
+        handle.update(upsert(point(1, n=2)))
+        assert handle.payload(1) == {"n": 2}
+
+
+@pytest.fixture
+def searchable(handle: Handle) -> Handle:
+    handle.update(
+        upsert(
+            point(1, [1, 0, 0, 0], user_id=1, active=True, category="personal"),
+            point(2, [4, 3, 0, 0], user_id=1, active=True, category="work"),
+            point(3, [0, 1, 0, 0], user_id=1, active=False, category="personal"),
+            point(4, [1, 0, 0, 0], user_id=2, active=True, category="personal"),
+            point(5, [-1, 0, 0, 0], user_id=1, active=True, category="personal"),
+        )
+    )
+    return handle
+
+
+class TestQueries:
+    def test_rank_by_cosine(self, searchable: Handle) -> None:
+        hits = searchable.query([2, 0, 0, 0], limit=10, filter=q.Filter(must=[field("user_id", integer=1)]))
+        assert [plain_id(hit.id) for hit in hits] == [1, 2, 3, 5]
+        assert [hit.score for hit in hits] == pytest.approx([1, 0.8, 0, -1], abs=1e-6)
+
+    def test_of_a_user_find_only_active_ones_of_that_user(self, searchable: Handle) -> None:
+        mine = [field("user_id", integer=1), field("active", boolean=True)]
+        hits = searchable.query([1, 0, 0, 0], limit=10, filter=q.Filter(must=mine))
+        assert [plain_id(hit.id) for hit in hits] == [1, 2, 5]
+        mine.append(field("category", keyword="personal"))
+        hits = searchable.query([1, 0, 0, 0], limit=10, filter=q.Filter(must=mine))
+        assert [plain_id(hit.id) for hit in hits] == [1, 5]
+
+    def test_score_threshold_is_inclusive_downward(self, searchable: Handle) -> None:
+        for threshold, expected in ((0.79, {1, 2, 4}), (0.81, {1, 4}), (-1.1, {1, 2, 3, 4, 5})):
+            hits = searchable.query([1, 0, 0, 0], limit=10, score_threshold=threshold)
+            assert {plain_id(hit.id) for hit in hits} == expected
+
+    def test_limit_and_offset_page_through(self, searchable: Handle) -> None:
+        mine = q.Filter(must=[field("user_id", integer=1)])
+        pages = [searchable.query([1, 0, 0, 0], limit=2, offset=start, filter=mine) for start in (0, 2, 4)]
+        assert [[plain_id(hit.id) for hit in page] for page in pages] == [[1, 2], [3, 5], []]
+
+    def test_carry_payload_and_vector_only_when_asked(self, searchable: Handle) -> None:
+        bare = searchable.query([0, 1, 0, 0], limit=1)[0]
+        assert dict(bare.payload) == {}
+        assert not bare.HasField("vectors")
+        full = searchable.query([0, 1, 0, 0], limit=1, with_payload=ALL_PAYLOAD, with_vectors=ALL_VECTORS)[0]
+        assert {key: plain(item) for key, item in full.payload.items()} == {
+            "user_id": 1,
+            "active": False,
+            "category": "personal",
+        }
+        assert numbers(full.vectors) == pytest.approx([0, 1, 0, 0])
+
+    def test_choose_payload_fields(self, searchable: Handle) -> None:
+        include = q.WithPayloadSelector(include=q.PayloadIncludeSelector(fields=["user_id"]))
+        exclude = q.WithPayloadSelector(exclude=q.PayloadExcludeSelector(fields=["user_id"]))
+        assert set(searchable.query([0, 1, 0, 0], limit=1, with_payload=include)[0].payload) == {"user_id"}
+        found = searchable.query([0, 1, 0, 0], limit=1, with_payload=exclude)[0].payload
+        assert set(found) == {"active", "category"}
+
+    def test_take_search_parameters(self, searchable: Handle) -> None:
+        params = q.SearchParams(
+            hnsw_ef=64, exact=True, quantization=q.QuantizationSearchParams(ignore=False, rescore=True)
+        )
+        assert plain_id(searchable.query([0, 1, 0, 0], limit=1, params=params)[0].id) == 3
+
+    def test_batches_answer_in_order(self, searchable: Handle) -> None:
+        requests = [
+            searchable.query_request([0, 1, 0, 0], limit=1),
+            searchable.query_request([-1, 0, 0, 0], limit=1),
+        ]
+        batch = q.QueryBatchPoints(collection_name=searchable.name, query_points=requests)
+        results = searchable.stub.QueryBatch(batch).result
+        assert [[plain_id(hit.id) for hit in one.result] for one in results] == [[3], [5]]
+
+    def test_batches_fail_as_one(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        requests = [searchable.query_request([0, 1, 0, 0]), searchable.query_request([1])]
+        batch = q.QueryBatchPoints(collection_name=searchable.name, query_points=requests)
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.stub.QueryBatch, batch)
+
+    def test_wrong_dimension(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        error = refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 2, 3])
+        assert "Vector dimension error: expected dim: 4, got 3" in error.details()
+
+    def test_unknown_collection_and_vector(
+        self, searchable: Handle, collection_names: Callable[[], str], refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        unknown = Handle(searchable.stub, collection_names())
+        refusal(grpc.StatusCode.NOT_FOUND, unknown.query, [1, 0, 0, 0])
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 0, 0, 0], using="other")
+
+    def test_limit_zero_is_refused(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 0, 0, 0], limit=0)
+
+
+@pytest.fixture(scope="module")
+def filterable(qdrant_channel: grpc.Channel) -> Iterator[Handle]:
+    handle = Handle(q.PointsStub(qdrant_channel), f"test-{uuid.uuid4().hex[:12]}")
+    q.CollectionsStub(qdrant_channel).Create(creation(handle.name))
+    handle.update(
+        upsert(
+            point(1, kw="a", n=1, flag=True, tags=["x", "y"]),
+            point(2, kw="b", n=2, flag=False, tags=["y"]),
+            point(3, n=3, flag=None, tags=[]),
+            point(4, kw="a", n=4, deep={"x": 5}),
+        )
+    )
+    yield handle
+    q.CollectionsStub(qdrant_channel).Delete(q.DeleteCollection(collection_name=handle.name))
+
+
+class TestFilters:
+    CASES: tuple[tuple[str, dict[str, list[q.Condition]], set[int]], ...] = (
+        ("keyword", {"must": [field("kw", keyword="a")]}, {1, 4}),
+        ("integer", {"must": [field("n", integer=2)]}, {2}),
+        ("boolean", {"must": [field("flag", boolean=True)]}, {1}),
+        ("false is not missing", {"must": [field("flag", boolean=False)]}, {2}),
+        ("keywords", {"must": [field("kw", keywords=keywords("a", "b"))]}, {1, 2, 4}),
+        ("integers", {"must": [field("n", integers=integers(1, 3))]}, {1, 3}),
+        ("an element of a list", {"must": [field("tags", keyword="y")]}, {1, 2}),
+        ("except keywords", {"must": [field("kw", except_keywords=keywords("a"))]}, {2}),
+        ("except integers", {"must": [field("n", except_integers=integers(1, 2))]}, {3, 4}),
+        ("has id", {"must": [has_id(1, 3, 99)]}, {1, 3}),
+        ("range", {"must": [field("n", range=q.Range(gt=1, lte=3))]}, {2, 3}),
+        ("range from below", {"must": [field("n", range=q.Range(gte=3))]}, {3, 4}),
+        ("range to", {"must": [field("n", range=q.Range(lt=2))]}, {1}),
+        ("empty", {"must": [q.Condition(is_empty=q.IsEmptyCondition(key="kw"))]}, {3}),
+        ("null", {"must": [q.Condition(is_null=q.IsNullCondition(key="flag"))]}, {3}),
+        ("field is null", {"must": [field("flag", is_null=True)]}, {3}),
+        ("field is not empty", {"must": [field("kw", is_empty=False)]}, {1, 2, 4}),
+        ("must not", {"must_not": [field("kw", keyword="a")]}, {2, 3}),
+        ("should", {"should": [field("n", integer=1), field("n", integer=2)]}, {1, 2}),
+        (
+            "all three",
+            {
+                "must": [field("n", range=q.Range(gte=1))],
+                "should": [field("kw", keyword="a"), field("kw", keyword="b")],
+                "must_not": [has_id(4)],
+            },
+            {1, 2},
+        ),
+        (
+            "nested",
+            {
+                "must": [
+                    q.Condition(
+                        filter=q.Filter(
+                            should=[
+                                field("n", integer=3),
+                                q.Condition(filter=q.Filter(must=[field("kw", keyword="a")], must_not=[has_id(1)])),
+                            ]
+                        )
+                    )
+                ]
+            },
+            {3, 4},
+        ),
+        ("a field inside", {"must": [field("deep.x", integer=5)]}, {4}),
+        ("none", {}, {1, 2, 3, 4}),
+    )
+
+    @pytest.mark.parametrize(("conditions", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+    def test_match(self, filterable: Handle, conditions: dict[str, list[q.Condition]], expected: set[int]) -> None:
+        assert filterable.ids(**conditions) == expected
+        assert filterable.count(**conditions) == len(expected)
+        hits = filterable.query([1, 0, 0, 0], filter=q.Filter(**conditions))
+        assert {plain_id(hit.id) for hit in hits} == expected
+
+    def test_malformed_ones_are_refused(self, filterable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, filterable.count, must=[has_id("no-uuid")])
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, filterable.count, must=[field("a[", integer=1)])
+
+
+class TestScrolls:
+    def test_page_in_order_of_ids(self, handle: Handle) -> None:
+        handle.update(upsert(*(point(n) for n in (5, 3, 1, 4, 2))))
+        pages: list[list[Any]] = []
+        offset = None
+        while True:
+            request = q.ScrollPoints(collection_name=handle.name, limit=2, offset=offset)
+            response = handle.stub.Scroll(request)
+            pages.append([plain_id(found.id) for found in response.result])
+            if not response.HasField("next_page_offset"):
+                break
+            offset = response.next_page_offset
+        assert pages == [[1, 2], [3, 4], [5]]
+
+    def test_carry_what_was_asked_for(self, handle: Handle) -> None:
+        handle.update(upsert(point(1, [0, 0, 0, 2], a=1)))
+        request = q.ScrollPoints(collection_name=handle.name, with_payload=ALL_PAYLOAD, with_vectors=ALL_VECTORS)
+        found = handle.stub.Scroll(request).result[0]
+        assert plain(found.payload["a"]) == 1
+        assert numbers(found.vectors) == pytest.approx([0, 0, 0, 1])
+
+    def test_limit_zero_is_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        request = q.ScrollPoints(collection_name=handle.name, limit=0)
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.stub.Scroll, request)
+
+
+class TestReads:
+    def test_get_skips_unknown_ids(self, handle: Handle) -> None:
+        handle.update(upsert(point(1)))
+        assert set(handle.get(1, 2, str(uuid.uuid4()))) == {1}
+
+    def test_get_carries_nothing_unless_asked(self, handle: Handle) -> None:
+        handle.update(upsert(point(1, a=1)))
+        found = handle.stub.Get(q.GetPoints(collection_name=handle.name, ids=[pid(1)])).result[0]
+        assert dict(found.payload) == {}
+        assert not found.HasField("vectors")
+
+    def test_of_unknown_collections_are_not_found(
+        self, points: q.PointsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        unknown = Handle(points, collection_name)
+        for call in (unknown.count, unknown.ids, lambda: unknown.get(1)):
+            refusal(grpc.StatusCode.NOT_FOUND, call)
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_QDRANT_API_KEY"), reason="TEST_QDRANT_API_KEY is not set")
+class TestApiKeys:
+    """Of a server that has one; the embedded engine's are tested where it is started."""
+
+    def test_missing_and_wrong_ones_are_unauthenticated(
+        self, qdrant_url: str, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        with grpc.insecure_channel(qdrant_url.removeprefix("http://")) as channel:
+            stub = q.CollectionsStub(channel)
+            for metadata in ((), (("api-key", "wrong"),)):
+                refusal(grpc.StatusCode.UNAUTHENTICATED, stub.List, q.ListCollectionsRequest(), metadata=metadata)

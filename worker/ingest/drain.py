@@ -1,0 +1,204 @@
+"""The drain: applies the entries of one partition, head first, one batch in flight.
+
+    read ─▶ take in ─▶ plan ─▶ apply ─▶ commit ─▶ read ...
+
+It ends when the partition is empty, when its slice of time is over, when it must stop, when an entry must be held, or
+when Qdrant or Redis fail. It never raises for a job: an end is a value, and says when to ring again. An entry leaves
+its stream only in a commit: after Qdrant has confirmed it, or into the dead letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+from arq.connections import ArqRedis
+
+from worker.contract import Limits, WriteJob
+from worker.errors import ConfigurationError, LeaseLost, QueueError, StoreRefused, StoreUnavailable
+from worker.ingest.intake import refused, take_in
+from worker.ingest.plan import needs_existing, plan
+from worker.ingest.retry import RetryPolicy
+from worker.logs import log_event
+from worker.queue.keys import Keys
+from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
+from worker.queue.log import DeadEntry, Entry, JobLog, pushed_at_s
+from worker.store.operations import CollectionRef
+from worker.store.store import VectorStore
+
+logger = logging.getLogger(__name__)
+
+Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
+
+HELD_DELAY_S = 2.0
+_Pair = tuple[Entry, WriteJob]
+
+
+class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a drain behaves. Times in seconds, sizes in jobs and bytes."""
+
+    partitions: int
+    limits: Limits = Limits()
+    batch_max_jobs: int = 256
+    batch_max_bytes: int = 4_194_304
+    slice_s: float = 2.0
+    lease_ttl_s: float = 8.0
+    request_timeout_s: float = 5.0
+    margin_s: float = 1.0
+    retry: RetryPolicy = RetryPolicy()
+
+
+class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a drain ended, and when to ring again if entries wait; ``None``: somebody else will."""
+
+    ending: Ending
+    ring_after_s: float | None = 0.0
+    jobs: int = 0
+    dead: int = 0
+
+
+class Drainer:
+    """Drains partitions of one queue into one store; one instance serves a whole process."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        store: VectorStore,
+        options: DrainOptions,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._log = JobLog(redis, keys)
+        self._store = store
+        self._options = options
+        self._stopping = stopping
+        self._failures: Counter[int] = Counter()
+
+    async def drain(self, partition: int) -> DrainResult:
+        """Apply what waits in ``partition``, if no other drain holds its lease."""
+        lease = await acquire_lease(self._redis, self._keys, partition, ttl_s=self._options.lease_ttl_s)
+        if lease is None:
+            return DrainResult(ending="busy", ring_after_s=None)
+        try:
+            return await self._drain_leased(lease)
+        except LeaseLost:
+            log_event(logger, logging.WARNING, "lease_lost", partition=partition)
+            return DrainResult(ending="lost", ring_after_s=None)
+        except (StoreUnavailable, StoreRefused, ConfigurationError) as error:
+            return self._outage(partition, error)
+        finally:
+            await asyncio.shield(self._give_back(lease))
+
+    async def _drain_leased(self, lease: Lease) -> DrainResult:
+        options = self._options
+        until = time.monotonic() + options.slice_s
+        jobs = dead = 0
+        while True:
+            entries = await self._log.read(lease, max_jobs=options.batch_max_jobs, max_bytes=options.batch_max_bytes)
+            if not entries:
+                return DrainResult(ending="empty", jobs=jobs, dead=dead)
+            intake = take_in(entries, options.limits, partition=lease.partition, partitions=options.partitions)
+            if intake.taken:
+                dead += await self._finish_batch(lease, intake.taken, intake.jobs, intake.dead)
+                jobs += len(intake.taken)
+                self._failures.pop(lease.partition, None)
+            if intake.held:
+                log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
+                return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
+            if self._stopping():
+                return DrainResult(ending="stopped", jobs=jobs, dead=dead)
+            if time.monotonic() >= until:
+                return DrainResult(ending="slice", jobs=jobs, dead=dead)
+
+    async def _finish_batch(
+        self, lease: Lease, taken: Sequence[Entry], jobs: Sequence[_Pair], dead: list[DeadEntry]
+    ) -> int:
+        """Apply a batch and commit it; return how many of it are dead letters."""
+        started = time.monotonic()
+        dead = [*dead, *await self._apply(lease, jobs)]
+        applied = time.monotonic()
+        # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
+        await asyncio.shield(self._log.commit(lease, taken, dead))
+        for letter in dead:
+            log_event(
+                logger,
+                logging.ERROR,
+                "dead_letter",
+                receipt=f"{lease.partition}/{letter.entry_id}",
+                reason=letter.reason,
+                op=letter.op,
+            )
+        log_event(
+            logger,
+            logging.INFO,
+            "batch_applied",
+            partition=lease.partition,
+            jobs=len(taken),
+            dead=len(dead),
+            bytes=sum(len(entry.body) for entry in taken),
+            apply_ms=(applied - started) * 1000,
+            oldest_s=time.time() - pushed_at_s(taken[0].entry_id),
+        )
+        return len(dead)
+
+    async def _apply(self, lease: Lease, batch: Sequence[_Pair]) -> list[DeadEntry]:
+        """Apply jobs in order; return the dead letters of those that Qdrant refuses one by one."""
+        if not batch:
+            return []
+        try:
+            await self._write(lease, [job for _, job in batch])
+        except StoreRefused as error:
+            if len(batch) == 1:
+                return [await self._judge(batch[0], error)]
+        else:
+            return []
+        middle = len(batch) // 2
+        return [*await self._apply(lease, batch[:middle]), *await self._apply(lease, batch[middle:])]
+
+    async def _judge(self, pair: _Pair, error: StoreRefused) -> DeadEntry:
+        """Blame the job only if Qdrant takes a harmless write to the same collection; raises `StoreError` if not."""
+        entry, job = pair
+        await self._store.probe(CollectionRef(job.kind or "memory", job.namespace))
+        return refused(entry, job, error)
+
+    async def _write(self, lease: Lease, jobs: Sequence[WriteJob]) -> None:
+        existing = await self._store.collections.existing() if needs_existing(jobs) else ()
+        for step in plan(jobs, existing):
+            await self._store.apply(step.ref, step.operations, timeout_s=await self._deadline_s(lease))
+
+    async def _deadline_s(self, lease: Lease) -> float:
+        """Return how long the next request may take: it must end before the lease does."""
+        options = self._options
+        if lease.remaining_s() < options.request_timeout_s + options.margin_s:
+            await renew_lease(self._redis, self._keys, lease)
+        return min(options.request_timeout_s, lease.remaining_s() - options.margin_s)
+
+    def _outage(self, partition: int, error: Exception) -> DrainResult:
+        self._failures[partition] += 1
+        retry_after_s = error.retry_after_s if isinstance(error, StoreUnavailable) else None
+        delay_s = self._options.retry.delay_s(self._failures[partition], retry_after_s=retry_after_s)
+        log_event(
+            logger,
+            logging.WARNING,
+            "outage",
+            partition=partition,
+            failures=self._failures[partition],
+            retry_in_s=delay_s,
+            error=str(error),
+        )
+        return DrainResult(ending="outage", ring_after_s=delay_s)
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            await release_lease(self._redis, self._keys, lease)
+        except QueueError as error:
+            # It expires by itself.
+            log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))

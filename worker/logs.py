@@ -1,0 +1,64 @@
+"""Logs: one line an event, with a stable name; text for people, JSON for machines. Never a payload or a vector."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+_FIELDS = "fields"
+
+
+def log_event(
+    logger: logging.Logger, level: int, event: str, /, *, failure: BaseException | None = None, **fields: Any
+) -> None:
+    """Log ``event`` with its fields; ``failure`` is an unexpected error, logged with its traceback."""
+    logger.log(level, event, extra={_FIELDS: fields}, exc_info=failure)
+
+
+def configure_logs(level: str, *, as_json: bool) -> None:
+    """Send the logs of this process to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # arq writes two lines for every job, with its arguments.
+    logging.getLogger("arq").setLevel(logging.ERROR)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={_shown(value)}" for name, value in _fields(record).items())
+        line = f"{_time(record)} {record.levelname.lower():<7} {record.getMessage()} {fields}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        document = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, _FIELDS, {})
+    return fields
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return json.dumps(text) if " " in text else text

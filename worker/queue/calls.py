@@ -1,0 +1,66 @@
+"""Read jobs: enqueued as arq jobs on a queue of their own, answered on a list of the caller's.
+
+The caller waits with one blocking call instead of polling for arq's result.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import msgspec
+from arq.connections import ArqRedis
+
+from worker.contract import ReadJob, Reply
+from worker.errors import QueueError
+from worker.queue import scripts
+from worker.queue.codec import encode_arq
+from worker.queue.connection import queue_errors
+from worker.queue.keys import Keys
+
+REPLY_LIFE_S = 60
+_JOB_GRACE_MS = 1000
+
+_reply_encoder = msgspec.msgpack.Encoder()
+_reply_decoder = msgspec.msgpack.Decoder(Reply)
+
+
+async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
+    """Enqueue a read job whose reply goes to a list; return the key of that list. One round trip."""
+    tag = type(job).__struct_config__.tag
+    job_id = f"{keys.prefix}:{tag}:{secrets.token_hex(12)}"
+    reply_to = keys.reply(job_id)
+    record: dict[str, Any] = {"t": None, "f": tag, "a": (job,), "k": {"reply_to": reply_to}}
+    body = encode_arq({**record, "et": int(time.time() * 1000)})
+    with queue_errors():
+        await scripts.run(
+            redis,
+            "call",
+            [keys.search_queue, keys.arq_job(job_id)],
+            [job_id, body, job.timeout_ms + _JOB_GRACE_MS],
+        )
+    return reply_to
+
+
+async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Reply | None:
+    """Wait for the reply; ``None`` when it does not come within ``timeout_s`` seconds."""
+    with queue_errors():
+        found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
+    if found is None:
+        return None
+    try:
+        return _reply_decoder.decode(found[1])
+    except msgspec.DecodeError as error:
+        raise QueueError(f"a reply that cannot be read: {error}") from error
+
+
+async def send_reply(redis: ArqRedis, keys: Keys, reply_to: str, reply: Reply) -> None:
+    """Push the reply to the caller's list, which expires when nobody takes it."""
+    if not reply_to.startswith(keys.reply("")):
+        raise QueueError(f"a reply may only go to a key that begins with {keys.reply('')!r}")
+    with queue_errors():
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.rpush(reply_to, _reply_encoder.encode(reply))
+            pipe.expire(reply_to, REPLY_LIFE_S)
+            await pipe.execute()

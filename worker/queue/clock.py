@@ -1,0 +1,28 @@
+"""Redis's clock, by which entries are stamped and jobs fall due, kept as an offset to the local one."""
+
+from __future__ import annotations
+
+import time
+
+from arq.connections import ArqRedis
+
+from worker.queue.connection import queue_errors
+
+
+class RedisClock:
+    """The time as Redis has it. The local clock may be wrong by hours; its pace is trusted between two looks."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0.0
+
+    async def refresh(self, redis: ArqRedis) -> None:
+        """Measure the offset again; raises `QueueUnavailable`."""
+        asked = time.time()
+        with queue_errors():
+            seconds, microseconds = await redis.time()
+        answered = time.time()
+        self.offset_ms = seconds * 1000 + microseconds / 1000 - (asked + answered) * 500
+
+    def now_ms(self) -> float:
+        """Return Redis's time in unix milliseconds."""
+        return time.time() * 1000 + self.offset_ms

@@ -1,0 +1,54 @@
+"""The doorbell: the arq job that wakes a worker to drain a partition. At most one waits for each partition."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from arq.connections import ArqRedis
+
+from worker.queue import scripts
+from worker.queue.codec import encode_arq
+from worker.queue.connection import queue_errors
+from worker.queue.keys import Keys
+
+DRAIN = "drain"
+DOORBELL_LIFE_MS = 24 * 3600 * 1000
+
+
+@lru_cache(maxsize=4096)
+def doorbell(partition: int) -> bytes:
+    """Return arq's record of the drain job of a partition, as arq itself would write it.
+
+    Its enqueue time is zero: the doorbell says that something waits, and the entries know since when.
+    """
+    return encode_arq({"t": None, "f": DRAIN, "a": (partition,), "k": {}, "et": 0})
+
+
+async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 0) -> bool:
+    """Wake a worker for the partition in ``delay_s`` seconds, if entries wait and nobody has been woken yet."""
+    job_id = keys.drain_job_id(partition)
+    with queue_errors():
+        rung = await scripts.run(
+            redis,
+            "ring",
+            [keys.stream(partition), keys.drain_queue, keys.arq_job(job_id)],
+            [job_id, doorbell(partition), DOORBELL_LIFE_MS, int(delay_s * 1000)],
+        )
+    return bool(rung)
+
+
+async def sweep(redis: ArqRedis, keys: Keys, partitions: int) -> int:
+    """Ring every doorbell that was lost (a worker was killed, a wake-up swallowed); return how many."""
+    script_keys = [keys.drain_queue, keys.backlog]
+    args: list[str | bytes | int] = [DOORBELL_LIFE_MS]
+    for partition in range(partitions):
+        job_id = keys.drain_job_id(partition)
+        script_keys += [
+            keys.stream(partition),
+            keys.lease(partition),
+            keys.arq_job(job_id),
+            keys.arq_in_progress(job_id),
+        ]
+        args += [job_id, doorbell(partition)]
+    with queue_errors():
+        return int(await scripts.run(redis, "sweep", script_keys, args))

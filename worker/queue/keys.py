@@ -1,0 +1,84 @@
+"""Every key this project keeps in Redis, in one place.
+
+All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with ``arq:`` and carry the prefix behind it.
+
+    mw:meta                     hash    partitions (fixed at first use), limits that producers must keep
+    mw:backlog                  hash    jobs and bytes that wait in all streams together
+    mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
+    mw:lease:{p}                string  the token of the drain that holds the partition; expires
+    mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
+    mw:dead:{p}                 stream  dead letters under their original ids
+    mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
+    mw:reply:{job}              list    the reply to one read job; expires
+    arq:job:mw:drain:{p}        string  arq's job: the doorbell of a partition has been rung
+    arq:in-progress:mw:...      string  arq's mark of a running job; expires
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arq.constants import in_progress_key_prefix, job_key_prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of all keys under one prefix."""
+
+    prefix: str = "mw"
+
+    @property
+    def meta(self) -> str:
+        """What producers must know."""
+        return f"{self.prefix}:meta"
+
+    @property
+    def backlog(self) -> str:
+        """Jobs and bytes that wait."""
+        return f"{self.prefix}:backlog"
+
+    @property
+    def drain_queue(self) -> str:
+        """The arq queue of the ingest role."""
+        return f"{self.prefix}:drain"
+
+    @property
+    def search_queue(self) -> str:
+        """The arq queue of the search role."""
+        return f"{self.prefix}:search"
+
+    def stream(self, partition: int) -> str:
+        """Return the key of a partition's entries."""
+        return f"{self.prefix}:stream:{partition}"
+
+    def lease(self, partition: int) -> str:
+        """Return the key of a partition's lease."""
+        return f"{self.prefix}:lease:{partition}"
+
+    def applied(self, partition: int) -> str:
+        """Return the key of a partition's mark of what has been applied."""
+        return f"{self.prefix}:applied:{partition}"
+
+    def dead(self, partition: int) -> str:
+        """Return the key of a partition's dead letters."""
+        return f"{self.prefix}:dead:{partition}"
+
+    def reply(self, job_id: str) -> str:
+        """Return the key of the list that takes the reply to a read job."""
+        return f"{self.prefix}:reply:{job_id}"
+
+    def drain_job_id(self, partition: int) -> str:
+        """Return the arq job id of a partition's drain: one at a time."""
+        return f"{self.prefix}:drain:{partition}"
+
+    def partition_of_job_id(self, job_id: str) -> int:
+        """Return the partition whose drain has this arq job id."""
+        return int(job_id.rpartition(":")[2])
+
+    def arq_job(self, job_id: str) -> str:
+        """Return arq's key of a job's definition."""
+        return f"{job_key_prefix}{job_id}"
+
+    def arq_in_progress(self, job_id: str) -> str:
+        """Return arq's key of a job that runs."""
+        return f"{in_progress_key_prefix}{job_id}"

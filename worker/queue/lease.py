@@ -1,0 +1,59 @@
+"""The lease: the right to drain one partition, for a time.
+
+arq's own mark of a running job has no owner and may be lost or expire early, so it is only a doorbell. The lease is
+the lock: a random token with a life, renewed by every read and commit, and checked inside every script that removes
+entries. Nothing is sent to Qdrant with a deadline beyond what is left of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from arq.connections import ArqRedis
+
+from worker.queue import scripts
+from worker.queue.connection import queue_errors
+from worker.queue.keys import Keys
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease that is held. ``renewed_at`` is the local monotonic time before the last renewal was sent."""
+
+    partition: int
+    ttl_s: float
+    token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    renewed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def ttl_ms(self) -> int:
+        """The life of the lease in milliseconds, as scripts take it."""
+        return int(self.ttl_s * 1000)
+
+    def remaining_s(self) -> float:
+        """Return for how many seconds the lease is certain to be held, counted from before it was last renewed."""
+        return self.renewed_at + self.ttl_s - time.monotonic()
+
+
+async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float) -> Lease | None:
+    """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it."""
+    lease = Lease(partition, ttl_s)
+    with queue_errors():
+        taken = await redis.set(keys.lease(partition), lease.token, nx=True, px=lease.ttl_ms)
+    return lease if taken else None
+
+
+async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:
+    """Begin the life of the lease anew; raises `LeaseLost` when it is no longer held."""
+    started = time.monotonic()
+    with queue_errors():
+        await scripts.run(redis, "renew", [keys.lease(lease.partition)], [lease.token, lease.ttl_ms])
+    lease.renewed_at = started
+
+
+async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:
+    """Give the lease back, if it is still held."""
+    with queue_errors():
+        await scripts.run(redis, "release", [keys.lease(lease.partition)], [lease.token])

@@ -1,0 +1,132 @@
+"""The job log: one Redis stream per partition, read from the head, committed in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from arq.connections import ArqRedis
+
+from worker.contract import Receipt
+from worker.errors import DeadLettered, NotApplied
+from worker.queue import scripts
+from worker.queue.connection import queue_errors
+from worker.queue.keys import Keys
+from worker.queue.lease import Lease
+
+MAX_VERSION_DIGITS = 9
+
+DeadReason = Literal["malformed", "invalid", "refused", "crashed"]
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A job as it stands in a stream. ``version`` is the contract version, 0 where the entry names none."""
+
+    entry_id: str
+    version: int
+    body: bytes
+
+
+class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that can never be applied, and why. ``op`` and ``user_id`` are empty where they could not be read."""
+
+    entry_id: str
+    reason: DeadReason
+    detail: str
+    op: str = ""
+    user_id: str = ""
+
+
+class JobLog:
+    """The entries of all partitions, for drains that hold a lease and for callers that wait for a receipt."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int) -> list[Entry]:
+        """Return entries from the head and renew the lease; at least one if there is any.
+
+        Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
+        """
+        partition = lease.partition
+        started = time.monotonic()
+        with queue_errors():
+            flat = await scripts.run(
+                self._redis,
+                "read",
+                [self._keys.lease(partition), self._keys.stream(partition)],
+                [lease.token, lease.ttl_ms, max_jobs, max_bytes],
+            )
+        lease.renewed_at = started
+        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return [Entry(entry_id.decode(), _version(version), body) for entry_id, version, body in triples]
+
+    async def commit(self, lease: Lease, batch: Sequence[Entry], dead: Sequence[DeadEntry] = ()) -> None:
+        """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters; renew the lease.
+
+        Raises `LeaseLost` when the lease is no longer held: then nothing was removed.
+        """
+        partition, last_id = lease.partition, batch[-1].entry_id
+        args: list[Any] = [lease.token, lease.ttl_ms, last_id, _behind(last_id)]
+        args += [len(batch), sum(len(entry.body) for entry in batch)]
+        for entry in dead:
+            args += [entry.entry_id, entry.reason, entry.detail, entry.op, entry.user_id]
+        keys = self._keys
+        started = time.monotonic()
+        with queue_errors():
+            await scripts.run(
+                self._redis,
+                "commit",
+                [
+                    keys.lease(partition),
+                    keys.stream(partition),
+                    keys.applied(partition),
+                    keys.dead(partition),
+                    keys.backlog,
+                ],
+                args,
+            )
+        lease.renewed_at = started
+
+    async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
+        """Return once the job of ``receipt`` has been applied; one blocking call, no polling.
+
+        Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` when the job can never be applied. The
+        connection must allow replies to take that long.
+        """
+        mark = self._keys.applied(receipt.partition)
+        with queue_errors():
+            # The mark's id is the id of the last entry that left: anything behind this one's predecessor will do.
+            block_ms = max(1, int(timeout_s * 1000))
+            found = await self._redis.xread({mark: _before(receipt.entry_id)}, count=1, block=block_ms)
+            if not found:
+                raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
+            dead_key = self._keys.dead(receipt.partition)
+            dead = await self._redis.xrange(dead_key, receipt.entry_id, receipt.entry_id)
+        if dead:
+            fields = dead[0][1]
+            raise DeadLettered(str(receipt), fields[b"reason"].decode(), fields[b"detail"].decode())
+
+
+def pushed_at_s(entry_id: str) -> float:
+    """Return when the entry was pushed, by Redis's clock, in unix seconds."""
+    return int(entry_id.partition("-")[0]) / 1000
+
+
+def _version(field: bytes) -> int:
+    return int(field) if field.isdigit() and len(field) <= MAX_VERSION_DIGITS else 0
+
+
+def _behind(entry_id: str) -> str:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return f"{milliseconds}-{int(sequence) + 1}"
+
+
+def _before(entry_id: str) -> str:
+    milliseconds, sequence = map(int, entry_id.split("-"))
+    if sequence:
+        return f"{milliseconds}-{sequence - 1}"
+    return f"{milliseconds - 1}-{2**64 - 1}"

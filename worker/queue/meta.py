@@ -1,0 +1,56 @@
+"""What the queue says of itself in Redis: the number of partitions, and the limits that producers must keep."""
+
+from __future__ import annotations
+
+import msgspec
+from arq.connections import ArqRedis
+
+from worker.contract import Limits
+from worker.errors import PartitionMismatch
+from worker.queue import scripts
+from worker.queue.connection import queue_errors
+from worker.queue.keys import Keys
+
+DEFAULT_PARTITIONS = 32
+
+
+class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """``partitions`` is fixed at first use; ``max_jobs`` and ``max_bytes`` bound the whole backlog, 0 is no bound."""
+
+    partitions: int = DEFAULT_PARTITIONS
+    limits: Limits = Limits()
+    max_jobs: int = 0
+    max_bytes: int = 0
+
+
+async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
+    """Return what a worker has published, or ``None`` where none has yet."""
+    with queue_errors():
+        found = await redis.execute_command("HGETALL", keys.meta)  # type: ignore[no-untyped-call]
+    if b"partitions" not in found:
+        return None
+    numbers = {name.decode(): int(value) for name, value in found.items()}
+    defaults = Limits()
+    return QueueMeta(
+        partitions=numbers["partitions"],
+        limits=Limits(
+            dimension=numbers.get("dimension", defaults.dimension),
+            max_job_bytes=numbers.get("max_job_bytes", defaults.max_job_bytes),
+        ),
+        max_jobs=numbers.get("max_jobs", 0),
+        max_bytes=numbers.get("max_bytes", 0),
+    )
+
+
+async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta) -> None:
+    """Fix the number of partitions, or check it, and publish the limits.
+
+    Raises `PartitionMismatch` when another number is fixed already: jobs of one user would lose their order.
+    """
+    published = {**msgspec.structs.asdict(meta.limits), "max_jobs": meta.max_jobs, "max_bytes": meta.max_bytes}
+    args = [part for pair in published.items() for part in pair]
+    try:
+        with queue_errors():
+            await scripts.run(redis, "publish", [keys.meta], [meta.partitions, *args])
+    except PartitionMismatch as error:
+        raise PartitionMismatch(meta.partitions, error.actual) from error

@@ -1,0 +1,37 @@
+"""Push: the producer's side of the streams. One round trip stores the jobs and wakes a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arq.connections import ArqRedis
+
+from worker.contract import CONTRACT_VERSION, Receipt
+from worker.queue import scripts
+from worker.queue.connection import queue_errors
+from worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
+from worker.queue.keys import Keys
+
+
+async def push(
+    redis: ArqRedis, keys: Keys, partitions: int, jobs: Sequence[tuple[int, bytes]], *, version: int = CONTRACT_VERSION
+) -> list[Receipt]:
+    """Append encoded jobs, each with its partition, in this order; return their receipts.
+
+    All of them are stored or none is. Raises `QueueFull`, `PartitionMismatch` or `QueueUnavailable`.
+    """
+    named: dict[int, int] = {}
+    script_keys = [keys.meta, keys.backlog, keys.drain_queue]
+    doorbells: list[str | bytes] = []
+    entries: list[int | bytes] = []
+    for partition, body in jobs:
+        if partition not in named:
+            job_id = keys.drain_job_id(partition)
+            named[partition] = len(named) + 1
+            script_keys += [keys.stream(partition), keys.arq_job(job_id)]
+            doorbells += [job_id, doorbell(partition)]
+        entries += [named[partition], body]
+    args = [partitions, version, DOORBELL_LIFE_MS, len(named), *doorbells, *entries]
+    with queue_errors():
+        ids = await scripts.run(redis, "push", script_keys, args)
+    return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]

@@ -1,0 +1,96 @@
+"""Read jobs: search, get, info. Each is an arq job that returns its result; errors come back as values.
+
+An error is never an empty result: a caller can tell "nothing found" from "could not look".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from arq.connections import ArqRedis
+
+from worker.contract import Get, Info, Limits, ReadError, ReadJob, Reply, Search, checked, convert_read
+from worker.errors import InvalidJob, StoreRefused, StoreUnavailable
+from worker.logs import log_event
+from worker.queue.calls import send_reply
+from worker.queue.clock import RedisClock
+from worker.queue.keys import Keys
+from worker.store.store import VectorStore
+
+logger = logging.getLogger(__name__)
+
+READ_JOBS: tuple[type[ReadJob], ...] = (Search, Get, Info)
+_LEAST_TIME_S = 0.001
+
+
+class Reads:
+    """Answers read jobs from one store."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys, store: VectorStore, limits: Limits, clock: RedisClock) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+
+    def function(self, kind_of_job: type[ReadJob]) -> Callable[..., Awaitable[Reply | None]]:
+        """Return the arq function for one kind of read job.
+
+        It takes the job as a map, and the key of a list for the reply; without that, the reply is its result.
+        """
+
+        async def answer(ctx: dict[str, Any], document: Any, reply_to: str | None = None) -> Reply | None:
+            reply = await self.answer(kind_of_job, document, pushed_ms=ctx["score"])
+            if reply_to is None:
+                return reply
+            await send_reply(self._redis, self._keys, reply_to, reply)
+            return None
+
+        return answer
+
+    async def answer(self, kind_of_job: type[ReadJob], document: Any, *, pushed_ms: float) -> Reply:
+        """Return the reply to a job that was pushed at ``pushed_ms`` by Redis's clock; never raises for a job."""
+        try:
+            job = checked(convert_read(document, kind_of_job), self._limits)
+        except InvalidJob as error:
+            return _error("invalid", error)
+        remaining_s = (pushed_ms + job.timeout_ms - self._clock.now_ms()) / 1000
+        if remaining_s < _LEAST_TIME_S:
+            return _error("timeout", f"the job waited longer than its {job.timeout_ms} ms")
+        try:
+            async with asyncio.timeout(remaining_s):
+                return await self._read(job, remaining_s)
+        except Exception as error:  # noqa: BLE001  # a read must answer whatever happens; the caller waits
+            return _failed(job, error)
+
+    async def _read(self, job: ReadJob, timeout_s: float) -> Reply:
+        match job:
+            case Search():
+                hits, engine_ms = await self._store.search(job, timeout_s=timeout_s)
+                return Reply(ok=True, hits=hits, engine_ms=engine_ms)
+            case Get():
+                points, engine_ms = await self._store.get(job, timeout_s=timeout_s)
+                return Reply(ok=True, points=points, engine_ms=engine_ms)
+            case Info():
+                return Reply(ok=True, collections=await self._store.info())
+
+
+def _failed(job: ReadJob, error: Exception) -> Reply:
+    match error:
+        case TimeoutError():
+            return _error("timeout", f"no answer within {job.timeout_ms} ms")
+        case StoreUnavailable(code="DEADLINE_EXCEEDED"):
+            return _error("timeout", error)
+        case StoreUnavailable():
+            return _error("unavailable", error)
+        case StoreRefused():
+            return _error("invalid", error)
+    log_event(logger, logging.ERROR, "read_failed", failure=error, op=type(job).__name__)
+    return _error("internal", type(error).__name__)
+
+
+def _error(code: str, problem: Exception | str) -> Reply:
+    return Reply(ok=False, error=ReadError(code=code, message=str(problem)))

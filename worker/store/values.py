@@ -1,0 +1,53 @@
+"""Payloads between Python and protobuf's value messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qdrant_client.grpc import ListValue, Struct, Value
+
+
+def put_payload(fields: Any, payload: dict[str, Any]) -> None:
+    """Write ``payload`` into a protobuf map of values."""
+    for name, value in payload.items():
+        _put(fields[name], value)
+
+
+def payload_of(fields: Any) -> dict[str, Any]:
+    """Return a protobuf map of values as a dictionary."""
+    return {name: _get(value) for name, value in fields.items()}
+
+
+def _put(target: Value, value: Any) -> None:
+    match value:
+        case str():
+            target.string_value = value
+        case bool():
+            target.bool_value = value
+        case int():
+            target.integer_value = value
+        case float():
+            target.double_value = value
+        case None:
+            target.null_value = 0  # type: ignore[assignment]  # the only null there is
+        case dict():
+            target.struct_value.SetInParent()
+            put_payload(target.struct_value.fields, value)
+        case _:
+            target.list_value.SetInParent()
+            for child in value:
+                _put(target.list_value.values.add(), child)
+
+
+def _get(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    match kind:
+        case None | "null_value":
+            return None
+        case "struct_value":
+            fields: Struct = value.struct_value
+            return payload_of(fields.fields)
+        case "list_value":
+            values: ListValue = value.list_value
+            return [_get(child) for child in values.values]
+    return getattr(value, kind)
