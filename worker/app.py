@@ -11,25 +11,26 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from worker.errors import ConfigurationError, MemoryWorkerError
+from worker.errors import MemoryWorkerError, QueueError
 from worker.ingest.drain import Drainer, DrainOptions
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
 from worker.queue.clock import RedisClock
 from worker.queue.codec import decode_arq, encode_arq
-from worker.queue.connection import open_redis
+from worker.queue.connection import queue_errors
 from worker.queue.doorbell import DRAIN, ring, sweep
 from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta
+from worker.queue.meta import publish_meta
 from worker.reads import READ_JOBS, Reads
 from worker.settings import Role, Settings
-from worker.store.collections import CollectionShape
 from worker.store.store import VectorStore
+from worker.wiring import open_queue, open_store, queue_meta
 
 logger = logging.getLogger(__name__)
 
@@ -39,49 +40,8 @@ _JOB_TIMEOUT_EXTRA_S = 5.0
 _HEALTH_INTERVAL_S = 5.0
 _RESTART_DELAY_S = 1.0
 _READ_RESULT_S = 60.0
+_CANCEL_AGAIN_S = 0.2
 _RING_AFTER = "ring_after_s"
-
-
-def open_store(settings: Settings) -> VectorStore:
-    """Return the store at ``QDRANT_URL``; within the event loop that will use it."""
-    if settings.qdrant_url is None:
-        raise ConfigurationError("QDRANT_URL is not set")
-    api_key = settings.qdrant_api_key
-    return VectorStore(
-        settings.qdrant_url,
-        CollectionShape(
-            memories=settings.qdrant_memories_collection,
-            documents=settings.qdrant_documents_collection,
-            dimension=settings.qdrant_vector_dimension,
-            quantize_int8=settings.qdrant_quantization == "int8",
-            hnsw_m=settings.qdrant_hnsw_m,
-            hnsw_ef_construct=settings.qdrant_hnsw_ef_construct,
-            on_disk=settings.qdrant_on_disk,
-            shard_number=settings.qdrant_shard_number,
-            replication_factor=settings.qdrant_replication_factor,
-            write_consistency_factor=settings.qdrant_write_consistency_factor,
-        ),
-        api_key=api_key.get_secret_value() if api_key else None,
-        tls_ca_file=settings.qdrant_tls_ca_file,
-        timeout_s=settings.qdrant_timeout_s,
-    )
-
-
-def open_queue(settings: Settings) -> ArqRedis:
-    """Return connections to ``REDIS_URL``."""
-    if settings.redis_url is None:
-        raise ConfigurationError("REDIS_URL is not set")
-    return open_redis(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
-
-
-def queue_meta(settings: Settings) -> QueueMeta:
-    """Return what the workers publish for producers."""
-    return QueueMeta(
-        partitions=settings.queue_partitions,
-        limits=settings.limits,
-        max_jobs=settings.queue_max_jobs,
-        max_bytes=settings.queue_max_bytes,
-    )
 
 
 class App:
@@ -120,28 +80,27 @@ class App:
 
     async def _work(self, redis: ArqRedis, store: VectorStore, on_ready: Callable[[], None]) -> None:
         builders = {"ingest": self._ingest_worker, "search": self._search_worker}
-        names = [name for name in builders if self._role in (name, "all")]
-        tasks = [
-            asyncio.create_task(self._supervise(name, lambda build=builders[name]: build(store)), name=f"role {name}")  # type: ignore[misc]
-            for name in names
+        chosen = {name: build for name, build in builders.items() if self._role in (name, "all")}
+        roles = [
+            asyncio.create_task(self._supervise(name, partial(build, store)), name=f"role {name}")
+            for name, build in chosen.items()
         ]
-        tasks.append(asyncio.create_task(self._look_after(redis, sweeping="ingest" in names), name="sweeper"))
-        on_ready()
+        sweeper = asyncio.create_task(self._look_after(redis, sweeping="ingest" in chosen), name="sweeper")
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        on_ready()
         try:
-            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-            await self._finish_jobs()
+            await asyncio.wait([*roles, sweeper, stopping], return_when=asyncio.FIRST_COMPLETED)
+            self._stop.set()
+            await self._finish(roles)
         finally:
-            for task in (*tasks, stopping):
-                task.cancel()
-            ended = await asyncio.gather(*tasks, stopping, return_exceptions=True)
-        for end in ended:
-            if isinstance(end, Exception):
-                raise end
+            await _end([*roles, sweeper, stopping])
+        for task in (*roles, sweeper):
+            if not task.cancelled():
+                task.result()
 
     async def _supervise(self, name: str, build: Callable[[], Worker]) -> None:
-        """Run a role's arq worker for ever: whatever ends it, a dropped connection say, another is built."""
-        while True:
+        """Run a role's arq worker until told to stop: whatever else ends it, another one is built."""
+        while not self._stop.is_set():
             worker = self._workers[name] = build()
             try:
                 await worker.async_run()
@@ -149,9 +108,16 @@ class App:
                 raise
             except Exception as error:  # noqa: BLE001  # any end of arq's loop means: begin again
                 log_event(logger, logging.ERROR, "role_restarts", role=name, error=str(error) or type(error).__name__)
+                await asyncio.sleep(_RESTART_DELAY_S)
             finally:
                 await _close(worker)
-            await asyncio.sleep(_RESTART_DELAY_S)
+
+    async def _finish(self, roles: list[asyncio.Task[None]]) -> None:
+        """Take no new jobs, and wait for those in flight, for as long as grace allows."""
+        for worker in self._workers.values():
+            # arq's loop ends by itself once it may start no more jobs and those it has started are done.
+            worker.burst, worker.max_burst_jobs = True, 0
+        await asyncio.wait(roles, timeout=self._settings.worker_grace_s)
 
     async def _look_after(self, redis: ArqRedis, *, sweeping: bool) -> None:
         """Follow Redis's clock and, where partitions are drained, ring the doorbells that were lost."""
@@ -164,16 +130,6 @@ class App:
             except MemoryWorkerError as error:
                 log_event(logger, logging.WARNING, "sweep_failed", error=str(error))
             await asyncio.sleep(self._settings.sweep_interval_s)
-
-    async def _finish_jobs(self) -> None:
-        """Take no new jobs, and wait for those in flight, for as long as grace allows."""
-        running: list[asyncio.Task[Any]] = []
-        for worker in self._workers.values():
-            worker.allow_pick_jobs = False
-            running += [task for task in worker.tasks.values() if not task.done()]
-        if running:
-            log_event(logger, logging.INFO, "finishing", jobs=len(running))
-            await asyncio.wait(running, timeout=self._settings.worker_grace_s)
 
     def _ingest_worker(self, store: VectorStore) -> Worker:
         settings = self._settings
@@ -271,6 +227,16 @@ class App:
 async def _close(worker: Worker) -> None:
     """Cancel what still runs and close the connections; arq's own ``close`` stops at the first cancelled task."""
     redis = worker.pool
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        await worker.close()
-    await redis.aclose(close_connection_pool=True)
+    await _end([task for task in (worker.main_task, *worker.tasks.values()) if task is not None])
+    with contextlib.suppress(QueueError), queue_errors():
+        await redis.delete(worker.health_check_key)
+        await redis.aclose(close_connection_pool=True)
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they end: redis-py may swallow a cancellation that comes while it looks for stale data."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)

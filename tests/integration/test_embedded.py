@@ -262,6 +262,10 @@ class TestFailedStarts:
         with STARTERS[kind](tmp_path) as engine:
             assert engine.owned
 
+    def test_on_the_port_of_another_front_fail(self, tmp_path: Path) -> None:
+        with start_edge(tmp_path / "one") as engine, pytest.raises(EmbeddedEngineError, match="cannot listen"):
+            start_edge(tmp_path / "other", port=urlsplit(engine.url).port)
+
     def test_carry_the_end_of_the_log(self, tmp_path: Path) -> None:
         config = tmp_path / "edge" / "collections" / "broken" / "config.json"
         config.parent.mkdir(parents=True)
@@ -275,10 +279,18 @@ class TestFailedStarts:
             STARTERS[kind](tmp_path, timeout_s=0.001)
         wait_until_ended(tmp_path, kind)
 
-    def test_because_a_hung_engine_holds_the_lock_say_so(self, tmp_path: Path) -> None:
+    def test_never_attach_to_what_a_dead_engine_left(self, tmp_path: Path) -> None:
+        """Somebody holds the lock, and somebody listens on the old port, but the process of the endpoint is gone."""
         (tmp_path / "edge").mkdir()
-        with (tmp_path / "edge" / "engine.lock").open("wb") as lock:
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        with (
+            (tmp_path / "edge" / "engine.lock").open("wb") as lock,
+            socket.create_server(("127.0.0.1", 0)) as stranger,
+        ):
             fcntl.flock(lock, fcntl.LOCK_EX)
+            url = f"http://127.0.0.1:{stranger.getsockname()[1]}"
+            (tmp_path / "edge" / "endpoint.json").write_text(json.dumps({"url": url, "pid": gone.pid}))
             with pytest.raises(EmbeddedEngineError, match="is in use, but its engine does not answer"):
                 start_edge(tmp_path, timeout_s=0.1)
 

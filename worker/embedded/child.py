@@ -43,12 +43,16 @@ class Child:
 
     def stop(self) -> None:
         """Let the child end; kill it when it does not."""
-        self.leash.close()
-        try:
-            self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        _end(self.process, self.leash)
+
+
+def _end(process: subprocess.Popen[bytes], leash: RawIOBase) -> None:
+    leash.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def start_child(
@@ -71,9 +75,7 @@ def start_child(
     try:
         return Child(process, leash, _ready_port(readiness, timeout_s))
     except _NotReady as error:
-        leash.close()
-        process.kill()
-        process.wait()
+        _end(process, leash)
         raise EmbeddedEngineError(f"{module} {error}; end of {log}:\n{_tail(log)}") from None
     finally:
         os.close(readiness)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.embedded.shards import Shards
 
 # The server whose behaviour the front follows; clients compare it with their own version.
-SERVER_VERSION = "1.17.0"
+SERVER_VERSION = "1.20.0"
 _MAX_NAME = 255
 _FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
 

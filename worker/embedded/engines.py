@@ -21,7 +21,8 @@ import json
 import os
 import socket
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -47,13 +48,13 @@ class Engine:
     url: str
     owned: bool
     pid: int | None
-    _directory: Path
-    _child: Child | None
+    _endpoint: Path = field(repr=False)
+    _child: Child | None = field(repr=False)
 
     def stop(self) -> None:
         """End the engine if this process owns it; otherwise do nothing."""
         if self._child is not None:
-            (self._directory / "endpoint.json").unlink(missing_ok=True)
+            _withdraw(self._endpoint, self._child.pid)
             self._child.stop()
 
     def __enter__(self) -> Self:
@@ -130,7 +131,7 @@ def _start_or_attach(
     answers: Callable[[int], bool],
     timeout_s: float,
 ) -> Engine:
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     endpoint = directory / "endpoint.json"
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -141,11 +142,11 @@ def _start_or_attach(
                 child = start(lock)
                 url = f"{scheme}://{_HOST}:{child.port}"
                 _publish(endpoint, url, child.pid)
-                return Engine(url, True, child.pid, directory, child)
+                return Engine(url, True, child.pid, endpoint, child)
         finally:
             os.close(lock)  # the engine's processes hold it still
         if (running := _running(endpoint, answers)) is not None:
-            return Engine(running[0], False, running[1], directory, None)
+            return Engine(*running, endpoint, None)
         time.sleep(_POLL_INTERVAL_S)  # it is starting or ending
     raise EmbeddedEngineError(f"{directory} is in use, but its engine does not answer; see {directory}/engine.log")
 
@@ -164,14 +165,22 @@ def _publish(endpoint: Path, url: str, pid: int) -> None:
     unfinished.replace(endpoint)
 
 
-def _running(endpoint: Path, answers: Callable[[int], bool]) -> tuple[str, int] | None:
+def _withdraw(endpoint: Path, pid: int) -> None:
+    """Remove the endpoint, unless the engine died before and another process has started the next one."""
+    with suppress(FileNotFoundError):
+        if json.loads(endpoint.read_text(encoding="utf-8"))["pid"] == pid:
+            endpoint.unlink()
+
+
+def _running(endpoint: Path, answers: Callable[[int], bool]) -> tuple[str, bool, int] | None:
+    """Return the URL, that it is not owned, and the process id of an engine that is there and answers."""
     try:
         found = json.loads(endpoint.read_text(encoding="utf-8"))
         os.kill(found["pid"], 0)
     except (FileNotFoundError, ProcessLookupError):
         return None
     port = urlsplit(found["url"]).port
-    return (found["url"], found["pid"]) if port and answers(port) else None
+    return (found["url"], False, found["pid"]) if port and answers(port) else None
 
 
 def _accepts_connections(port: int) -> bool:

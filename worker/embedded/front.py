@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,10 +35,7 @@ _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
-    # Clients may ping every 10 s, with or without a call in flight, as they may with a Qdrant server.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.http2.max_ping_strikes", 0),  # clients may ping as often as they like, as a Qdrant server lets them
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
@@ -51,17 +49,20 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
     signal.signal(signal.SIGTERM, _tell_to_end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, which ends this process in turn
+    directory = arguments.data_dir / "collections"
+    with suppress(_ToldToEnd), closing(Shards(directory, optimize=arguments.optimize)) as shards:
+        _serve(shards, arguments)
+
+
+def _serve(shards: Shards, arguments: argparse.Namespace) -> None:
+    server = _server(shards, arguments.api_key_file)
+    port = _bound_port(server, arguments.port)
+    server.start()
     try:
-        shards = Shards(arguments.data_dir / "collections", optimize=arguments.optimize)
-        server = _server(shards, arguments.api_key_file)
-        port = _bound_port(server, arguments.port)
-        server.start()
         os.write(sys.stdout.fileno(), f"ready {port}\n".encode())
         _wait_for_end()
-    except _ToldToEnd:
-        ...
-    server.stop(GRACE_S).wait()
-    shards.close()
+    finally:
+        server.stop(GRACE_S).wait()
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -92,6 +93,7 @@ def _bound_port(server: grpc.Server, port: int) -> int:
 
 
 def _tell_to_end(_signal: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise _ToldToEnd
 
 

@@ -62,7 +62,7 @@ class JobLog:
             )
         lease.renewed_at = started
         triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        return [Entry(entry_id.decode(), _version(version), body) for entry_id, version, body in triples]
+        return [Entry(entry_id.decode(), entry_version(version), body) for entry_id, version, body in triples]
 
     async def commit(self, lease: Lease, batch: Sequence[Entry], dead: Sequence[DeadEntry] = ()) -> None:
         """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters; renew the lease.
@@ -116,7 +116,8 @@ def pushed_at_s(entry_id: str) -> float:
     return int(entry_id.partition("-")[0]) / 1000
 
 
-def _version(field: bytes) -> int:
+def entry_version(field: bytes) -> int:
+    """Return the contract version in a field of an entry, 0 where it names none."""
     return int(field) if field.isdigit() and len(field) <= MAX_VERSION_DIGITS else 0
 
 

@@ -98,6 +98,13 @@ class Collections:
             raise
         return answer.result
 
+    async def checked(self, ref: CollectionRef) -> q.CollectionInfo | None:
+        """Describe a collection without making it; raises `ConfigurationError` for a wrong dimension or distance."""
+        info = await self.describe(ref)
+        if info is not None:
+            self._check(self.name(ref), info)
+        return info
+
     def _ref_of(self, name: str) -> CollectionRef | None:
         if name == self._shape.documents:
             return CollectionRef("document")
@@ -108,13 +115,12 @@ class Collections:
 
     async def _make(self, ref: CollectionRef) -> None:
         name = self.name(ref)
-        info = await self.describe(ref)
+        info = await self.checked(ref)
         if info is None:
             await self._create(ref)
-            info = await self.describe(ref)
+            info = await self.checked(ref)
             if info is None:
                 raise StoreUnavailable(f"collection {name} was created, but is not there", code="NOT_FOUND")
-        self._check(name, info)
         for field, index in KINDS[ref.kind].indexes.items():
             if field not in info.payload_schema:
                 await self._create_index(name, field, index)

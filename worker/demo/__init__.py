@@ -1,0 +1,1 @@
+"""The demo: the whole system on one machine, on real sentences with real embeddings."""

@@ -1,0 +1,78 @@
+"""The state of the whole system, for the operator: what waits, who drains, what died, what is stored."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from arq.connections import ArqRedis
+
+from worker.contract import CONTRACT_VERSION, CollectionInfo
+from worker.errors import StoreError
+from worker.queue.clock import RedisClock
+from worker.queue.keys import Keys
+from worker.queue.meta import QueueMeta, read_meta
+from worker.queue.state import partition_states
+from worker.store.store import VectorStore
+
+
+class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition; ages and lives in seconds. ``held``: its oldest entry needs a newer worker than this one."""
+
+    partition: int
+    waiting: int
+    oldest_age_s: float | None
+    draining: bool
+    lease_s: float | None
+    held: bool
+    dead: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole system; ``store_error`` says why nothing is known of the collections."""
+
+    at: float
+    partitions: list[PartitionStatus]
+    waiting: int
+    oldest_age_s: float
+    draining: int
+    dead: int
+    collections: list[CollectionInfo]
+    store_error: str | None
+
+
+async def collect_status(redis: ArqRedis, keys: Keys, store: VectorStore) -> Status:
+    """Return the state of the system; raises `QueueUnavailable`, but reports a failing store as part of it."""
+    meta = await read_meta(redis, keys) or QueueMeta()
+    clock = RedisClock()
+    await clock.refresh(redis)
+    now_s = clock.now_ms() / 1000
+    states = await partition_states(redis, keys, meta.partitions)
+    partitions = [
+        PartitionStatus(
+            partition=state.partition,
+            waiting=state.waiting,
+            oldest_age_s=None if state.oldest_pushed_s is None else max(0.0, now_s - state.oldest_pushed_s),
+            draining=state.lease_s is not None,
+            lease_s=state.lease_s,
+            held=(state.version or 0) > CONTRACT_VERSION,
+            dead=state.dead,
+        )
+        for state in states
+    ]
+    collections: list[CollectionInfo] = []
+    store_error = None
+    try:
+        collections = await store.info()
+    except StoreError as error:
+        store_error = str(error)
+    return Status(
+        at=time.time(),
+        partitions=partitions,
+        waiting=sum(partition.waiting for partition in partitions),
+        oldest_age_s=max((partition.oldest_age_s or 0.0 for partition in partitions), default=0.0),
+        draining=sum(partition.draining for partition in partitions),
+        dead=sum(partition.dead for partition in partitions),
+        collections=collections,
+        store_error=store_error,
+    )

@@ -1,0 +1,127 @@
+"""What the commands print for people, and dead letters as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from worker.checks import Check
+from worker.contract import decode_write
+from worker.errors import InvalidJob
+from worker.queue.dead import DeadLetter
+from worker.status import Status
+
+_VERDICTS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
+_DETAIL_CHARACTERS = 100
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def print_status(status: Status, console: Console, *, everything: bool) -> None:
+    """Print the state of the system; partitions in which nothing happens only if ``everything``."""
+    console.print(
+        f"[bold]{status.waiting:,}[/] jobs wait, the oldest for [bold]{age(status.oldest_age_s)}[/]; "
+        f"[bold]{status.draining}[/] of {len(status.partitions)} partitions are being drained; "
+        f"[bold]{status.dead:,}[/] dead letters"
+    )
+    busy = [p for p in status.partitions if everything or p.waiting or p.draining or p.dead]
+    if busy:
+        table = Table(title="Partitions", title_justify="left")
+        for heading in ("partition", "waiting", "oldest", "lease", "dead letters"):
+            table.add_column(heading, justify="right")
+        table.add_column("")
+        for part in busy:
+            table.add_row(
+                str(part.partition),
+                f"{part.waiting:,}",
+                "" if part.oldest_age_s is None else age(part.oldest_age_s),
+                "" if part.lease_s is None else f"{part.lease_s:.1f} s",
+                f"{part.dead:,}" if part.dead else "",
+                "[yellow]held: needs a newer worker[/]" if part.held else "",
+            )
+        console.print(table)
+    _print_collections(status, console)
+
+
+def print_checks(checks: Sequence[Check], console: Console) -> None:
+    """Print the verdicts, and for those that are not ok what to do."""
+    table = Table(title="Checks", title_justify="left")
+    for heading in ("check", "verdict", "seen", "what to do"):
+        table.add_column(heading)
+    for check in checks:
+        table.add_row(check.name, _VERDICTS[check.verdict], check.seen, check.advice)
+    console.print(table)
+
+
+def print_letters(letters: Sequence[DeadLetter], console: Console) -> None:
+    """Print dead letters, a line each."""
+    if not letters:
+        console.print("no dead letters")
+        return
+    table = Table(title=f"Dead letters ({len(letters):,})", title_justify="left")
+    for heading in ("receipt", "died", "reason", "op", "user", "detail"):
+        table.add_column(heading)
+    for letter in letters:
+        table.add_row(
+            str(letter.receipt),
+            _time(letter.died_s),
+            letter.reason,
+            letter.op,
+            letter.user_id,
+            letter.detail[:_DETAIL_CHARACTERS],
+        )
+    console.print(table)
+
+
+def letter_document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
+    """Return a dead letter as a JSON-able map; ``whole`` adds the job, decoded where possible, and its raw bytes."""
+    document: dict[str, Any] = {
+        "receipt": str(letter.receipt),
+        "died": _time(letter.died_s),
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "op": letter.op,
+        "user_id": int(letter.user_id) if letter.user_id else None,
+        "contract_version": letter.version,
+        "bytes": len(letter.body),
+    }
+    if whole:
+        try:
+            document["job"] = msgspec.to_builtins(decode_write(letter.body))
+        except (InvalidJob, TypeError):
+            document["job"] = None
+        document["raw_hex"] = letter.body.hex()
+    return document
+
+
+def age(seconds: float) -> str:
+    """Return a duration as people read it: ``850 ms``, ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _print_collections(status: Status, console: Console) -> None:
+    if status.store_error is not None:
+        console.print(f"[red]Qdrant does not answer:[/] {status.store_error}")
+        return
+    table = Table(title="Collections", title_justify="left")
+    for heading in ("collection", "status"):
+        table.add_column(heading)
+    for heading in ("points", "in index", "segments", "dimension"):
+        table.add_column(heading, justify="right")
+    for info in status.collections:
+        figures = (f"{info.points:,}", f"{info.indexed_vectors:,}", str(info.segments), str(info.dimension))
+        table.add_row(info.name, info.status, *figures)
+    console.print(table)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

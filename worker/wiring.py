@@ -1,0 +1,75 @@
+"""From the settings to the parts: connections, store, and embedded engines where no URL is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from worker.embedded.engines import start_edge, start_valkey
+from worker.errors import ConfigurationError
+from worker.queue.connection import open_redis
+from worker.queue.meta import QueueMeta
+from worker.settings import Settings
+from worker.store.collections import CollectionShape
+from worker.store.store import VectorStore
+
+
+@contextmanager
+def engines_where_unset(settings: Settings) -> Iterator[Settings]:
+    """Start (or attach to) an embedded engine for each URL that is not set; yield settings with all URLs.
+
+    Call it before an event loop runs. Raises `EmbeddedEngineError`.
+    """
+    with ExitStack() as engines:
+        if settings.redis_url is None:
+            valkey = engines.enter_context(start_valkey(settings.data_dir))
+            settings = settings.model_copy(update={"redis_url": SecretStr(valkey.url)})
+        if settings.qdrant_url is None:
+            edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
+            settings = settings.model_copy(update={"qdrant_url": edge.url})
+        yield settings
+
+
+def open_queue(settings: Settings) -> ArqRedis:
+    """Return connections to ``REDIS_URL``; nothing connects yet."""
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return open_redis(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+
+
+def open_store(settings: Settings) -> VectorStore:
+    """Return the store at ``QDRANT_URL``; within the event loop that will use it."""
+    if settings.qdrant_url is None:
+        raise ConfigurationError("QDRANT_URL is not set")
+    api_key = settings.qdrant_api_key
+    return VectorStore(
+        settings.qdrant_url,
+        CollectionShape(
+            memories=settings.qdrant_memories_collection,
+            documents=settings.qdrant_documents_collection,
+            dimension=settings.qdrant_vector_dimension,
+            quantize_int8=settings.qdrant_quantization == "int8",
+            hnsw_m=settings.qdrant_hnsw_m,
+            hnsw_ef_construct=settings.qdrant_hnsw_ef_construct,
+            on_disk=settings.qdrant_on_disk,
+            shard_number=settings.qdrant_shard_number,
+            replication_factor=settings.qdrant_replication_factor,
+            write_consistency_factor=settings.qdrant_write_consistency_factor,
+        ),
+        api_key=api_key.get_secret_value() if api_key else None,
+        tls_ca_file=settings.qdrant_tls_ca_file,
+        timeout_s=settings.qdrant_timeout_s,
+    )
+
+
+def queue_meta(settings: Settings) -> QueueMeta:
+    """Return what the workers publish for producers."""
+    return QueueMeta(
+        partitions=settings.queue_partitions,
+        limits=settings.limits,
+        max_jobs=settings.queue_max_jobs,
+        max_bytes=settings.queue_max_bytes,
+    )
