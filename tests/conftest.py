@@ -55,7 +55,7 @@ def redis_prefix(redis_url: str) -> Iterator[str]:
     """A key prefix of this test's own; its keys are deleted afterwards."""
     import redis  # noqa: PLC0415 - only tests that ask for it need it
 
-    prefix = f"test-{uuid.uuid4().hex[:12]}:"
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
     yield prefix
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"*{prefix}*", count=1_000):

@@ -1,0 +1,85 @@
+"""Worker processes, and what Qdrant holds, for the acceptance lane."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from qdrant_client import grpc as q
+
+from tests.acceptance.oracle import NAMESPACES, Place
+from tests.acceptance.processes import WorkerProcess
+
+DIMENSION = 16
+
+
+@pytest.fixture
+def environment(
+    redis_url: str, qdrant_url: str, redis_prefix: str, qdrant_channel: grpc.Channel
+) -> Iterator[dict[str, str]]:
+    """The environment of a worker whose keys and collections are this test's own."""
+    name = uuid.uuid4().hex[:12]
+    memories, documents = f"test_{name}_memories", f"test_{name}_documents"
+    yield {
+        "REDIS_URL": redis_url,
+        "QDRANT_URL": qdrant_url,
+        "QUEUE_PREFIX": redis_prefix,
+        "QDRANT_MEMORIES_COLLECTION": memories,
+        "QDRANT_DOCUMENTS_COLLECTION": documents,
+        "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
+        "QUEUE_PARTITIONS": "16",
+    }
+    collections = q.CollectionsStub(qdrant_channel)
+    for collection in (documents, *(_collection(memories, namespace) for namespace in NAMESPACES)):
+        collections.Delete(q.DeleteCollection(collection_name=collection))
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start worker processes that end with the test; each is returned once it works."""
+    started: list[WorkerProcess] = []
+
+    def start(role: str = "all", **more: str) -> WorkerProcess:
+        worker = WorkerProcess(role, {**environment, **more})
+        started.append(worker)
+        worker.wait_for("started")
+        return worker
+
+    yield start
+    for worker in started:
+        worker.close()
+
+
+@pytest.fixture
+def stored(environment: dict[str, str], qdrant_channel: grpc.Channel) -> Callable[[], dict[Place, int]]:
+    """Return what Qdrant holds, as the oracle tells it."""
+    points = q.PointsStub(qdrant_channel)
+
+    def read() -> dict[Place, int]:
+        found: dict[Place, int] = {}
+        memories = environment["QDRANT_MEMORIES_COLLECTION"]
+        for namespace in NAMESPACES:
+            for payload in _payloads(points, _collection(memories, namespace)):
+                found["memory", namespace, payload["_point_id"].string_value] = int(payload["key"].string_value)
+        for payload in _payloads(points, environment["QDRANT_DOCUMENTS_COLLECTION"]):
+            found["document", None, payload["_point_id"].string_value] = int(payload["text"].string_value)
+        return found
+
+    return read
+
+
+def _collection(base: str, namespace: str | None) -> str:
+    return base if namespace is None else f"{base}_{namespace}"
+
+
+def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Value]]:
+    request = q.ScrollPoints(collection_name=collection, limit=1000, with_payload=q.WithPayloadSelector(enable=True))
+    while True:
+        answer = points.Scroll(request)
+        for found in answer.result:
+            yield dict(found.payload)
+        if not answer.HasField("next_page_offset"):
+            return
+        request.offset.CopyFrom(answer.next_page_offset)

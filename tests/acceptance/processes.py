@@ -1,0 +1,65 @@
+"""Real worker processes: started as the operator starts them, killed as the kernel kills them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from queue import Empty, Queue
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 30.0
+
+
+class WorkerProcess:
+    """A ``memory-worker run`` of its own; ``lines`` are what it has logged so far."""
+
+    def __init__(self, role: str, environment: Mapping[str, str]) -> None:
+        self.lines: list[str] = []
+        self._fresh: Queue[str | None] = Queue()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "worker", "run", "--role", role],
+            env={**os.environ, "LOG_LEVEL": "INFO", **environment},
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, event: str, timeout_s: float = START_TIMEOUT_S) -> str:
+        """Return the next log line of ``event``."""
+        while True:
+            try:
+                line = self._fresh.get(timeout=timeout_s)
+            except Empty:
+                line = None
+            if line is None:
+                raise AssertionError(f"no {event!r} within {timeout_s} s; logged:\n" + "\n".join(self.lines))
+            if f" {event}" in line:
+                return line
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(STOP_TIMEOUT_S)
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self._reader.join(STOP_TIMEOUT_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            self._fresh.put(line.rstrip())
+        self._fresh.put(None)

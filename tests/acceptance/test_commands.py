@@ -1,0 +1,169 @@
+"""The commands, as processes, as an operator runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from tests.acceptance.conftest import DIMENSION
+from tests.acceptance.processes import WorkerProcess
+from worker.client import MemoryQueue
+from worker.contract import Delete, encode_job, partition_of
+from worker.queue.connection import open_redis
+from worker.queue.keys import Keys
+from worker.queue.push import push
+
+PARTITIONS = 16
+VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
+
+
+def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout if status == 0 else done.stdout + done.stderr
+
+
+def test_demo_answers_every_question_and_ends_by_itself() -> None:
+    started = time.monotonic()
+    shown = _run("demo", COLUMNS="160", timeout_s=30)
+    assert time.monotonic() - started < 30
+    assert "NO" not in shown
+    assert "mem_1730_37" in shown
+    assert "nothing (0 hits)" in shown
+
+
+def test_schema_is_json_schema_of_all_jobs() -> None:
+    schema = json.loads(_run("schema"))
+    assert {"Upsert", "Delete", "Purge", "Search", "Get", "Info", "Reply"} <= set(schema["$defs"])
+
+
+def test_a_wrong_setting_is_named_and_ends_with_2() -> None:
+    assert "BATCH_MAX_JOBS" in _run("run", status=2, BATCH_MAX_JOBS="0")
+    assert "did you mean QUEUE_PARTITIONS" in _run("run", status=2, QUEUE_PARTITION="8")
+
+
+def test_a_server_that_is_not_there_is_named_and_ends_with_1(tmp_path: Path) -> None:
+    told = _run("run", status=1, REDIS_URL="redis://127.0.0.1:1", QDRANT_URL="http://127.0.0.1:1")
+    assert "Redis" in told
+    assert "Traceback" not in told
+
+
+def test_check_tells_what_is_wrong(environment: dict[str, str], start_worker: Callable[..., WorkerProcess]) -> None:
+    start_worker("all")
+    assert "failed" not in _run("check", **environment)
+    checks = {check["name"]: check for check in json.loads(_run("check", "--json", **environment))}
+    assert checks["partitions"]["verdict"] == "ok"
+    memories = f"collection {environment['QDRANT_MEMORIES_COLLECTION']}"
+    assert checks[memories]["seen"] == "0 points, all payload indexes"
+    wrong = {**environment, "QDRANT_VECTOR_DIMENSION": "8", "QUEUE_PARTITIONS": "4"}
+    checks = {check["name"]: check for check in json.loads(_run("check", "--json", status=1, **wrong))}
+    assert checks["partitions"]["verdict"] == "failed"
+    assert checks[memories]["verdict"] == "failed"
+    assert "dimension 16" in checks[memories]["seen"]
+
+
+def test_a_worker_refuses_another_number_of_partitions_and_another_dimension(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
+) -> None:
+    start_worker("all")
+    told = _run("run", status=2, **{**environment, "QUEUE_PARTITIONS": "8"})
+    assert "QUEUE_PARTITIONS is 8, but this Redis holds a queue of 16" in told
+    told = _run("run", status=2, **{**environment, "QDRANT_VECTOR_DIMENSION": "8"})
+    assert "dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in told
+
+
+async def test_status_shows_what_waits_and_what_died(environment: dict[str, str]) -> None:
+    keys = Keys(environment["QUEUE_PREFIX"])
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    partition = partition_of(7, PARTITIONS)
+    job = encode_job(Delete(user_id=7, point_ids=["mem_7_1"]))
+    await push(redis, keys, PARTITIONS, [(partition, job), (partition, job)])
+    await redis.aclose(close_connection_pool=True)
+    status = json.loads(_run("status", "--json", **environment))
+    assert status["waiting"] == 2
+    assert [part["partition"] for part in status["partitions"] if part["waiting"]] == [partition]
+    assert status["oldest_age_s"] > 0
+    assert "2 jobs wait" in _run("status", **environment)
+
+
+async def test_dead_letters_are_listed_shown_replayed_and_dropped(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
+) -> None:
+    bad = [partition_of(user, PARTITIONS) for user in (7, 8)]
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    worker = start_worker("ingest")
+    foreign = [encode_job(Delete(user_id=user, point_ids=["mem_1_1"])) for user in (7, 8)]
+    receipts = await push(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS, list(zip(bad, foreign, strict=True)))
+    for _ in receipts:
+        worker.wait_for("dead_letter")
+    letters = [json.loads(line) for line in _run("dead", "list", "--json", **environment).splitlines()]
+    assert {letter["receipt"] for letter in letters} == {str(receipt) for receipt in receipts}
+    assert {letter["reason"] for letter in letters} == {"invalid"}
+    assert _run("dead", "list", "--user", "8", **environment).count("does not belong to user 8") == 1
+
+    shown = json.loads(_run("dead", "show", str(receipts[0]), **environment))
+    assert shown["job"]["point_ids"] == ["mem_1_1"]
+    assert "there is no dead letter" in _run("dead", "show", "0/1-1", status=1, **environment)
+    assert "name receipts" in _run("dead", "drop", "--yes", status=2, **environment)
+
+    assert _run("dead", "replay", str(receipts[0]), "--yes", **environment) == "1 replayed\n"
+    worker.wait_for("dead_letter")
+    assert _run("dead", "drop", "--all", "--yes", **environment) == "2 dropped\n"
+    assert "no dead letters" in _run("dead", "list", **environment)
+    await redis.aclose(close_connection_pool=True)
+
+
+async def test_embedded_engines_are_shared_and_keep_their_data(tmp_path: Path) -> None:
+    environment = {"DATA_DIR": str(tmp_path), "QDRANT_VECTOR_DIMENSION": str(DIMENSION)}
+    first = WorkerProcess("ingest", environment)
+    first.wait_for("started")
+    second = WorkerProcess("search", environment)
+    second.wait_for("started")
+    url = json.loads((tmp_path / "valkey" / "endpoint.json").read_text())["url"]
+    async with MemoryQueue.connect(url) as queue:
+        receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=VECTOR, payload={"value": "kept"})
+        await queue.wait_applied(receipt, timeout=10)
+        assert [hit.point_id for hit in await queue.search(user_id=1, vector=VECTOR)] == ["mem_1_1"]
+    assert second.terminate() == 0
+    assert first.terminate() == 0
+    status = json.loads(_run("status", "--json", **environment))
+    assert {info["name"]: info["points"] for info in status["collections"]} == {
+        "user_memories": 1,
+        "user_documents": 0,
+    }
+    first.close()
+    second.close()
+
+
+async def test_sigterm_finishes_what_is_in_flight_and_gives_the_leases_back(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
+) -> None:
+    worker = start_worker("ingest", BATCH_MAX_JOBS="1")
+    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
+        points = [
+            {"user_id": user, "point_id": f"mem_{user}_{n}", "vector": VECTOR}
+            for user in range(1, 40)
+            for n in range(20)
+        ]
+        await queue.upsert_many(points)
+    worker.wait_for("batch_applied")
+    assert worker.terminate() == 0
+    redis = Redis.from_url(environment["REDIS_URL"])
+    assert await redis.keys(f"{environment['QUEUE_PREFIX']}:lease:*") == []
+    assert await redis.hget(f"{environment['QUEUE_PREFIX']}:backlog", "jobs") is not None
+    await redis.aclose()
