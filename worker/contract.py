@@ -41,6 +41,7 @@ _JSON_OBJECT_STARTS = b"{ \t\r\n"
 
 UserId: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The user who owns the points.")]
 PointIds: TypeAlias = Annotated[list[str], Meta(min_length=1, max_length=MAX_POINT_IDS)]
+FileId: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Vector: TypeAlias = Annotated[
     bytes | list[float], Meta(description="float32 little-endian bytes (base64 in JSON), or numbers.")
 ]
@@ -87,7 +88,7 @@ class Purge(_Job, frozen=True, kw_only=True, tag="purge"):
     kind: KindName | None = None  # type: ignore[assignment]  # wider on purpose: a purge may reach both kinds
     category: str | None = None
     group_key: str | None = None
-    file_id: int | None = None
+    file_id: FileId | None = None
 
 
 class Search(_Job, frozen=True, kw_only=True, tag="search"):
@@ -103,7 +104,7 @@ class Search(_Job, frozen=True, kw_only=True, tag="search"):
     min_score: Annotated[float, Meta(ge=-1, le=1)] | None = None
     category: str | None = None
     group_key: str | None = None
-    file_id: int | None = None
+    file_id: FileId | None = None
     timeout_ms: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS)] = 5000
 
 
@@ -321,7 +322,7 @@ def _checked_upsert(job: Upsert, kind: Kind, limits: Limits) -> Upsert:
 
 def _identity(payload: dict[str, Any], field: str, expected: Any) -> Any:
     if payload.get(field, expected) != expected:
-        raise InvalidJob(f"payload.{field}", f"{payload[field]!r} differs from the job's {expected!r}")
+        raise InvalidJob(f"payload.{field}", f"{repr(payload[field])[:80]} differs from the job's {expected!r}")
     return expected
 
 

@@ -22,7 +22,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LEASE_MARGIN_S = 2.0
 """What a lease must outlive a request to Qdrant by: time to commit, and for the reply to be late."""
 
-_MISSPELT = 0.84
+_MISSPELT = 0.86
 
 
 class Settings(BaseSettings):

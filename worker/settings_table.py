@@ -26,7 +26,6 @@ _ENV_HEAD = """\
 # Written by python -m worker.settings_table --write
 """
 _MEBIBYTE = 1_048_576
-_GROUPED_ABOVE = 99_999
 
 
 def markdown_table() -> str:
@@ -76,7 +75,7 @@ def _value(default: Any) -> str:
 
 
 def _hint(name: str, default: Any) -> str:
-    return f" ({default // _MEBIBYTE:,} MiB)" if name.endswith("_BYTES") and default else ""
+    return f" ({default // _MEBIBYTE:,} MiB)" if name.endswith("_BYTES") else ""
 
 
 def _allowed(field: FieldInfo) -> str:
@@ -93,13 +92,10 @@ def _allowed(field: FieldInfo) -> str:
     }
     if "pattern" in bounds:
         return f"`{bounds['pattern']}`"
-    low = f"above {_number(bounds['gt'])}" if "gt" in bounds else _number(bounds["ge"]) if "ge" in bounds else ""
-    high = _number(bounds["le"]) if "le" in bounds else ""
-    return f"{low} to {high}" if low and high else f"{low} or more" if low else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if value > _GROUPED_ABOVE else f"{value:g}"
+    if "le" not in bounds:
+        return f"{bounds['ge']:,} or more" if "ge" in bounds else ""
+    low = f"above {bounds['gt']:,}" if "gt" in bounds else f"{bounds['ge']:,}"
+    return f"{low} to {bounds['le']:,}"
 
 
 @click.command()

@@ -27,7 +27,7 @@ VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
-        env={**os.environ, **environment},
+        env={**os.environ, "COLUMNS": "160", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -40,7 +40,7 @@ def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment:
 
 def test_demo_answers_every_question_and_ends_by_itself() -> None:
     started = time.monotonic()
-    shown = _run("demo", COLUMNS="160", timeout_s=30)
+    shown = _run("demo", timeout_s=30)
     assert time.monotonic() - started < 30
     assert "NO" not in shown
     assert "mem_1730_37" in shown
