@@ -175,7 +175,12 @@ def dead_replay(
 
     async def replay(letters: DeadLetters) -> int:
         chosen = await _chosen(letters, receipts, reason, op, user_id, everything=everything)
-        return sum([await letters.replay(one) is not None for one in track(chosen, "replaying", transient=True)])
+        return sum(
+            [
+                await letters.replay(one) is not None
+                for one in track(chosen, "replaying", transient=True, console=Console(stderr=True))
+            ]
+        )
 
     click.echo(f"{_with_dead_letters(replay)} replayed")
 
@@ -192,7 +197,9 @@ def dead_drop(
 
     async def drop(letters: DeadLetters) -> int:
         chosen = await _chosen(letters, receipts, reason, op, user_id, everything=everything)
-        return sum([await letters.drop(one) for one in track(chosen, "dropping", transient=True)])
+        return sum(
+            [await letters.drop(one) for one in track(chosen, "dropping", transient=True, console=Console(stderr=True))]
+        )
 
     click.echo(f"{_with_dead_letters(drop)} dropped")
 

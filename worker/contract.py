@@ -38,6 +38,7 @@ MAX_TIMEOUT_MS = 60_000
 
 _INT64 = range(-(2**63), 2**63)
 _JSON_OBJECT_STARTS = b"{ \t\r\n"
+_MSGSPEC_PROBLEM = re.compile(r"(.*) - at `(key` in `)?\$(.*)`", re.DOTALL)
 
 UserId: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The user who owns the points.")]
 PointIds: TypeAlias = Annotated[list[str], Meta(min_length=1, max_length=MAX_POINT_IDS)]
@@ -391,11 +392,9 @@ def _required(kind: Kind | None) -> Kind:
 
 def _named(error: msgspec.ValidationError) -> InvalidJob:
     """Turn msgspec's ``Expected `int`, got `str` - at `$.user_id``` into an error with the field's name."""
-    problem, _, path = str(error).rpartition(" - at `$")
-    if not problem:
-        problem, path = str(error), ""
-    field = path.rstrip("`").lstrip(".") or "job"
-    missing = re.search(r"missing required field `(\w+)`|unknown field `(\w+)`", problem)
-    if missing is not None:
-        field = next(name for name in missing.groups() if name)
-    return InvalidJob(field, problem[0].lower() + problem[1:])
+    found = _MSGSPEC_PROBLEM.fullmatch(str(error))
+    problem, of_key, path = found.groups() if found else (str(error), None, "")
+    named = re.search(r"(?:missing required|unknown) field `(.+)`", problem)
+    field = named[1] if named else path.lstrip(".")
+    problem = f"a field name: {problem}" if of_key else problem[0].lower() + problem[1:]
+    return InvalidJob(field or "job", problem)

@@ -61,4 +61,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    return json.dumps(text) if " " in text else text
+    return text if text.isprintable() and not {" ", '"'} & set(text) else json.dumps(text)

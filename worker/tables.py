@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from worker.checks import Check
@@ -53,7 +54,7 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
     for heading in ("check", "verdict", "seen", "what to do"):
         table.add_column(heading)
     for check in checks:
-        table.add_row(check.name, _VERDICTS[check.verdict], check.seen, check.advice)
+        table.add_row(check.name, _VERDICTS[check.verdict], escape(check.seen), escape(check.advice))
     console.print(table)
 
 
@@ -69,10 +70,7 @@ def print_letters(letters: Sequence[DeadLetter], console: Console) -> None:
         table.add_row(
             str(letter.receipt),
             _time(letter.died_s),
-            letter.reason,
-            letter.op,
-            letter.user_id,
-            letter.detail[:_DETAIL_CHARACTERS],
+            *map(escape, (letter.reason, letter.op, letter.user_id, letter.detail[:_DETAIL_CHARACTERS])),
         )
     console.print(table)
 
@@ -91,7 +89,7 @@ def letter_document(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any
     }
     if whole:
         try:
-            document["job"] = msgspec.to_builtins(decode_write(letter.body))
+            document["job"] = msgspec.json.decode(msgspec.json.encode(decode_write(letter.body)))
         except (InvalidJob, TypeError):
             document["job"] = None
         document["raw_hex"] = letter.body.hex()
@@ -110,7 +108,7 @@ def age(seconds: float) -> str:
 
 def _print_collections(status: Status, console: Console) -> None:
     if status.store_error is not None:
-        console.print(f"[red]Qdrant does not answer:[/] {status.store_error}")
+        console.print(f"[red]Qdrant does not answer:[/] {escape(status.store_error)}")
         return
     table = Table(title="Collections", title_justify="left")
     for heading in ("collection", "status"):

@@ -30,6 +30,7 @@ def plan(jobs: Iterable[WriteJob], existing: Iterable[CollectionRef] = ()) -> li
     A purge without a namespace reaches the collections in ``existing`` and those that this batch writes to.
     """
     drafts: dict[CollectionRef, _Draft] = {}
+    there = frozenset(existing)
 
     def draft(ref: CollectionRef) -> _Draft:
         return drafts.setdefault(ref, _Draft())
@@ -41,7 +42,7 @@ def plan(jobs: Iterable[WriteJob], existing: Iterable[CollectionRef] = ()) -> li
             case Delete():
                 draft(CollectionRef(job.kind, job.namespace)).delete(job.point_ids, job.user_id)
             case Purge():
-                for ref in _reach(job, {*existing, *drafts}):
+                for ref in _reach(job, {*there, *drafts}):
                     draft(ref).purge(job)
     return [CollectionPlan(ref, operations) for ref, found in drafts.items() if (operations := found.operations())]
 

@@ -6,6 +6,8 @@ credentials among them, is an outage: it passes, or an operator ends it, and no 
 
 from __future__ import annotations
 
+import math
+
 import grpc
 
 from worker.errors import StoreError, StoreRefused, StoreUnavailable
@@ -27,7 +29,8 @@ def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
     for name, value in error.trailing_metadata() or ():
         if name == _RETRY_AFTER:
             try:
-                return max(0.0, float(value))
+                seconds = float(value)
             except ValueError:
                 return None
+            return max(0.0, seconds) if math.isfinite(seconds) else None
     return None
