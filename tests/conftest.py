@@ -52,7 +52,7 @@ def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis_prefix(redis_url: str) -> Iterator[str]:
-    """A key prefix of this test's own; its keys are deleted afterwards."""
+    """A ``QUEUE_PREFIX`` of this test's own; all keys that hold it are deleted afterwards."""
     import redis  # noqa: PLC0415 - only tests that ask for it need it
 
     prefix = f"test-{uuid.uuid4().hex[:12]}"

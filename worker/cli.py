@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -18,10 +19,12 @@ import msgspec
 import uvloop
 from arq.connections import ArqRedis
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from worker import __version__, tables
 from worker.app import App
+from worker.bench.phases import Bench, Options
+from worker.bench.report import markdown, print_report, report
 from worker.checks import Check, run_checks
 from worker.contract import Receipt, json_schema
 from worker.demo.dataset import DIMENSION
@@ -65,7 +68,7 @@ def demo() -> None:
     """Show the whole system at work on real sentences, on engines of its own in a temporary place."""
     console = Console()
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-demo-") as directory:
-        settings = Settings(
+        settings = load_settings(
             data_dir=Path(directory), qdrant_vector_dimension=DIMENSION, redis_url=None, qdrant_url=None
         )
         configure_logs("WARNING", as_json=False)
@@ -111,6 +114,45 @@ def check(*, as_json: bool) -> None:
 def schema() -> None:
     """Print the JSON Schema of all jobs and replies."""
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+@main.command()
+@click.option("--jobs", default=20_000, show_default=True, help="Writes to drain in each round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are told.")
+@click.option("--calls", default=300, show_default=True, help="Calls for each latency.")
+@click.option("--users", default=1_000, show_default=True, help="Users that the writes belong to.")
+@click.option("--callers", default=32, show_default=True, help="Callers at once, where there are many.")
+@click.option("--dimension", type=int, help="Dimension of the vectors; default: QDRANT_VECTOR_DIMENSION.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the data.")
+@click.option("--peers", is_flag=True, help="Measure one arq job per write as well, in alternating order.")
+@click.option("--peer-jobs", default=3_000, show_default=True, help="Writes for a peer in each round.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
+def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, **options: Any) -> None:
+    """Measure pushes, drains and searches on the configured servers, or on embedded engines in a temporary place.
+
+    It works under a key prefix and in collections of its own, and removes them afterwards.
+    """
+    console, chosen = Console(), Options(**options)
+    with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-bench-") as directory:
+        name = f"bench-{secrets.token_hex(4)}"
+        own = {
+            "queue_prefix": name,
+            "qdrant_memories_collection": f"{name}-m",
+            "qdrant_documents_collection": f"{name}-d",
+        }
+        settings = load_settings(**own, **({} if dimension is None else {"qdrant_vector_dimension": dimension}))
+        configure_logs("WARNING", as_json=False)
+        wiring = engines_where_unset(settings.model_copy(update={"data_dir": Path(directory)}))
+        with wiring as wired, Progress(console=Console(stderr=True), transient=True) as progress:
+            rounds = _in_loop(lambda: Bench(wired, chosen, progress).run())
+    found = report(rounds, chosen, dimension=settings.qdrant_vector_dimension)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    if as_markdown:
+        click.echo(markdown(found))
+    else:
+        print_report(found, console)
 
 
 @main.group()

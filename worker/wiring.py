@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from worker.client import MemoryQueue
 from worker.embedded.engines import start_edge, start_valkey
 from worker.errors import ConfigurationError
 from worker.queue.connection import open_redis
@@ -38,6 +39,13 @@ def open_queue(settings: Settings) -> ArqRedis:
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
     return open_redis(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+
+
+def open_client(settings: Settings) -> MemoryQueue:
+    """Return the queue as the main app sees it."""
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return MemoryQueue.connect(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix)
 
 
 def open_store(settings: Settings) -> VectorStore:

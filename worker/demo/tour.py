@@ -17,6 +17,7 @@ from worker.client import MemoryQueue
 from worker.contract import Hit, Upsert
 from worker.demo.dataset import MODEL, Dataset, Item, Question, load
 from worker.settings import Settings
+from worker.wiring import open_client
 
 _SINGLE_WRITES = 40
 _SEARCH_ROUNDS = 4
@@ -45,8 +46,7 @@ async def tour(settings: Settings, console: Console) -> bool:
     if running.done():
         await running
     try:
-        assert settings.redis_url is not None  # noqa: S101  # the caller has started the engines
-        async with MemoryQueue.connect(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix) as queue:
+        async with open_client(settings) as queue:
             return await _tour(queue, data, console)
     finally:
         app.stop()

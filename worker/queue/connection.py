@@ -13,13 +13,16 @@ from arq.connections import ArqRedis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.errors import ConfigurationError, LeaseLost, PartitionMismatch, QueueError, QueueFull, QueueUnavailable
 from worker.queue.codec import decode_arq, encode_arq
 
 RETRIES = 3
+
+_REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
+"""Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
 
 
 def open_redis(url: str, *, timeout_s: float | None, max_connections: int = 1000) -> ArqRedis:
@@ -55,6 +58,8 @@ def queue_errors() -> Iterator[None]:
     """Turn what Redis or its client raises into `QueueError`, `PartitionMismatch` or `QueueUnavailable`."""
     try:
         yield
+    except _REFUSALS as error:
+        raise QueueUnavailable(f"Redis refuses: {error}") from error
     except ResponseError as error:
         raise _of_response(str(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
@@ -69,6 +74,6 @@ def _of_response(message: str) -> Exception:
             return PartitionMismatch(None, int(actual))
         case ["LEASELOST", *_]:
             return LeaseLost("the lease on the partition is no longer held")
-        case [("OOM" | "READONLY" | "MISCONF" | "LOADING" | "NOREPLICAS" | "NOAUTH" | "WRONGPASS" | "NOPERM"), *_]:
+        case [("MISCONF" | "NOREPLICAS"), *_]:
             return QueueUnavailable(f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

@@ -76,6 +76,12 @@ class Collections:
         """Look again before the next use: somebody may have dropped the collection."""
         self._ready.discard(ref)
 
+    async def drop(self, ref: CollectionRef) -> None:
+        """Delete a collection with all its points."""
+        name = self.name(ref)
+        self.forget(ref)
+        await self._rpc.call(f"deleting {name}", self._rpc.delete_collection, q.DeleteCollection(collection_name=name))
+
     async def existing(self) -> list[CollectionRef]:
         """Return those of our collections that exist, every namespace among them."""
         answer = await self._rpc.call("listing collections", self._rpc.list_collections, q.ListCollectionsRequest())

@@ -31,6 +31,7 @@ class QdrantRpc:
         self.list_collections: _Method[q.ListCollectionsRequest, q.ListCollectionsResponse] = collections.List
         self.get_collection: _Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = collections.Get
         self.create_collection: _Method[q.CreateCollection, q.CollectionOperationResponse] = collections.Create
+        self.delete_collection: _Method[q.DeleteCollection, q.CollectionOperationResponse] = collections.Delete
         self.create_index: _Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = points.CreateFieldIndex
         self.update_batch: _Method[q.UpdateBatchPoints, q.UpdateBatchResponse] = points.UpdateBatch
         self.query: _Method[q.QueryPoints, q.QueryResponse] = points.Query

@@ -1,0 +1,204 @@
+"""What stands between the worker and its servers, to look on and to do harm: real calls, real failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import grpc
+import hiredis
+from qdrant_client import grpc as q
+
+HOST = "127.0.0.1"
+
+_NO_CAP = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+_MESSAGES: dict[str, tuple[Any, Any]] = {
+    "Collections/Create": (q.CreateCollection, q.CollectionOperationResponse),
+    "Collections/Get": (q.GetCollectionInfoRequest, q.GetCollectionInfoResponse),
+    "Collections/List": (q.ListCollectionsRequest, q.ListCollectionsResponse),
+    "Points/Query": (q.QueryPoints, q.QueryResponse),
+    "Points/UpdateBatch": (q.UpdateBatchPoints, q.UpdateBatchResponse),
+}
+
+
+@dataclass
+class Call:
+    """A call on its way to Qdrant. ``time_left_s`` is what its deadline leaves of it."""
+
+    method: str
+    request: Any
+    time_left_s: float
+    forward: Callable[[], Awaitable[Any]]
+
+
+Rule = Callable[[Call], Awaitable[Any]]
+
+
+class Refusal(Exception):
+    """Raised by a rule: the call ends with this status."""
+
+    def __init__(self, code: grpc.StatusCode, details: str = "as the test wants it", **metadata: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+        self.metadata = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
+
+
+class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """A gRPC server that hands every call on to Qdrant, except where a rule for its method does otherwise.
+
+    ``calls`` are the methods called so far, such as ``Points/UpdateBatch``; ``rules`` may be changed at any time.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target.removeprefix("http://")
+        self.calls: list[str] = []
+        self.rules: dict[str, Rule] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        self._channel = grpc.aio.insecure_channel(self._target, options=_NO_CAP)
+        self._server = grpc.aio.server(options=_NO_CAP)
+        self._server.add_generic_rpc_handlers((self,))
+        self._port = self._server.add_insecure_port(f"{HOST}:0")
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(None)
+        await self._channel.close()
+
+    def service(self, handler_call_details: Any) -> Any:
+        method = handler_call_details.method
+
+        async def answer(request: bytes, context: Any) -> bytes:
+            return await self._answer(method, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    async def _answer(self, method: str, request: bytes, context: Any) -> bytes:
+        name = method.removeprefix("/qdrant.")
+        self.calls.append(name)
+        try:
+            if (rule := self.rules.get(name)) is None:
+                return await self._forward(method, request, context)
+            asked, answered = _MESSAGES[name]
+
+            async def forward() -> Any:
+                return answered.FromString(await self._forward(method, request, context))
+
+            reply = await rule(Call(name, asked.FromString(request), context.time_remaining(), forward))
+            return bytes(reply.SerializeToString())
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details())
+        except Refusal as refusal:
+            await context.abort(refusal.code, refusal.details, refusal.metadata)
+        raise AssertionError
+
+    async def _forward(self, method: str, request: bytes, context: Any) -> bytes:
+        metadata = [(name, value) for name, value in context.invocation_metadata() if name == "api-key"]
+        call = self._channel.unary_unary(method)
+        return bytes(await call(request, timeout=context.time_remaining(), metadata=metadata))
+
+
+@dataclass
+class RedisProxy:
+    """A TCP server in front of Redis. ``commands`` are those that came by, in order, as lists of their words."""
+
+    target: str
+    commands: list[list[bytes]] = field(default_factory=list)
+    _lose_reply_to: bytes | None = None
+    _waiting: list[tuple[bytes, asyncio.Event]] = field(default_factory=list)
+    _connections: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        parts = urlsplit(self.target)
+        login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+        port = self._server.sockets[0].getsockname()[1]
+        return urlunsplit(parts._replace(netloc=f"{login}{HOST}:{port}"))
+
+    def words(self) -> list[str]:
+        """Return the first word of each command since the last time this was asked."""
+        found = [command[0].decode().upper() for command in self.commands]
+        self.commands.clear()
+        return found
+
+    def lose_reply_to(self, word: bytes) -> None:
+        """Close the connection instead of handing on the reply to the next command that begins with ``word``."""
+        self._lose_reply_to = word
+
+    def seen(self, word: bytes) -> asyncio.Event:
+        """Return what is set once a command that begins with ``word`` has been handed on."""
+        event = asyncio.Event()
+        self._waiting.append((word, event))
+        return event
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer
+        parts = urlsplit(self.target)
+        back_reader, back_writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)
+        losing = asyncio.Event()
+        try:
+            pumps = {
+                asyncio.create_task(self._hand_on(reader, back_writer, losing)),
+                asyncio.create_task(self._hand_back(back_reader, writer, losing)),
+            }
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
+            for end in (writer, back_writer):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
+            del self._connections[task]
+
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
+        parser = hiredis.Reader()
+        while data := await reader.read(65_536):
+            parser.feed(data)
+            found = []
+            while (command := parser.gets()) is not False:
+                found.append(command)
+            self.commands += found
+            if any(command[0] == self._lose_reply_to for command in found):
+                self._lose_reply_to = None
+                losing.set()
+            writer.write(data)
+            await writer.drain()
+            for word, event in self._waiting:
+                if any(command[0] == word for command in found):
+                    event.set()
+
+    async def _hand_back(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
+    ) -> None:
+        while data := await reader.read(65_536):
+            if losing.is_set():
+                return
+            writer.write(data)
+            await writer.drain()

@@ -1,0 +1,634 @@
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from worker.contract import (
+    MAX_KEY_CHARACTERS,
+    MAX_PAYLOAD_DEPTH,
+    MAX_PAYLOAD_FIELDS,
+    MAX_POINT_IDS,
+    Delete,
+    Get,
+    Info,
+    Limits,
+    Purge,
+    ReadJob,
+    Receipt,
+    Reply,
+    Search,
+    Upsert,
+    WriteJob,
+    check_size,
+    checked,
+    checked_read,
+    convert_read,
+    decode_write,
+    encode_checked,
+    encode_job,
+    json_schema,
+    partition_of,
+)
+from worker.errors import InvalidJob
+
+LIMITS = Limits(dimension=2, max_job_bytes=10_000)
+PACKED = struct.pack("<2f", 1, 2)
+UPSERT = {"op": "upsert", "user_id": 1730, "point_id": "mem_1730_1", "vector": PACKED}
+DOCUMENT = {**UPSERT, "kind": "document", "point_id": "doc_1730_9_0"}
+DELETE = {"op": "delete", "user_id": 1730, "point_ids": ["mem_1730_1"]}
+PURGE = {"op": "purge", "user_id": 1730}
+
+
+def take(document: Any) -> WriteJob:
+    """What a worker makes of a pushed map."""
+    return checked(decode_write(msgspec.msgpack.encode(document)), LIMITS)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+# The wire form. These literals are the contract with producers in other languages: they never change.
+
+GOLDEN: dict[str, tuple[WriteJob | ReadJob, bytes, bytes]] = {
+    "upsert": (
+        Upsert(user_id=1730, point_id="mem_1730_12345", vector=PACKED, payload={"category": "personal"}),
+        b"\x85\xa2op\xa6upsert\xa7user_id\xcd\x06\xc2\xa8point_id\xaemem_1730_12345"
+        b"\xa6vector\xc4\x08\x00\x00\x80?\x00\x00\x00@\xa7payload\x81\xa8category\xa8personal",
+        b'{"op":"upsert","user_id":1730,"point_id":"mem_1730_12345","vector":"AACAPwAAAEA=",'
+        b'"payload":{"category":"personal"}}',
+    ),
+    "delete": (
+        Delete(user_id=1730, point_ids=["doc_1730_9_0"], kind="document"),
+        b"\x84\xa2op\xa6delete\xa4kind\xa8document\xa7user_id\xcd\x06\xc2\xa9point_ids\x91\xacdoc_1730_9_0",
+        b'{"op":"delete","kind":"document","user_id":1730,"point_ids":["doc_1730_9_0"]}',
+    ),
+    "purge": (
+        Purge(user_id=1730, kind="memory", namespace="feedback_positive", category="work"),
+        b"\x85\xa2op\xa5purge\xa4kind\xa6memory\xa9namespace\xb1feedback_positive\xa7user_id\xcd\x06\xc2"
+        b"\xa8category\xa4work",
+        b'{"op":"purge","kind":"memory","namespace":"feedback_positive","user_id":1730,"category":"work"}',
+    ),
+    "search": (
+        Search(user_id=1730, vector=PACKED, limit=3, min_score=0.5, category="personal", timeout_ms=250),
+        b"\x87\xa2op\xa6search\xa7user_id\xcd\x06\xc2\xa6vector\xc4\x08\x00\x00\x80?\x00\x00\x00@\xa5limit\x03"
+        b"\xa9min_score\xcb?\xe0\x00\x00\x00\x00\x00\x00\xa8category\xa8personal\xaatimeout_ms\xcc\xfa",
+        b'{"op":"search","user_id":1730,"vector":"AACAPwAAAEA=","limit":3,"min_score":0.5,"category":"personal",'
+        b'"timeout_ms":250}',
+    ),
+    "get": (
+        Get(user_id=1730, point_ids=["mem_1730_1"]),
+        b"\x83\xa2op\xa3get\xa7user_id\xcd\x06\xc2\xa9point_ids\x91\xaamem_1730_1",
+        b'{"op":"get","user_id":1730,"point_ids":["mem_1730_1"]}',
+    ),
+    "info": (Info(), b"\x81\xa2op\xa4info", b'{"op":"info"}'),
+}
+WRITES = ("upsert", "delete", "purge")
+golden = pytest.mark.parametrize("op", GOLDEN)
+
+
+@golden
+def test_the_wire_form_is_fixed(op: str) -> None:
+    job, as_msgpack, as_json = GOLDEN[op]
+    assert encode_job(job) == as_msgpack
+    assert msgspec.json.encode(job) == as_json
+
+
+@golden
+def test_both_wire_forms_decode(op: str) -> None:
+    job, as_msgpack, as_json = GOLDEN[op]
+    if op in WRITES:
+        assert decode_write(as_msgpack) == decode_write(as_json) == job
+    else:
+        assert convert_read(msgspec.msgpack.decode(as_msgpack), type(job)) == job
+        assert convert_read(json.loads(as_json), type(job)) == job
+
+
+@pytest.mark.parametrize("space", [b"", b" ", b"\n\t", b"\r\n"], ids=["none", "space", "newline-tab", "crlf"])
+def test_json_may_begin_with_white_space(space: bytes) -> None:
+    assert decode_write(space + GOLDEN["delete"][2]) == GOLDEN["delete"][0]
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [PACKED, [1.0, 2.0], [1, 2]],
+    ids=["bytes", "floats", "ints"],
+)
+def test_vectors_in_msgpack(vector: Any) -> None:
+    assert take({**UPSERT, "vector": vector}).vector == PACKED
+
+
+@pytest.mark.parametrize(
+    "vector", [base64.b64encode(PACKED).decode(), [1.0, 2.0], [1, 2]], ids=["base64", "floats", "ints"]
+)
+def test_vectors_in_json(vector: Any) -> None:
+    body = json.dumps({**UPSERT, "vector": vector}).encode()
+    assert checked(decode_write(body), LIMITS).vector == PACKED
+
+
+def test_a_checked_upsert_carries_a_whole_payload() -> None:
+    assert take({**UPSERT, "payload": {"category": "work", "mine": [1, {"x": None}]}}).payload == {
+        "active": True,
+        "category": "work",
+        "mine": [1, {"x": None}],
+        "user_id": 1730,
+        "_point_id": "mem_1730_1",
+    }
+    assert take({**UPSERT, "payload": {"active": False}}).payload["active"] is False
+    assert take(DOCUMENT).payload == {"user_id": 1730, "_point_id": "doc_1730_9_0"}
+
+
+def test_identity_in_the_payload_keeps_its_type() -> None:
+    assert (
+        type(take({**UPSERT, "user_id": 1, "point_id": "mem_1_a", "payload": {"user_id": True}}).payload["user_id"])
+        is int
+    )
+
+
+# What is refused, and which field the error names.
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no op": ({"user_id": 1}, "op", "missing required field `op`"),
+    "unknown op": ({"op": "drop"}, "op", "invalid value 'drop'"),
+    "read op": ({"op": "search"}, "op", "invalid value 'search'"),
+    "no user": ({"op": "purge"}, "user_id", "missing required field `user_id`"),
+    "no point_id": ({k: v for k, v in UPSERT.items() if k != "point_id"}, "point_id", "missing required field"),
+    "no vector": ({k: v for k, v in UPSERT.items() if k != "vector"}, "vector", "missing required field"),
+    "no point_ids": ({"op": "delete", "user_id": 1}, "point_ids", "missing required field"),
+    "unknown field": ({**PURGE, "colour": 1}, "colour", "unknown field `colour`"),
+    "unknown odd field": ({**PURGE, "a-b c": 1}, "a-b c", "unknown field `a-b c`"),
+    "field not a string": ({**PURGE, 1: 1}, "job", "a field name: Expected `str`, got `int`"),
+    "user text": ({**PURGE, "user_id": "1730"}, "user_id", "expected `int`, got `str`"),
+    "user float": ({**PURGE, "user_id": 1.5}, "user_id", "expected `int`"),
+    "user bool": ({**PURGE, "user_id": True}, "user_id", "expected `int`, got `bool`"),
+    "user null": ({**PURGE, "user_id": None}, "user_id", "expected `int`"),
+    "user zero": ({**PURGE, "user_id": 0}, "user_id", ">= 1"),
+    "user huge": ({**PURGE, "user_id": 2**63}, "user_id", "<= 9223372036854775807"),
+    "kind unknown": ({**UPSERT, "kind": "image"}, "kind", "invalid enum value 'image'"),
+    "kind null": ({**UPSERT, "kind": None}, "kind", "expected `str`"),
+    "point_id int": ({**UPSERT, "point_id": 1}, "point_id", "expected `str`, got `int`"),
+    "point_id of another": ({**UPSERT, "point_id": "mem_1731_1"}, "point_id", "must start with 'mem_1730_'"),
+    "point_id of a longer user": ({**UPSERT, "point_id": "mem_17301_1"}, "point_id", "must start with 'mem_1730_'"),
+    "point_id other kind": ({**UPSERT, "point_id": "doc_1730_1"}, "point_id", "must start with 'mem_1730_'"),
+    "point_id no tail": ({**UPSERT, "point_id": "mem_1730_"}, "point_id", "1 to 200 characters"),
+    "point_id long": ({**UPSERT, "point_id": "mem_1730_" + "x" * 201}, "point_id", "1 to 200 characters"),
+    "point_id space": ({**UPSERT, "point_id": "mem_1730_a b"}, "point_id", "A-Z a-z 0-9 _ . : -"),
+    "point_id newline": ({**UPSERT, "point_id": "mem_1730_a\n"}, "point_id", "A-Z a-z 0-9 _ . : -"),
+    "point_id digits of another script": ({**UPSERT, "point_id": "mem_1730_٣"}, "point_id", "0-9"),
+    "delete of another": ({**DELETE, "point_ids": ["mem_1730_1", "mem_1_1"]}, "point_id", "does not belong to user"),
+    "delete nothing": ({**DELETE, "point_ids": []}, "point_ids", "length >= 1"),
+    "delete many": ({**DELETE, "point_ids": ["mem_1730_1"] * (MAX_POINT_IDS + 1)}, "point_ids", "length <= 1000"),
+    "delete one id": ({**DELETE, "point_ids": "mem_1730_1"}, "point_ids", "expected `array`, got `str`"),
+    "delete ints": ({**DELETE, "point_ids": [1]}, "point_ids[0]", "expected `str`"),
+    "namespace capitals": ({**UPSERT, "namespace": "Feedback"}, "namespace", "1 to 64 characters a-z 0-9 _ -"),
+    "namespace empty": ({**UPSERT, "namespace": ""}, "namespace", "1 to 64 characters"),
+    "namespace long": ({**UPSERT, "namespace": "x" * 65}, "namespace", "1 to 64 characters"),
+    "namespace path": ({**UPSERT, "namespace": "../x"}, "namespace", "1 to 64 characters"),
+    "namespace newline": ({**UPSERT, "namespace": "x\n"}, "namespace", "1 to 64 characters"),
+    "namespace of documents": ({**DOCUMENT, "namespace": "x"}, "namespace", "kind 'document' has no namespaces"),
+    "vector text": ({**UPSERT, "vector": "AACAPwAAAEA="}, "vector", "got `str`"),
+    "vector map": ({**UPSERT, "vector": {"0": 1}}, "vector", "got `object`"),
+    "vector null": ({**UPSERT, "vector": None}, "vector", "expected `bytes | array`"),
+    "vector of text": ({**UPSERT, "vector": [1.0, "2"]}, "vector[1]", "expected `float`, got `str`"),
+    "vector short": ({**UPSERT, "vector": PACKED[:4]}, "vector", "expected 2 dimensions (8 bytes), got 1 (4 bytes)"),
+    "vector torn": ({**UPSERT, "vector": PACKED[:7]}, "vector", "got 1.75 (7 bytes)"),
+    "vector long": ({**UPSERT, "vector": [1.0] * 3}, "vector", "got 3 (12 bytes)"),
+    "vector empty": ({**UPSERT, "vector": b""}, "vector", "got 0 (0 bytes)"),
+    "vector NaN": ({**UPSERT, "vector": [0.0, math.nan]}, "vector", "number 1 is not finite"),
+    "vector infinite": ({**UPSERT, "vector": struct.pack("<2f", -math.inf, 0)}, "vector", "number 0 is not finite"),
+    "vector too large for float32": ({**UPSERT, "vector": [0.0, 1e39]}, "vector", "number 1 is not finite"),
+    "payload list": ({**UPSERT, "payload": []}, "payload", "expected `object`, got `array`"),
+    "payload null": ({**UPSERT, "payload": None}, "payload", "expected `object`"),
+    "payload key int": ({**UPSERT, "payload": {1: 1}}, "payload", "a field name: Expected `str`, got `int`"),
+    "payload key empty": ({**UPSERT, "payload": {"": 1}}, "payload", "1 to 256 characters"),
+    "payload key long": ({**UPSERT, "payload": {"k" * 257: 1}}, "payload", "1 to 256 characters"),
+    "payload nested key int": ({**UPSERT, "payload": {"a": {"b": {7: 1}}}}, "payload.a", "must be a string"),
+    "payload nested key null": ({**UPSERT, "payload": {"a": [{None: 1}]}}, "payload.a", "must be a string"),
+    "payload nested key long": ({**UPSERT, "payload": {"a": {"k" * 257: 1}}}, "payload.a", "1 to 256 characters"),
+    "payload many fields": (
+        {**UPSERT, "payload": {str(i): i for i in range(MAX_PAYLOAD_FIELDS + 1)}},
+        "payload",
+        "at most 256 fields are allowed, got 257",
+    ),
+    "payload deep": ({**UPSERT, "payload": {"a": nested(MAX_PAYLOAD_DEPTH)}}, "payload.a", "at most 16 levels"),
+    "payload bytes": ({**UPSERT, "payload": {"a": [b"x"]}}, "payload.a", "a bytes cannot be stored"),
+    "payload time": ({**UPSERT, "payload": {"a": datetime(2026, 1, 1, tzinfo=UTC)}}, "payload.a", "a datetime"),
+    "payload ext": ({**UPSERT, "payload": {"a": msgspec.msgpack.Ext(5, b"")}}, "payload.a", "a Ext cannot be stored"),
+    "payload int": ({**UPSERT, "payload": {"a": {"b": 2**63}}}, "payload.a", "must fit 64 bits"),
+    "payload NaN": ({**UPSERT, "payload": {"a": [math.nan]}}, "payload.a", "must be finite"),
+    "payload infinite": ({**UPSERT, "payload": {"a": math.inf}}, "payload.a", "must be finite"),
+    "payload category": ({**UPSERT, "payload": {"category": 1}}, "payload.category", "expected str, got int"),
+    "payload active": ({**UPSERT, "payload": {"active": 1}}, "payload.active", "expected bool, got int"),
+    "payload created": ({**UPSERT, "payload": {"created": True}}, "payload.created", "expected int, got bool"),
+    "payload file_id": ({**DOCUMENT, "payload": {"file_id": "9"}}, "payload.file_id", "expected int, got str"),
+    "payload of another user": ({**UPSERT, "payload": {"user_id": 1}}, "payload.user_id", "1 differs from the job's 1730"),
+    "payload of another point": ({**UPSERT, "payload": {"_point_id": "mem_1730_2"}}, "payload._point_id", "differs"),
+    "payload of no user": ({**UPSERT, "payload": {"user_id": None}}, "payload.user_id", "None differs"),
+    "purge category of both": ({**PURGE, "category": "work"}, "category", "needs a kind"),
+    "purge category of documents": (
+        {**PURGE, "kind": "document", "category": "work"},
+        "category",
+        "needs another kind than 'document'",
+    ),
+    "purge group of memories": ({**PURGE, "kind": "memory", "group_key": "g"}, "group_key", "needs another kind"),
+    "purge file of both": ({**PURGE, "file_id": 1}, "file_id", "needs a kind"),
+    "purge file huge": ({**PURGE, "kind": "document", "file_id": 2**63}, "file_id", "<= 9223372036854775807"),
+    "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs kind 'memory'"),
+    "purge namespace of documents": ({**PURGE, "kind": "document", "namespace": "x"}, "namespace", "no namespaces"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "field", "problem"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_names_the_field_and_the_limit(document: dict[str, Any], field: str, problem: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        take(document)
+    assert caught.value.field == field
+    assert problem in caught.value.problem
+    assert str(caught.value) == f"{field}: {caught.value.problem}"
+
+
+ALLOWED: dict[str, dict[str, Any]] = {
+    "largest user": {**PURGE, "user_id": 2**63 - 1},
+    "longest point_id": {**UPSERT, "point_id": "mem_1730_" + "x" * 200},
+    "all characters of point_id": {**UPSERT, "point_id": "mem_1730_aZ09_.:-"},
+    "most point_ids": {**DELETE, "point_ids": ["mem_1730_1"] * MAX_POINT_IDS},
+    "longest namespace": {**UPSERT, "namespace": "a0_-" * 16},
+    "deepest payload": {**UPSERT, "payload": {"a": nested(MAX_PAYLOAD_DEPTH - 1)}},
+    "most fields": {**UPSERT, "payload": {str(i): i for i in range(MAX_PAYLOAD_FIELDS)}},
+    "longest key": {**UPSERT, "payload": {"k" * MAX_KEY_CHARACTERS: {"k" * MAX_KEY_CHARACTERS: 1}}},
+    "ends of int64": {**UPSERT, "payload": {"a": [-(2**63), 2**63 - 1]}},
+    "null fields": {**UPSERT, "payload": {"category": None, "message_id": None}},
+    "largest float32": {**UPSERT, "vector": struct.pack("<2f", 3.4028234663852886e38, 1e-45)},
+    "purge of both": PURGE,
+    "purge of a category": {**PURGE, "kind": "memory", "category": ""},
+    "purge of a namespace": {**PURGE, "kind": "memory", "namespace": "feedback_positive", "category": "c"},
+    "purge of a file": {**PURGE, "kind": "document", "group_key": "g", "file_id": 2**63 - 1},
+}
+
+
+@pytest.mark.parametrize("document", ALLOWED.values(), ids=ALLOWED)
+def test_limits_themselves_are_allowed(document: dict[str, Any]) -> None:
+    assert take(document).user_id == document["user_id"]
+
+
+MALFORMED: dict[str, bytes] = {
+    "nothing": b"",
+    "blank": b" \n",
+    "torn msgpack": GOLDEN["upsert"][1][:-1],
+    "torn json": GOLDEN["upsert"][2][:-1],
+    "msgpack and more": GOLDEN["purge"][1] + b"\x00",
+    "json and more": GOLDEN["purge"][2] + b"{}",
+    "a list of 4 G": b"\xdd\xff\xff\xff\xff",
+    "a map of 4 G": b"\xdf\xff\xff\xff\xff",
+    "a vector of 4 G": b"\x82\xa2op\xa6upsert\xa6vector\xdd\xff\xff\xff\xff",
+    "bytes of 4 G": b"\x82\xa2op\xa6upsert\xa6vector\xc6\xff\xff\xff\xff",
+    "deep msgpack": b"\x82\xa2op\xa6upsert\xa7payload\x81\xa1a" + b"\x91" * 200_000,
+    "deep json": b'{"op":"upsert","payload":{"a":' + b"[" * 200_000,
+    "a number of 5,000 digits": b'{"op":"purge","user_id":' + b"1" * 5000 + b"}",
+    "a field of 5,000 digits": b'{"op":"upsert","user_id":1,"payload":{"a":' + b"1" * 5000 + b"}}",
+    "a number beyond floats": b'{"op":"upsert","user_id":1,"payload":{"a":1e999}}',
+    "base64 that is none": b'{"op":"upsert","vector":"!!!"}',
+    "a lone surrogate in json": b'{"op":"purge","user_id":1,"kind":"memory","category":"\\ud800"}',
+    "a lone surrogate as a key": b'{"op":"upsert","user_id":1,"payload":{"\\ud800":1}}',
+    "a raw surrogate in json": b'{"op":"purge","user_id":1,"kind":"memory","category":"\xed\xa0\x80"}',
+    "a raw surrogate in msgpack": b"\x82\xa2op\xa5purge\xa8category\xa3\xed\xa0\x80",
+    "bad utf-8 as a field": b"\x82\xa2op\xa5purge\xa1\xff\x01",
+    "a map as a key": b"\x82\xa2op\xa6upsert\xa7payload\x81\xa1a\x81\x80\x01",
+    "an impossible time": b"\x82\xa2op\xa6upsert\xa7payload\x81\xa1a\xc7\x0c\xff" + b"\xff" * 12,
+    "a pickle": b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.",
+    "a byte order mark": b"\xef\xbb\xbf" + GOLDEN["purge"][2],
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_bytes_are_an_invalid_job(body: bytes) -> None:
+    with pytest.raises(InvalidJob):
+        decode_write(body)
+
+
+def test_errors_do_not_carry_a_whole_payload() -> None:
+    with pytest.raises(InvalidJob) as caught:
+        take({**UPSERT, "payload": {"user_id": "secret " * 1000}})
+    assert len(str(caught.value)) < 200
+
+
+def test_a_job_may_have_exactly_the_largest_size() -> None:
+    check_size(b"x" * LIMITS.max_job_bytes, LIMITS)
+    with pytest.raises(InvalidJob, match=r"job: at most 10,000 bytes are allowed, got 10,001"):
+        check_size(b"x" * (LIMITS.max_job_bytes + 1), LIMITS)
+
+
+UNENCODABLE: dict[str, Any] = {
+    "an object": object(),
+    "a huge int": 2**64,
+    "a lone surrogate": "\ud800",
+    "a cycle": (cycle := []),
+    "a complex number": 1j,
+}
+cycle.append(cycle)
+
+
+@pytest.mark.parametrize("value", UNENCODABLE.values(), ids=UNENCODABLE)
+def test_what_cannot_be_encoded_is_refused_at_the_push(value: Any) -> None:
+    job = Upsert(user_id=1730, point_id="mem_1730_1", vector=PACKED, payload={"a": value})
+    with pytest.raises(InvalidJob, match="payload: cannot be encoded"):
+        encode_checked(job, LIMITS)
+
+
+TYPES: dict[Any, type[Any]] = {"upsert": Upsert, "delete": Delete, "purge": Purge}
+
+
+def in_python(document: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments that make this job in Python, if there is a way to write it there."""
+    of = TYPES.get(document.get("op"))
+    arguments = {name: value for name, value in document.items() if name != "op"}
+    required = {field.name for field in msgspec.structs.fields(of) if field.required} if of else set()
+    return arguments if of and required <= arguments.keys() <= set(of.__struct_fields__) else None
+
+
+PUSHED = {name: document for name, (document, _, _) in REFUSED.items() if in_python(document) is not None}
+
+
+@pytest.mark.parametrize("document", PUSHED.values(), ids=PUSHED)
+def test_a_push_refuses_what_a_worker_would(document: dict[str, Any]) -> None:
+    job = TYPES[document["op"]](**in_python(document) or {})
+    with pytest.raises(InvalidJob):
+        encode_checked(job, LIMITS)
+
+
+def test_a_push_refuses_a_job_that_is_too_large() -> None:
+    job = Upsert(user_id=1730, point_id="mem_1730_1", vector=PACKED, payload={"text": "x" * 10_000})
+    with pytest.raises(InvalidJob, match="at most 10,000 bytes"):
+        encode_checked(job, LIMITS)
+
+
+def test_a_push_refuses_a_read_job() -> None:
+    with pytest.raises(InvalidJob, match="op: invalid value 'info'"):
+        encode_checked(Info(), LIMITS)  # type: ignore[arg-type]
+
+
+REFUSED_READS: dict[str, tuple[type[Any], Any, str]] = {
+    "not a map": (Search, 5, "job"),
+    "of another op": (Search, {"op": "get", "user_id": 1, "vector": PACKED}, "op"),
+    "no user": (Get, {"point_ids": ["mem_1_1"]}, "user_id"),
+    "another user's point": (Get, {"user_id": 1, "point_ids": ["mem_2_1"]}, "point_id"),
+    "limit zero": (Search, {"user_id": 1, "vector": PACKED, "limit": 0}, "limit"),
+    "limit large": (Search, {"user_id": 1, "vector": PACKED, "limit": 101}, "limit"),
+    "score large": (Search, {"user_id": 1, "vector": PACKED, "min_score": 1.1}, "min_score"),
+    "score NaN": (Search, {"user_id": 1, "vector": PACKED, "min_score": math.nan}, "min_score"),
+    "file huge": (Search, {"user_id": 1, "vector": PACKED, "kind": "document", "file_id": 2**63}, "file_id"),
+    "category of documents": (Search, {"user_id": 1, "vector": PACKED, "kind": "document", "category": "c"}, "category"),
+    "group of memories": (Search, {"user_id": 1, "vector": PACKED, "group_key": "g"}, "group_key"),
+    "vector short": (Search, {"user_id": 1, "vector": [1]}, "vector"),
+    "namespace": (Search, {"user_id": 1, "vector": PACKED, "namespace": "A"}, "namespace"),
+    "time zero": (Info, {"timeout_ms": 0}, "timeout_ms"),
+    "time long": (Info, {"timeout_ms": 60_001}, "timeout_ms"),
+    "unknown field": (Info, {"verbose": True}, "verbose"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("of", "document", "field"), REFUSED_READS.values(), ids=REFUSED_READS)
+def test_a_read_is_refused_by_field(of: type[Any], document: Any, field: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        checked(convert_read(document, of), LIMITS)
+    assert caught.value.field == field
+
+
+def test_a_read_made_in_python_is_checked_and_packed() -> None:
+    assert checked_read(Search(user_id=1, vector=(1, 2)), LIMITS).vector == PACKED  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="limit"):
+        checked_read(Search(user_id=1, vector=PACKED, limit=1000), LIMITS)
+
+
+# Properties.
+
+users = st.integers(1, 2**63 - 1)
+tails = st.text("abcXYZ019_.:-", min_size=1, max_size=20)
+namespaces = st.none() | st.text("abz09_-", min_size=1, max_size=64)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+)
+keys = st.text(min_size=1, max_size=20)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
+vectors = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2)
+
+
+@st.composite
+def upserts(draw: st.DrawFn) -> Upsert:
+    user, kind = draw(users), draw(st.sampled_from(["memory", "document"]))
+    payload = draw(st.dictionaries(keys.map("x_{}".format), values, max_size=4))
+    return Upsert(
+        user_id=user,
+        point_id=f"{kind[:3]}_{user}_{draw(tails)}",
+        vector=struct.pack("<2f", *draw(vectors)),
+        payload=payload,
+        kind=kind,
+        namespace=draw(namespaces) if kind == "memory" else None,
+    )
+
+
+@st.composite
+def deletes(draw: st.DrawFn) -> Delete:
+    user = draw(users)
+    ids = [f"mem_{user}_{tail}" for tail in draw(st.lists(tails, min_size=1, max_size=4))]
+    return Delete(user_id=user, point_ids=ids, namespace=draw(namespaces))
+
+
+purges = (
+    st.builds(Purge, user_id=users)
+    | st.builds(Purge, user_id=users, kind=st.just("memory"), namespace=namespaces, category=st.none() | st.text())
+    | st.builds(
+        Purge,
+        user_id=users,
+        kind=st.just("document"),
+        group_key=st.none() | st.text(),
+        file_id=st.none() | st.integers(-(2**63), 2**63 - 1),
+    )
+)
+write_jobs = upserts() | deletes() | purges
+
+
+@given(write_jobs)
+def test_every_job_comes_back_from_both_wire_forms(job: WriteJob) -> None:
+    assert decode_write(encode_job(job)) == job
+    assert decode_write(msgspec.json.encode(job)) == job
+
+
+@given(write_jobs)
+def test_what_a_push_lets_through_a_worker_takes(job: WriteJob) -> None:
+    taken = checked(decode_write(encode_checked(job, Limits(dimension=2))), LIMITS)
+    if isinstance(job, Upsert):
+        kept = {name: value for name, value in taken.payload.items() if name in job.payload}
+        assert kept == job.payload
+        taken = msgspec.structs.replace(taken, payload=job.payload)
+    assert taken == job
+
+
+@given(write_jobs)
+def test_checking_twice_changes_nothing(job: WriteJob) -> None:
+    once = checked(job, LIMITS)
+    assert checked(once, LIMITS) == once
+
+
+def judge(body: bytes) -> None:
+    """Decode and check; nothing but `InvalidJob` may come of it."""
+    try:
+        checked(decode_write(body), LIMITS)
+    except InvalidJob as error:
+        str(error).encode()
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(b"{".__add__))
+@settings(max_examples=300)
+def test_arbitrary_bytes_are_jobs_or_invalid(body: bytes) -> None:
+    judge(body)
+
+
+@given(write_jobs, st.data())
+@settings(max_examples=200)
+def test_damaged_jobs_are_jobs_or_invalid(job: WriteJob, data: st.DataObject) -> None:
+    encoded = data.draw(st.sampled_from([encode_job(job), msgspec.json.encode(job)]))
+    at = data.draw(st.integers(0, len(encoded) - 1))
+    judge(encoded[:at] + data.draw(st.binary(max_size=4)) + encoded[at + data.draw(st.integers(0, 3)) :])
+
+
+anything = st.recursive(
+    scalars
+    | st.floats()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.binary(max_size=9)
+    | st.datetimes(timezones=st.just(UTC))
+    | st.builds(msgspec.msgpack.Ext, st.integers(-128, 127), st.binary(max_size=4))
+    | st.sampled_from(["upsert", "memory", "document", "mem_1_a", 1, PACKED, [1.0, 2.0]]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(keys | st.integers(0, 9) | st.none() | st.binary(max_size=2), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = ("user_id", "point_id", "vector", "payload", "kind", "namespace", "point_ids", "category", "file_id")
+
+
+@given(st.sampled_from(WRITES) | anything, st.dictionaries(st.sampled_from(FIELDS), anything, max_size=6))
+@settings(max_examples=300)
+@example("upsert", {"user_id": 1, "point_id": "mem_1_a", "vector": PACKED, "payload": {"a": {1: 2}}})
+def test_arbitrary_documents_are_jobs_or_invalid(op: Any, fields: dict[str, Any]) -> None:
+    judge(msgspec.msgpack.encode({"op": op, **fields}))
+
+
+json_like = st.recursive(
+    scalars | st.floats() | st.integers(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(WRITES), st.dictionaries(st.sampled_from(FIELDS), json_like, max_size=6))
+@settings(max_examples=200)
+def test_arbitrary_json_is_a_job_or_invalid(op: str, fields: dict[str, Any]) -> None:
+    judge(json.dumps({"op": op, **fields}).encode())
+
+
+@given(anything)
+def test_an_arbitrary_read_is_a_job_or_invalid(document: Any) -> None:
+    for of in (Search, Get, Info):
+        try:
+            checked(convert_read(document, of), LIMITS)
+        except InvalidJob:
+            pass
+
+
+# Partitions and receipts.
+
+# printf %s USER | gzip -c | tail -c8 | head -c4 | od -An -tu4; PHP: crc32((string)$id) % $n
+CRC32 = {1: 2212294583, 42: 841265288, 1730: 2588272209, 2042: 753969361, 2**31: 2238651201, 2**63 - 1: 1122634462}
+
+
+@pytest.mark.parametrize(("user_id", "crc"), CRC32.items())
+def test_the_partition_of_a_user_never_changes(user_id: int, crc: int) -> None:
+    assert [partition_of(user_id, n) for n in (1, 2, 32, 1024)] == [crc % n for n in (1, 2, 32, 1024)]
+
+
+@given(users, st.integers(1, 1024))
+def test_a_partition_is_what_php_computes(user_id: int, partitions: int) -> None:
+    assert partition_of(user_id, partitions) == crc32(str(user_id).encode("ascii")) % partitions
+
+
+@pytest.mark.parametrize("text", ["17/1732000000000-0", "0/0-1", "99999/18446744073709551615-18446744073709551615"])
+def test_a_receipt_comes_back_from_its_text(text: str) -> None:
+    assert str(Receipt.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "17", "17/", "17/1", "/1-0", "17/1-0\n", " 17/1-0", "-1/1-0", "17/1-0/2", "17/1-*", "١٧/1-0", "100000/1-0", "x" * 999],
+    ids=repr,
+)  # fmt: skip
+def test_other_texts_are_no_receipts(text: str) -> None:
+    with pytest.raises(InvalidJob, match="is not of the form PARTITION/MILLISECONDS-SEQUENCE") as caught:
+        Receipt.parse(text)
+    assert caught.value.field == "receipt"
+    assert len(str(caught.value)) < 200
+
+
+# The schema that producers read.
+
+
+def references(node: Any) -> set[str]:
+    match node:
+        case {"$ref": str(target), **rest}:
+            return {target} | references(rest)
+        case dict():
+            return set().union(*map(references, node.values()))
+        case list():
+            return set().union(*map(references, node))
+    return set()
+
+
+def test_the_schema_is_json_and_its_references_lead_somewhere() -> None:
+    schema = json_schema()
+    assert json.loads(json.dumps(schema)) == schema
+    targets = {f"#/$defs/{name}" for name in schema["$defs"]}
+    assert references(schema) <= targets
+    assert targets <= references(schema)
+
+
+@pytest.mark.parametrize(
+    ("of", "op"),
+    [(Upsert, "upsert"), (Delete, "delete"), (Purge, "purge"), (Search, "search"), (Get, "get"), (Info, "info")],
+    ids=GOLDEN,
+)
+def test_the_schema_describes_each_job(of: type[Any], op: str) -> None:
+    schema = json_schema()
+    described = schema["$defs"][of.__name__]
+    assert described["properties"]["op"] == {"enum": [op]}
+    assert set(described["properties"]) == {"op", *of.__struct_fields__}
+    assert described["additionalProperties"] is False
+    required = {"op"} | {f.name for f in msgspec.structs.fields(of) if f.required}
+    assert set(described["required"]) == required
+    document = json.loads(GOLDEN[op][2])
+    assert required <= set(document) <= set(described["properties"])
+
+
+def test_the_schema_tells_jobs_apart_by_op() -> None:
+    write, read, reply = json_schema()["oneOf"]
+    assert set(write["discriminator"]["mapping"]) == set(WRITES)
+    assert set(read["discriminator"]["mapping"]) == {"search", "get", "info"}
+    assert reply["$ref"] == f"#/$defs/{Reply.__name__}"
