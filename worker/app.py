@@ -17,7 +17,7 @@ from typing import Any, cast
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from worker.errors import MemoryWorkerError, QueueError
+from worker.errors import MemoryWorkerError, QueueError, StoreUnavailable
 from worker.ingest.drain import Drainer, DrainOptions
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
@@ -36,7 +36,9 @@ logger = logging.getLogger(__name__)
 
 _NEVER = 2**31
 """Tries after which arq would give a job up: what to do with a job is for the drain to decide."""
-_JOB_TIMEOUT_EXTRA_S = 5.0
+_DRAIN_TIMEOUT_S = 600.0
+"""Beyond any drain, which ends itself; what ends a drain whose process is gone is its lease, not arq's mark."""
+_READ_TIMEOUT_EXTRA_S = 5.0
 _HEALTH_INTERVAL_S = 5.0
 _RESTART_DELAY_S = 1.0
 _READ_RESULT_S = 60.0
@@ -66,13 +68,20 @@ class App:
             async with open_store(settings) as store:
                 await publish_meta(redis, self._keys, queue_meta(settings))
                 await self._clock.refresh(redis)
-                await store.prepare()
+                await self._prepare(store)
                 with self._signals():
                     log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                     await self._work(redis, store, on_ready)
                     log_event(logger, logging.INFO, "stopped", role=self._role)
         finally:
             await redis.aclose(close_connection_pool=True)
+
+    async def _prepare(self, store: VectorStore) -> None:
+        """Make and check the collections; a Qdrant that is down now is waited for by the drains, as at any time."""
+        try:
+            await store.prepare()
+        except StoreUnavailable as error:
+            log_event(logger, logging.WARNING, "store_unavailable", error=str(error))
 
     def stop(self) -> None:
         """End `run`, once work in flight is finished or ``WORKER_GRACE_S`` have passed."""
@@ -162,7 +171,7 @@ class App:
             queue_name=self._keys.drain_queue,
             max_jobs=settings.worker_concurrency,
             poll_ms=settings.worker_poll_ms,
-            timeout_s=settings.drain_slice_s + settings.lease_ttl_s + _JOB_TIMEOUT_EXTRA_S,
+            timeout_s=_DRAIN_TIMEOUT_S,
             after_job_end=ring_again,
         )
 
@@ -176,7 +185,7 @@ class App:
             queue_name=self._keys.search_queue,
             max_jobs=settings.search_concurrency,
             poll_ms=settings.search_poll_ms,
-            timeout_s=settings.qdrant_timeout_s + _JOB_TIMEOUT_EXTRA_S,
+            timeout_s=settings.qdrant_timeout_s + _READ_TIMEOUT_EXTRA_S,
             keep_result_s=_READ_RESULT_S,
         )
 

@@ -6,6 +6,7 @@ this worker and by the app's own client mix.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping
@@ -136,7 +137,12 @@ KINDS: Mapping[KindName, Kind] = MappingProxyType({"memory": MEMORY, "document":
 
 def primary_id(point_id: str) -> str:
     """Return the UUID under which Qdrant holds the logical ``point_id``: a UUIDv5, as the main app makes it."""
-    return str(uuid.uuid5(_POINT_NAMESPACE, point_id))
+    # uuid.uuid5 takes three times as long, and this is done for every point written.
+    digest = bytearray(hashlib.sha1(_POINT_NAMESPACE.bytes + point_id.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def namespace_of(collection: str, base: str) -> str | None:

@@ -21,7 +21,7 @@ from arq.connections import ArqRedis
 
 from worker.contract import Limits, WriteJob
 from worker.errors import ConfigurationError, LeaseLost, QueueError, StoreRefused, StoreUnavailable
-from worker.ingest.intake import refused, take_in
+from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
 
 HELD_DELAY_S = 2.0
-_Pair = tuple[Entry, WriteJob]
 
 
 class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +80,7 @@ class Drainer:
         self._options = options
         self._stopping = stopping
         self._failures: Counter[int] = Counter()
+        self._sizes: dict[int, int] = {}
 
     async def drain(self, partition: int) -> DrainResult:
         """Apply what waits in ``partition``, if no other drain holds its lease."""
@@ -98,19 +98,19 @@ class Drainer:
             await asyncio.shield(self._give_back(lease))
 
     async def _drain_leased(self, lease: Lease) -> DrainResult:
-        options = self._options
-        until = time.monotonic() + options.slice_s
+        until = time.monotonic() + self._options.slice_s
         jobs = dead = 0
         while True:
-            entries = await self._log.read(lease, max_jobs=options.batch_max_jobs, max_bytes=options.batch_max_bytes)
-            if not entries:
+            batch = await self._read(lease)
+            if batch is None:
                 return DrainResult(ending="empty", jobs=jobs, dead=dead)
-            intake = take_in(entries, options.limits, partition=lease.partition, partitions=options.partitions)
-            if intake.taken:
-                dead += await self._finish_batch(lease, intake.taken, intake.jobs, intake.dead)
-                jobs += len(intake.taken)
-                self._failures.pop(lease.partition, None)
-            if intake.held:
+            if batch.taken:
+                letters = await self._apply(lease, batch)
+                if letters is not None:
+                    await self._commit(lease, batch.taken, letters)
+                    jobs += len(batch.taken)
+                    dead += len(letters)
+            if batch.held and not batch.taken:
                 log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
                 return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
             if self._stopping():
@@ -118,13 +118,39 @@ class Drainer:
             if time.monotonic() >= until:
                 return DrainResult(ending="slice", jobs=jobs, dead=dead)
 
-    async def _finish_batch(
-        self, lease: Lease, taken: Sequence[Entry], jobs: Sequence[_Pair], dead: list[DeadEntry]
-    ) -> int:
-        """Apply a batch and commit it; return how many of it are dead letters."""
-        started = time.monotonic()
-        dead = [*dead, *await self._apply(lease, jobs)]
-        applied = time.monotonic()
+    async def _read(self, lease: Lease) -> Intake | None:
+        options = self._options
+        most = self._sizes.get(lease.partition, options.batch_max_jobs)
+        entries = await self._log.read(lease, max_jobs=most, max_bytes=options.batch_max_bytes)
+        if not entries:
+            return None
+        return take_in(entries, options.limits, partition=lease.partition, partitions=options.partitions)
+
+    async def _apply(self, lease: Lease, batch: Intake) -> list[DeadEntry] | None:
+        """Apply a batch; return its dead letters, or ``None`` when a smaller batch must be tried first.
+
+        A batch that Qdrant refuses is halved until the job to blame stands alone; after that batches grow again.
+        """
+        partition = lease.partition
+        try:
+            if batch.jobs:
+                await self._write(lease, [job for _, job in batch.jobs])
+        except StoreRefused as error:
+            if len(batch.jobs) > 1:
+                self._sizes[partition] = max(1, len(batch.taken) // 2)
+                return None
+            return [*batch.dead, await self._judge(batch.jobs[0], error)]
+        self._failures.pop(partition, None)
+        self._grow(partition)
+        return batch.dead
+
+    def _grow(self, partition: int) -> None:
+        if partition in self._sizes:
+            self._sizes[partition] *= 2
+            if self._sizes[partition] >= self._options.batch_max_jobs:
+                del self._sizes[partition]
+
+    async def _commit(self, lease: Lease, taken: Sequence[Entry], dead: Sequence[DeadEntry]) -> None:
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
         await asyncio.shield(self._log.commit(lease, taken, dead))
         for letter in dead:
@@ -144,26 +170,10 @@ class Drainer:
             jobs=len(taken),
             dead=len(dead),
             bytes=sum(len(entry.body) for entry in taken),
-            apply_ms=(applied - started) * 1000,
             oldest_s=time.time() - pushed_at_s(taken[0].entry_id),
         )
-        return len(dead)
 
-    async def _apply(self, lease: Lease, batch: Sequence[_Pair]) -> list[DeadEntry]:
-        """Apply jobs in order; return the dead letters of those that Qdrant refuses one by one."""
-        if not batch:
-            return []
-        try:
-            await self._write(lease, [job for _, job in batch])
-        except StoreRefused as error:
-            if len(batch) == 1:
-                return [await self._judge(batch[0], error)]
-        else:
-            return []
-        middle = len(batch) // 2
-        return [*await self._apply(lease, batch[:middle]), *await self._apply(lease, batch[middle:])]
-
-    async def _judge(self, pair: _Pair, error: StoreRefused) -> DeadEntry:
+    async def _judge(self, pair: tuple[Entry, WriteJob], error: StoreRefused) -> DeadEntry:
         """Blame the job only if Qdrant takes a harmless write to the same collection; raises `StoreError` if not."""
         entry, job = pair
         await self._store.probe(CollectionRef(job.kind or "memory", job.namespace))

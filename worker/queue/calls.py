@@ -5,6 +5,7 @@ The caller waits with one blocking call instead of polling for arq's result.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from worker.queue import scripts
 from worker.queue.codec import encode_arq
 from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
+from worker.queue.log import LATE_REPLY_S
 
 REPLY_LIFE_S = 60
 _JOB_GRACE_MS = 1000
@@ -46,7 +48,9 @@ async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
 async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Reply | None:
     """Wait for the reply; ``None`` when it does not come within ``timeout_s`` seconds."""
     with queue_errors():
-        found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
+        # A Redis that hangs must not keep the caller for ever.
+        async with asyncio.timeout(timeout_s + LATE_REPLY_S):
+            found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
     if found is None:
         return None
     try:

@@ -41,7 +41,7 @@ async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: f
     """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it."""
     lease = Lease(partition, ttl_s)
     with queue_errors():
-        taken = await redis.set(keys.lease(partition), lease.token, nx=True, px=lease.ttl_ms)
+        taken = await scripts.run(redis, "acquire", [keys.lease(partition)], [lease.token, lease.ttl_ms])
     return lease if taken else None
 
 

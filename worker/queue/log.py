@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from worker.queue.keys import Keys
 from worker.queue.lease import Lease
 
 MAX_VERSION_DIGITS = 9
+LATE_REPLY_S = 2.0
 
 DeadReason = Literal["malformed", "invalid", "refused", "crashed"]
 
@@ -71,9 +73,11 @@ class JobLog:
         """
         partition, last_id = lease.partition, batch[-1].entry_id
         args: list[Any] = [lease.token, lease.ttl_ms, last_id, _behind(last_id)]
-        args += [len(batch), sum(len(entry.body) for entry in batch)]
-        for entry in dead:
-            args += [entry.entry_id, entry.reason, entry.detail, entry.op, entry.user_id]
+        args += [sum(len(entry.body) for entry in batch)]
+        # In the order of the entries, whatever the order in which they were found: a stream takes no other.
+        letters = {letter.entry_id: letter for letter in dead}
+        for letter in (letters[entry.entry_id] for entry in batch if entry.entry_id in letters):
+            args += [letter.entry_id, letter.reason, letter.detail, letter.op, letter.user_id]
         keys = self._keys
         started = time.monotonic()
         with queue_errors():
@@ -97,18 +101,25 @@ class JobLog:
         Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` when the job can never be applied. The
         connection must allow replies to take that long.
         """
-        mark = self._keys.applied(receipt.partition)
         with queue_errors():
-            # The mark's id is the id of the last entry that left: anything behind this one's predecessor will do.
-            block_ms = max(1, int(timeout_s * 1000))
-            found = await self._redis.xread({mark: _before(receipt.entry_id)}, count=1, block=block_ms)
-            if not found:
-                raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
-            dead_key = self._keys.dead(receipt.partition)
-            dead = await self._redis.xrange(dead_key, receipt.entry_id, receipt.entry_id)
+            # A Redis that hangs must not keep the caller for ever.
+            async with asyncio.timeout(timeout_s + LATE_REPLY_S):
+                found, dead = await self._wait_for_mark(receipt, timeout_s)
+        if not found:
+            raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
         if dead:
             fields = dead[0][1]
             raise DeadLettered(str(receipt), fields[b"reason"].decode(), fields[b"detail"].decode())
+
+    async def _wait_for_mark(self, receipt: Receipt, timeout_s: float) -> tuple[Any, Any]:
+        """Return the mark at or behind the receipt, if it came in time, and the dead letter, if there is one."""
+        mark = self._keys.applied(receipt.partition)
+        # The mark's id is that of the last entry that left: any behind this one's predecessor will do.
+        before: dict[Any, Any] = {mark: _before(receipt.entry_id)}
+        found = await self._redis.xread(before, count=1, block=max(1, int(timeout_s * 1000)))
+        if not found:
+            return None, None
+        return found, await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
 
 
 def pushed_at_s(entry_id: str) -> float:

@@ -5,7 +5,7 @@ A vector's bytes go into the message as they are: they are the wire form of ``re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from qdrant_client import grpc as q
@@ -72,22 +72,22 @@ def points_by_id(collection: str, user_id: int, point_ids: list[str]) -> q.Scrol
     return request
 
 
-def _add_delete(request: q.UpdateBatchPoints, point_ids: Iterable[str]) -> None:
+def _add_delete(request: q.UpdateBatchPoints, point_ids: Sequence[str]) -> None:
     condition = request.operations.add().delete_points.points.filter.should
-    condition.append(_has_id(point_ids))
+    condition.append(_has_id(map(primary_id, point_ids)))
     condition.append(_any_point_id(point_ids))
 
 
-def _add_upsert(request: q.UpdateBatchPoints, points: tuple[Upsert, ...]) -> None:
-    point_ids = [point.point_id for point in points]
+def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert]) -> None:
+    primary_ids = [primary_id(point.point_id) for point in points]
     # Older points carry an integer as their primary id: an overwrite must not leave them beside the new one.
     older = request.operations.add().delete_points.points.filter
-    older.must.append(_any_point_id(point_ids))
-    older.must_not.append(_has_id(point_ids))
+    older.must.append(_any_point_id(point.point_id for point in points))
+    older.must_not.append(_has_id(primary_ids))
     messages = request.operations.add().upsert.points
-    for point in points:
+    for uuid, point in zip(primary_ids, points, strict=True):
         message = messages.add()
-        message.id.uuid = primary_id(point.point_id)
+        message.id.uuid = uuid
         put_payload(message.payload, point.payload)
         _put_vector(message.vectors.vector.dense, point.vector)
 
@@ -122,9 +122,8 @@ def _any_point_id(point_ids: Iterable[str]) -> q.Condition:
     )
 
 
-def _has_id(point_ids: Iterable[str]) -> q.Condition:
-    ids = [q.PointId(uuid=primary_id(point_id)) for point_id in point_ids]
-    return q.Condition(has_id=q.HasIdCondition(has_id=ids))
+def _has_id(primary_ids: Iterable[str]) -> q.Condition:
+    return q.Condition(has_id=q.HasIdCondition(has_id=[q.PointId(uuid=uuid) for uuid in primary_ids]))
 
 
 _STRONG = q.WriteOrdering(type=q.WriteOrderingType.Strong)
