@@ -42,7 +42,7 @@ _READ_TIMEOUT_EXTRA_S = 5.0
 _HEALTH_INTERVAL_S = 5.0
 _RESTART_DELAY_S = 1.0
 _READ_RESULT_S = 60.0
-_CANCEL_AGAIN_S = 0.2
+_CANCEL_AGAIN_S = 1.0
 _RING_AFTER = "ring_after_s"
 
 
@@ -156,11 +156,14 @@ class App:
         drainer = Drainer(redis, self._keys, store, options, stopping=self._stop.is_set)
 
         async def drain(ctx: dict[str, Any], partition: int) -> None:
-            result = await drainer.drain(partition)
-            ctx[_RING_AFTER] = result.ring_after_s
+            ctx[_RING_AFTER] = settings.retry_max_s  # should the drain end in an error that nobody foresaw
+            try:
+                ctx[_RING_AFTER] = (await drainer.drain(partition)).ring_after_s
+            except QueueError as error:
+                log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
 
         async def ring_again(ctx: dict[str, Any]) -> None:
-            delay_s = ctx.get(_RING_AFTER, 0.0)
+            delay_s = ctx[_RING_AFTER]
             if delay_s is not None:
                 partition = self._keys.partition_of_job_id(ctx["job_id"])
                 await ring(redis, self._keys, partition, delay_s=delay_s)

@@ -21,7 +21,7 @@ for i = 6, #ARGV, 5 do
   end
 end
 
-local removed = local removed = redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[4])
+local removed = redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[4])
 if removed == 0 then
   -- Committed before, and the reply was lost.
   return 0
