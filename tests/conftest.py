@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from worker.embedded.engines import Engine
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The length and the seed of the chaos suite."""
+    group = parser.getgroup("chaos")
+    group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed while the nemesis rages")
+    group.addoption("--rate", default=700, type=float, help="jobs a second, at most")
+    group.addoption("--seed", default=None, type=int, help="seed of jobs and nemesis; a fresh one by default")
+
+
 def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Path) -> Iterator[str]:
     try:
         started = engine(directory)

@@ -69,7 +69,7 @@ class MemoryQueue:
         self._timeout_s = timeout_s
         self._connections: _Connections | None = None
         self._meta = QueueMeta()
-        self._meta_read_at: float | None = None
+        self._meta_read_at = float("-inf")
 
     @classmethod
     def connect(cls, url: str, *, prefix: str = "mw", timeout_s: float = 5.0) -> Self:
@@ -253,7 +253,7 @@ class MemoryQueue:
     async def _checked(self, check: Callable[[Limits], _Checked]) -> _Checked:
         """Check against the limits that the workers have published; look at them again before refusing."""
         redis = self._open().redis
-        if self._meta_read_at is None:
+        if self._meta.limits.dimension is None and self._meta_age_s() >= _META_AGE_S:
             await self._read_meta(redis)
         try:
             return check(self._meta.limits)
@@ -280,7 +280,7 @@ class MemoryQueue:
         self._meta_read_at = time.monotonic()
 
     def _meta_age_s(self) -> float:
-        return time.monotonic() - (self._meta_read_at or 0.0)
+        return time.monotonic() - self._meta_read_at
 
     def _open(self) -> _Connections:
         loop = asyncio.get_running_loop()

@@ -49,9 +49,9 @@ Vector: TypeAlias = Annotated[
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job may measure: ``dimension`` of vectors, ``max_job_bytes`` of an encoded job."""
+    """What a job may measure: ``dimension`` of vectors (``None``: not known yet), ``max_job_bytes`` once encoded."""
 
-    dimension: int = 1024
+    dimension: int | None = None
     max_job_bytes: int = 1_048_576
 
 

@@ -40,8 +40,10 @@ def unpack_vector(packed: bytes) -> array[float]:
     return numbers
 
 
-def check_vector(packed: bytes, dimension: int) -> None:
-    """Raise `InvalidJob` unless ``packed`` holds ``dimension`` finite numbers."""
+def check_vector(packed: bytes, dimension: int | None) -> None:
+    """Raise `InvalidJob` unless ``packed`` holds ``dimension`` finite numbers; ``None``: any number of them."""
+    if dimension is None:
+        dimension = max(1, len(packed) // FLOAT_BYTES)
     if len(packed) != dimension * FLOAT_BYTES:
         raise InvalidJob(
             "vector",

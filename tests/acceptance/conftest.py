@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import grpc
 import pytest
@@ -21,19 +21,19 @@ def environment(
 ) -> Iterator[dict[str, str]]:
     """The environment of a worker whose keys and collections are this test's own."""
     name = uuid.uuid4().hex[:12]
-    memories, documents = f"test_{name}_memories", f"test_{name}_documents"
+    names = {
+        "QDRANT_MEMORIES_COLLECTION": f"test_{name}_memories",
+        "QDRANT_DOCUMENTS_COLLECTION": f"test_{name}_documents",
+    }
     yield {
+        **names,
         "REDIS_URL": redis_url,
         "QDRANT_URL": qdrant_url,
         "QUEUE_PREFIX": redis_prefix,
-        "QDRANT_MEMORIES_COLLECTION": memories,
-        "QDRANT_DOCUMENTS_COLLECTION": documents,
         "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
         "QUEUE_PARTITIONS": "16",
     }
-    collections = q.CollectionsStub(qdrant_channel)
-    for collection in (documents, *(_collection(memories, namespace) for namespace in NAMESPACES)):
-        collections.Delete(q.DeleteCollection(collection_name=collection))
+    drop_collections(qdrant_channel, names)
 
 
 @pytest.fixture
@@ -55,19 +55,27 @@ def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., WorkerPr
 @pytest.fixture
 def stored(environment: dict[str, str], qdrant_channel: grpc.Channel) -> Callable[[], dict[Place, int]]:
     """Return what Qdrant holds, as the oracle tells it."""
-    points = q.PointsStub(qdrant_channel)
+    return lambda: read_points(qdrant_channel, environment)
 
-    def read() -> dict[Place, int]:
-        found: dict[Place, int] = {}
-        memories = environment["QDRANT_MEMORIES_COLLECTION"]
-        for namespace in NAMESPACES:
-            for payload in _payloads(points, _collection(memories, namespace)):
-                found["memory", namespace, payload["_point_id"].string_value] = int(payload["key"].string_value)
-        for payload in _payloads(points, environment["QDRANT_DOCUMENTS_COLLECTION"]):
-            found["document", None, payload["_point_id"].string_value] = int(payload["text"].string_value)
-        return found
 
-    return read
+def read_points(channel: grpc.Channel, names: Mapping[str, str]) -> dict[Place, int]:
+    """Return all points of the collections of these names, each with the number of the job that wrote it."""
+    points = q.PointsStub(channel)
+    found: dict[Place, int] = {}
+    for namespace in NAMESPACES:
+        for payload in _payloads(points, _collection(names["QDRANT_MEMORIES_COLLECTION"], namespace)):
+            found["memory", namespace, payload["_point_id"].string_value] = int(payload["key"].string_value)
+    for payload in _payloads(points, names["QDRANT_DOCUMENTS_COLLECTION"]):
+        found["document", None, payload["_point_id"].string_value] = int(payload["text"].string_value)
+    return found
+
+
+def drop_collections(channel: grpc.Channel, names: Mapping[str, str]) -> None:
+    """Delete the collections of these names, with all namespaces."""
+    collections = q.CollectionsStub(channel)
+    memories = names["QDRANT_MEMORIES_COLLECTION"]
+    for name in (names["QDRANT_DOCUMENTS_COLLECTION"], *(_collection(memories, namespace) for namespace in NAMESPACES)):
+        collections.Delete(q.DeleteCollection(collection_name=name))
 
 
 def _collection(base: str, namespace: str | None) -> str:

@@ -108,7 +108,9 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     redis = open_redis(environment["REDIS_URL"], timeout_s=5)
     worker = start_worker("ingest")
     foreign = [encode_job(Delete(user_id=user, point_ids=["mem_1_1"])) for user in (7, 8)]
-    receipts = await push(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS, list(zip(partitions, foreign, strict=True)))
+    receipts = await push(
+        redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS, list(zip(partitions, foreign, strict=True))
+    )
     for _ in receipts:
         worker.wait_for("dead_letter")
     letters = [json.loads(line) for line in _run("dead", "list", "--json", **environment).splitlines()]

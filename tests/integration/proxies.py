@@ -27,12 +27,14 @@ _MESSAGES: dict[str, tuple[Any, Any]] = {
 
 @dataclass
 class Call:
-    """A call on its way to Qdrant. ``time_left_s`` is what its deadline leaves of it."""
+    """A call on its way to Qdrant. ``time_left_s`` is what its deadline leaves of it.
 
-    method: str
+    ``forward`` hands on ``request``, which a rule may have changed, and returns the answer.
+    """
+
     request: Any
     time_left_s: float
-    forward: Callable[[], Awaitable[Any]]
+    forward: Callable[[], Awaitable[Any]] = field(init=False)
 
 
 Rule = Callable[[Call], Awaitable[Any]]
@@ -55,7 +57,7 @@ class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
     """
 
     def __init__(self, target: str) -> None:
-        self._target = target.removeprefix("http://")
+        self.target = target.removeprefix("http://")
         self.calls: list[str] = []
         self.rules: dict[str, Rule] = {}
 
@@ -64,7 +66,7 @@ class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         return f"http://{HOST}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self._target, options=_NO_CAP)
+        self._channel = grpc.aio.insecure_channel(self.target, options=_NO_CAP)
         self._server = grpc.aio.server(options=_NO_CAP)
         self._server.add_generic_rpc_handlers((self,))
         self._port = self._server.add_insecure_port(f"{HOST}:0")
@@ -91,11 +93,13 @@ class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
                 return await self._forward(method, request, context)
             asked, answered = _MESSAGES[name]
 
-            async def forward() -> Any:
-                return answered.FromString(await self._forward(method, request, context))
+            call = Call(asked.FromString(request), context.time_remaining())
 
-            reply = await rule(Call(name, asked.FromString(request), context.time_remaining(), forward))
-            return bytes(reply.SerializeToString())
+            async def forward() -> Any:
+                return answered.FromString(await self._forward(method, call.request.SerializeToString(), context))
+
+            call.forward = forward
+            return bytes((await rule(call)).SerializeToString())
         except grpc.aio.AioRpcError as error:
             await context.abort(error.code(), error.details())
         except Refusal as refusal:
@@ -116,7 +120,7 @@ class RedisProxy:
     commands: list[list[bytes]] = field(default_factory=list)
     _lose_reply_to: bytes | None = None
     _waiting: list[tuple[bytes, asyncio.Event]] = field(default_factory=list)
-    _connections: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
+    _connections: dict[asyncio.StreamWriter, asyncio.Event] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, HOST, 0)
@@ -124,9 +128,10 @@ class RedisProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        ended = list(self._connections.values())
+        self.cut()
+        for connection in ended:
+            await connection.wait()
         await self._server.wait_closed()
 
     @property
@@ -152,10 +157,13 @@ class RedisProxy:
         self._waiting.append((word, event))
         return event
 
+    def cut(self) -> None:
+        """Close all connections."""
+        for writer in self._connections:
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[task] = writer
+        self._connections[writer] = asyncio.Event()
         parts = urlsplit(self.target)
         back_reader, back_writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)
         losing = asyncio.Event()
@@ -175,7 +183,7 @@ class RedisProxy:
                 end.close()
                 with suppress(OSError):
                     await end.wait_closed()
-            del self._connections[task]
+            self._connections.pop(writer).set()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
         parser = hiredis.Reader()

@@ -42,7 +42,7 @@ class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a drain behaves. Times in seconds, sizes in jobs and bytes."""
 
     partitions: int
-    limits: Limits = Limits()
+    limits: Limits
     batch_max_jobs: int = 256
     batch_max_bytes: int = 4_194_304
     slice_s: float = 2.0
@@ -182,6 +182,8 @@ class Drainer:
     async def _write(self, lease: Lease, jobs: Sequence[WriteJob]) -> None:
         existing = await self._store.collections.existing() if needs_existing(jobs) else ()
         for step in plan(jobs, existing):
+            # Before the deadline is reckoned: making a collection may take most of the lease.
+            await self._store.collections.ensure(step.ref)
             await self._store.apply(step.ref, step.operations, timeout_s=await self._deadline_s(lease))
 
     async def _deadline_s(self, lease: Lease) -> float:

@@ -34,7 +34,7 @@ async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
     return QueueMeta(
         partitions=numbers["partitions"],
         limits=Limits(
-            dimension=numbers.get("dimension", defaults.dimension),
+            dimension=numbers.get("dimension"),
             max_job_bytes=numbers.get("max_job_bytes", defaults.max_job_bytes),
         ),
         max_jobs=numbers.get("max_jobs", 0),
@@ -48,7 +48,7 @@ async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta) -> None:
     Raises `PartitionMismatch` when another number is fixed already: jobs of one user would lose their order.
     """
     published = {**msgspec.structs.asdict(meta.limits), "max_jobs": meta.max_jobs, "max_bytes": meta.max_bytes}
-    args = [part for pair in published.items() for part in pair]
+    args = [part for name, value in published.items() for part in (name, value or 0)]
     try:
         with queue_errors():
             await scripts.run(redis, "publish", [keys.meta], [meta.partitions, *args])

@@ -1,0 +1,144 @@
+"""The nemesis: does one harm after another, by the seed, and mends all of them in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from tests.chaos.fleet import Fleet
+from tests.chaos.servers import EngineServer, RedisServer
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+
+CALM_S = (0.2, 1.2)
+WRITE = "Points/UpdateBatch"
+
+Harm = Callable[[], Awaitable[None]]
+
+
+class Nemesis:
+    """Attacks workers, Redis and Qdrant, one at a time; ``done`` counts what it did."""
+
+    def __init__(
+        self,
+        chance: random.Random,
+        fleet: Fleet,
+        redis: RedisServer,
+        proxy: QdrantProxy,
+        engine: EngineServer | None,
+    ) -> None:
+        self._chance = chance
+        self._fleet = fleet
+        self._redis = redis
+        self._proxy = proxy
+        self._engine = engine
+        self.done: Counter[str] = Counter()
+        self._harm: asyncio.Future[None] | None = None
+        self._relenting = False
+
+    async def rage(self) -> None:
+        """Do harm until cancelled."""
+        harms: list[tuple[Harm, int]] = [
+            (self._kill_worker, 6),
+            (self._stop_worker, 3),
+            (self._terminate_worker, 2),
+            (self._restart_redis, 2),
+            (self._freeze_redis, 2),
+            (self._qdrant_down, 2),
+            (self._qdrant_slow, 2),
+            (self._qdrant_drops_replies, 3),
+            (self._qdrant_fails_an_operation, 3),
+            (self._qdrant_exhausted, 2),
+        ]
+        if self._engine is not None:
+            harms.append((self._kill_engine, 1))
+        while not self._relenting:
+            harm = self._chance.choices([harm for harm, _ in harms], [weight for _, weight in harms])[0]
+            self.done[harm.__name__.strip("_")] += 1
+            self._harm = asyncio.ensure_future(harm())
+            await asyncio.shield(self._harm)
+            await asyncio.sleep(self._chance.uniform(*CALM_S))
+
+    async def relent(self) -> None:
+        """Let the harm in progress come to its end, and do no more."""
+        self._relenting = True
+        if self._harm is not None:
+            await self._harm
+
+    async def _kill_worker(self) -> None:
+        await asyncio.to_thread(self._fleet.any(self._chance).kill)
+
+    async def _terminate_worker(self) -> None:
+        self._fleet.any(self._chance).process.terminate()
+
+    async def _stop_worker(self) -> None:
+        """Stop a worker for longer or shorter than its lease lives."""
+        process = self._fleet.any(self._chance).process
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(self._chance.choice((0.3, 2.0, 6.0)))
+        process.send_signal(signal.SIGCONT)
+
+    async def _restart_redis(self) -> None:
+        await asyncio.to_thread(self._redis.kill)
+        await asyncio.sleep(self._chance.choice((0.0, 0.5, 3.0)))
+        await asyncio.to_thread(self._redis.start)
+
+    async def _freeze_redis(self) -> None:
+        self._redis.freeze()
+        await asyncio.sleep(self._chance.choice((0.3, 2.0, 7.0)))
+        self._redis.thaw()
+
+    async def _kill_engine(self) -> None:
+        assert self._engine is not None
+        await asyncio.to_thread(self._engine.kill)
+        await asyncio.to_thread(self._engine.start)
+
+    async def _qdrant_down(self) -> None:
+        async def down(_: Call) -> object:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+        await self._for_a_while(down)
+
+    async def _qdrant_slow(self) -> None:
+        delay_s = self._chance.choice((0.5, 1.5, 10.0))
+
+        async def slow(call: Call) -> object:
+            await asyncio.sleep(delay_s)
+            return await call.forward()
+
+        await self._for_a_while(slow)
+
+    async def _qdrant_drops_replies(self) -> None:
+        async def drop(call: Call) -> object:
+            await call.forward()
+            raise Refusal(grpc.StatusCode.UNAVAILABLE, "applied, but the reply is lost")
+
+        await self._for_a_while(drop)
+
+    async def _qdrant_fails_an_operation(self) -> None:
+        """Apply the first operations of a batch and fail the next."""
+
+        async def fail(call: Call) -> object:
+            del call.request.operations[self._chance.randrange(len(call.request.operations)) :]
+            if call.request.operations:
+                await call.forward()
+            raise Refusal(grpc.StatusCode.INTERNAL, "an operation failed")
+
+        await self._for_a_while(fail)
+
+    async def _qdrant_exhausted(self) -> None:
+        metadata = self._chance.choice(({}, {"retry_after": "1"}))
+
+        async def exhausted(_: Call) -> object:
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "over the limit", **metadata)
+
+        await self._for_a_while(exhausted)
+
+    async def _for_a_while(self, rule: Callable[[Call], Awaitable[object]]) -> None:
+        self._proxy.rules[WRITE] = rule
+        await asyncio.sleep(self._chance.choice((0.2, 1.0, 3.0)))
+        del self._proxy.rules[WRITE]
