@@ -39,14 +39,17 @@ class Reads:
     def function(self, kind_of_job: type[ReadJob]) -> Callable[..., Awaitable[Reply | None]]:
         """Return the arq function for one kind of read job.
 
-        It takes the job as a map, and the key of a list for the reply; without that, the reply is its result.
+        It takes the job as a map, the key of a list for the reply, and whether the reply is to be JSON instead of
+        MessagePack. Without such a key the reply is the job's result.
         """
 
-        async def answer(ctx: dict[str, Any], document: Any, reply_to: str | None = None) -> Reply | None:
+        async def answer(
+            ctx: dict[str, Any], document: Any, reply_to: str | None = None, reply_json: bool = False
+        ) -> Reply | None:
             reply = await self.answer(kind_of_job, document, pushed_ms=ctx["score"])
             if reply_to is None:
                 return reply
-            await send_reply(self._redis, self._keys, reply_to, reply)
+            await send_reply(self._redis, self._keys, reply_to, reply, as_json=reply_json)
             return None
 
         return answer

@@ -59,12 +59,12 @@ async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Rep
         raise QueueError(f"a reply that cannot be read: {error}") from error
 
 
-async def send_reply(redis: ArqRedis, keys: Keys, reply_to: str, reply: Reply) -> None:
-    """Push the reply to the caller's list, which expires when nobody takes it."""
+async def send_reply(redis: ArqRedis, keys: Keys, reply_to: str, reply: Reply, *, as_json: bool = False) -> None:
+    """Push the reply to the caller's list, as MessagePack or JSON; the list expires when nobody takes it."""
     if not reply_to.startswith(keys.reply("")):
         raise QueueError(f"a reply may only go to a key that begins with {keys.reply('')!r}")
     with queue_errors():
         async with redis.pipeline(transaction=True) as pipe:
-            pipe.rpush(reply_to, _reply_encoder.encode(reply))
+            pipe.rpush(reply_to, msgspec.json.encode(reply) if as_json else _reply_encoder.encode(reply))
             pipe.expire(reply_to, REPLY_LIFE_S)
             await pipe.execute()
