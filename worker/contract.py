@@ -306,8 +306,8 @@ def _checked_upsert(job: Upsert, kind: Kind, limits: Limits) -> Upsert:
     check_vector(packed, limits.dimension)
     _check_payload(job.payload, kind)
     payload = {
-        **kind.payload_defaults,
         **job.payload,
+        **{name: value for name, value in kind.payload_defaults.items() if job.payload.get(name) is None},
         USER_ID_FIELD: _identity(job.payload, USER_ID_FIELD, job.user_id),
         POINT_ID_FIELD: _identity(job.payload, POINT_ID_FIELD, job.point_id),
     }

@@ -630,3 +630,10 @@ def test_the_schema_tells_jobs_apart_by_op() -> None:
     assert set(write["discriminator"]["mapping"]) == set(WRITES)
     assert set(read["discriminator"]["mapping"]) == {"search", "get", "info"}
     assert reply["$ref"] == f"#/$defs/{Reply.__name__}"
+
+
+def test_a_default_fills_a_field_that_is_null() -> None:
+    """A memory that is neither active nor inactive would never be found."""
+    vector = struct.pack("<2f", 1, 0)
+    job = Upsert(user_id=1, point_id="mem_1_1", vector=vector, payload={"active": None})
+    assert checked(job, Limits(dimension=2)).payload["active"] is True

@@ -100,31 +100,57 @@ class Drainer:
     async def _drain_leased(self, lease: Lease) -> DrainResult:
         until = time.monotonic() + self._options.slice_s
         jobs = dead = 0
-        while True:
-            batch = await self._read(lease)
-            if batch is None:
-                return DrainResult(ending="empty", jobs=jobs, dead=dead)
-            if batch.taken:
-                letters = await self._apply(lease, batch)
-                if letters is not None:
-                    await self._commit(lease, batch.taken, letters)
-                    jobs += len(batch.taken)
-                    dead += len(letters)
-            if batch.held and not batch.taken:
+        batch = await self._read(lease)
+        while batch is not None:
+            if not batch.taken:
                 log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
                 return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
+            letters, following = await self._finish(lease, batch)
+            if letters is not None:
+                jobs += len(batch.taken)
+                dead += len(letters)
             if self._stopping():
                 return DrainResult(ending="stopped", jobs=jobs, dead=dead)
             if time.monotonic() >= until:
                 return DrainResult(ending="slice", jobs=jobs, dead=dead)
+            batch = following or await self._read(lease)
+        return DrainResult(ending="empty", jobs=jobs, dead=dead)
 
-    async def _read(self, lease: Lease) -> Intake | None:
+    async def _finish(self, lease: Lease, batch: Intake) -> tuple[list[DeadEntry] | None, Intake | None]:
+        """Apply and commit a batch, reading ahead meanwhile if it was a full one.
+
+        Return its dead letters (``None``: smaller batches must be tried first), and the batch behind it if known.
+        """
+        ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
+        try:
+            letters = await self._apply(lease, batch)
+            if letters is not None:
+                await self._commit(lease, batch.taken, letters)
+                return letters, await ahead if ahead else None
+            return None, None
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    async def _read(self, lease: Lease, *, behind: Intake | None = None) -> Intake | None:
         options = self._options
-        most = self._sizes.get(lease.partition, options.batch_max_jobs)
-        entries = await self._log.read(lease, max_jobs=most, max_bytes=options.batch_max_bytes)
+        entries = await self._log.read(
+            lease,
+            max_jobs=self._size(lease),
+            max_bytes=options.batch_max_bytes,
+            after=behind.taken[-1] if behind else None,
+        )
         if not entries:
             return None
         return take_in(entries, options.limits, partition=lease.partition, partitions=options.partitions)
+
+    def _size(self, lease: Lease) -> int:
+        return self._sizes.get(lease.partition, self._options.batch_max_jobs)
+
+    def _is_full(self, lease: Lease, batch: Intake) -> bool:
+        """Say whether more is likely to wait behind the batch: it has as many jobs, or about the bytes, it may have."""
+        size_bytes = sum(len(entry.body) for entry in batch.taken)
+        return len(batch.taken) >= self._size(lease) or size_bytes > self._options.batch_max_bytes // 2
 
     async def _apply(self, lease: Lease, batch: Intake) -> list[DeadEntry] | None:
         """Apply a batch; return its dead letters, or ``None`` when a smaller batch must be tried first.

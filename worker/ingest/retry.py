@@ -1,9 +1,12 @@
-"""When to try again after an outage: never sooner than the engine asks, never later than the cap, never in step."""
+"""When to try again after an outage: not sooner than the engine asks, within reason, and never in step."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+
+MOST_RETRY_AFTER_S = 30.0
+"""An engine that asks for more is asked again all the same: the job waits, and so may its user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +23,4 @@ class RetryPolicy:
         """
         doubled = self.base_s * 2.0 ** min(failures - 1, 32)
         part = random.random() if chance is None else chance
-        return max(min(doubled, self.max_s) * (1 - part / 2), retry_after_s or 0.0)
+        return max(min(doubled, self.max_s) * (1 - part / 2), min(retry_after_s or 0.0, MOST_RETRY_AFTER_S))

@@ -13,6 +13,7 @@ from worker.queue.keys import Keys
 
 DRAIN = "drain"
 DOORBELL_LIFE_MS = 24 * 3600 * 1000
+ORPHAN_GRACE_S = 1.0
 
 
 @lru_cache(maxsize=4096)
@@ -37,10 +38,13 @@ async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 
     return bool(rung)
 
 
-async def sweep(redis: ArqRedis, keys: Keys, partitions: int) -> int:
-    """Ring every doorbell that was lost (a worker was killed, a wake-up swallowed); return how many."""
-    script_keys = [keys.drain_queue, keys.backlog]
-    args: list[str | bytes | int] = [DOORBELL_LIFE_MS]
+async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float = ORPHAN_GRACE_S) -> int:
+    """Ring every doorbell that was lost (a worker was killed, a wake-up swallowed); return how many.
+
+    What arq has marked as in progress is taken for lost after ``grace_s`` seconds without a lease.
+    """
+    script_keys = [keys.drain_queue, keys.backlog, keys.suspects]
+    args: list[str | bytes | int] = [DOORBELL_LIFE_MS, int(grace_s * 1000)]
     for partition in range(partitions):
         job_id = keys.drain_job_id(partition)
         script_keys += [

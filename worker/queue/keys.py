@@ -4,6 +4,7 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
 
     mw:meta                     hash    partitions (fixed at first use), limits that producers must keep
     mw:backlog                  hash    jobs and bytes that wait in all streams together
+    mw:suspects                 hash    arq's claims that were seen without a lease, and since when
     mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
@@ -36,6 +37,11 @@ class Keys:
     def backlog(self) -> str:
         """Jobs and bytes that wait."""
         return f"{self.prefix}:backlog"
+
+    @property
+    def suspects(self) -> str:
+        """Claims of arq's that were seen without a lease."""
+        return f"{self.prefix}:suspects"
 
     @property
     def drain_queue(self) -> str:

@@ -48,8 +48,8 @@ class JobLog:
         self._redis = redis
         self._keys = keys
 
-    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int) -> list[Entry]:
-        """Return entries from the head and renew the lease; at least one if there is any.
+    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None) -> list[Entry]:
+        """Return entries from the head, or those behind ``after``, and renew the lease; at least one if there is any.
 
         Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
         """
@@ -60,7 +60,7 @@ class JobLog:
                 self._redis,
                 "read",
                 [self._keys.lease(partition), self._keys.stream(partition)],
-                [lease.token, lease.ttl_ms, max_jobs, max_bytes],
+                [lease.token, lease.ttl_ms, max_jobs, max_bytes, f"({after.entry_id}" if after else "-"],
             )
         lease.renewed_at = started
         triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)

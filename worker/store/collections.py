@@ -72,6 +72,10 @@ class Collections:
                     self._ready.add(ref)
         return name
 
+    async def exists(self, ref: CollectionRef) -> bool:
+        """Say whether the collection is there."""
+        return ref in self._ready or await self.describe(ref) is not None
+
     def forget(self, ref: CollectionRef) -> None:
         """Look again before the next use: somebody may have dropped the collection."""
         self._ready.discard(ref)

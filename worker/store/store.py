@@ -14,7 +14,7 @@ from worker.kinds import POINT_ID_FIELD
 from worker.store import messages
 from worker.store.channel import open_channel
 from worker.store.collections import Collections, CollectionShape
-from worker.store.operations import CollectionRef, Operation
+from worker.store.operations import CollectionRef, Operation, UpsertPoints
 from worker.store.rpc import QdrantRpc
 from worker.store.values import payload_of
 
@@ -65,6 +65,9 @@ class VectorStore:
         It is not atomic: when an operation fails, those before it are applied. Applying all of them again does no
         harm. Raises `StoreRefused` when Qdrant refuses the request, `StoreUnavailable` for everything else.
         """
+        writes = any(isinstance(operation, UpsertPoints) for operation in operations)
+        if not writes and not await self.collections.exists(ref):
+            return  # there is nothing to delete, and no reason to make a collection
         name = await self.collections.ensure(ref)
         request = messages.update_batch(name, operations)
         try:

@@ -3,7 +3,8 @@
 -- Invariant: only the holder of the lease reads; what is read stays in the stream.
 --
 -- KEYS  lease, stream
--- ARGV  token, life of the lease (ms), most entries, most bytes (the first entry is read whatever its size)
+-- ARGV  token, life of the lease (ms), most entries, most bytes (the first entry is read whatever its size),
+--       where to start ('-', or '(' and the id of the entry before)
 -- Returns a flat list: id, contract version, job, id, ... (a field that an entry lacks is an empty string)
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST')
@@ -11,7 +12,7 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
 local most, budget, page = tonumber(ARGV[3]), tonumber(ARGV[4]), 64
-local found, start, count = {}, '-', 0
+local found, start, count = {}, ARGV[5], 0
 while count < most do
   local entries = redis.call('XRANGE', KEYS[2], start, '+', 'COUNT', math.min(page, most - count))
   for _, entry in ipairs(entries) do

@@ -1,35 +1,48 @@
 #!lua flags=allow-oom
 -- Find partitions in which entries wait, that nobody drains and whose doorbell was lost, and ring it.
--- A mark of arq's that a job is in progress means nothing without a lease: its owner was killed, or takes the lease in
--- a moment, in which case a second claim finds the lease taken and ends.
--- Invariant: after this, each partition with entries has a lease or a doorbell that some worker will hear.
---
+-- A mark of arq's that a drain is in progress means nothing without a lease, but for the moments in which a drain begins
+-- or ends. So the mark is removed only once the same claim has stood there without a lease for the grace.
+-- Invariant: each partition with entries has a lease or a doorbell that some worker will hear, after the grace at most.
 -- It also sets the count of waiting jobs right, should entries have come or gone without these scripts.
 --
--- KEYS  arq queue, backlog, then for each partition: stream, lease, arq job, arq in-progress
--- ARGV  life of a doorbell (ms), then for each partition: arq job id, arq job
+-- KEYS  arq queue, backlog, suspects, then for each partition: stream, lease, arq job, arq in-progress
+-- ARGV  life of a doorbell (ms), grace (ms), then for each partition: arq job id, arq job
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Say whether this claim of arq's has been seen without a lease for the grace.
+local function is_orphaned(job_id, in_progress)
+  local claim = redis.call('PEXPIRETIME', in_progress)
+  local seen_claim, since = string.match(redis.call('HGET', KEYS[3], job_id) or '', '^(%-?%d+) (%d+)$')
+  if tonumber(seen_claim) ~= claim then
+    redis.call('HSET', KEYS[3], job_id, string.format('%d %d', claim, now))
+    return false
+  end
+  return now - tonumber(since) >= tonumber(ARGV[2])
+end
+
 local rung, waiting = 0, 0
-for i = 3, #KEYS, 4 do
+for i = 4, #KEYS, 4 do
   local stream, lease, job, in_progress = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]
+  local job_id, doorbell = ARGV[(i - 4) / 2 + 3], ARGV[(i - 4) / 2 + 4]
   local entries = redis.call('XLEN', stream)
   waiting = waiting + entries
   if entries > 0 and redis.call('EXISTS', lease) == 0 then
-    local n = (i - 3) / 2 + 2
-    local orphaned = redis.call('DEL', in_progress) == 1
-    local due = redis.call('ZSCORE', KEYS[1], ARGV[n])
-    if not due or redis.call('EXISTS', job) == 0 then
-      redis.call('SET', job, ARGV[n + 1], 'PX', ARGV[1])
-      redis.call('ZADD', KEYS[1], now, ARGV[n])
+    local claimed = redis.call('EXISTS', in_progress) == 1
+    local orphaned = claimed and is_orphaned(job_id, in_progress)
+    if orphaned then
+      redis.call('DEL', in_progress)
       rung = rung + 1
-    elseif orphaned then
-      rung = rung + 1
+    end
+    if (orphaned or not claimed) and not (redis.call('ZSCORE', KEYS[1], job_id) and redis.call('EXISTS', job) == 1) then
+      redis.call('SET', job, doorbell, 'PX', ARGV[1])
+      redis.call('ZADD', KEYS[1], now, job_id)
+      rung = rung + (orphaned and 0 or 1)
     end
   end
 end
 if waiting == 0 then
-  redis.call('DEL', KEYS[2])
+  redis.call('DEL', KEYS[2], KEYS[3])
 else
   redis.call('HSET', KEYS[2], 'jobs', waiting)
 end

@@ -1,0 +1,182 @@
+"""The doorbell: nobody is woken for nothing, and nothing waits that nobody is woken for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from arq.connections import ArqRedis
+
+from tests.integration.conftest import Everything, running
+from tests.integration.jobs import PARTITIONS, axis
+from worker.client import MemoryQueue
+from worker.queue.clock import RedisClock
+from worker.queue.doorbell import doorbell, ring, sweep
+from worker.queue.keys import Keys
+from worker.queue.lease import acquire_lease
+from worker.queue.push import push
+from worker.settings import Settings
+
+
+async def due_ms(redis: ArqRedis, keys: Keys, partition: int = 0) -> float | None:
+    """Return when the doorbell of a partition is heard, if arq would find a job with it."""
+    job_id = keys.drain_job_id(partition)
+    if await redis.get(keys.arq_job(job_id)) != doorbell(partition):
+        return None
+    return await redis.zscore(keys.drain_queue, job_id)
+
+
+async def silence(redis: ArqRedis, keys: Keys, partition: int = 0) -> None:
+    """Remove the doorbell, as arq does at the end of a job."""
+    job_id = keys.drain_job_id(partition)
+    await redis.delete(keys.arq_job(job_id))
+    await redis.zrem(keys.drain_queue, job_id)
+
+
+async def redis_ms(redis: ArqRedis) -> float:
+    seconds, microseconds = await redis.time()
+    return seconds * 1000 + microseconds / 1000
+
+
+class TestRing:
+    async def test_not_for_nothing(self, redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+        assert not await ring(redis, keys, 0)
+        assert await everything() == {}
+
+    async def test_once(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        assert not await ring(redis, keys, 0)
+        await silence(redis, keys)
+        assert await ring(redis, keys, 0)
+        assert await due_ms(redis, keys) == pytest.approx(await redis_ms(redis), abs=5_000)
+        assert not await ring(redis, keys, 0)
+
+    async def test_later(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        await silence(redis, keys)
+        before = await redis_ms(redis)
+        assert await ring(redis, keys, 0, delay_s=30)
+        due = await due_ms(redis, keys)
+        assert due == pytest.approx(before + 30_000, abs=5_000)
+        assert not await ring(redis, keys, 0)
+        await push(redis, keys, PARTITIONS, [(0, b"b")])
+        assert await due_ms(redis, keys) == due
+
+
+async def lose_all(redis: ArqRedis, keys: Keys) -> None:
+    await silence(redis, keys)
+
+
+async def lose_the_job(redis: ArqRedis, keys: Keys) -> None:
+    await redis.delete(keys.arq_job(keys.drain_job_id(0)))
+
+
+async def lose_the_place_in_the_queue(redis: ArqRedis, keys: Keys) -> None:
+    await redis.zrem(keys.drain_queue, keys.drain_job_id(0))
+
+
+async def kill_the_worker(redis: ArqRedis, keys: Keys) -> None:
+    await redis.set(keys.arq_in_progress(keys.drain_job_id(0)), "1", px=300_000)
+
+
+async def kill_the_worker_after_arq_forgot_the_job(redis: ArqRedis, keys: Keys) -> None:
+    await kill_the_worker(redis, keys)
+    await silence(redis, keys)
+
+
+class TestSweep:
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            lose_all,
+            lose_the_job,
+            lose_the_place_in_the_queue,
+            kill_the_worker,
+            kill_the_worker_after_arq_forgot_the_job,
+        ],
+    )
+    async def test_it_cures(self, redis: ArqRedis, keys: Keys, harm: Callable[..., object]) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (2, b"b")])
+        await harm(redis, keys)  # type: ignore[misc]
+
+        # What arq has marked as in progress is looked at twice.
+        rung = [await sweep(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
+
+        assert sum(rung) == 1
+        assert await due_ms(redis, keys) == pytest.approx(await redis_ms(redis), abs=5_000)
+        assert not await redis.exists(keys.arq_in_progress(keys.drain_job_id(0)))
+        assert await sweep(redis, keys, PARTITIONS) == 0
+
+    async def test_what_is_well_is_left_alone(self, redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
+        await silence(redis, keys, 1)
+        await ring(redis, keys, 1, delay_s=30)
+        await silence(redis, keys, 2)
+        assert await acquire_lease(redis, keys, 2, ttl_s=30)
+        await redis.set(keys.arq_in_progress(keys.drain_job_id(2)), "1")
+        before = await everything()
+
+        assert await sweep(redis, keys, PARTITIONS) == 0
+
+        assert await everything() == before
+
+    async def test_a_delayed_doorbell_of_a_killed_worker_stays_delayed(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        await silence(redis, keys)
+        await ring(redis, keys, 0, delay_s=30)
+        due = await due_ms(redis, keys)
+        await kill_the_worker(redis, keys)
+        await sweep(redis, keys, PARTITIONS)
+        assert await due_ms(redis, keys) == due
+
+    async def test_a_claim_is_left_alone_for_the_grace(self, redis: ArqRedis, keys: Keys) -> None:
+        """A drain that has just been claimed has no lease yet; one that has just ended has none any more."""
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        await kill_the_worker(redis, keys)
+        claim = keys.arq_in_progress(keys.drain_job_id(0))
+
+        assert [await sweep(redis, keys, PARTITIONS, grace_s=60) for _ in range(3)] == [0, 0, 0]
+
+        assert await redis.exists(claim)
+        await redis.pexpire(claim, 500_000)  # another claim
+        assert await sweep(redis, keys, PARTITIONS, grace_s=0) == 0
+        assert await sweep(redis, keys, PARTITIONS, grace_s=0) == 1
+
+    async def test_it_sets_the_count_of_jobs_right(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (1, b"c")])
+        await redis.hset(keys.backlog, "jobs", 17)
+        await sweep(redis, keys, PARTITIONS)
+        assert await redis.hget(keys.backlog, "jobs") == b"3"
+        await redis.delete(keys.stream(0), keys.stream(1))
+        await sweep(redis, keys, PARTITIONS)
+        assert not await redis.exists(keys.backlog)
+
+    async def test_nothing_waits(self, redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+        assert await sweep(redis, keys, PARTITIONS) == 0
+        assert await everything() == {}
+
+
+async def test_no_wake_up_is_swallowed_by_a_drain_that_finishes(
+    settings: Callable[..., Settings], queue: MemoryQueue
+) -> None:
+    """Each producer pushes at the very moment its last job was applied: just when the drain finds nothing more.
+
+    The sweeper, which would cure a swallowed wake-up, looks once at the start and then no more.
+    """
+    producers, rounds = 3, 60
+
+    async def produce(user_id: int) -> None:
+        for number in range(rounds):
+            receipt = await queue.upsert(user_id=user_id, point_id=f"mem_{user_id}_{number % 5}", vector=axis(number))
+            await queue.wait_applied(receipt, timeout=5)
+
+    async with running(settings(queue_partitions=1, sweep_interval_s=60), role="ingest"):
+        await asyncio.gather(*(produce(user_id) for user_id in range(1, producers + 1)))
+
+
+async def test_redis_clock(redis: ArqRedis) -> None:
+    clock = RedisClock()
+    clock.offset_ms = 3_600_000.0
+    await clock.refresh(redis)
+    assert clock.now_ms() == pytest.approx(await redis_ms(redis), abs=1_000)

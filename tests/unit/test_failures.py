@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+from grpc.aio import AioRpcError, Metadata
+
+from worker.errors import StoreRefused, StoreUnavailable
+from worker.store.failures import store_error
+
+REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
+OUTAGES = set(grpc.StatusCode) - REFUSALS
+
+
+def failed(code: grpc.StatusCode, details: str | None = "because", trailing: Metadata | None = None) -> AioRpcError:
+    return AioRpcError(code, Metadata(), trailing or Metadata(), details)
+
+
+def named(codes: set[grpc.StatusCode]) -> list[grpc.StatusCode]:
+    return sorted(codes, key=lambda code: code.name)
+
+
+@pytest.mark.parametrize("code", named(REFUSALS), ids=lambda code: code.name)
+def test_only_these_blame_the_request(code: grpc.StatusCode) -> None:
+    error = store_error("writing to x", failed(code))
+    assert type(error) is StoreRefused
+    assert str(error) == f"writing to x: {code.name}: because"
+
+
+@pytest.mark.parametrize("code", named(OUTAGES), ids=lambda code: code.name)
+def test_everything_else_is_an_outage(code: grpc.StatusCode) -> None:
+    error = store_error("writing to x", failed(code))
+    assert type(error) is StoreUnavailable
+    assert (error.code, error.retry_after_s) == (code.name, None)
+    assert str(error) == f"writing to x: {code.name}: because"
+
+
+@pytest.mark.parametrize("details", [None, ""], ids=["none", "empty"])
+def test_a_failure_without_details(details: str | None) -> None:
+    error = store_error("reading", failed(grpc.StatusCode.UNKNOWN, details))
+    assert str(error) == "reading: UNKNOWN: no details"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2", 2.0),
+        ("0.25", 0.25),
+        (" 3 ", 3.0),
+        ("-1", 0.0),
+        ("0", 0.0),
+        ("soon", None),
+        ("", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("nan", None),
+        ("inf", None),
+        ("-inf", None),
+        ("1e999", None),
+    ],
+    ids=repr,
+)
+def test_how_long_the_server_asks_to_wait(value: str, seconds: float | None) -> None:
+    trailing = Metadata(("other", "7"), ("retry-after", value))
+    error = store_error("writing", failed(grpc.StatusCode.RESOURCE_EXHAUSTED, trailing=trailing))
+    assert isinstance(error, StoreUnavailable)
+    assert error.retry_after_s == seconds

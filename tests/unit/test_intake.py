@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.contract import CONTRACT_VERSION, Delete, Limits, Purge, Upsert, encode_job, partition_of
+from worker.errors import StoreRefused
+from worker.ingest.intake import Intake, refused, take_in
+from worker.queue.log import DeadEntry, Entry
+
+PARTITIONS, USER = 8, 1730
+HOME = partition_of(USER, PARTITIONS)
+LIMITS = Limits(dimension=2, max_job_bytes=500)
+GOOD = Purge(user_id=USER, kind="memory")
+UPSERT = Upsert(user_id=USER, point_id="mem_1730_1", vector=struct.pack("<2f", 1, 2), payload={"category": "work"})
+
+
+def entry(job: Any, n: int = 1, version: int = CONTRACT_VERSION) -> Entry:
+    return Entry(f"{n}-0", version, job if isinstance(job, bytes) else encode_job(job))
+
+
+def take(*entries: Entry) -> Intake:
+    return take_in(entries, LIMITS, partition=HOME, partitions=PARTITIONS)
+
+
+def test_jobs_come_out_in_order_checked_and_with_their_entries() -> None:
+    entries = [entry(UPSERT, 1), entry(Delete(user_id=USER, point_ids=["mem_1730_1"]), 2), entry(GOOD, 3)]
+    intake = take(*entries)
+    assert list(intake.taken) == entries
+    assert [found for found, _ in intake.jobs] == entries
+    assert [type(job) for _, job in intake.jobs] == [Upsert, Delete, Purge]
+    assert intake.jobs[0][1].payload == {
+        "active": True,
+        "category": "work",
+        "user_id": USER,
+        "_point_id": "mem_1730_1",
+    }
+    assert (intake.dead, intake.held) == ([], False)
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert take() == Intake((), [], [], held=False)
+
+
+DEAD: dict[str, tuple[Any, str, str, str, str]] = {
+    "no job": (b"", "malformed", "is neither MessagePack nor JSON", "", ""),
+    "garbage": (b"\xc1\x00", "malformed", "is neither MessagePack nor JSON", "", ""),
+    "unknown op": (b'{"op":"drop"}', "malformed", "op: invalid value 'drop'", "", ""),
+    "no user": (b'{"op":"purge"}', "malformed", "user_id: ", "", ""),
+    "wrong dimension": (msgspec.structs.replace(UPSERT, vector=b""), "invalid", "vector: ", "upsert", "1730"),
+    "another user's point": (Delete(user_id=USER, point_ids=["mem_1_1"]), "invalid", "point_id: ", "delete", "1730"),
+    "purge too narrow": (Purge(user_id=USER, category="work"), "invalid", "category: ", "purge", "1730"),
+    "too large": (
+        msgspec.structs.replace(UPSERT, payload={"text": "x" * 500}),
+        "invalid",
+        "job: at most 500 bytes are allowed",
+        "upsert",
+        "1730",
+    ),
+    "foreign partition": (
+        Purge(user_id=1),
+        "invalid",
+        f"user_id: 1 belongs to partition {partition_of(1, PARTITIONS)}, but the job stands in {HOME}",
+        "purge",
+        "1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("job", "reason", "detail", "op", "user_id"), DEAD.values(), ids=DEAD)
+def test_a_bad_entry_is_a_dead_letter_and_delays_nobody(
+    job: Any, reason: str, detail: str, op: str, user_id: str
+) -> None:
+    entries = [entry(GOOD, 1), entry(job, 2), entry(GOOD, 3)]
+    intake = take(*entries)
+    assert [found.entry_id for found, _ in intake.jobs] == ["1-0", "3-0"]
+    (letter,) = intake.dead
+    assert (letter.entry_id, letter.reason, letter.op, letter.user_id) == ("2-0", reason, op, user_id)
+    assert detail in letter.detail
+    assert list(intake.taken) == entries
+    assert not intake.held
+
+
+def test_the_detail_of_a_dead_letter_is_short() -> None:
+    (letter,) = take(entry(b'{"op":"purge","user_id":1,"' + b"x" * 5000 + b'":1}')).dead
+    assert len(letter.detail) == 500
+
+
+@pytest.mark.parametrize("version", [CONTRACT_VERSION + 1, 999_999_999])
+def test_an_entry_of_a_newer_contract_holds_what_comes_behind_it(version: int) -> None:
+    entries = [entry(GOOD, 1), entry(b"", 2), entry(b"", 3, version), entry(GOOD, 4)]
+    intake = take(*entries)
+    assert list(intake.taken) == entries[:2]
+    assert [found.entry_id for found, _ in intake.jobs] == ["1-0"]
+    assert [letter.entry_id for letter in intake.dead] == ["2-0"]
+    assert intake.held
+
+
+def test_an_entry_that_names_no_version_is_judged_as_ours() -> None:
+    intake = take(entry(GOOD, 1, version=0), entry(b"", 2, version=0))
+    assert [job for _, job in intake.jobs] == [GOOD]
+    assert [letter.reason for letter in intake.dead] == ["malformed"]
+
+
+def test_what_qdrant_refuses_keeps_its_words() -> None:
+    assert refused(entry(UPSERT), UPSERT, StoreRefused("no such thing")) == DeadEntry(
+        entry_id="1-0", reason="refused", detail="no such thing", op="upsert", user_id="1730"
+    )

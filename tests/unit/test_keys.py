@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from arq.constants import in_progress_key_prefix, job_key_prefix
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.queue import keys as module
+from worker.queue.keys import Keys
+
+KEYS = Keys("mw")
+DRAIN = KEYS.drain_job_id(7)
+
+
+def documented() -> set[str]:
+    """The keys in the table of the module's docstring, for partition 7 and the read job ``J``."""
+    assert module.__doc__ is not None
+    rows = re.findall(r"^    (\S+(?:, \S+)*) +(?:hash|stream|string|zset|list) ", module.__doc__, re.MULTILINE)
+    names = [name for row in rows for name in row.split(", ")]
+    return {name.replace("{p}", "7").replace("{job}", "J").replace("...", "drain:7") for name in names}
+
+
+PRODUCED = {
+    KEYS.meta,
+    KEYS.backlog,
+    KEYS.suspects,
+    KEYS.stream(7),
+    KEYS.lease(7),
+    KEYS.applied(7),
+    KEYS.dead(7),
+    KEYS.drain_queue,
+    KEYS.search_queue,
+    KEYS.reply("J"),
+    KEYS.arq_job(DRAIN),
+    KEYS.arq_in_progress(DRAIN),
+}
+
+
+def test_the_table_lists_what_is_produced() -> None:
+    assert documented() == PRODUCED
+
+
+def test_every_way_to_make_a_key_is_in_this_test() -> None:
+    ways = {name for name in vars(Keys) if not name.startswith("_")} - {"prefix", "drain_job_id", "partition_of_job_id"}
+    assert len(ways) == len(PRODUCED)
+
+
+def test_every_key_carries_the_prefix() -> None:
+    assert all(
+        key.removeprefix(job_key_prefix).removeprefix(in_progress_key_prefix).startswith("mw:") for key in PRODUCED
+    )
+
+
+def test_prefixes_keep_queues_apart() -> None:
+    assert not {key.replace("mw", "other") for key in PRODUCED} & PRODUCED
+    assert Keys("other").stream(7) == "other:stream:7"
+    assert Keys("other").arq_job(Keys("other").drain_job_id(7)) == "arq:job:other:drain:7"
+
+
+@given(st.integers(0, 99_999), st.text("abzAZ09_.-", min_size=1, max_size=64))
+def test_a_job_id_names_its_partition(partition: int, prefix: str) -> None:
+    keys = Keys(prefix)
+    assert keys.partition_of_job_id(keys.drain_job_id(partition)) == partition
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(KEYS.stream, KEYS.dead), (KEYS.stream, KEYS.lease), (KEYS.applied, KEYS.dead)],
+    ids=["dead", "lease", "applied"],
+)
+def test_partitions_do_not_share_keys(one: object, other: object) -> None:
+    assert len({make(n) for make in (one, other) for n in range(20)}) == 40  # type: ignore[operator]

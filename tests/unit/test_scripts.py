@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from worker.queue import scripts
+
+WORKER = Path(scripts.__file__).parents[2]
+LUA = sorted(path.stem for path in Path(scripts.__file__).parent.glob("*.lua"))
+
+# Those that add to what Redis holds must fail when it is full; all others must work then, so that it can be emptied.
+GROWING = {"push", "publish", "call", "replay"}
+
+
+def run_by_modules() -> set[str]:
+    """The names of the scripts in calls of ``scripts.run``."""
+    names = set()
+    for path in WORKER.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "scripts.run":
+                assert isinstance(node.args[1], ast.Constant)
+                names.add(node.args[1].value)
+    return names
+
+
+def comment_and_code(name: str) -> tuple[str, str]:
+    lines = [line for line in scripts.source(name).splitlines() if not line.startswith("#!")]
+    code_starts = next(n for n, line in enumerate(lines) if not line.startswith("--"))
+    return "\n".join(lines[:code_starts]), "\n".join(lines[code_starts:])
+
+
+def test_every_script_is_run_and_every_script_that_is_run_exists() -> None:
+    assert run_by_modules() == set(LUA)
+
+
+@pytest.mark.parametrize("name", LUA)
+def test_a_script_says_what_it_does_and_takes(name: str) -> None:
+    comment, code = comment_and_code(name)
+    assert re.match(r"-- [A-Z].*[.:,]", comment)
+    assert re.search(r"^-- KEYS  \S", comment, re.MULTILINE)
+    assert bool(re.search(r"^-- ARGV  \S", comment, re.MULTILINE)) == ("ARGV" in code)
+
+
+@pytest.mark.parametrize("name", LUA)
+def test_a_script_takes_as_many_keys_as_it_says(name: str) -> None:
+    comment, code = comment_and_code(name)
+    line = re.search(r"^-- KEYS  (.*)$", comment, re.MULTILINE)
+    assert line is not None
+    said = line[1].split(", then")[0].split(", ") if "for each" not in line[1].split(",")[0] else []
+    used = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", code)]
+    assert max(used, default=0) == len(said)
+
+
+@pytest.mark.parametrize("name", LUA)
+def test_a_script_makes_no_key_names_of_its_own(name: str) -> None:
+    _, code = comment_and_code(name)
+    assert "'mw" not in code
+    assert "arq:" not in code
+
+
+@pytest.mark.parametrize("name", LUA)
+def test_only_scripts_that_add_jobs_fail_when_redis_is_full(name: str) -> None:
+    assert scripts.source(name).startswith("#!lua flags=allow-oom\n") == (name not in GROWING)

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from worker.errors import ConfigurationError
+from worker.settings import Settings, load_settings, variables
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def test_defaults() -> None:
+    found = load_settings()
+    assert (found.redis_url, found.qdrant_url, found.qdrant_api_key) == (None, None, None)
+    assert found.qdrant_memories_collection == "user_memories"
+    assert found.qdrant_documents_collection == "user_documents"
+    assert found.qdrant_vector_dimension == 1024
+    assert (found.qdrant_hnsw_m, found.qdrant_hnsw_ef_construct) == (16, 100)
+    assert (found.worker_role, found.worker_concurrency) == ("all", 4)
+    assert (found.queue_prefix, found.queue_partitions, found.port) == ("mw", 32, 8090)
+    assert (found.log_level, found.log_json, found.data_dir) == ("INFO", False, Path("data"))
+    assert (found.limits.dimension, found.limits.max_job_bytes) == (1024, 1_048_576)
+
+
+def test_with_defaults_a_killed_workers_partitions_are_free_within_the_promised_15_seconds() -> None:
+    found = load_settings()
+    assert found.lease_ttl_s + found.sweep_interval_s + found.retry_max_s < 15
+
+
+def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = loaded(
+        monkeypatch,
+        REDIS_URL="rediss://user:pass@redis:6379/1",
+        QDRANT_URL=" http://qdrant:6334 ",
+        QDRANT_VECTOR_DIMENSION="384",
+        JOB_MAX_BYTES="2048",
+        WORKER_ROLE="search",
+        LOG_JSON="true",
+        DATA_DIR="/var/lib/mw",
+    )
+    assert found.redis_url == SecretStr("rediss://user:pass@redis:6379/1")
+    assert found.qdrant_url == "http://qdrant:6334"
+    assert (found.limits.dimension, found.limits.max_job_bytes) == (384, 2048)
+    assert (found.worker_role, found.log_json, found.data_dir) == ("search", True, Path("/var/lib/mw"))
+
+
+def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "1234")
+    assert load_settings(port=4321).port == 4321
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch, **dict.fromkeys(variables(), "")) == Settings()
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
+def test_every_setting_is_described() -> None:
+    assert len(variables()) == len(Settings.model_fields)
+    for name, description in variables().items():
+        assert name.isupper()
+        assert description.endswith(".")
+
+
+WRONG: dict[str, tuple[dict[str, str], str]] = {
+    "not a number": ({"PORT": "http"}, "PORT: "),
+    "too large": ({"PORT": "65536"}, "PORT: "),
+    "too small": ({"WORKER_CONCURRENCY": "0"}, "WORKER_CONCURRENCY: "),
+    "not a choice": ({"WORKER_ROLE": "both"}, "WORKER_ROLE: "),
+    "no level": ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: "),
+    "prefix with a colon": ({"QUEUE_PREFIX": "a:b"}, "QUEUE_PREFIX: "),
+    "prefix with a brace": ({"QUEUE_PREFIX": "{a}"}, "QUEUE_PREFIX: "),
+    "collection with a slash": ({"QDRANT_MEMORIES_COLLECTION": "a/b"}, "QDRANT_MEMORIES_COLLECTION: "),
+    "two at once": ({"PORT": "x", "QUEUE_PARTITIONS": "0"}, "; "),
+    "lease shorter than a request": (
+        {"LEASE_TTL_S": "6.9"},
+        r"LEASE_TTL_S \(6.9\) must be at least QDRANT_TIMEOUT_S \(5\) plus 2",
+    ),
+    "request longer than the lease": ({"QDRANT_TIMEOUT_S": "6.1"}, r"LEASE_TTL_S \(8\) must be at least"),
+    "retries upside down": ({"RETRY_MAX_S": "0.05"}, "RETRY_MAX_S must not be below RETRY_BASE_S"),
+    "more confirmations than replicas": (
+        {"QDRANT_WRITE_CONSISTENCY_FACTOR": "2"},
+        "QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR",
+    ),
+    "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("environment", "problem"), WRONG.values(), ids=WRONG)
+def test_what_cannot_work_is_refused_by_name(
+    environment: dict[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        loaded(monkeypatch, **environment)
+
+
+RIGHT: dict[str, dict[str, str]] = {
+    "lease just long enough": {"LEASE_TTL_S": "7"},
+    "one delay for all": {"RETRY_BASE_S": "4"},
+    "confirmed by all": {"QDRANT_WRITE_CONSISTENCY_FACTOR": "2", "QDRANT_REPLICATION_FACTOR": "2"},
+    "no limits": {"QUEUE_MAX_JOBS": "0", "QUEUE_MAX_BYTES": "0"},
+    "any port": {"PORT": "0"},
+}
+
+
+@pytest.mark.parametrize("environment", RIGHT.values(), ids=RIGHT)
+def test_what_just_works_is_taken(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded(monkeypatch, **environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("REDIS_URI", "REDIS_URL"),
+        ("QDRANT_URI", "QDRANT_URL"),
+        ("QDRANT_TIMEOUT", "QDRANT_TIMEOUT_S"),
+        ("QDRANT_APIKEY", "QDRANT_API_KEY"),
+        ("WORKER_CONCURENCY", "WORKER_CONCURRENCY"),
+        ("QDRANT_MEMORY_COLLECTION", "QDRANT_MEMORIES_COLLECTION"),
+        ("QUEUE_PARTITION", "QUEUE_PARTITIONS"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+    ],
+)
+def test_a_misspelt_name_is_an_error_that_says_what_was_meant(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}: unknown, did you mean {meant}\\?"):
+        loaded(monkeypatch, **{name: "1"})
+
+
+def test_a_misspelt_override_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="PROT"):
+        load_settings(prot=1)
+
+
+def service_variables(service: str, port: int) -> dict[str, str]:
+    """What Kubernetes puts into every container for a service of the namespace."""
+    address = f"tcp://10.0.0.1:{port}"
+    return {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": str(port),
+        f"{service}_SERVICE_PORT_GRPC": str(port),
+        f"{service}_SERVICE_PORT_HTTP": str(port),
+        f"{service}_PORT": address,
+        f"{service}_PORT_{port}_TCP": address,
+        f"{service}_PORT_{port}_TCP_PROTO": "tcp",
+        f"{service}_PORT_{port}_TCP_PORT": str(port),
+        f"{service}_PORT_{port}_TCP_ADDR": "10.0.0.1",
+    }
+
+
+@pytest.mark.parametrize(
+    "service", ["REDIS", "QDRANT", "QDRANT_HEADLESS", "WORKER", "MEMORY_WORKER", "QUEUE", "SEARCH"]
+)
+def test_the_variables_of_kubernetes_services_are_none_of_our_business(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded(monkeypatch, **service_variables(service, 6334)) == Settings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WEB_CONCURRENCY",
+        "RQ_REDIS_URL",
+        "TEST_REDIS_URL",
+        "DATABASE_URL",
+        "REDIS_HOST",
+        "REDIS_PASSWORD",
+        "QDRANT__SERVICE__API_KEY",
+        "XDG_DATA_DIRS",
+        "HTTP_PORT",
+        "HOSTNAME",
+        "PATH",
+    ],
+)
+def test_the_variables_of_others_are_none_of_our_business(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch, **{name: "1"}) == Settings()
+
+
+SECRETS = {"REDIS_URL": "redis://:hunter2@redis:6379", "QDRANT_API_KEY": "hunter2"}
+
+
+@pytest.mark.parametrize("shown", [repr, str, lambda found: found.model_dump_json()], ids=["repr", "str", "json"])
+def test_secrets_are_not_shown(shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = loaded(monkeypatch, **SECRETS)
+    assert "hunter2" not in shown(found)
+    assert found.qdrant_api_key is not None
+    assert found.qdrant_api_key.get_secret_value() == "hunter2"
+
+
+def test_secrets_are_not_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(monkeypatch, **SECRETS, PORT="x", LEASE_TTL_S="0.1")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__

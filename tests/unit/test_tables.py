@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from worker import tables
+from worker.checks import Check
+from worker.contract import CollectionInfo, Delete, Receipt, encode_job
+from worker.queue.dead import DeadLetter
+from worker.status import PartitionStatus, Status
+
+
+def printed(show: Callable[..., None], *args: Any, **options: Any) -> str:
+    console = Console(file=StringIO(), record=True, width=160)
+    show(*args, console, **options)
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 ms"),
+        (0.85, "850 ms"),
+        (0.9994, "999 ms"),
+        (1, "1 s"),
+        (12.4, "12 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "120 min"),
+        (7200, "2 h"),
+        (18_000, "5 h"),
+        (172_799, "48 h"),
+        (172_800, "2 d"),
+        (864_000, "10 d"),
+    ],
+)
+def test_ages(seconds: float, text: str) -> None:
+    assert tables.age(seconds) == text
+
+
+def partition(number: int, **values: Any) -> PartitionStatus:
+    idle = {"waiting": 0, "oldest_age_s": None, "draining": False, "lease_s": None, "held": False, "dead": 0}
+    return PartitionStatus(partition=number, **{**idle, **values})
+
+
+COLLECTION = CollectionInfo(
+    name="user_memories",
+    kind="memory",
+    namespace=None,
+    status="green",
+    points=1_234_567,
+    indexed_vectors=1_200_000,
+    segments=8,
+    dimension=1024,
+    payload_indexes=["user_id"],
+)
+STATUS = Status(
+    at=0,
+    partitions=[
+        partition(17, waiting=1234, oldest_age_s=12.0, draining=True, lease_s=7.25),
+        partition(18),
+        partition(19, waiting=1, oldest_age_s=3.0, held=True, dead=1001),
+    ],
+    waiting=1235,
+    oldest_age_s=12.0,
+    draining=1,
+    dead=1001,
+    collections=[COLLECTION],
+    store_error=None,
+)
+UNKNOWN = msgspec.structs.replace(
+    STATUS, collections=[], store_error="describing x: UNAVAILABLE: ipv6:[::1] [/red] [b]"
+)
+
+
+def row(text: str, first: str) -> list[str]:
+    """The cells of the row whose first cell is ``first``."""
+    cells = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in text.splitlines() if "│" in line]
+    (found,) = [line for line in cells if line[0] == first]
+    return found
+
+
+def test_status_shows_what_waits() -> None:
+    text = printed(tables.print_status, STATUS, everything=False)
+    assert "1,235 jobs wait, the oldest for 12 s; 1 of 3 partitions are being drained; 1,001 dead letters" in text
+    assert row(text, "17") == ["17", "1,234", "12 s", "7.2 s", "", ""]
+    assert row(text, "19") == ["19", "1", "3 s", "", "1,001", "held: needs a newer worker"]
+    assert row(text, "user_memories") == ["user_memories", "green", "1,234,567", "1,200,000", "8", "1024"]
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["busy", "everything"])
+def test_idle_partitions_are_shown_only_on_demand(everything: bool) -> None:
+    text = printed(tables.print_status, STATUS, everything=everything)
+    assert any(line.strip("│ ").startswith("18 ") for line in text.splitlines()) is everything
+
+
+def test_a_quiet_system_shows_no_table_of_partitions() -> None:
+    quiet = msgspec.structs.replace(STATUS, partitions=[partition(0)], waiting=0, oldest_age_s=0.0, draining=0, dead=0)
+    text = printed(tables.print_status, quiet, everything=False)
+    assert "0 jobs wait" in text
+    assert "Partitions" not in text
+
+
+def test_an_error_of_the_store_is_shown_word_for_word() -> None:
+    text = printed(tables.print_status, UNKNOWN, everything=False)
+    assert "Qdrant does not answer: describing x: UNAVAILABLE: ipv6:[::1] [/red] [b]" in text
+    assert "Collections" not in text
+
+
+def test_checks_show_verdict_and_advice() -> None:
+    checks = [
+        Check("Redis version", "ok", "9.1"),
+        Check("clocks", "warning", "an hour apart", "Set them."),
+        Check("Qdrant", "failed", "no [/b] answer", "Start [it]."),
+    ]
+    text = printed(tables.print_checks, checks)
+    assert row(text, "Redis version") == ["Redis version", "ok", "9.1", ""]
+    assert row(text, "clocks") == ["clocks", "warning", "an hour apart", "Set them."]
+    assert row(text, "Qdrant") == ["Qdrant", "failed", "no [/b] answer", "Start [it]."]
+
+
+def letter(**values: Any) -> DeadLetter:
+    body = encode_job(Delete(user_id=1730, point_ids=["mem_1_1"]))
+    usual: dict[str, Any] = {
+        "receipt": Receipt(17, "1732000000000-0"),
+        "reason": "invalid",
+        "detail": "point_id: 'mem_1_1' does not belong to user 1730",
+        "op": "delete",
+        "user_id": "1730",
+        "died_s": 1732000000.5,
+        "version": 1,
+        "body": body,
+    }
+    return DeadLetter(**{**usual, **values})
+
+
+def test_letters_are_a_line_each() -> None:
+    text = printed(
+        tables.print_letters, [letter(), letter(receipt=Receipt(2, "1-0"), op="", user_id="", detail="torn")]
+    )
+    assert "Dead letters (2)" in text
+    assert row(text, "17/1732000000000-0") == [
+        "17/1732000000000-0",
+        "2024-11-19T07:06:40.500+00:00",
+        "invalid",
+        "delete",
+        "1730",
+        "point_id: 'mem_1_1' does not belong to user 1730",
+    ]
+    assert row(text, "2/1-0")[2:] == ["invalid", "", "", "torn"]
+
+
+def test_no_letters() -> None:
+    assert printed(tables.print_letters, []) == "no dead letters\n"
+
+
+@pytest.mark.parametrize("detail", ["point_id: 'mem_[/red]'", "[bold]x[/bold]", "\\[x]", "[/]"])
+def test_what_a_job_says_is_no_markup(detail: str) -> None:
+    text = printed(tables.print_letters, [letter(detail=detail)])
+    assert row(text, "17/1732000000000-0")[-1] == detail
+
+
+def test_a_letter_as_a_document() -> None:
+    found = letter()
+    short = {
+        "receipt": "17/1732000000000-0",
+        "died": "2024-11-19T07:06:40.500+00:00",
+        "reason": "invalid",
+        "detail": "point_id: 'mem_1_1' does not belong to user 1730",
+        "op": "delete",
+        "user_id": 1730,
+        "contract_version": 1,
+        "bytes": len(found.body),
+    }
+    assert tables.letter_document(found) == short
+    assert tables.letter_document(found, whole=True) == {
+        **short,
+        "job": {"op": "delete", "user_id": 1730, "point_ids": ["mem_1_1"]},
+        "raw_hex": found.body.hex(),
+    }
+
+
+UPSERT = (
+    b"\x85\xa2op\xa6upsert\xa7user_id\x01\xa8point_id\xa7mem_1_a\xa6vector\x91\xcb\x7f\xf8" + bytes(6) + b"\xa7payload"
+)
+BODIES: dict[str, bytes] = {
+    "nothing": b"",
+    "garbage": b"\xc1\xff",
+    "a list as a key": UPSERT + b"\x81\xa1a\x81\x91\x01\x01",
+    "null as a key": UPSERT + b"\x81\xa1a\x81\xc0\x01",
+    "an int as a key": UPSERT + b"\x81\xa1a\x81\x07\x01",
+    "an extension": UPSERT + b"\x81\xa1a\xd4\x05\x01",
+    "a time": UPSERT + b"\x81\xa1a\xd6\xff" + bytes(4),
+    "bytes": UPSERT + b"\x81\xa1a\xc4\x01\x00",
+    "not a number": UPSERT + b"\x80",
+    "deep": UPSERT + b"\x81\xa1a" + b"\x91" * 900 + b"\x01",
+    "bottomless": UPSERT + b"\x81\xa1a" + b"\x91" * 90_000 + b"\x01",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_every_dead_body_can_be_shown_as_json(body: bytes) -> None:
+    document = tables.letter_document(letter(body=body, op="", user_id=""), whole=True)
+    shown = json.loads(json.dumps(document, allow_nan=False))
+    assert bytes.fromhex(shown["raw_hex"]) == body
+    assert (shown["user_id"], shown["bytes"]) == (None, len(body))
+
+
+def test_a_job_that_decodes_is_shown_with_its_values() -> None:
+    document = tables.letter_document(letter(body=BODIES["an int as a key"]), whole=True)
+    assert document["job"]["payload"] == {"a": {"7": 1}}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qdrant_client import grpc as q
+
+from worker.store.values import payload_of, put_payload
+
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+payloads = st.dictionaries(
+    st.text(), st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(), v, max_size=4))
+)
+
+
+def sent(payload: dict[str, Any]) -> Any:
+    """The payload's fields as they come out at the other end of the wire."""
+    point = q.PointStruct()
+    put_payload(point.payload, payload)
+    return q.PointStruct.FromString(point.SerializeToString()).payload
+
+
+def typed(value: Any) -> Any:
+    """The value with its types, so that 1, 1.0 and True differ."""
+    match value:
+        case dict():
+            return {name: typed(child) for name, child in value.items()}
+        case list():
+            return [typed(child) for child in value]
+    return type(value), value
+
+
+@given(payloads)
+def test_a_payload_survives_the_wire_with_its_types(payload: dict[str, Any]) -> None:
+    assert typed(payload_of(sent(payload))) == typed(payload)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "null_value"),
+        (True, "bool_value"),
+        (False, "bool_value"),
+        (0, "integer_value"),
+        (1, "integer_value"),
+        (0.0, "double_value"),
+        ("", "string_value"),
+        ([], "list_value"),
+        ((), "list_value"),
+        ({}, "struct_value"),
+    ],
+    ids=repr,
+)
+def test_empty_and_small_values_have_the_right_kind(value: Any, kind: str) -> None:
+    assert sent({"a": value})["a"].WhichOneof("kind") == kind
+
+
+def test_a_tuple_becomes_a_list() -> None:
+    assert payload_of(sent({"a": (1, ("x",))})) == {"a": [1, ["x"]]}
+
+
+def test_a_value_that_is_not_set_is_null() -> None:
+    assert payload_of({"a": q.Value()}) == {"a": None}
