@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from arq.connections import ArqRedis
 from rich.console import Console
 from rich.progress import Progress, track
 
-from worker import __version__, tables
+from worker import __version__, failpoints, tables
 from worker.app import App
 from worker.bench.phases import Bench, Options
 from worker.bench.report import markdown, print_report, report
@@ -30,6 +31,7 @@ from worker.contract import Receipt, json_schema
 from worker.demo.dataset import DIMENSION
 from worker.demo.tour import tour
 from worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError
+from worker.failpoints import arm
 from worker.logs import configure_logs
 from worker.queue.dead import DeadLetter, DeadLetters
 from worker.queue.keys import Keys
@@ -59,6 +61,7 @@ def run(role: Role | None) -> None:
     with _errors_told():
         settings = load_settings()
         configure_logs(settings.log_level, as_json=settings.log_json)
+        arm(os.environ.get(failpoints.VARIABLE, ""))
         with engines_where_unset(settings) as wired:
             _in_loop(lambda: App(wired, role or wired.worker_role).run())
 

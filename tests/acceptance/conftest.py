@@ -85,7 +85,12 @@ def _collection(base: str, namespace: str | None) -> str:
 def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Value]]:
     request = q.ScrollPoints(collection_name=collection, limit=1000, with_payload=q.WithPayloadSelector(enable=True))
     while True:
-        answer = points.Scroll(request)
+        try:
+            answer = points.Scroll(request)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return  # a namespace that nothing was written to
+            raise
         for found in answer.result:
             yield dict(found.payload)
         if not answer.HasField("next_page_offset"):

@@ -21,6 +21,7 @@ from arq.connections import ArqRedis
 
 from worker.contract import Limits, WriteJob
 from worker.errors import ConfigurationError, LeaseLost, QueueError, StoreRefused, StoreUnavailable
+from worker.failpoints import failpoint
 from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
@@ -134,12 +135,14 @@ class Drainer:
 
     async def _read(self, lease: Lease, *, behind: Intake | None = None) -> Intake | None:
         options = self._options
+        failpoint("before_read")
         entries = await self._log.read(
             lease,
             max_jobs=self._size(lease),
             max_bytes=options.batch_max_bytes,
             after=behind.taken[-1] if behind else None,
         )
+        failpoint("read")
         if not entries:
             return None
         return take_in(entries, options.limits, partition=lease.partition, partitions=options.partitions)
@@ -177,8 +180,10 @@ class Drainer:
                 del self._sizes[partition]
 
     async def _commit(self, lease: Lease, taken: Sequence[Entry], dead: Sequence[DeadEntry]) -> None:
+        failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
         await asyncio.shield(self._log.commit(lease, taken, dead))
+        failpoint("committed")
         for letter in dead:
             log_event(
                 logger,
@@ -210,7 +215,9 @@ class Drainer:
         for step in plan(jobs, existing):
             # Before the deadline is reckoned: making a collection may take most of the lease.
             await self._store.collections.ensure(step.ref)
+            failpoint("before_send")
             await self._store.apply(step.ref, step.operations, timeout_s=await self._deadline_s(lease))
+            failpoint("sent")
 
     async def _deadline_s(self, lease: Lease) -> float:
         """Return how long the next request may take: it must end before the lease does."""

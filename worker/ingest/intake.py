@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from worker.contract import CONTRACT_VERSION, Limits, WriteJob, check_size, checked, decode_write, partition_of
-from worker.errors import InvalidJob
+from worker.errors import InvalidJob, MemoryWorkerError
+from worker.failpoints import failpoint
 from worker.queue.log import DeadEntry, DeadReason, Entry
 
 
@@ -30,7 +31,11 @@ def take_in(entries: Sequence[Entry], limits: Limits, *, partition: int, partiti
     for position, entry in enumerate(entries):
         if entry.version > CONTRACT_VERSION:
             return Intake(entries[:position], jobs, dead, held=True)
+        if entry.crashed:
+            dead.append(_dead(entry, "crashed", MemoryWorkerError("every process that tried it died")))
+            continue
         try:
+            failpoint("decode")
             job = decode_write(entry.body)
         except InvalidJob as error:
             dead.append(_dead(entry, "malformed", error))

@@ -9,6 +9,7 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
     mw:dead:{p}                 stream  dead letters under their original ids
+    mw:attempts:{p}             hash    what a drain is trying, and how often a process died trying it
     mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
     mw:reply:{job}              list    the reply to one read job; expires
     arq:job:mw:drain:{p}        string  arq's job: the doorbell of a partition has been rung
@@ -68,6 +69,10 @@ class Keys:
     def dead(self, partition: int) -> str:
         """Return the key of a partition's dead letters."""
         return f"{self.prefix}:dead:{partition}"
+
+    def attempts(self, partition: int) -> str:
+        """Return the key of the note of what a drain is trying."""
+        return f"{self.prefix}:attempts:{partition}"
 
     def reply(self, job_id: str) -> str:
         """Return the key of the list that takes the reply to a read job."""

@@ -56,4 +56,6 @@ async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:
 async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:
     """Give the lease back, if it is still held."""
     with queue_errors():
-        await scripts.run(redis, "release", [keys.lease(lease.partition)], [lease.token])
+        await scripts.run(
+            redis, "release", [keys.lease(lease.partition), keys.attempts(lease.partition)], [lease.token]
+        )

@@ -19,16 +19,24 @@ from worker.queue.lease import Lease
 
 MAX_VERSION_DIGITS = 9
 LATE_REPLY_S = 2.0
+MOST_CRASHES = 3
+"""Processes that may die with a batch before its entries are tried one by one."""
+MOST_CRASHES_ALONE = 2
+"""Processes that may die with one entry alone before it is a dead letter."""
 
 DeadReason = Literal["malformed", "invalid", "refused", "crashed"]
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A job as it stands in a stream. ``version`` is the contract version, 0 where the entry names none."""
+    """A job as it stands in a stream. ``version`` is the contract version, 0 where the entry names none.
+
+    ``crashed`` says that it was tried alone, and that no process that tried it has lived to tell.
+    """
 
     entry_id: str
     version: int
     body: bytes
+    crashed: bool = False
 
 
 class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +67,15 @@ class JobLog:
             flat = await scripts.run(
                 self._redis,
                 "read",
-                [self._keys.lease(partition), self._keys.stream(partition)],
-                [lease.token, lease.ttl_ms, max_jobs, max_bytes, f"({after.entry_id}" if after else "-"],
+                [self._keys.lease(partition), self._keys.stream(partition), self._keys.attempts(partition)],
+                [
+                    *(lease.token, lease.ttl_ms, max_jobs, max_bytes),
+                    *(f"({after.entry_id}" if after else "-", MOST_CRASHES, MOST_CRASHES_ALONE),
+                ],
             )
         lease.renewed_at = started
-        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        return [Entry(entry_id.decode(), entry_version(version), body) for entry_id, version, body in triples]
+        crashed, triples = bool(flat[0]), zip(flat[1::3], flat[2::3], flat[3::3], strict=True)
+        return [Entry(entry_id.decode(), entry_version(version), body, crashed) for entry_id, version, body in triples]
 
     async def commit(self, lease: Lease, batch: Sequence[Entry], dead: Sequence[DeadEntry] = ()) -> None:
         """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters; renew the lease.
@@ -90,6 +101,7 @@ class JobLog:
                     keys.applied(partition),
                     keys.dead(partition),
                     keys.backlog,
+                    keys.attempts(partition),
                 ],
                 args,
             )

@@ -3,13 +3,14 @@
 -- Invariant: an entry leaves the stream in the same step in which it is counted as applied or stands in the dead
 -- letters, and only for the drain that holds the lease. Done twice, because a reply was lost, it counts once.
 --
--- KEYS  lease, stream, applied, dead letters, backlog
+-- KEYS  lease, stream, applied, dead letters, backlog, attempts
 -- ARGV  token, life of the lease (ms), last id of the batch, the id right behind it, bytes,
 --       then for each dead letter: id, reason, detail, op, user id
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST')
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('HDEL', KEYS[6], 'head', 'last', 'tries', 'token')
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

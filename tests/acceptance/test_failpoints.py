@@ -1,0 +1,143 @@
+"""Workers that die, or stop for a while, at each step of a batch: nothing is lost, nothing comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import DIMENSION
+from tests.acceptance.oracle import Oracle, Place, random_jobs
+from tests.acceptance.processes import WorkerProcess
+from worker.client import MemoryQueue
+from worker.contract import Receipt, WriteJob, partition_of
+from worker.failpoints import PLACES, VARIABLE
+from worker.queue.connection import open_redis
+from worker.queue.dead import DeadLetter, DeadLetters
+from worker.queue.keys import Keys
+from worker.queue.push import push
+
+PARTITIONS = 16
+USERS = list(range(1, 41))
+JOBS = 1_500
+DRAINED_TIMEOUT_S = 40.0
+# Short lives, so that a test need not wait long for a lease to end.
+SHORT = {"LEASE_TTL_S": "3", "QDRANT_TIMEOUT_S": "1", "BATCH_MAX_JOBS": "16"}
+MALFORMED = b"\xc1 never a job"
+
+
+async def test_a_worker_that_dies_at_any_step(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess], stored: Callable[[], dict[Place, int]]
+) -> None:
+    """One worker after another dies at the next place, in the middle of a backlog with bad entries in it."""
+    oracle = Oracle()
+    start_worker("ingest", **SHORT).terminate()
+    last, poison = await _push_backlog(environment, oracle)
+    for position, place in enumerate(PLACES):
+        doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@{3 + position}"})
+        assert doomed.process.wait(DRAINED_TIMEOUT_S) == -signal.SIGKILL
+        doomed.close()
+    start_worker("ingest", **SHORT)
+    await _wait_drained(environment, last)
+    assert stored() == oracle.points
+    assert {str(letter.receipt): letter.reason for letter in await _dead(environment)} == dict.fromkeys(
+        poison, "malformed"
+    )
+
+
+@pytest.mark.parametrize("place", ["before_send", "sent", "before_commit"])
+async def test_a_worker_that_stops_and_wakes_up_after_it_lost_its_lease(
+    place: str,
+    environment: dict[str, str],
+    start_worker: Callable[..., WorkerProcess],
+    stored: Callable[[], dict[Place, int]],
+) -> None:
+    oracle = Oracle()
+    stopped = start_worker("ingest", **SHORT, **{VARIABLE: f"{place}=stop@4"})
+    last, _ = await _push_backlog(environment, oracle)
+    await asyncio.to_thread(_wait_until_stopped, stopped.process.pid)
+    start_worker("ingest", **SHORT)
+    await _wait_drained(environment, last)
+    # What the stopped worker still has in hand is old by now: most of it would bring a deleted point back.
+    last, _ = await _push_backlog(environment, oracle, seed=2)
+    await _wait_drained(environment, last)
+    stopped.process.send_signal(signal.SIGCONT)
+    await asyncio.to_thread(stopped.wait_for, "lease_lost")
+    assert stopped.terminate() == 0
+    assert stored() == oracle.points
+
+
+async def test_an_entry_that_kills_its_process(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess], stored: Callable[[], dict[Place, int]]
+) -> None:
+    """Tried in a batch, then alone, then a dead letter as it came; what stands behind it is applied."""
+    short = {**environment, "LEASE_TTL_S": "2.2", "QDRANT_TIMEOUT_S": "0.2"}
+    start_worker("ingest", **short).terminate()
+    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
+        vector = [1.0] * DIMENSION
+        points = [
+            {"user_id": 7, "point_id": f"mem_7_{n}", "vector": vector, "payload": {"key": str(n)}} for n in range(5)
+        ]
+        receipts = await queue.upsert_many(points)
+        crashes = 0
+        while not await _dead(environment):
+            doomed = WorkerProcess("ingest", {**short, VARIABLE: "decode=kill"})
+            assert await asyncio.to_thread(doomed.process.wait, 30) == -signal.SIGKILL
+            doomed.close()
+            crashes += 1
+            assert crashes < 10
+        # The process that set the dead letter aside died of the entry behind it.
+        assert crashes == 3 + 2 + 1
+        [letter] = await _dead(environment)
+        assert (letter.receipt, letter.reason) == (receipts[0], "crashed")
+        assert b"mem_7_0" in letter.body
+        start_worker("ingest", **short)
+        await queue.wait_applied(receipts[-1], timeout=DRAINED_TIMEOUT_S)
+    assert stored() == {("memory", None, f"mem_7_{n}"): n for n in range(1, 5)}
+
+
+async def _push_backlog(
+    environment: dict[str, str], oracle: Oracle, *, seed: int = 1
+) -> tuple[list[Receipt], list[str]]:
+    """Push jobs and some bad entries; return the last receipt of each partition, and those of the bad ones."""
+    jobs: list[WriteJob] = list(random_jobs(random.Random(seed), USERS, JOBS, dimension=DIMENSION))
+    last: dict[int, Receipt] = {}
+    poison: list[str] = []
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
+        for start in range(0, JOBS, 100):
+            for receipt in await queue.push_many(jobs[start : start + 100]):
+                last[receipt.partition] = receipt
+            bad = (partition_of(USERS[start % len(USERS)], PARTITIONS), MALFORMED)
+            receipt = (await push(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS, [bad]))[0]
+            poison.append(str(receipt))
+    for job in jobs:
+        oracle.apply(job)
+    await redis.aclose(close_connection_pool=True)
+    return list(last.values()), poison
+
+
+async def _wait_drained(environment: dict[str, str], last: list[Receipt]) -> None:
+    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
+        await asyncio.gather(*(queue.wait_applied(receipt, timeout=DRAINED_TIMEOUT_S) for receipt in last))
+
+
+async def _dead(environment: dict[str, str]) -> list[DeadLetter]:
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    try:
+        letters = DeadLetters(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS)
+        return [letter async for letter in letters.all()]
+    finally:
+        await redis.aclose(close_connection_pool=True)
+
+
+def _wait_until_stopped(pid: int) -> None:
+    give_up = time.monotonic() + DRAINED_TIMEOUT_S
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "T":
+        assert time.monotonic() < give_up, "the worker did not stop"
+        time.sleep(0.02)
