@@ -6,10 +6,11 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.contract import Limits
@@ -29,18 +30,41 @@ class Settings(BaseSettings):
     """The settings of a worker. Raises `ConfigurationError` from `load_settings` for what cannot work."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, str_strip_whitespace=True, env_ignore_empty=True, case_sensitive=False
+        extra="forbid",
+        frozen=True,
+        str_strip_whitespace=True,
+        env_ignore_empty=True,
+        case_sensitive=False,
+        hide_input_in_errors=True,  # it may be a secret
     )
 
     redis_url: SecretStr | None = Field(
-        None, description="`redis://`, `rediss://` (TLS) or `unix://`. Unset: an embedded Valkey is started."
+        None,
+        description="`redis://`, `rediss://` (TLS) or `unix://`; or a file with it: `REDIS_URL_FILE`. "
+        "Unset: an embedded Valkey is started.",
     )
+    redis_username: SecretStr | None = Field(
+        None, description="User of Redis, instead of that in the URL, percent-encoded as there; or `REDIS_USERNAME_FILE`."
+    )
+    redis_password: SecretStr | None = Field(
+        None,
+        description="Password of Redis, instead of that in the URL, percent-encoded as there; or `REDIS_PASSWORD_FILE`.",
+    )
+    redis_tls_ca_file: Path | None = Field(
+        None, description="PEM file with the authority that signed Redis's certificate. Unset: the system's."
+    )
+    redis_tls_cert_file: Path | None = Field(
+        None, description="PEM file with a certificate that proves to Redis who we are; needs `REDIS_TLS_KEY_FILE`."
+    )
+    redis_tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate.")
     redis_timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds to wait for a reply of Redis.")
 
     qdrant_url: str | None = Field(
         None, description="gRPC address: `http://host:6334`, `https://` for TLS. Unset: an embedded engine is started."
     )
-    qdrant_api_key: SecretStr | None = Field(None, description="API key of Qdrant.")
+    qdrant_api_key: SecretStr | None = Field(
+        None, description="API key of Qdrant; or a file with it: `QDRANT_API_KEY_FILE`."
+    )
     qdrant_tls_ca_file: Path | None = Field(
         None, description="PEM file with the authority that signed Qdrant's certificate. Unset: the system's."
     )
@@ -129,21 +153,23 @@ class Settings(BaseSettings):
             raise ValueError("RETRY_MAX_S must not be below RETRY_BASE_S")
         if self.qdrant_write_consistency_factor > self.qdrant_replication_factor:
             raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
+        if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
+            raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
         if self.qdrant_memories_collection == self.qdrant_documents_collection:
             raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
         return self
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings of the environment, with ``overrides`` by field name.
+    """Return the settings of the environment and of the files it names, with ``overrides`` by field name.
 
-    Raises `ConfigurationError` naming each variable that is wrong or misspelt.
+    Raises `ConfigurationError` naming each variable that is wrong or misspelt; it never shows a secret.
     """
     misspelt = _misspelt(os.environ)
     if misspelt:
         raise ConfigurationError("; ".join(f"{name}: unknown, did you mean {meant}?" for name, meant in misspelt))
     try:
-        return Settings(**overrides)
+        return Settings(**{**_secrets_from_files(os.environ), **overrides})
     except pydantic.ValidationError as error:
         raise ConfigurationError("; ".join(_problem(found) for found in error.errors())) from None
 
@@ -153,9 +179,42 @@ def variables() -> dict[str, str]:
     return {name.upper(): field.description or "" for name, field in Settings.model_fields.items()}
 
 
+def secret_file_variables() -> dict[str, str]:
+    """Return the name of each variable that names a file with a secret, with the field whose secret it is."""
+    return {f"{name.upper()}_FILE": name for name, field in Settings.model_fields.items() if _is_secret(field)}
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in get_args(field.annotation)
+
+
+def _secrets_from_files(environment: Mapping[str, str]) -> dict[str, SecretStr]:
+    """Return by field name what stands in the files that the environment names, such as those of Docker secrets."""
+    given = {name.upper(): value for name, value in environment.items() if value}
+    found = {}
+    for variable, field in secret_file_variables().items():
+        if variable in given:
+            if field.upper() in given:
+                raise ConfigurationError(f"{field.upper()} and {variable}: only one of them can be given")
+            found[field] = _secret_in(variable, Path(given[variable]))
+    return found
+
+
+def _secret_in(variable: str, path: Path) -> SecretStr:
+    try:
+        secret = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
+    if not secret:
+        raise ConfigurationError(f"{variable}: {path} is empty")
+    return SecretStr(secret)
+
+
 def _misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
     """Find variables whose name is nearly a setting's; others are none of our business."""
-    known = variables()
+    known = {*variables(), *secret_file_variables()}
     found = []
     for name in environment:
         if name in known or not name.isupper():

@@ -22,6 +22,7 @@ from arq.connections import ArqRedis
 from worker.contract import Limits, WriteJob
 from worker.errors import ConfigurationError, LeaseLost, QueueError, StoreRefused, StoreUnavailable
 from worker.failpoints import failpoint
+from worker.ingest.breaker import Breaker
 from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
@@ -80,11 +81,15 @@ class Drainer:
         self._store = store
         self._options = options
         self._stopping = stopping
+        self._breaker = Breaker(options.retry)
         self._failures: Counter[int] = Counter()
         self._sizes: dict[int, int] = {}
 
     async def drain(self, partition: int) -> DrainResult:
-        """Apply what waits in ``partition``, if no other drain holds its lease."""
+        """Apply what waits in ``partition``, if no other drain holds its lease and Qdrant is not known to be away."""
+        wait_s = self._breaker.wait_s()
+        if wait_s > 0:
+            return DrainResult(ending="outage", ring_after_s=wait_s)
         lease = await acquire_lease(self._redis, self._keys, partition, ttl_s=self._options.lease_ttl_s)
         if lease is None:
             return DrainResult(ending="busy", ring_after_s=None)
@@ -169,6 +174,8 @@ class Drainer:
                 self._sizes[partition] = max(1, len(batch.taken) // 2)
                 return None
             return [*batch.dead, await self._judge(batch.jobs[0], error)]
+        if batch.jobs:
+            self._breaker.succeeded()
         self._failures.pop(partition, None)
         self._grow(partition)
         return batch.dead
@@ -228,8 +235,9 @@ class Drainer:
 
     def _outage(self, partition: int, error: Exception) -> DrainResult:
         self._failures[partition] += 1
-        retry_after_s = error.retry_after_s if isinstance(error, StoreUnavailable) else None
-        delay_s = self._options.retry.delay_s(self._failures[partition], retry_after_s=retry_after_s)
+        delay_s = self._breaker.failed(error)
+        if delay_s is None:
+            delay_s = self._options.retry.delay_s(self._failures[partition])
         log_event(
             logger,
             logging.WARNING,

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from worker.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from worker.ingest.breaker import PROBE_WAIT_S, Breaker
+from worker.ingest.retry import RetryPolicy
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(RetryPolicy(base_s=1.0, max_s=4.0), now=clock)
+
+
+def outage(code: str = "UNAVAILABLE", retry_after_s: float | None = None) -> StoreUnavailable:
+    return StoreUnavailable("down", code=code, retry_after_s=retry_after_s)
+
+
+def test_closed_it_lets_all_go_ahead(breaker: Breaker) -> None:
+    assert breaker.state == "closed"
+    assert [breaker.wait_s() for _ in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("error", [outage("INTERNAL"), outage("NOT_FOUND"), StoreRefused("x"), ConfigurationError("x")])
+def test_what_concerns_one_collection_does_not_open_it(breaker: Breaker, error: Exception) -> None:
+    breaker.failed(error)
+    assert breaker.state == "closed"
+
+
+def test_open_it_puts_all_off(breaker: Breaker) -> None:
+    breaker.failed(outage())
+    assert breaker.state == "open"
+    assert 0.5 <= breaker.wait_s() <= 1.0
+
+
+def test_after_the_delay_one_goes_ahead_and_the_others_wait_for_it(breaker: Breaker, clock: Clock) -> None:
+    breaker.failed(outage())
+    clock.now_s += 1.0
+    assert breaker.wait_s() == 0
+    assert breaker.state == "half-open"
+    assert breaker.wait_s() == PROBE_WAIT_S
+    clock.now_s += PROBE_WAIT_S
+    assert breaker.wait_s() == 0, "a probe that does not come back must not keep it open for ever"
+
+
+def test_a_success_closes_it(breaker: Breaker, clock: Clock) -> None:
+    breaker.failed(outage())
+    clock.now_s += 1.0
+    breaker.wait_s()
+    breaker.succeeded()
+    assert breaker.state == "closed"
+    assert breaker.wait_s() == 0
+
+
+def test_a_failed_probe_opens_it_for_longer(breaker: Breaker, clock: Clock) -> None:
+    for shortest in (0.5, 1.0, 2.0, 2.0):
+        breaker.failed(outage())
+        assert breaker.state == "open"
+        assert shortest <= breaker.wait_s() <= 4.0
+        clock.now_s += 4.0
+        assert breaker.wait_s() == 0
+
+
+def test_it_waits_as_long_as_the_engine_asks(breaker: Breaker) -> None:
+    breaker.failed(outage("RESOURCE_EXHAUSTED", retry_after_s=7.0))
+    assert breaker.wait_s() == 7.0
