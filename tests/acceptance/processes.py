@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from queue import Empty, Queue
 
+COMMAND = (sys.executable, "-m", "worker")
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 
@@ -17,11 +18,11 @@ STOP_TIMEOUT_S = 30.0
 class WorkerProcess:
     """A ``memory-worker run`` of its own; ``lines`` are what it has logged so far."""
 
-    def __init__(self, role: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, role: str, environment: Mapping[str, str], *, command: Sequence[str] = COMMAND) -> None:
         self.lines: list[str] = []
         self._fresh: Queue[str | None] = Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run", "--role", role],
+            [*command, "run", "--role", role],
             env={**os.environ, "LOG_LEVEL": "INFO", **environment},
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
