@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -38,7 +39,7 @@ from worker.contract import (
 from worker.errors import InvalidJob, PartitionMismatch, PushedInPart, QueueError, ReadFailed
 from worker.kinds import KindName
 from worker.queue.calls import enqueue_call, take_reply
-from worker.queue.connection import open_redis
+from worker.queue.connection import Access, open_redis
 from worker.queue.keys import Keys
 from worker.queue.log import JobLog
 from worker.queue.meta import QueueMeta, read_meta
@@ -63,8 +64,11 @@ class MemoryQueue:
     Every method raises `QueueUnavailable` when Redis cannot be reached within ``timeout_s`` seconds or refuses.
     """
 
-    def __init__(self, url: str, *, prefix: str = "mw", timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, url: str, *, prefix: str = "mw", timeout_s: float = 5.0, access: Access | None = None
+    ) -> None:
         self._url = url
+        self._access = access or Access()
         self._keys = Keys(prefix)
         self._timeout_s = timeout_s
         self._connections: _Connections | None = None
@@ -72,12 +76,36 @@ class MemoryQueue:
         self._meta_read_at = float("-inf")
 
     @classmethod
-    def connect(cls, url: str, *, prefix: str = "mw", timeout_s: float = 5.0) -> Self:
+    def connect(
+        cls,
+        url: str,
+        *,
+        prefix: str = "mw",
+        timeout_s: float = 5.0,
+        username: str | None = None,
+        password: str | None = None,
+        tls_ca_file: Path | str | None = None,
+        tls_cert_file: Path | str | None = None,
+        tls_key_file: Path | str | None = None,
+    ) -> Self:
         """Return a queue for the Redis at ``url``; nothing connects before the first use.
 
-        ``prefix`` is the workers' ``QUEUE_PREFIX``; ``timeout_s`` bounds each round trip.
+        ``prefix`` is the workers' ``QUEUE_PREFIX``; ``timeout_s`` bounds each round trip. ``username`` and
+        ``password`` override those of the URL and are percent-encoded as there.
+
+        ``rediss://`` speaks TLS, and checks that the certificate is of the host in the URL and signed by an authority
+        of the system or, if given, by the one in ``tls_ca_file``. ``tls_cert_file`` and ``tls_key_file`` are for a
+        Redis that asks for a certificate of ours. All three are PEM files, read at the first use, which raises
+        `ConfigurationError` when they or the URL are of no use.
         """
-        return cls(url, prefix=prefix, timeout_s=timeout_s)
+        access = Access(
+            username=username,
+            password=password,
+            tls_ca_file=tls_ca_file,
+            tls_cert_file=tls_cert_file,
+            tls_key_file=tls_key_file,
+        )
+        return cls(url, prefix=prefix, timeout_s=timeout_s, access=access)
 
     async def __aenter__(self) -> Self:
         return self
@@ -285,17 +313,17 @@ class MemoryQueue:
     def _open(self) -> _Connections:
         loop = asyncio.get_running_loop()
         if self._connections is None or self._connections.loop is not loop:
-            self._connections = _Connections(loop, self._url, self._timeout_s)
+            self._connections = _Connections(loop, self._url, self._access, self._timeout_s)
         return self._connections
 
 
 class _Connections:
     """The connections of one event loop: those whose replies come at once, and those that wait on purpose."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: str, access: Access, timeout_s: float) -> None:
         self.loop = loop
-        self.redis = open_redis(url, timeout_s=timeout_s)
-        self.blocking = open_redis(url, timeout_s=None)
+        self.redis = open_redis(url, timeout_s=timeout_s, access=access)
+        self.blocking = open_redis(url, timeout_s=None, access=access)
 
     async def close(self) -> None:
         for redis in (self.redis, self.blocking):

@@ -40,15 +40,16 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="`redis://`, `rediss://` (TLS) or `unix://`; or a file with it: `REDIS_URL_FILE`. "
+        description="`redis://`, `rediss://` (TLS) or `unix://`. Or a file with it: `REDIS_URL_FILE`. "
         "Unset: an embedded Valkey is started.",
     )
     redis_username: SecretStr | None = Field(
-        None, description="User of Redis, instead of that in the URL, percent-encoded as there; or `REDIS_USERNAME_FILE`."
+        None, description="User of Redis, percent-encoded; overrides that of the URL. Or a file: `REDIS_USERNAME_FILE`."
     )
     redis_password: SecretStr | None = Field(
         None,
-        description="Password of Redis, instead of that in the URL, percent-encoded as there; or `REDIS_PASSWORD_FILE`.",
+        description="Password of Redis, percent-encoded (`%25` is a `%`); overrides that of the URL. "
+        "Or a file: `REDIS_PASSWORD_FILE`.",
     )
     redis_tls_ca_file: Path | None = Field(
         None, description="PEM file with the authority that signed Redis's certificate. Unset: the system's."
@@ -63,7 +64,7 @@ class Settings(BaseSettings):
         None, description="gRPC address: `http://host:6334`, `https://` for TLS. Unset: an embedded engine is started."
     )
     qdrant_api_key: SecretStr | None = Field(
-        None, description="API key of Qdrant; or a file with it: `QDRANT_API_KEY_FILE`."
+        None, description="API key of Qdrant. Or a file with it: `QDRANT_API_KEY_FILE`."
     )
     qdrant_tls_ca_file: Path | None = Field(
         None, description="PEM file with the authority that signed Qdrant's certificate. Unset: the system's."

@@ -11,11 +11,18 @@ from pydantic import SecretStr
 from worker.client import MemoryQueue
 from worker.embedded.engines import start_edge, start_valkey
 from worker.errors import ConfigurationError
-from worker.queue.connection import open_redis
+from worker.queue.connection import Access, open_redis
 from worker.queue.meta import QueueMeta
 from worker.settings import Settings
 from worker.store.collections import CollectionShape
 from worker.store.store import VectorStore
+
+
+_OF_A_REDIS_ELSEWHERE = dict.fromkeys(
+    ("redis_username", "redis_password", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
+)
+_OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
+"""What is meant for a server elsewhere is not for an embedded engine."""
 
 
 @contextmanager
@@ -27,10 +34,10 @@ def engines_where_unset(settings: Settings) -> Iterator[Settings]:
     with ExitStack() as engines:
         if settings.redis_url is None:
             valkey = engines.enter_context(start_valkey(settings.data_dir))
-            settings = settings.model_copy(update={"redis_url": SecretStr(valkey.url)})
+            settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None:
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
-            settings = settings.model_copy(update={"qdrant_url": edge.url})
+            settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
         yield settings
 
 
@@ -38,14 +45,18 @@ def open_queue(settings: Settings) -> ArqRedis:
     """Return connections to ``REDIS_URL``; nothing connects yet."""
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
-    return open_redis(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+    return open_redis(
+        settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s, access=_access(settings)
+    )
 
 
 def open_client(settings: Settings) -> MemoryQueue:
     """Return the queue as the main app sees it."""
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
-    return MemoryQueue.connect(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix)
+    return MemoryQueue(
+        settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings)
+    )
 
 
 def open_store(settings: Settings) -> VectorStore:
@@ -70,6 +81,17 @@ def open_store(settings: Settings) -> VectorStore:
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,
         timeout_s=settings.qdrant_timeout_s,
+    )
+
+
+def _access(settings: Settings) -> Access:
+    username, password = settings.redis_username, settings.redis_password
+    return Access(
+        username=username.get_secret_value() if username else None,
+        password=password.get_secret_value() if password else None,
+        tls_ca_file=settings.redis_tls_ca_file,
+        tls_cert_file=settings.redis_tls_cert_file,
+        tls_key_file=settings.redis_tls_key_file,
     )
 
 

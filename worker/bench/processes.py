@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from worker.errors import MemoryWorkerError
-from worker.settings import Settings
+from worker.settings import Settings, secret_file_variables
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
@@ -33,7 +33,7 @@ async def peer_process(settings: Settings, module: str) -> AsyncIterator[int]:
 async def _process(command: list[str], settings: Settings, *, ready: bytes) -> AsyncIterator[int]:
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={**os.environ, **environment(settings), "LOG_LEVEL": "INFO", "LOG_JSON": "false"},
+        env={**_inherited(), **environment(settings), "LOG_LEVEL": "INFO", "LOG_JSON": "false"},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -57,6 +57,13 @@ async def _process(command: list[str], settings: Settings, *, ready: bytes) -> A
 async def _discard(stream: asyncio.StreamReader) -> None:
     while await stream.read(65_536):
         pass
+
+
+def _inherited() -> dict[str, str]:
+    """Return our own environment, but for the secrets that `environment` gives in the clear or not at all."""
+    secret = secret_file_variables()
+    ours = {*secret, *(field.upper() for field in secret.values())}
+    return {name: value for name, value in os.environ.items() if name.upper() not in ours}
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -5,11 +5,16 @@ Errors of scripts carry a word in front (``QUEUEFULL jobs 1000``) that says what
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from arq.connections import ArqRedis
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -25,12 +30,42 @@ _REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
 """Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
 
 
-def open_redis(url: str, *, timeout_s: float | None, max_connections: int = 1000) -> ArqRedis:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How both sides show who they are: what is set overrides the URL, and is percent-encoded as it is there.
+
+    ``tls_ca_file`` is the authority that must have signed Redis's certificate, and the only one; ``None`` stands for
+    those of the system. ``tls_cert_file`` and ``tls_key_file`` are this side's own certificate. All are PEM files.
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls_ca_file: Path | str | None = None
+    tls_cert_file: Path | str | None = None
+    tls_key_file: Path | str | None = None
+
+
+class _TlsConnection(SSLConnection):
+    """A connection by a context that is made, and its files read, once for all connections."""
+
+    def __init__(self, *, context: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context.context = context
+
+
+_FROM_URL = Access()
+
+
+def open_redis(
+    url: str, *, timeout_s: float | None, access: Access = _FROM_URL, max_connections: int = 1000
+) -> ArqRedis:
     """Return a pool of connections to ``url`` (``redis://``, ``rediss://`` or ``unix://``); nothing connects yet.
 
     ``timeout_s`` bounds each reply; ``None`` is for connections that wait on purpose. ``rediss://`` checks the
-    certificate and the host name. Raises `ConfigurationError` for a URL that cannot be one.
+    certificate and the host name. Raises `ConfigurationError`, which shows nothing of the URL, for one that cannot be
+    one, and for files that cannot be used.
     """
+    secure = _is_secure(url, access)
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s or 5.0,
@@ -40,17 +75,62 @@ def open_redis(url: str, *, timeout_s: float | None, max_connections: int = 1000
         "retry_on_error": [RedisConnectionError, RedisTimeoutError],
         "max_connections": max_connections,
     }
-    if url.startswith("rediss://"):
-        options["ssl_check_hostname"] = True
     if url.startswith("unix://"):
         del options["socket_keepalive"]
     try:
         redis = cast("ArqRedis", ArqRedis.from_url(url, **options))
-    except ValueError as error:
-        raise ConfigurationError(f"REDIS_URL: {error}") from error
+    except ValueError:
+        raise _not_a_url("host, port or an option is wrong") from None
+    pool = redis.connection_pool
+    if secure:
+        pool.connection_class = _TlsConnection
+        pool.connection_kwargs["context"] = _tls_context(access)
+    for name, value in (("username", access.username), ("password", access.password)):
+        if value is not None:
+            pool.connection_kwargs[name] = unquote(value)
     redis.job_serializer = encode_arq
     redis.job_deserializer = decode_arq
     return redis
+
+
+def _is_secure(url: str, access: Access) -> bool:
+    """Say whether the URL asks for TLS; raises `ConfigurationError` for one that cannot mean what it says."""
+    try:
+        parts = urlsplit(url)
+        options = parse_qs(parts.query)
+    except ValueError:
+        raise _not_a_url("it cannot be read") from None
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise _not_a_url("it must begin with redis://, rediss:// (TLS) or unix://")
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        # A part of the password would be taken for the host or the port, and be sent and shown as such.
+        raise _not_a_url("user and password must be percent-encoded: / is %2F, ? is %3F, # is %23, @ is %40")
+    if any(name.startswith("ssl_") for name in options):
+        raise _not_a_url("TLS is set up by REDIS_TLS_CA_FILE and so on (of MemoryQueue: tls_ca_file), not by ssl_ options")
+    secure = parts.scheme == "rediss"
+    if not secure and (access.tls_ca_file or access.tls_cert_file or access.tls_key_file):
+        raise _not_a_url("files for TLS are given, but it does not begin with rediss://")
+    return secure
+
+
+def _not_a_url(why: str) -> ConfigurationError:
+    return ConfigurationError(f"REDIS_URL: {why}")
+
+
+def _tls_context(access: Access) -> ssl.SSLContext:
+    ca_file, cert_file, key_file = access.tls_ca_file, access.tls_cert_file, access.tls_key_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigurationError(f"REDIS_TLS_CA_FILE: {ca_file}: {error}") from error
+    if cert_file or key_file:
+        if not (cert_file and key_file):
+            raise ConfigurationError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
+        try:
+            context.load_cert_chain(cert_file, key_file)
+        except OSError as error:
+            raise ConfigurationError(f"REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: {cert_file}, {key_file}: {error}") from error
+    return context
 
 
 @contextmanager
