@@ -64,9 +64,7 @@ class MemoryQueue:
     Every method raises `QueueUnavailable` when Redis cannot be reached within ``timeout_s`` seconds or refuses.
     """
 
-    def __init__(
-        self, url: str, *, prefix: str = "mw", timeout_s: float = 5.0, access: Access | None = None
-    ) -> None:
+    def __init__(self, url: str, *, prefix: str = "mw", timeout_s: float = 5.0, access: Access | None = None) -> None:
         self._url = url
         self._access = access or Access()
         self._keys = Keys(prefix)

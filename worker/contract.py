@@ -56,13 +56,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True, forbid_unknown_fields=True):
-    """What every job carries: a kind and, for memories, a namespace (a collection of their own)."""
+    """What all jobs have in common: their encoding."""
+
+
+class _PointJob(_Job, frozen=True, kw_only=True):
+    """What every job about points carries: a kind and, for memories, a namespace (a collection of their own)."""
 
     kind: KindName = "memory"
     namespace: str | None = None
 
 
-class Upsert(_Job, frozen=True, kw_only=True, tag="upsert"):
+class Upsert(_PointJob, frozen=True, kw_only=True, tag="upsert"):
     """Write a point, whole: an older point of the same ``point_id`` is replaced."""
 
     user_id: UserId
@@ -71,14 +75,14 @@ class Upsert(_Job, frozen=True, kw_only=True, tag="upsert"):
     payload: dict[str, Any] = {}
 
 
-class Delete(_Job, frozen=True, kw_only=True, tag="delete"):
+class Delete(_PointJob, frozen=True, kw_only=True, tag="delete"):
     """Delete the points of these ids; ids that do not exist are no error."""
 
     user_id: UserId
     point_ids: PointIds
 
 
-class Purge(_Job, frozen=True, kw_only=True, tag="purge"):
+class Purge(_PointJob, frozen=True, kw_only=True, tag="purge"):
     """Delete all points of a user, of one kind or (``kind`` is ``null``) of both.
 
     Without a namespace it reaches every namespace; ``category`` (memories), ``group_key`` and ``file_id`` (documents)
@@ -92,7 +96,7 @@ class Purge(_Job, frozen=True, kw_only=True, tag="purge"):
     file_id: FileId | None = None
 
 
-class Search(_Job, frozen=True, kw_only=True, tag="search"):
+class Search(_PointJob, frozen=True, kw_only=True, tag="search"):
     """Find the points of a user that are nearest to ``vector``.
 
     ``limit`` and ``min_score`` default to the kind's (5 and 0.7 for memories, 10 and 0.3 for documents);
@@ -109,7 +113,7 @@ class Search(_Job, frozen=True, kw_only=True, tag="search"):
     timeout_ms: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS)] = 5000
 
 
-class Get(_Job, frozen=True, kw_only=True, tag="get"):
+class Get(_PointJob, frozen=True, kw_only=True, tag="get"):
     """Read points by their ids; ids that do not exist are left out of the answer."""
 
     user_id: UserId
@@ -258,8 +262,8 @@ _AnyJob = TypeVar("_AnyJob", bound=_Job)
 
 def checked(job: _AnyJob, limits: Limits) -> _AnyJob:
     """Return ``job`` with its vector packed and its payload complete; raises `InvalidJob` for what breaks a limit."""
-    kind = KINDS[job.kind] if job.kind else None
-    if kind is not None:
+    kind = KINDS[job.kind] if isinstance(job, _PointJob) and job.kind else None
+    if isinstance(job, _PointJob) and kind is not None:
         kind.check_namespace(job.namespace)
     match job:
         case Upsert():

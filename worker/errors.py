@@ -6,6 +6,7 @@
     ├── InvalidJob                  a job that can never be applied; names the field and the limit
     ├── QueueError                  Redis
     │   ├── QueueUnavailable        Redis cannot be reached, or refuses writes
+    │   │   └── QueueOutOfMemory    Redis has no room for what was to be written
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
     │   ├── PushedInPart            of many jobs only the first were stored
     │   ├── LeaseLost               another drain holds the partition now
@@ -62,6 +63,10 @@ class QueueError(MemoryWorkerError):
 
 class QueueUnavailable(QueueError):
     """Redis cannot be reached, did not answer in time, or refuses writes."""
+
+
+class QueueOutOfMemory(QueueUnavailable):
+    """Redis has no room; nothing was written."""
 
 
 class QueueFull(QueueError):

@@ -11,12 +11,13 @@ from pydantic import SecretStr
 from worker.client import MemoryQueue
 from worker.embedded.engines import start_edge, start_valkey
 from worker.errors import ConfigurationError
+from worker.ingest.drain import DrainOptions
+from worker.ingest.retry import RetryPolicy
 from worker.queue.connection import Access, open_redis
 from worker.queue.meta import QueueMeta
 from worker.settings import Settings
 from worker.store.collections import CollectionShape
 from worker.store.store import VectorStore
-
 
 _OF_A_REDIS_ELSEWHERE = dict.fromkeys(
     ("redis_username", "redis_password", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
@@ -54,9 +55,7 @@ def open_client(settings: Settings) -> MemoryQueue:
     """Return the queue as the main app sees it."""
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
-    return MemoryQueue(
-        settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings)
-    )
+    return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
 
 
 def open_store(settings: Settings) -> VectorStore:
@@ -92,6 +91,20 @@ def _access(settings: Settings) -> Access:
         tls_ca_file=settings.redis_tls_ca_file,
         tls_cert_file=settings.redis_tls_cert_file,
         tls_key_file=settings.redis_tls_key_file,
+    )
+
+
+def drain_options(settings: Settings) -> DrainOptions:
+    """Return how drains behave."""
+    return DrainOptions(
+        partitions=settings.queue_partitions,
+        limits=settings.limits,
+        batch_max_jobs=settings.batch_max_jobs,
+        batch_max_bytes=settings.batch_max_bytes,
+        slice_s=settings.drain_slice_s,
+        lease_ttl_s=settings.lease_ttl_s,
+        request_timeout_s=settings.qdrant_timeout_s,
+        retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
     )
 
 

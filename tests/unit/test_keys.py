@@ -26,6 +26,7 @@ PRODUCED = {
     KEYS.meta,
     KEYS.backlog,
     KEYS.suspects,
+    KEYS.canary,
     KEYS.attempts(7),
     KEYS.stream(7),
     KEYS.lease(7),

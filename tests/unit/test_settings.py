@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from worker.errors import ConfigurationError
-from worker.settings import Settings, load_settings, variables
+from worker.settings import Settings, load_settings, secret_file_variables, variables
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +99,8 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {"QDRANT_WRITE_CONSISTENCY_FACTOR": "2"},
         "QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR",
     ),
+    "a certificate without its key": ({"REDIS_TLS_CERT_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
+    "a key without its certificate": ({"REDIS_TLS_KEY_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
 }  # fmt: skip
 
@@ -129,6 +131,7 @@ def test_what_just_works_is_taken(environment: dict[str, str], monkeypatch: pyte
     ("name", "meant"),
     [
         ("REDIS_URI", "REDIS_URL"),
+        ("REDIS_PASSWD", "REDIS_PASSWORD"),
         ("QDRANT_URI", "QDRANT_URL"),
         ("QDRANT_TIMEOUT", "QDRANT_TIMEOUT_S"),
         ("QDRANT_APIKEY", "QDRANT_API_KEY"),
@@ -183,7 +186,7 @@ def test_the_variables_of_kubernetes_services_are_none_of_our_business(
         "TEST_REDIS_URL",
         "DATABASE_URL",
         "REDIS_HOST",
-        "REDIS_PASSWORD",
+        "REDIS_ARGS",
         "QDRANT__SERVICE__API_KEY",
         "XDG_DATA_DIRS",
         "HTTP_PORT",
@@ -195,7 +198,12 @@ def test_the_variables_of_others_are_none_of_our_business(name: str, monkeypatch
     assert loaded(monkeypatch, **{name: "1"}) == Settings()
 
 
-SECRETS = {"REDIS_URL": "redis://:hunter2@redis:6379", "QDRANT_API_KEY": "hunter2"}
+SECRETS = {
+    "REDIS_URL": "redis://:hunter2@redis:6379",
+    "REDIS_USERNAME": "hunter2",
+    "REDIS_PASSWORD": "hunter2",
+    "QDRANT_API_KEY": "hunter2",
+}
 
 
 @pytest.mark.parametrize("shown", [repr, str, lambda found: found.model_dump_json()], ids=["repr", "str", "json"])
@@ -212,3 +220,80 @@ def test_secrets_are_not_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_pydantic_itself_does_not_show_what_it_was_given() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(redis_url=["redis://:hunter2@redis"], qdrant_api_key=b"hunter2", lease_ttl_s=1)  # type: ignore[arg-type]
+    assert "hunter2" not in str(caught.value)
+
+
+class TestSecretFiles:
+    """Secrets as Docker and Kubernetes hand them over: as files."""
+
+    @pytest.mark.parametrize("name", SECRETS)
+    def test_a_secret_may_stand_in_a_file(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "secret").write_text(SECRETS[name])
+        found = loaded(monkeypatch, **{f"{name}_FILE": str(tmp_path / "secret")})
+        assert getattr(found, name.lower()) == SecretStr(SECRETS[name])
+        assert "hunter2" not in repr(found)
+
+    @pytest.mark.parametrize(
+        ("text", "secret"), [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a b \n", " a b "), ("pä€\n", "pä€")]
+    )
+    def test_a_trailing_newline_is_not_part_of_it(
+        self, text: str, secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "secret").write_bytes(text.encode())
+        found = loaded(monkeypatch, QDRANT_API_KEY_FILE=str(tmp_path / "secret"))
+        assert found.qdrant_api_key is not None
+        assert found.qdrant_api_key.get_secret_value() == secret
+
+    def test_every_secret_setting_and_no_other_has_its_file(self) -> None:
+        assert set(secret_file_variables()) == {f"{name}_FILE" for name in SECRETS}
+        for variable, field in secret_file_variables().items():
+            assert variable not in variables()
+            assert f"`{variable}`" in variables()[field.upper()]
+
+    @pytest.mark.parametrize("name", SECRETS)
+    def test_both_forms_are_an_error(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "secret").write_text(SECRETS[name])
+        with pytest.raises(ConfigurationError, match=f"{name} and {name}_FILE: only one") as caught:
+            loaded(monkeypatch, **{name: SECRETS[name], f"{name}_FILE": str(tmp_path / "secret")})
+        assert "hunter2" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [(None, "No such file"), (b"", "is empty"), (b"\n", "is empty"), (b"hunter2\xff", "is not UTF-8")],
+        ids=["missing", "empty", "nothing but a newline", "not text"],
+    )
+    def test_a_file_that_holds_no_secret(
+        self, content: bytes | None, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "secret"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(
+            ConfigurationError, match=f"REDIS_PASSWORD_FILE: .*{file}.*{problem}|{file} {problem}"
+        ) as caught:
+            loaded(monkeypatch, REDIS_PASSWORD_FILE=str(file))
+        assert "hunter2" not in str(caught.value)
+
+    def test_a_directory_is_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConfigurationError, match=f"REDIS_URL_FILE: cannot read {tmp_path}: Is a directory"):
+            loaded(monkeypatch, REDIS_URL_FILE=str(tmp_path))
+
+    def test_an_empty_variable_names_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "secret").write_text("hunter2")
+        assert loaded(monkeypatch, QDRANT_API_KEY_FILE="").qdrant_api_key is None
+        found = loaded(monkeypatch, QDRANT_API_KEY="", QDRANT_API_KEY_FILE=str(tmp_path / "secret"))
+        assert found.qdrant_api_key == SecretStr("hunter2")
+
+    def test_an_override_wins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "secret").write_text("redis://redis")
+        monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
+        assert load_settings(redis_url=None).redis_url is None
+
+    def test_a_misspelt_name_of_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConfigurationError, match="did you mean REDIS_PASSWORD_FILE"):
+            loaded(monkeypatch, REDIS_PASSWORD_FIEL="/run/secrets/redis")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from arq import create_pool
 from arq.connections import RedisSettings
@@ -22,7 +23,16 @@ JOBS_AT_ONCE = 50
 def redis_settings(settings: Settings) -> RedisSettings:
     """Return arq's own settings for ``REDIS_URL``."""
     assert settings.redis_url is not None  # noqa: S101  # the benchmark has started or named a server
-    return RedisSettings.from_dsn(settings.redis_url.get_secret_value())
+    found = RedisSettings.from_dsn(settings.redis_url.get_secret_value())
+    login: dict[str, Any] = {"username": settings.redis_username, "password": settings.redis_password}
+    files: dict[str, Any] = {
+        "ssl_ca_certs": settings.redis_tls_ca_file,
+        "ssl_certfile": settings.redis_tls_cert_file,
+        "ssl_keyfile": settings.redis_tls_key_file,
+    }
+    changes: dict[str, Any] = {name: unquote(secret.get_secret_value()) for name, secret in login.items() if secret}
+    changes |= {name: str(path) for name, path in files.items() if path}
+    return replace(found, ssl_check_hostname=found.ssl, **changes)
 
 
 def qdrant_client(settings: Settings) -> AsyncQdrantClient:

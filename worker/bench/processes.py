@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from worker.errors import MemoryWorkerError
-from worker.settings import Settings, secret_file_variables
+from worker.settings import Settings, secret_file_variables, variables
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
@@ -60,10 +60,9 @@ async def _discard(stream: asyncio.StreamReader) -> None:
 
 
 def _inherited() -> dict[str, str]:
-    """Return our own environment, but for the secrets that `environment` gives in the clear or not at all."""
-    secret = secret_file_variables()
-    ours = {*secret, *(field.upper() for field in secret.values())}
-    return {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    """Return our own environment, but for the settings: they are what `environment` makes of them."""
+    settings = {*variables(), *secret_file_variables()}
+    return {name: value for name, value in os.environ.items() if name.upper() not in settings}
 
 
 def environment(settings: Settings) -> dict[str, str]:

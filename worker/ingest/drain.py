@@ -27,6 +27,7 @@ from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
+from worker.queue.clock import RedisClock
 from worker.queue.keys import Keys
 from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
 from worker.queue.log import DeadEntry, Entry, JobLog, pushed_at_s
@@ -73,6 +74,7 @@ class Drainer:
         store: VectorStore,
         options: DrainOptions,
         *,
+        clock: RedisClock | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._redis = redis
@@ -80,6 +82,7 @@ class Drainer:
         self._log = JobLog(redis, keys)
         self._store = store
         self._options = options
+        self._clock = clock or RedisClock()
         self._stopping = stopping
         self._breaker = Breaker(options.retry)
         self._failures: Counter[int] = Counter()
@@ -135,8 +138,8 @@ class Drainer:
                 return letters, await ahead if ahead else None
             return None, None
         finally:
-            if ahead is not None:
-                ahead.cancel()
+            if ahead is not None and not ahead.cancel() and not ahead.cancelled():
+                ahead.exception()  # what went wrong ahead shows again when it is read in its turn
 
     async def _read(self, lease: Lease, *, behind: Intake | None = None) -> Intake | None:
         options = self._options
@@ -208,7 +211,7 @@ class Drainer:
             jobs=len(taken),
             dead=len(dead),
             bytes=sum(len(entry.body) for entry in taken),
-            oldest_s=time.time() - pushed_at_s(taken[0].entry_id),
+            oldest_s=self._clock.now_ms() / 1000 - pushed_at_s(taken[0].entry_id),
         )
 
     async def _judge(self, pair: tuple[Entry, WriteJob], error: StoreRefused) -> DeadEntry:

@@ -21,7 +21,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.errors import ConfigurationError, LeaseLost, PartitionMismatch, QueueError, QueueFull, QueueUnavailable
+from worker.errors import (
+    ConfigurationError,
+    LeaseLost,
+    PartitionMismatch,
+    QueueError,
+    QueueFull,
+    QueueOutOfMemory,
+    QueueUnavailable,
+)
 from worker.queue.codec import decode_arq, encode_arq
 
 RETRIES = 3
@@ -102,11 +110,11 @@ def _is_secure(url: str, access: Access) -> bool:
         raise _not_a_url("it cannot be read") from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise _not_a_url("it must begin with redis://, rediss:// (TLS) or unix://")
-    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}" and parts.netloc:
         # A part of the password would be taken for the host or the port, and be sent and shown as such.
         raise _not_a_url("user and password must be percent-encoded: / is %2F, ? is %3F, # is %23, @ is %40")
     if any(name.startswith("ssl_") for name in options):
-        raise _not_a_url("TLS is set up by REDIS_TLS_CA_FILE and so on (of MemoryQueue: tls_ca_file), not by ssl_ options")
+        raise _not_a_url("TLS is set up by REDIS_TLS_CA_FILE and so on, not by ssl_ options in the URL")
     secure = parts.scheme == "rediss"
     if not secure and (access.tls_ca_file or access.tls_cert_file or access.tls_key_file):
         raise _not_a_url("files for TLS are given, but it does not begin with rediss://")
@@ -127,9 +135,10 @@ def _tls_context(access: Access) -> ssl.SSLContext:
         if not (cert_file and key_file):
             raise ConfigurationError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
         try:
-            context.load_cert_chain(cert_file, key_file)
+            context.load_cert_chain(cert_file, key_file, password="")  # never ask for one at the terminal
         except OSError as error:
-            raise ConfigurationError(f"REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: {cert_file}, {key_file}: {error}") from error
+            files = f"{cert_file}, {key_file}"
+            raise ConfigurationError(f"REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: {files}: {error}") from error
     return context
 
 
@@ -138,6 +147,8 @@ def queue_errors() -> Iterator[None]:
     """Turn what Redis or its client raises into `QueueError`, `PartitionMismatch` or `QueueUnavailable`."""
     try:
         yield
+    except OutOfMemoryError as error:
+        raise QueueOutOfMemory(f"Redis is full: {error}") from error
     except _REFUSALS as error:
         raise QueueUnavailable(f"Redis refuses: {error}") from error
     except ResponseError as error:

@@ -5,6 +5,7 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:meta                     hash    partitions (fixed at first use), limits that producers must keep
     mw:backlog                  hash    jobs and bytes that wait in all streams together
     mw:suspects                 hash    arq's claims that were seen without a lease, and since when
+    mw:canary                   string  written now and then, to see whether Redis takes writes; expires
     mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
@@ -43,6 +44,11 @@ class Keys:
     def suspects(self) -> str:
         """Claims of arq's that were seen without a lease."""
         return f"{self.prefix}:suspects"
+
+    @property
+    def canary(self) -> str:
+        """What is written to see whether Redis takes writes."""
+        return f"{self.prefix}:canary"
 
     @property
     def drain_queue(self) -> str:

@@ -34,6 +34,8 @@ def open_channel(url: str, *, tls_ca_file: Path | None = None) -> grpc.aio.Chann
     Raises `ConfigurationError` for a URL that cannot be one or an authority file that cannot be read.
     """
     target, secure = _target(url)
+    if tls_ca_file and not secure:
+        raise ConfigurationError("QDRANT_TLS_CA_FILE is given, but QDRANT_URL does not begin with https://")
     if not secure:
         return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
     try:

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Fix the number of partitions at first use, and publish the limits that producers must keep.
 -- Invariant: the number of partitions never changes here; a limit of 0 is no limit.
 --

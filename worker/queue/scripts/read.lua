@@ -15,7 +15,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 
-local most, budget, page = tonumber(ARGV[3]), tonumber(ARGV[4]), 64
+local most, budget, page = tonumber(ARGV[3]), tonumber(ARGV[4]), 16
 local found, start, count = {0}, ARGV[5], 0
 
 local function is_behind(id, other)

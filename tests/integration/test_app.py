@@ -1,0 +1,281 @@
+"""The worker as a whole: it starts, goes on whatever happens to its servers, and stops with grace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, connected, running
+from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, memory
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+from worker.app import App
+from worker.client import MemoryQueue
+from worker.contract import Receipt, Upsert, encode_job
+from worker.embedded.engines import start_valkey
+from worker.errors import ConfigurationError, NotApplied, PartitionMismatch, QueueUnavailable
+from worker.queue.keys import Keys
+from worker.queue.meta import QueueMeta, publish_meta, read_meta
+from worker.queue.push import push
+from worker.settings import Settings
+from worker.store.collections import CollectionShape
+
+MakeSettings = Callable[..., Settings]
+UPDATE = "Points/UpdateBatch"
+
+
+class Gate:
+    """A rule that holds calls until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self, call: Call) -> Any:
+        self.reached.set()
+        await self.opened.wait()
+        return await call.forward()
+
+
+async def unavailable(call: Call) -> Any:
+    raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+
+class TestStart:
+    async def test_it_publishes_the_limits(self, app: App, redis: ArqRedis, keys: Keys) -> None:
+        meta = await read_meta(redis, keys)
+        assert meta is not None
+        assert (meta.partitions, meta.limits) == (PARTITIONS, LIMITS)
+        assert (meta.max_jobs, meta.max_bytes) == (1_000_000, 4_294_967_296)
+
+    async def test_another_number_of_partitions(self, settings: MakeSettings, redis: ArqRedis, keys: Keys) -> None:
+        await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS + 1, limits=LIMITS))
+        with pytest.raises(PartitionMismatch):
+            await App(settings(), "all").run()
+
+    async def test_a_collection_of_another_dimension(
+        self, settings: MakeSettings, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.create(shape.memories, size=16)
+        with pytest.raises(ConfigurationError, match="dimension 16"):
+            await App(settings(), "all").run()
+
+    async def test_no_redis(self, settings: MakeSettings) -> None:
+        with pytest.raises(QueueUnavailable):
+            await App(settings(redis_url=SecretStr("redis://127.0.0.1:1"), redis_timeout_s=1), "all").run()
+
+    async def test_roles(self, settings: MakeSettings, queue: MemoryQueue) -> None:
+        async with running(settings(), role="search"):
+            receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
+            assert await queue.search(user_id=1, vector=axis(0)) == []
+            with pytest.raises(NotApplied):
+                await queue.wait_applied(receipt, timeout=0.2)
+        async with running(settings(), role="ingest"):
+            await queue.wait_applied(receipt)
+
+
+class TestStop:
+    async def test_work_in_flight_is_finished(
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+    ) -> None:
+        gate = qdrant_proxy.rules[UPDATE] = Gate()
+        async with running(settings(qdrant_url=qdrant_proxy.url), role="ingest") as app, asyncio.timeout(10):
+            receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
+            await gate.reached.wait()
+            app.stop()
+            gate.opened.set()
+        await queue.wait_applied(receipt, timeout=0.05)
+        assert not await redis.exists(keys.lease(receipt.partition))
+
+    async def test_a_search_in_flight_is_answered(
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy
+    ) -> None:
+        gate = qdrant_proxy.rules["Points/Query"] = Gate()
+        async with running(settings(qdrant_url=qdrant_proxy.url), role="search") as app, asyncio.timeout(10):
+            searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0)))
+            await gate.reached.wait()
+            app.stop()
+            gate.opened.set()
+            assert await searching == []
+
+    async def test_what_does_not_finish_in_time_is_left_for_others(
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+    ) -> None:
+        gate = qdrant_proxy.rules[UPDATE] = Gate()
+        chosen = settings(qdrant_url=qdrant_proxy.url, worker_grace_s=0.2)
+        async with running(chosen, role="ingest") as app, asyncio.timeout(10):
+            receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
+            await gate.reached.wait()
+            app.stop()
+        assert await redis.xlen(keys.stream(receipt.partition)) == 1
+        assert not await redis.exists(keys.lease(receipt.partition))
+
+        qdrant_proxy.rules.clear()
+        async with running(chosen, role="ingest"):
+            await queue.wait_applied(receipt)
+
+    async def test_what_it_no_longer_takes_is_rung_for_others(
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+    ) -> None:
+        gate = qdrant_proxy.rules[UPDATE] = Gate()
+        chosen = settings(qdrant_url=qdrant_proxy.url, batch_max_jobs=1)
+        async with running(chosen, role="ingest") as app, asyncio.timeout(10):
+            first = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
+            await gate.reached.wait()
+            second = await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0))
+            app.stop()
+            gate.opened.set()
+        await queue.wait_applied(first, timeout=0.05)
+        assert await redis.xlen(keys.stream(second.partition)) == 1
+        assert await redis.zscore(keys.drain_queue, keys.drain_job_id(second.partition)) is not None
+
+
+class TestSweeper:
+    async def test_an_entry_that_nobody_was_woken_for(
+        self, settings: MakeSettings, queue: MemoryQueue, redis: ArqRedis, keys: Keys, events: Events
+    ) -> None:
+        async with running(settings(sweep_interval_s=0.05), role="ingest"):
+            # As if the worker that was rung had been killed with the job's definition in its hands.
+            entry_id = await redis.xadd(keys.stream(0), {"v": "1", "j": encode_job(memory(4, 1))})
+            await queue.wait_applied(Receipt(0, entry_id.decode()))
+            assert events.of("swept")
+
+    async def test_a_partition_of_a_killed_worker(
+        self, settings: MakeSettings, queue: MemoryQueue, redis: ArqRedis, keys: Keys
+    ) -> None:
+        [(partition, body)] = bodies(memory(4, 1))
+        [receipt] = await push(redis, keys, PARTITIONS, [(partition, body)])
+        await redis.set(keys.lease(partition), "of the killed one", px=500)
+        await redis.set(keys.arq_in_progress(keys.drain_job_id(partition)), "1", px=300_000)
+        async with running(settings(sweep_interval_s=0.05), role="ingest"):
+            await queue.wait_applied(receipt)
+
+
+class TestRedis:
+    @pytest.fixture
+    def chosen(self, settings: MakeSettings, tmp_path: Path) -> Callable[..., Settings]:
+        """Make settings for a Redis of this test's own."""
+
+        def make(url: str, **overrides: Any) -> Settings:
+            return settings(redis_url=SecretStr(url), redis_timeout_s=2, sweep_interval_s=0.1, **overrides)
+
+        return make
+
+    async def test_dropped_connections(self, chosen: Callable[..., Settings], keys: Keys, tmp_path: Path) -> None:
+        with start_valkey(tmp_path) as valkey:
+            async with (
+                connected(valkey.url) as redis,
+                MemoryQueue.connect(valkey.url, prefix=keys.prefix) as queue,
+                running(chosen(valkey.url)),
+            ):
+                for number in range(5):
+                    await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                    receipt = await queue.upsert(user_id=1, point_id=f"mem_1_{number}", vector=axis(0))
+                    await queue.wait_applied(receipt, timeout=15)
+                    assert len(await queue.search(user_id=1, vector=axis(0), limit=100, timeout=15)) == number + 1
+
+    async def test_a_restart(self, chosen: Callable[..., Settings], keys: Keys, tmp_path: Path, events: Events) -> None:
+        valkey = start_valkey(tmp_path)
+        port = urlsplit(valkey.url).port
+        try:
+            async with (
+                MemoryQueue.connect(valkey.url, prefix=keys.prefix) as queue,
+                running(chosen(valkey.url)),
+            ):
+                await queue.wait_applied(await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0)))
+                await asyncio.to_thread(valkey.stop)
+                await events.wait_for("role_restarts", times=2)
+                assert {fields["role"] for fields in events.of("role_restarts")} == {"ingest", "search"}
+                valkey = await asyncio.to_thread(start_valkey, tmp_path, port=port)
+                receipt = await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0))
+                await queue.wait_applied(receipt, timeout=15)
+                assert len(await queue.search(user_id=1, vector=axis(0), timeout=15)) == 2
+        finally:
+            valkey.stop()
+
+    async def test_a_redis_that_an_outage_of_qdrant_has_filled(
+        self, chosen: Callable[..., Settings], keys: Keys, tmp_path: Path, qdrant_proxy: QdrantProxy, events: Events
+    ) -> None:
+        qdrant_proxy.rules[UPDATE] = unavailable
+        with start_valkey(tmp_path) as valkey:
+            async with (
+                connected(valkey.url) as redis,
+                MemoryQueue.connect(valkey.url, prefix=keys.prefix) as queue,
+                running(chosen(valkey.url, qdrant_url=qdrant_proxy.url), role="ingest"),
+            ):
+                big = {"x": "x" * 50_000}
+                points = [Upsert(user_id=1, point_id=f"mem_1_{n}", vector=axis(0), payload=big) for n in range(40)]
+                receipts = await queue.push_many(points)
+                await events.wait_for("outage")
+                used = (await redis.info("memory"))["used_memory"]
+                await redis.config_set("maxmemory", used - 500_000)
+                with pytest.raises(QueueUnavailable):
+                    await queue.push_many(points[:1])
+                qdrant_proxy.rules.clear()
+                await queue.wait_applied(receipts[-1], timeout=15)
+
+
+class TestQdrant:
+    async def test_an_outage_delays_and_loses_nothing(
+        self,
+        settings: MakeSettings,
+        queue: MemoryQueue,
+        qdrant_proxy: QdrantProxy,
+        shape: CollectionShape,
+        engine: Contents,
+        events: Events,
+    ) -> None:
+        async with running(settings(qdrant_url=qdrant_proxy.url), role="ingest"):
+            qdrant_proxy.rules[UPDATE] = unavailable
+            receipts = [
+                await queue.upsert(user_id=user_id, point_id=f"mem_{user_id}_1", vector=axis(0))
+                for user_id in range(1, 9)
+            ]
+            outages = await events.wait_for("outage", times=3)
+            assert outages[2]["retry_in_s"] > outages[0]["retry_in_s"]
+            qdrant_proxy.rules.clear()
+            await asyncio.gather(*map(queue.wait_applied, receipts))
+        assert len(engine.points(shape.memories)) == 8
+        assert not events.of("dead_letter")
+
+    async def test_it_may_be_down_at_the_start(
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, events: Events
+    ) -> None:
+        qdrant_proxy.rules["Collections/Get"] = unavailable
+        async with running(settings(qdrant_url=qdrant_proxy.url)):
+            receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
+            await events.wait_for("outage")
+            qdrant_proxy.rules.clear()
+            await queue.wait_applied(receipt)
+
+
+async def test_two_workers_share_a_queue(
+    settings: MakeSettings, queue: MemoryQueue, shape: CollectionShape, engine: Contents
+) -> None:
+    users, rounds, points = range(1, 9), 12, 3
+    started = time.monotonic()
+    async with running(settings(batch_max_jobs=5)), running(settings(batch_max_jobs=5)):
+        receipts = []
+        for round_ in range(rounds):
+            receipts += await queue.upsert_many(
+                {
+                    "user_id": user_id,
+                    "point_id": f"mem_{user_id}_{round_ % points}",
+                    "vector": axis(round_),
+                    "payload": {"round": round_},
+                }
+                for user_id in users
+            )
+        await asyncio.gather(*(queue.wait_applied(receipt, timeout=SIGNAL_TIMEOUT_S) for receipt in receipts))
+        assert time.monotonic() - started < SIGNAL_TIMEOUT_S
+    stored = {point: payload["round"] for point, payload in engine.payloads(shape.memories).items()}
+    last = {round_ % points: round_ for round_ in range(rounds)}
+    assert stored == {f"mem_{user_id}_{at}": round_ for user_id in users for at, round_ in last.items()}

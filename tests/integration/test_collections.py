@@ -1,0 +1,206 @@
+"""Collections: made as the settings say, checked before use, made once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from qdrant_client import grpc as q
+
+from tests.integration.conftest import API_KEY, Contents
+from tests.integration.jobs import DIMENSION
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+from worker.errors import ConfigurationError, StoreUnavailable
+from worker.store.collections import CollectionShape
+from worker.store.operations import CollectionRef
+from worker.store.store import VectorStore
+
+MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
+MEMORY_INDEXES = {
+    "user_id": q.PayloadSchemaType.Integer,
+    "category": q.PayloadSchemaType.Keyword,
+    "_point_id": q.PayloadSchemaType.Keyword,
+    "active": q.PayloadSchemaType.Bool,
+}
+DOCUMENT_INDEXES = {
+    "user_id": q.PayloadSchemaType.Integer,
+    "file_id": q.PayloadSchemaType.Integer,
+    "group_key": q.PayloadSchemaType.Keyword,
+    "_point_id": q.PayloadSchemaType.Keyword,
+}
+
+
+def indexes(engine: Contents, collection: str) -> dict[str, Any]:
+    return {field: schema.data_type for field, schema in engine.info(collection).payload_schema.items()}
+
+
+async def test_what_every_installation_has(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    await store.prepare()
+    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+    assert indexes(engine, shape.documents) == DOCUMENT_INDEXES
+    for name in (shape.memories, shape.documents):
+        config = engine.info(name).config
+        vectors = config.params.vectors_config.params
+        assert (vectors.size, vectors.distance) == (DIMENSION, q.Distance.Cosine)
+        assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (16, 100)
+        assert not config.HasField("quantization_config")
+    await store.prepare()
+
+
+async def test_the_settings_arrive(qdrant_url: str, shape: CollectionShape, engine: Contents) -> None:
+    chosen = replace(shape, quantize_int8=True, hnsw_m=24, hnsw_ef_construct=77, on_disk=True)
+    async with VectorStore(qdrant_url, chosen, api_key=API_KEY) as store:
+        await store.prepare()
+    config = engine.info(shape.memories).config
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct, config.hnsw_config.on_disk) == (24, 77, True)
+    assert config.params.vectors_config.params.on_disk
+    scalar = config.quantization_config.scalar
+    assert (scalar.type, scalar.always_ram) == (q.QuantizationType.Int8, True)
+    assert scalar.quantile == pytest.approx(0.99)
+    counts = (config.params.shard_number, config.params.replication_factor, config.params.write_consistency_factor)
+    assert counts == (1, 1, 1)
+
+
+async def test_once_ready_nobody_asks_again(proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+    names = await asyncio.gather(*(proxied_store.collections.ensure(MEMORIES) for _ in range(5)))
+    assert len(set(names)) == 1
+    assert qdrant_proxy.calls.count("Collections/Create") == 1
+    qdrant_proxy.calls.clear()
+    await proxied_store.collections.ensure(MEMORIES)
+    assert qdrant_proxy.calls == []
+    proxied_store.collections.forget(MEMORIES)
+    await proxied_store.collections.ensure(MEMORIES)
+    assert qdrant_proxy.calls == ["Collections/Get"]
+
+
+async def test_indexes_that_lack_are_added(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    engine.create(shape.memories)
+    await store.collections.ensure(MEMORIES)
+    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+
+
+async def test_namespaces(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    feedback = CollectionRef("memory", "feedback_positive")
+    assert await store.collections.ensure(feedback) == f"{shape.memories}_feedback_positive"
+    assert indexes(engine, f"{shape.memories}_feedback_positive") == MEMORY_INDEXES
+    for foreign in (f"{shape.memories}_UPPER", f"{shape.memories}-2", f"{shape.documents}_x"):
+        engine.create(foreign)
+    await store.prepare()
+    existing = await store.collections.existing()
+    assert sorted(existing, key=str) == sorted([feedback, MEMORIES, DOCUMENTS], key=str)
+
+
+async def test_two_workers_make_one_collection_at_once(
+    qdrant_url: str, shape: CollectionShape, engine: Contents
+) -> None:
+    async with (
+        VectorStore(qdrant_url, shape, api_key=API_KEY) as first,
+        VectorStore(qdrant_url, shape, api_key=API_KEY) as second,
+        VectorStore(qdrant_url, shape, api_key=API_KEY) as third,
+    ):
+        await asyncio.gather(*(store.prepare() for store in (first, second, third)))
+    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+    assert indexes(engine, shape.documents) == DOCUMENT_INDEXES
+
+
+async def test_another_worker_is_faster(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+) -> None:
+    async def create_late(call: Call) -> Any:
+        engine.create(shape.memories)
+        return await call.forward()
+
+    qdrant_proxy.rules["Collections/Create"] = create_late
+    await proxied_store.collections.ensure(MEMORIES)
+    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+
+
+async def test_another_worker_is_faster_and_wrong(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+) -> None:
+    async def create_late(call: Call) -> Any:
+        engine.create(shape.memories, size=DIMENSION * 2)
+        return await call.forward()
+
+    qdrant_proxy.rules["Collections/Create"] = create_late
+    with pytest.raises(ConfigurationError, match="dimension 16"):
+        await proxied_store.collections.ensure(MEMORIES)
+
+
+async def test_a_creation_whose_reply_is_lost_counts(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+) -> None:
+    async def lose_the_reply(call: Call) -> Any:
+        await call.forward()
+        raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+    qdrant_proxy.rules["Collections/Create"] = lose_the_reply
+    await proxied_store.collections.ensure(MEMORIES)
+    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+
+
+async def test_a_creation_that_fails_is_tried_again(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+) -> None:
+    async def fail(call: Call) -> Any:
+        raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+    qdrant_proxy.rules["Collections/Create"] = fail
+    with pytest.raises(StoreUnavailable):
+        await proxied_store.collections.ensure(MEMORIES)
+    assert shape.memories not in engine.names()
+    qdrant_proxy.rules.clear()
+    await proxied_store.collections.ensure(MEMORIES)
+    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+
+
+async def test_another_dimension(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    engine.create(shape.memories, size=DIMENSION + 1)
+    with pytest.raises(ConfigurationError, match=f"{shape.memories} has dimension 9, .*QDRANT_VECTOR_DIMENSION is 8"):
+        await store.prepare()
+    with pytest.raises(ConfigurationError):
+        await store.collections.checked(MEMORIES)
+    assert indexes(engine, shape.memories) == {}
+
+
+@pytest.mark.parametrize("distance", ["Dot", "Euclid"])
+async def test_another_distance(store: VectorStore, shape: CollectionShape, engine: Contents, distance: str) -> None:
+    engine.create(shape.documents, distance=q.Distance.Value(distance))
+    with pytest.raises(ConfigurationError, match=f"{shape.documents} measures {distance}"):
+        await store.prepare()
+
+
+async def test_named_vectors(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+) -> None:
+    async def name_the_vectors(call: Call) -> Any:
+        answer = await call.forward()
+        params = answer.result.config.params.vectors_config.params
+        named = q.VectorsConfig(params_map=q.VectorParamsMap(map={"text": params}))
+        answer.result.config.params.vectors_config.CopyFrom(named)
+        return answer
+
+    engine.create(shape.memories)
+    qdrant_proxy.rules["Collections/Get"] = name_the_vectors
+    with pytest.raises(ConfigurationError, match="named vectors"):
+        await proxied_store.prepare()
+
+
+async def test_what_does_not_exist(store: VectorStore) -> None:
+    assert await store.collections.describe(MEMORIES) is None
+    assert await store.collections.checked(MEMORIES) is None
+    assert await store.info() == []
+
+
+async def test_what_is_said_of_them(store: VectorStore, shape: CollectionShape) -> None:
+    await store.prepare()
+    await store.collections.ensure(CollectionRef("memory", "n"))
+    infos = {info.name: info for info in await store.info()}
+    assert set(infos) == {shape.memories, shape.documents, f"{shape.memories}_n"}
+    assert infos[f"{shape.memories}_n"].namespace == "n"
+    assert infos[shape.documents].kind == "document"
+    assert infos[shape.documents].payload_indexes == sorted(DOCUMENT_INDEXES)
+    assert {(info.dimension, info.points, info.status) for info in infos.values()} == {(DIMENSION, 0, "green")}

@@ -1,0 +1,105 @@
+"""Dead letters: kept, listed, dropped, replayed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from arq.connections import ArqRedis
+
+from tests.integration.conftest import Everything
+from tests.integration.jobs import PARTITIONS
+from worker.contract import CONTRACT_VERSION, Receipt
+from worker.queue.dead import DeadLetters
+from worker.queue.keys import Keys
+from worker.queue.lease import acquire_lease, release_lease
+from worker.queue.log import DeadEntry, JobLog
+from worker.queue.push import push
+
+
+@pytest.fixture
+def letters(redis: ArqRedis, keys: Keys) -> DeadLetters:
+    return DeadLetters(redis, keys, PARTITIONS)
+
+
+async def die(redis: ArqRedis, keys: Keys, partition: int, *bodies: bytes) -> list[Receipt]:
+    """Push jobs and have them become dead letters."""
+    receipts = await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
+    lease = await acquire_lease(redis, keys, partition, ttl_s=8)
+    assert lease is not None
+    log = JobLog(redis, keys)
+    batch = await log.read(lease, max_jobs=10_000, max_bytes=2**30)
+    dead = [
+        DeadEntry(entry_id=entry.entry_id, reason="invalid", detail="vector: NaN", op="upsert", user_id="7")
+        for entry in batch
+    ]
+    await log.commit(lease, batch, dead)
+    await release_lease(redis, keys, lease)
+    for job_id in (keys.drain_job_id(partition),):
+        await redis.delete(keys.arq_job(job_id))
+        await redis.zrem(keys.drain_queue, job_id)
+    return receipts
+
+
+async def test_all_of_them_partition_by_partition_oldest_first(
+    redis: ArqRedis, keys: Keys, letters: DeadLetters
+) -> None:
+    late = await die(redis, keys, 2, *[b"%d" % number for number in range(201)])  # pages have 100
+    early = await die(redis, keys, 0, b"a", b"b")
+    assert [letter.receipt async for letter in letters.all()] == [*early, *late]
+
+
+async def test_none(letters: DeadLetters) -> None:
+    assert [letter async for letter in letters.all()] == []
+
+
+async def test_what_a_letter_says(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
+    [receipt] = await die(redis, keys, 1, b"body")
+    letter = await letters.get(receipt)
+    assert letter is not None
+    assert (letter.receipt, letter.reason, letter.detail) == (receipt, "invalid", "vector: NaN")
+    assert (letter.op, letter.user_id, letter.version, letter.body) == ("upsert", "7", CONTRACT_VERSION, b"body")
+    assert letter.died_s == pytest.approx(time.time(), abs=60)
+    assert [found async for found in letters.all()] == [letter]
+
+
+async def test_no_such_letter(letters: DeadLetters, everything: Everything) -> None:
+    receipt = Receipt(0, "1-1")
+    assert await letters.get(receipt) is None
+    assert not await letters.drop(receipt)
+    assert await letters.replay(receipt) is None
+    assert await everything() == {}
+
+
+async def test_drop(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
+    first, second = await die(redis, keys, 0, b"a", b"b")
+    assert await letters.drop(first)
+    assert [letter.receipt async for letter in letters.all()] == [second]
+    assert not await letters.drop(first)
+
+
+async def test_replay_appends_behind_all_that_waits_and_rings(
+    redis: ArqRedis, keys: Keys, letters: DeadLetters
+) -> None:
+    [receipt] = await die(redis, keys, 1, b"again")
+
+    first = await letters.replay(receipt)
+
+    assert first is not None
+    assert first.partition == 1
+    assert await letters.get(receipt) is None
+    job_id = keys.drain_job_id(1)
+    assert await redis.exists(keys.arq_job(job_id))
+    assert await redis.zscore(keys.drain_queue, job_id) == pytest.approx(time.time() * 1000, abs=60_000)
+    version = str(CONTRACT_VERSION).encode()
+    assert await redis.xrange(keys.stream(1)) == [(first.entry_id.encode(), {b"v": version, b"j": b"again"})]
+    assert await redis.hgetall(keys.backlog) == {b"jobs": b"1", b"bytes": b"5"}
+    assert await letters.replay(receipt) is None
+    assert await redis.xlen(keys.stream(1)) == 1
+
+
+async def test_replay_keeps_the_order(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
+    [receipt] = await die(redis, keys, 0, b"dead")
+    await push(redis, keys, PARTITIONS, [(0, b"newer")])
+    assert await letters.replay(receipt)
+    assert [fields[b"j"] for _, fields in await redis.xrange(keys.stream(0))] == [b"newer", b"dead"]

@@ -1,0 +1,49 @@
+"""What the workers publish for producers."""
+
+from __future__ import annotations
+
+import pytest
+from arq.connections import ArqRedis
+
+from tests.integration.conftest import Everything
+from tests.integration.jobs import PARTITIONS
+from worker.contract import Limits
+from worker.errors import PartitionMismatch
+from worker.queue.keys import Keys
+from worker.queue.meta import QueueMeta, publish_meta, read_meta
+from worker.queue.push import push
+
+META = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=8, max_job_bytes=2_000), max_jobs=100, max_bytes=10_000)
+
+
+async def test_nothing_is_known_before(redis: ArqRedis, keys: Keys) -> None:
+    assert await read_meta(redis, keys) is None
+
+
+async def test_what_is_published_is_read(redis: ArqRedis, keys: Keys) -> None:
+    await publish_meta(redis, keys, META)
+    assert await read_meta(redis, keys) == META
+
+
+async def test_limits_change_and_go(redis: ArqRedis, keys: Keys) -> None:
+    await publish_meta(redis, keys, META)
+    changed = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=16), max_jobs=7, max_bytes=0)
+    await publish_meta(redis, keys, changed)
+    assert await read_meta(redis, keys) == changed
+    assert not await redis.hexists(keys.meta, "max_bytes")
+
+
+async def test_the_number_of_partitions_is_fixed(redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+    await publish_meta(redis, keys, META)
+    before = await everything()
+    with pytest.raises(PartitionMismatch) as mismatch:
+        await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS * 2, max_jobs=1))
+    assert (mismatch.value.wanted, mismatch.value.actual) == (PARTITIONS * 2, PARTITIONS)
+    assert await everything() == before
+
+
+async def test_a_producer_may_be_first(redis: ArqRedis, keys: Keys) -> None:
+    await push(redis, keys, PARTITIONS, [(0, b"a")])
+    assert await read_meta(redis, keys) == QueueMeta(partitions=PARTITIONS)
+    await publish_meta(redis, keys, META)
+    assert await read_meta(redis, keys) == META

@@ -1,0 +1,329 @@
+"""Read jobs: what is found, what is not, and how it is said that nobody could look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from arq.connections import ArqRedis
+from arq.constants import result_key_prefix
+from arq.jobs import Job
+
+from tests.integration.conftest import Contents, running
+from tests.integration.jobs import LIMITS, axis, chunk, memory
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+from worker.app import App
+from worker.client import MemoryQueue
+from worker.contract import Get, Info, Reply, Search, Upsert
+from worker.errors import ReadFailed
+from worker.queue.calls import enqueue_call, take_reply
+from worker.queue.clock import RedisClock
+from worker.queue.codec import decode_arq
+from worker.queue.keys import Keys
+from worker.reads import Reads
+from worker.settings import Settings
+from worker.store.collections import CollectionShape
+from worker.store.operations import CollectionRef, UpsertPoints
+from worker.store.store import VectorStore
+
+Stored = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def stored(store: VectorStore) -> Stored:
+    """Have points in Qdrant, without a queue."""
+
+    async def do(*points: Upsert) -> None:
+        for ref in {CollectionRef(point.kind, point.namespace) for point in points}:
+            chosen = tuple(p for p in points if CollectionRef(p.kind, p.namespace) == ref)
+            await store.apply(ref, [UpsertPoints(chosen)], timeout_s=5)
+
+    return do
+
+
+async def ids(queue: MemoryQueue, **search: Any) -> list[str]:
+    return [hit.point_id for hit in await queue.search(**{"user_id": 1, "vector": axis(0), **search})]
+
+
+class TestSearch:
+    async def test_own_memories_only(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(memory(1, 1), memory(2, 1), memory(11, 1))
+        assert await ids(queue) == ["mem_1_1"]
+        assert await ids(queue, user_id=2) == ["mem_2_1"]
+        assert await ids(queue, user_id=3) == []
+
+    async def test_nearest_first_down_to_a_score(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(*(memory(1, number, tilt=number / 2) for number in (3, 0, 2, 1)), memory(1, 9, at=4))
+        hits = await queue.search(user_id=1, vector=axis(0))
+        assert [hit.point_id for hit in hits] == ["mem_1_0", "mem_1_1", "mem_1_2"]  # 0.7 by default
+        expected = [1 / (1 + (number / 2) ** 2) ** 0.5 for number in (0, 1, 2)]
+        assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-5)
+        assert await ids(queue, min_score=0.8) == ["mem_1_0", "mem_1_1"]
+        assert await ids(queue, min_score=0.5) == ["mem_1_0", "mem_1_1", "mem_1_2", "mem_1_3"]
+        assert len(await ids(queue, min_score=-1)) == 5
+
+    async def test_limits(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(*(memory(1, number) for number in range(120)), *(chunk(1, 5, number) for number in range(15)))
+        assert len(await ids(queue)) == 5
+        assert len(await ids(queue, kind="document")) == 10
+        assert len(await ids(queue, limit=1)) == 1
+        assert len(await ids(queue, limit=100)) == 100
+
+    async def test_what_narrows_memories(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(
+            memory(1, 1, category="a"),
+            memory(1, 2, category="b"),
+            memory(1, 3, category="a", active=False),
+            memory(1, 4, category="a", namespace="n"),
+        )
+        assert set(await ids(queue)) == {"mem_1_1", "mem_1_2"}
+        assert await ids(queue, category="a") == ["mem_1_1"]
+        assert await ids(queue, category="c") == []
+        assert await ids(queue, namespace="n") == ["mem_1_4"]
+        assert await ids(queue, namespace="n", category="b") == []
+
+    async def test_what_narrows_documents(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(
+            chunk(1, 5, 0, group_key="g", tilt=1),
+            chunk(1, 5, 1, group_key="h"),
+            chunk(1, 6, 0, group_key="g"),
+            chunk(2, 5, 0, group_key="g"),
+        )
+        assert len(await ids(queue, kind="document")) == 3
+        assert await ids(queue, kind="document", group_key="g") == ["doc_1_6_0", "doc_1_5_0"]
+        assert await ids(queue, kind="document", file_id=5) == ["doc_1_5_1", "doc_1_5_0"]
+        assert await ids(queue, kind="document", file_id=5, group_key="g") == ["doc_1_5_0"]
+
+    async def test_older_points_are_found(
+        self, app: App, queue: MemoryQueue, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.insert(shape.memories, 77, [1.0] + [0.0] * 7, user_id=1, active=True, _point_id="mem_1_77")
+        engine.insert(shape.memories, 78, [1.0] + [0.0] * 7, user_id=1, active=True, value="of unknown id")
+        assert set(await ids(queue)) == {"mem_1_77", "78"}
+
+    async def test_an_unused_namespace_is_empty(self, app: App, queue: MemoryQueue) -> None:
+        assert await ids(queue, namespace="never-used") == []
+        assert await queue.get(user_id=1, point_ids=["mem_1_1"], namespace="never-used") == []
+
+
+class TestGet:
+    async def test_in_the_order_asked_for(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(*(memory(1, number, value=str(number)) for number in range(5)))
+        wanted = ["mem_1_4", "mem_1_99", "mem_1_0", "mem_1_2", "mem_1_0"]
+        found = await queue.get(user_id=1, point_ids=wanted)
+        assert [(point.point_id, point.payload["value"]) for point in found] == [
+            ("mem_1_4", "4"),
+            ("mem_1_0", "0"),
+            ("mem_1_2", "2"),
+        ]
+
+    async def test_inactive_and_older_points_too(
+        self, app: App, queue: MemoryQueue, stored: Stored, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await stored(memory(1, 1, active=False))
+        engine.insert(shape.memories, 77, [1.0] * 8, user_id=1, _point_id="mem_1_77")
+        found = await queue.get(user_id=1, point_ids=["mem_1_77", "mem_1_1"])
+        assert [point.point_id for point in found] == ["mem_1_77", "mem_1_1"]
+
+    async def test_what_is_marked_as_another_users_is_not_shown(
+        self, app: App, queue: MemoryQueue, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.insert(shape.memories, 77, [1.0] * 8, user_id=2, _point_id="mem_1_77")
+        assert await queue.get(user_id=1, point_ids=["mem_1_77"]) == []
+
+    async def test_a_thousand(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+        await stored(*(memory(1, number) for number in range(1000)))
+        wanted = [f"mem_1_{number}" for number in reversed(range(1000))]
+        assert [point.point_id for point in await queue.get(user_id=1, point_ids=wanted)] == wanted
+
+
+async def enqueue(redis: ArqRedis, keys: Keys, name: str, *args: Any, **options: Any) -> Job:
+    """Enqueue a read job as a plain arq client does, under an id that this test's keys are known by."""
+    job_id = f"{keys.prefix}-{uuid.uuid4().hex}"
+    job = await redis.enqueue_job(name, *args, _queue_name=keys.search_queue, _job_id=job_id, **options)
+    assert job is not None
+    return job
+
+
+async def ask(redis: ArqRedis, keys: Keys, name: str, document: dict[str, Any], **options: Any) -> tuple[Job, Reply]:
+    """Ask as a plain arq client does, and decode the reply."""
+    job = await enqueue(redis, keys, name, document, **options)
+    return job, msgspec.convert(await job.result(timeout=10, poll_delay=0.01), Reply)
+
+
+class TestPlainArq:
+    async def test_the_same_replies(
+        self, app: App, queue: MemoryQueue, stored: Stored, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await stored(memory(1, 1, value="x", tilt=0.1), memory(1, 2))
+        vector = [1.0] + [0.0] * 7
+        job, reply = await ask(redis, keys, "search", {"op": "search", "user_id": 1, "vector": vector, "limit": 2})
+        assert reply.ok
+        assert reply.hits == await queue.search(user_id=1, vector=vector)
+        assert [hit.point_id for hit in reply.hits or []] == ["mem_1_2", "mem_1_1"]
+        assert reply.engine_ms > 0
+
+        _, reply = await ask(redis, keys, "get", {"user_id": 1, "point_ids": ["mem_1_2"]})
+        assert reply.points == await queue.get(user_id=1, point_ids=["mem_1_2"])
+        _, reply = await ask(redis, keys, "info", {})
+        assert reply.collections == await queue.info()
+
+        info = await job.result_info()
+        assert info is not None
+        assert info.success
+        assert await redis.pttl(result_key_prefix + job.job_id) <= 60_000
+
+    async def test_the_result_keeps_no_vector(self, app: App, stored: Stored, redis: ArqRedis, keys: Keys) -> None:
+        await stored(memory(1, 1))
+        vector = axis(0, tilt=0.123)
+        job, reply = await ask(redis, keys, "search", {"user_id": 1, "vector": vector})
+        assert reply.ok
+        kept = await redis.get(result_key_prefix + job.job_id)
+        assert kept is not None
+        assert vector not in kept
+        record = decode_arq(kept)
+        assert (record["a"], record["k"]) == ([], {})
+
+    async def test_a_job_in_json(self, app: App, stored: Stored, redis: ArqRedis, keys: Keys) -> None:
+        await stored(memory(1, 1))
+        document = {"op": "search", "user_id": 1, "vector": [1] + [0] * 7}
+        record = {"t": None, "f": "search", "a": [document], "k": {}, "et": 0}
+        job_id = f"{keys.prefix}-by-hand"
+        await redis.set(keys.arq_job(job_id), json.dumps(record), px=60_000)
+        await redis.zadd(keys.search_queue, {job_id: time.time() * 1000})
+        job = Job(job_id, redis, _queue_name=keys.search_queue, _deserializer=decode_arq)
+        reply = msgspec.convert(await job.result(timeout=10, poll_delay=0.01), Reply)
+        assert [hit.point_id for hit in reply.hits or []] == ["mem_1_1"]
+
+    async def test_a_pickle_is_not_opened(
+        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, tmp_path: Path
+    ) -> None:
+        harm = tmp_path / "harm"
+
+        class Harmful:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return Path.touch, (harm,)
+
+        job_id = f"{keys.prefix}-pickle"
+        await redis.set(keys.arq_job(job_id), pickle.dumps(Harmful()), px=60_000)
+        await redis.zadd(keys.search_queue, {job_id: 1})
+        job = Job(job_id, redis, _queue_name=keys.search_queue, _deserializer=decode_arq)
+        with pytest.raises(Exception, match="unable to deserialize job"):
+            await job.result(timeout=10, poll_delay=0.01)
+        assert await queue.search(user_id=1, vector=axis(0)) == []
+        assert not harm.exists()
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("name", "document", "field"),
+        [
+            ("search", {"user_id": 1, "vector": [1.0]}, "vector"),
+            ("search", {"user_id": 1, "vector": axis(0), "limit": 0}, "limit"),
+            ("search", {"user_id": 1, "vector": axis(0), "limit": 101}, "limit"),
+            ("search", {"user_id": 1, "vector": axis(0), "min_score": 1.5}, "min_score"),
+            ("search", {"user_id": 1, "vector": axis(0), "file_id": 5}, "file_id"),
+            ("search", {"user_id": 1, "vector": axis(0), "namespace": "Upper Case"}, "namespace"),
+            ("search", {"user_id": 1, "vector": axis(0), "colour": "red"}, "colour"),
+            ("search", {"vector": axis(0)}, "user_id"),
+            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_id"),
+            ("get", {"user_id": 1, "point_ids": []}, "point_ids"),
+            ("info", {"timeout_ms": 0}, "timeout_ms"),
+        ],
+    )
+    async def test_invalid(
+        self, app: App, redis: ArqRedis, keys: Keys, name: str, document: dict[str, Any], field: str
+    ) -> None:
+        _, reply = await ask(redis, keys, name, document)
+        assert not reply.ok
+        assert reply.hits is None
+        assert reply.error is not None
+        assert reply.error.code == "invalid"
+        assert reply.error.message.startswith(f"{field}: ")
+
+    async def test_its_time_was_up_before_anybody_looked(self, app: App, redis: ArqRedis, keys: Keys) -> None:
+        document = {"user_id": 1, "vector": axis(0), "timeout_ms": 2_000}
+        ago = datetime.now(UTC) - timedelta(seconds=3)
+        _, reply = await ask(redis, keys, "search", document, _defer_until=ago, _expires=60)
+        assert reply.error is not None
+        assert (reply.error.code, reply.error.message) == ("timeout", "the job waited longer than its 2000 ms")
+
+    async def test_time_is_redis_time(self, redis: ArqRedis, keys: Keys, store: VectorStore) -> None:
+        """A worker whose own clock is an hour off answers all the same."""
+        await store.prepare()
+        clock = RedisClock()
+        await clock.refresh(redis)
+        clock.offset_ms += 3_600_000
+        reads = Reads(redis, keys, store, LIMITS, clock)
+        document = {"user_id": 1, "vector": axis(0)}
+        assert (await reads.answer(Search, document, pushed_ms=clock.now_ms())).ok
+        late = await reads.answer(Search, document, pushed_ms=clock.now_ms() - 6_000)
+        assert late.error is not None
+        assert late.error.code == "timeout"
+
+    @pytest.mark.parametrize(
+        ("code", "said"),
+        [
+            ("UNAVAILABLE", "unavailable"),
+            ("INTERNAL", "unavailable"),
+            ("UNAUTHENTICATED", "unavailable"),
+            ("NOT_FOUND", "unavailable"),
+            ("DEADLINE_EXCEEDED", "timeout"),
+            ("INVALID_ARGUMENT", "invalid"),
+        ],
+    )
+    async def test_what_qdrant_says(
+        self, settings: Callable[..., Settings], queue: MemoryQueue, qdrant_proxy: QdrantProxy, code: str, said: str
+    ) -> None:
+        async def fail(call: Call) -> Any:
+            raise Refusal(grpc.StatusCode[code])
+
+        qdrant_proxy.rules["Points/Query"] = fail
+        async with running(settings(qdrant_url=qdrant_proxy.url), role="search"):
+            with pytest.raises(ReadFailed) as failed:
+                await queue.search(user_id=1, vector=axis(0))
+            assert failed.value.code == said
+            qdrant_proxy.rules.clear()
+            assert await queue.search(user_id=1, vector=axis(0)) == []
+
+    async def test_a_qdrant_that_hangs(
+        self, settings: Callable[..., Settings], queue: MemoryQueue, qdrant_proxy: QdrantProxy
+    ) -> None:
+        async def never(call: Call) -> Any:
+            await asyncio.Event().wait()
+
+        qdrant_proxy.rules["Points/Query"] = never
+        async with running(settings(qdrant_url=qdrant_proxy.url), role="search"):
+            started = time.monotonic()
+            with pytest.raises(ReadFailed, match="timeout"):
+                await queue.search(user_id=1, vector=axis(0), timeout=0.3)
+            assert time.monotonic() - started < 3
+
+    async def test_a_reply_for_somewhere_else_is_not_sent(
+        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys
+    ) -> None:
+        job = await enqueue(redis, keys, "info", {}, reply_to=keys.stream(0))
+        with pytest.raises(Exception, match="a reply may only go"):
+            await job.result(timeout=10, poll_delay=0.01)
+        assert not await redis.exists(keys.stream(0))
+        assert await queue.info()
+
+
+@pytest.mark.parametrize("job", [Info(), Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))])
+async def test_a_reply_on_a_list_leaves_no_result_behind(app: App, redis: ArqRedis, keys: Keys, job: Any) -> None:
+    reply_to = await enqueue_call(redis, keys, job)
+    reply = await take_reply(redis, reply_to, timeout_s=10)
+    assert reply is not None
+    assert reply.ok
+    job_id = reply_to.removeprefix(keys.reply(""))
+    assert not await redis.exists(result_key_prefix + job_id)

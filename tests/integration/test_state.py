@@ -1,0 +1,59 @@
+"""The state of all partitions, in one round trip."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from arq.connections import ArqRedis
+
+from tests.integration.jobs import PARTITIONS
+from tests.integration.proxies import RedisProxy
+from worker.contract import CONTRACT_VERSION
+from worker.queue.keys import Keys
+from worker.queue.lease import acquire_lease
+from worker.queue.log import DeadEntry, JobLog
+from worker.queue.push import push
+from worker.queue.state import PartitionState, partition_states
+
+
+def idle(partition: int, *, dead: int = 0) -> PartitionState:
+    return PartitionState(partition=partition, waiting=0, oldest_pushed_s=None, version=None, lease_s=None, dead=dead)
+
+
+async def test_nothing_has_happened(redis: ArqRedis, keys: Keys) -> None:
+    assert await partition_states(redis, keys, PARTITIONS) == [idle(partition) for partition in range(PARTITIONS)]
+
+
+async def test_what_waits_who_drains_what_died(redis: ArqRedis, keys: Keys) -> None:
+    await push(redis, keys, PARTITIONS, [(1, b"a"), (1, b"b"), (2, b"c")])
+    await push(redis, keys, PARTITIONS, [(3, b"d")], version=CONTRACT_VERSION + 1)
+    lease = await acquire_lease(redis, keys, 1, ttl_s=8)
+    other = await acquire_lease(redis, keys, 2, ttl_s=8)
+    assert lease is not None
+    assert other is not None
+    log = JobLog(redis, keys)
+    batch = await log.read(other, max_jobs=1, max_bytes=1)
+    await log.commit(other, batch, [DeadEntry(entry_id=batch[0].entry_id, reason="invalid", detail="")])
+    await redis.delete(keys.lease(2))
+
+    nothing, drained, dead, newer = await partition_states(redis, keys, PARTITIONS)
+
+    assert nothing == idle(0)
+    assert (drained.waiting, drained.version, drained.dead) == (2, CONTRACT_VERSION, 0)
+    assert drained.oldest_pushed_s == pytest.approx(time.time(), abs=60)
+    assert drained.lease_s == pytest.approx(8, abs=2)
+    assert dead == idle(2, dead=1)
+    assert (newer.waiting, newer.version, newer.lease_s) == (1, CONTRACT_VERSION + 1, None)
+
+
+async def test_an_entry_without_a_version(redis: ArqRedis, keys: Keys) -> None:
+    await redis.xadd(keys.stream(0), {"j": "a"})
+    assert (await partition_states(redis, keys, 1))[0].version == 0
+
+
+async def test_one_round_trip(watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys) -> None:
+    await partition_states(watched, keys, 1)
+    redis_proxy.words()
+    await partition_states(watched, keys, 256)
+    assert redis_proxy.words() == ["EVALSHA"]

@@ -1,0 +1,296 @@
+"""The store: batches in, outages and refusals told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from qdrant_client import grpc as q
+
+from tests.integration.conftest import Contents
+from tests.integration.jobs import DIMENSION, axis, chunk, memory
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+from worker.contract import Upsert
+from worker.embedded.engines import start_edge
+from worker.errors import StoreRefused, StoreUnavailable
+from worker.store.collections import CollectionShape
+from worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from worker.store.store import VectorStore
+
+MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
+NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+OLD_VECTOR = [1.0] * DIMENSION
+
+
+async def apply(store: VectorStore, *operations: Operation, ref: CollectionRef = MEMORIES) -> None:
+    await store.apply(ref, operations, timeout_s=5)
+
+
+def write(*points: Upsert) -> UpsertPoints:
+    return UpsertPoints(points)
+
+
+class TestUpsert:
+    async def test_a_point_as_the_main_app_writes_it(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await apply(store, write(memory(1730, 12, at=3, category="personal", value="likes tea", created=5)))
+        primary = str(uuid.uuid5(NAMESPACE, "mem_1730_12"))
+        assert engine.primary_ids(shape.memories) == {primary}
+        assert engine.vector(shape.memories, primary) == [0, 0, 0, 1, 0, 0, 0, 0]
+        assert engine.payloads(shape.memories) == {
+            "mem_1730_12": {
+                "user_id": 1730,
+                "_point_id": "mem_1730_12",
+                "active": True,
+                "category": "personal",
+                "value": "likes tea",
+                "created": 5,
+            }
+        }
+
+    async def test_payloads_of_every_type(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        payload = {
+            "text": "Grüße \U0001f375",
+            "empty": "",
+            "yes": True,
+            "no": False,
+            "zero": 0,
+            "most": 2**63 - 1,
+            "least": -(2**63),
+            "float": 0.1,
+            "whole": 2.0,
+            "nothing": None,
+            "list": [1, "two", [3.5, None], {"four": []}],
+            "map": {"a": {"b": {}}},
+        }
+        await apply(store, write(memory(1, 1, **payload)))
+        stored = engine.payloads(shape.memories)["mem_1_1"]
+        assert {name: stored[name] for name in payload} == payload
+        assert {name: type(stored[name]) for name in payload} == {name: type(payload[name]) for name in payload}
+
+    async def test_an_overwrite_replaces_the_whole_point(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await apply(store, write(memory(1, 1, at=0, value="old", category="a"), memory(1, 2)))
+        await apply(store, write(memory(1, 1, at=1, value="new")))
+        payloads = engine.payloads(shape.memories)
+        assert set(payloads) == {"mem_1_1", "mem_1_2"}
+        assert payloads["mem_1_1"]["value"] == "new"
+        assert "category" not in payloads["mem_1_1"]
+        assert engine.vector(shape.memories, str(uuid.uuid5(NAMESPACE, "mem_1_1")))[:2] == [0, 1]
+
+    async def test_an_overwrite_removes_an_older_point_of_that_id(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await store.prepare()
+        for number in (1, 2):
+            engine.insert(
+                shape.memories, number, OLD_VECTOR, user_id=1, _point_id=f"mem_1_{number}", value="of long ago"
+            )
+        await apply(store, write(memory(1, 1, value="new")))
+        assert engine.primary_ids(shape.memories) == {2, str(uuid.uuid5(NAMESPACE, "mem_1_1"))}
+        assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "new"
+
+    async def test_an_overwrite_that_ends_half_way_loses_nothing(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await apply(proxied_store, write(memory(1, 1, value="old")))
+
+        async def apply_the_first_operation(call: Call) -> Any:
+            del call.request.operations[1:]
+            await call.forward()
+            raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = apply_the_first_operation
+        with pytest.raises(StoreUnavailable):
+            await apply(proxied_store, write(memory(1, 1, value="new")))
+        assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "old"
+
+    async def test_again_does_no_harm(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        batch = (DeleteMatching(1), DeletePoints(("mem_2_1",)), write(memory(1, 1), memory(1, 2)))
+        await apply(store, *batch)
+        before = engine.payloads(shape.memories)
+        await apply(store, *batch)
+        assert engine.payloads(shape.memories) == before
+
+
+class TestDelete:
+    async def test_by_ids(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        await apply(store, write(*(memory(1, number) for number in range(4))))
+        await apply(store, DeletePoints(("mem_1_1", "mem_1_3", "mem_1_99")))
+        assert engine.points(shape.memories) == {"mem_1_0", "mem_1_2"}
+
+    async def test_it_reaches_older_points(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        await store.prepare()
+        engine.insert(shape.memories, 1, OLD_VECTOR, user_id=1, _point_id="mem_1_1")
+        engine.insert(shape.memories, 2, OLD_VECTOR, user_id=1, _point_id="mem_1_2")
+        await apply(store, write(memory(1, 3)))
+        await apply(store, DeletePoints(("mem_1_1", "mem_1_3")))
+        assert engine.points(shape.memories) == {"mem_1_2"}
+
+    async def test_all_of_a_user(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        await apply(store, write(memory(1, 1), memory(1, 2, category="a"), memory(12, 1)))
+        engine.insert(shape.memories, 7, OLD_VECTOR, user_id=1, _point_id="mem_1_7")
+        await apply(store, DeleteMatching(1))
+        assert engine.points(shape.memories) == {"mem_12_1"}
+
+    async def test_narrowed_by_a_word(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        points = [memory(1, 1, category="a"), memory(1, 2, category="b"), memory(1, 3), memory(2, 1, category="a")]
+        await apply(store, write(*points))
+        await apply(store, DeleteMatching(1, (("category", "a"),)))
+        assert engine.points(shape.memories) == {"mem_1_2", "mem_1_3", "mem_2_1"}
+
+    async def test_narrowed_by_numbers_and_words(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        points = [chunk(1, 5, 0, group_key="g"), chunk(1, 5, 1, group_key="h"), chunk(1, 6, 0), chunk(2, 5, 0)]
+        await apply(store, write(*points), ref=DOCUMENTS)
+        await apply(store, DeleteMatching(1, (("group_key", "g"), ("file_id", 5))), ref=DOCUMENTS)
+        assert engine.points(shape.documents) == {"doc_1_5_1", "doc_1_6_0", "doc_2_5_0"}
+        await apply(store, DeleteMatching(1, (("file_id", 5),)), ref=DOCUMENTS)
+        assert engine.points(shape.documents) == {"doc_1_6_0", "doc_2_5_0"}
+
+    async def test_operations_are_applied_in_order(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await apply(store, write(memory(1, 1), memory(2, 1), memory(3, 1)))
+        await apply(store, DeleteMatching(1), DeletePoints(("mem_2_1",)), write(memory(1, 2), memory(2, 2)))
+        assert engine.points(shape.memories) == {"mem_1_2", "mem_2_2", "mem_3_1"}
+
+
+class TestNotApplied:
+    @pytest.mark.parametrize(
+        "status", [name for name, number in q.UpdateStatus.items() if number != q.UpdateStatus.Completed]
+    )
+    async def test_only_completed_counts(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, status: str
+    ) -> None:
+        async def last_differs(call: Call) -> Any:
+            answer = await call.forward()
+            answer.result[-1].status = q.UpdateStatus.Value(status)
+            return answer
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = last_differs
+        with pytest.raises(StoreUnavailable, match=f"operation 2 ended {status}"):
+            await apply(proxied_store, DeletePoints(("mem_1_1",)), write(memory(1, 1)))
+        with pytest.raises(StoreUnavailable, match=status):
+            await proxied_store.probe(MEMORIES)
+
+    async def test_too_few_results(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+        async def one_lacks(call: Call) -> Any:
+            answer = await call.forward()
+            del answer.result[-1]
+            return answer
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = one_lacks
+        with pytest.raises(StoreUnavailable, match="3 operations, 2 results") as incomplete:
+            await apply(proxied_store, DeletePoints(("mem_1_1",)), write(memory(1, 1)))
+        assert incomplete.value.code == "INCOMPLETE"
+
+    async def test_what_qdrant_refuses_is_not_an_outage(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        too_short = msgspec.structs.replace(memory(1, 2), vector=axis(0)[:16])
+        with pytest.raises(StoreRefused, match=f"writing to {shape.memories}.*dimension"):
+            await apply(store, write(memory(1, 1), too_short))
+        assert engine.points(shape.memories) == set()
+
+    async def test_no_answer_in_time(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+        async def never(call: Call) -> Any:
+            await asyncio.Event().wait()
+
+        await proxied_store.prepare()
+        qdrant_proxy.rules["Points/UpdateBatch"] = never
+        with pytest.raises(StoreUnavailable) as late:
+            await proxied_store.apply(MEMORIES, [write(memory(1, 1))], timeout_s=0.1)
+        assert late.value.code == "DEADLINE_EXCEEDED"
+
+    async def test_how_long_a_busy_server_wants_to_be_left_alone(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy
+    ) -> None:
+        async def busy(call: Call) -> Any:
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after="7.5")
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = busy
+        with pytest.raises(StoreUnavailable) as outage:
+            await apply(proxied_store, write(memory(1, 1)))
+        assert (outage.value.code, outage.value.retry_after_s) == ("RESOURCE_EXHAUSTED", 7.5)
+
+    async def test_a_dropped_collection_is_made_again(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await apply(store, write(memory(1, 1)))
+        engine.drop(shape.memories)
+        with pytest.raises(StoreUnavailable) as missing:
+            await apply(store, write(memory(1, 2)))
+        assert missing.value.code == "NOT_FOUND"
+        await apply(store, write(memory(1, 2)))
+        assert engine.points(shape.memories) == {"mem_1_2"}
+        assert "user_id" in engine.info(shape.memories).payload_schema
+
+
+class TestProbe:
+    async def test_it_leaves_nothing_behind(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+        await apply(store, write(memory(1, 1)))
+        await store.probe(MEMORIES)
+        assert engine.points(shape.memories) == {"mem_1_1"}
+
+    async def test_it_fails_where_writes_fail(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+        async def refuse(call: Call) -> Any:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = refuse
+        with pytest.raises(StoreRefused):
+            await proxied_store.probe(MEMORIES)
+
+
+class TestConnection:
+    async def test_the_api_key_is_sent(self, tmp_path: Path) -> None:
+        shape = CollectionShape(dimension=DIMENSION)
+        with start_edge(tmp_path, api_key="right") as edge:
+            async with VectorStore(edge.url, shape, api_key="right") as store:
+                await apply(store, write(memory(1, 1)))
+                assert [info.points for info in await store.info()] == [1]
+            for wrong in ("wrong", None):
+                async with VectorStore(edge.url, shape, api_key=wrong) as store:
+                    with pytest.raises(StoreUnavailable) as refused:
+                        await apply(store, write(memory(1, 1)))
+                    assert refused.value.code == "UNAUTHENTICATED"
+
+    async def test_nothing_listens_until_it_does(self, tmp_path: Path) -> None:
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            port = reserved.getsockname()[1]
+        async with VectorStore(f"http://127.0.0.1:{port}", CollectionShape(dimension=DIMENSION)) as store:
+            started = time.monotonic()
+            for _ in range(8):  # enough for a channel to back off
+                with pytest.raises(StoreUnavailable) as gone:
+                    await apply(store, write(memory(1, 1)))
+                assert gone.value.code == "UNAVAILABLE"
+            assert time.monotonic() - started < 2.5
+
+            with await asyncio.to_thread(start_edge, tmp_path, port=port):
+                async with asyncio.timeout(2.5):
+                    await until_it_answers(store)
+                await apply(store, write(memory(1, 1)))
+
+    async def test_it_says_what_answers(self, store: VectorStore) -> None:
+        assert int((await store.version()).partition(".")[0]) >= 1
+
+
+async def until_it_answers(store: VectorStore) -> None:
+    while True:
+        try:
+            await store.version()
+        except StoreUnavailable:
+            await asyncio.sleep(0.02)  # a channel has no signal for this
+        else:
+            return

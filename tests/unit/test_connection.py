@@ -1,0 +1,179 @@
+"""How the worker connects to Redis: what it takes, what it refuses, and that no refusal shows a secret."""
+
+from __future__ import annotations
+
+import ssl
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pydantic import SecretStr
+
+from worker.client import MemoryQueue
+from worker.errors import ConfigurationError
+from worker.queue.connection import Access, open_redis
+from worker.settings import Settings
+from worker.wiring import open_client, open_queue, open_store
+
+SECRET = "hunter2"
+
+
+def options(url: str, **access: Any) -> dict[str, Any]:
+    """What every connection to ``url`` is made with."""
+    found: dict[str, Any] = open_redis(url, timeout_s=5, access=Access(**access)).connection_pool.connection_kwargs
+    return found
+
+
+def login(url: str, **access: Any) -> tuple[Any, Any]:
+    found = options(url, **access)
+    return found.get("username"), found.get("password")
+
+
+WRONG = {
+    "scheme": f"http://:{SECRET}@redis:6379",
+    "no scheme": f":{SECRET}@redis:6379",
+    "empty": "",
+    "port": f"redis://:{SECRET}@redis:{SECRET}",
+    "slash in the password": f"redis://:{SECRET}/x@redis:6379",
+    "number and slash in the password": "redis://:12/hunter2@redis:6379",
+    "hash in the password": f"redis://user:{SECRET}#x@redis:6379",
+    "question mark in the password": f"redis://:12?{SECRET}@redis",
+    "bracket in the password": f"redis://:[{SECRET}@redis",
+    "letter that is a slash once normalized": f"redis://:{SECRET}\N{FRACTION SLASH}\N{ACCOUNT OF}@redis",
+    "option": f"redis://:{SECRET}@redis?db={SECRET}",
+    "certificates that are not checked": f"rediss://:{SECRET}@redis?ssl_cert_reqs=none",
+    "host names that are not checked": f"rediss://:{SECRET}@redis?ssl_check_hostname=false",
+    "socket": f"unix://user:{SECRET}/x@/run/redis.sock",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("url", WRONG.values(), ids=WRONG)
+def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^REDIS_URL: ") as refused:
+        open_redis(url, timeout_s=5)
+    shown = "".join(traceback.format_exception(refused.value, chain=True))
+    assert SECRET not in shown.replace(repr(url), "").replace(__file__, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis", (None, None)),
+        ("redis://:p%40s%2Fs%25@redis:6379/1", (None, "p@s/s%")),
+        ("rediss://w%3Aorker:pass@redis", ("w:orker", "pass")),
+        ("unix://worker:pa%2Fss@/run/redis.sock", ("worker", "pa/ss")),
+        ("unix:///run/redis@1.sock", (None, None)),
+        ("redis://redis?username=worker&password=pa%2525ss", ("worker", "pa%ss")),
+    ],
+)
+def test_user_and_password_of_the_url_are_percent_decoded(url: str, expected: tuple[Any, Any]) -> None:
+    assert login(url) == expected
+
+
+def test_user_and_password_given_apart_override_those_of_the_url_and_are_decoded_like_them() -> None:
+    url = "redis://other:old@redis"
+    assert login(url, password="p%40s%2Fs%25") == ("other", "p@s/s%")
+    assert login(url, username="w%3Aorker") == ("w:orker", "old")
+    assert login(url, username="worker", password="new") == ("worker", "new")
+    assert login("redis://redis", password="50% off") == (None, "50% off")
+
+
+def test_access_does_not_show_the_password() -> None:
+    access = Access(username="worker", password=SECRET)
+    assert SECRET not in repr(access)
+    assert SECRET not in str(access)
+
+
+def test_connections_do_not_show_the_password() -> None:
+    redis = open_redis(f"redis://worker:{SECRET}@redis", timeout_s=5)
+    assert SECRET not in repr(redis) + repr(redis.connection_pool) + repr(redis.connection_pool.make_connection())
+    assert SECRET not in repr(MemoryQueue.connect(f"redis://worker:{SECRET}@redis", password=SECRET))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory, ca = tmp_path_factory.mktemp("tls"), trustme.CA()
+    files = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key", "garbage")}
+    issued = ca.issue_cert("worker.example")
+    ca.cert_pem.write_to_path(str(files["ca"]))
+    issued.cert_chain_pems[0].write_to_path(str(files["cert"]))
+    issued.private_key_pem.write_to_path(str(files["key"]))
+    files["garbage"].write_text("no certificate")
+    return files
+
+
+class TestTls:
+    def test_it_checks_certificate_and_host_name(self) -> None:
+        context = options("rediss://redis")["context"]
+        assert context.check_hostname
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+    def test_an_own_authority_is_the_only_one(self, files: dict[str, Path]) -> None:
+        assert len(options("rediss://redis", tls_ca_file=files["ca"])["context"].get_ca_certs()) == 1
+
+    def test_files_are_read_once_for_all_connections(self, files: dict[str, Path]) -> None:
+        access = Access(tls_ca_file=files["ca"], tls_cert_file=files["cert"], tls_key_file=files["key"])
+        pool = open_redis("rediss://redis", timeout_s=5, access=access).connection_pool
+        first, second = (pool.make_connection().ssl_context.get() for _ in range(2))
+        assert first is second is pool.connection_kwargs["context"]
+
+    @pytest.mark.parametrize(
+        ("names", "problem"),
+        [
+            ({"ca": "missing"}, "REDIS_TLS_CA_FILE: .*missing.pem: .*No such file"),
+            ({"ca": "garbage"}, "REDIS_TLS_CA_FILE: .*garbage.pem"),
+            ({"cert": "garbage", "key": "key"}, "REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: .*garbage.pem"),
+            ({"cert": "cert", "key": "missing"}, "REDIS_TLS_KEY_FILE: .*missing.pem: .*No such file"),
+            ({"cert": "cert"}, "need each other"),
+            ({"key": "key"}, "need each other"),
+        ],
+        ids=str,
+    )
+    def test_files_that_cannot_be_used(self, names: dict[str, str], problem: str, files: dict[str, Path]) -> None:
+        access = {f"tls_{what}_file": files["ca"].with_name(f"{name}.pem") for what, name in names.items()}
+        with pytest.raises(ConfigurationError, match=problem):
+            options("rediss://redis", **access)
+
+    @pytest.mark.parametrize("what", ["ca", "cert", "key"])
+    def test_files_for_a_connection_that_is_in_the_clear(self, what: str, files: dict[str, Path]) -> None:
+        with pytest.raises(ConfigurationError, match="does not begin with rediss://"):
+            options("redis://redis", **{f"tls_{what}_file": files[what]})
+
+
+class TestWiring:
+    """Settings reach both kinds of connections: the workers' own and those of the client."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(
+            redis_url=SecretStr("redis://other:old@redis:6380"),
+            redis_username=SecretStr("worker"),
+            redis_password=SecretStr("p%40ss"),
+        )
+
+    def test_user_and_password(self, settings: Settings) -> None:
+        found = open_queue(settings).connection_pool.connection_kwargs
+        assert (found["username"], found["password"], found["port"]) == ("worker", "p@ss", 6380)
+
+    async def test_the_client_has_them_too(self, settings: Settings) -> None:
+        async with open_client(settings) as queue:
+            connections = queue._open()
+            for redis in (connections.redis, connections.blocking):
+                found = redis.connection_pool.connection_kwargs
+                assert (found["username"], found["password"]) == ("worker", "p@ss")
+
+    @pytest.mark.parametrize("name", ["redis_tls_ca_file", "qdrant_tls_ca_file"])
+    async def test_files_for_tls(self, name: str, tmp_path: Path) -> None:
+        missing = tmp_path / "missing.pem"
+        settings = Settings(redis_url=SecretStr("rediss://redis"), qdrant_url="https://qdrant", **{name: missing})
+        with pytest.raises(ConfigurationError, match=name.upper()):
+            open_queue(settings)
+            open_store(settings)
+
+    async def test_an_authority_for_a_qdrant_in_the_clear(self, tmp_path: Path) -> None:
+        settings = Settings(qdrant_url="http://qdrant:6334", qdrant_tls_ca_file=tmp_path / "ca.pem")
+        with pytest.raises(ConfigurationError, match="QDRANT_URL does not begin with https://"):
+            open_store(settings)

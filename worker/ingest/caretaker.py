@@ -1,0 +1,93 @@
+"""The caretaker: looks after the queue beside the drains.
+
+Every interval it follows Redis's clock, tries whether Redis takes writes, and rings doorbells that were lost. A Redis
+that is full refuses the writes by which arq claims jobs, and nothing would ever free it: then the caretaker drains by
+itself, for the scripts of a drain are allowed to run in a full Redis. A Redis that is away, hangs, or refuses for
+longer than the caretaker's patience ends it with the reason: better a worker that ends than one that seems to live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import NoReturn
+
+from arq.connections import ArqRedis
+
+from worker.errors import QueueError, QueueOutOfMemory
+from worker.ingest.drain import Drainer
+from worker.logs import log_event
+from worker.queue.clock import RedisClock
+from worker.queue.connection import queue_errors
+from worker.queue.doorbell import sweep
+from worker.queue.keys import Keys
+from worker.queue.state import partition_states
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 20.0
+"""With the time that one look may take, a worker that cannot work ends within 30 s."""
+_CANARY_LIFE_MS = 60_000
+
+
+class Caretaker:
+    """Looks after one queue; without a ``drainer`` (in a process that only searches) it rings no doorbells."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        clock: RedisClock,
+        *,
+        partitions: int,
+        interval_s: float,
+        drainer: Drainer | None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+        self._partitions = partitions
+        self._interval_s = interval_s
+        self._drainer = drainer
+        self._patience_s = patience_s
+
+    async def run(self) -> NoReturn:
+        """Look after the queue until cancelled; raises `QueueUnavailable` when patience is at its end."""
+        well_at = time.monotonic()
+        while True:
+            try:
+                await self._look()
+                well_at = time.monotonic()
+            except QueueError as error:
+                log_event(logger, logging.WARNING, "redis_unwell", error=str(error))
+                if time.monotonic() - well_at > self._patience_s:
+                    raise
+            await asyncio.sleep(self._interval_s)
+
+    async def _look(self) -> None:
+        await self._clock.refresh(self._redis)
+        full = not await self._takes_writes()
+        if self._drainer is None:
+            return
+        rung = await sweep(self._redis, self._keys, self._partitions)
+        if rung:
+            log_event(logger, logging.INFO, "swept", rung=rung)
+        if full:
+            await self._drain_all(self._drainer)
+
+    async def _takes_writes(self) -> bool:
+        """Say whether Redis has room for a write; raises `QueueUnavailable` when it refuses for another reason."""
+        try:
+            with queue_errors():
+                await self._redis.set(self._keys.canary, "1", px=_CANARY_LIFE_MS)
+        except QueueOutOfMemory as error:
+            log_event(logger, logging.ERROR, "redis_full", error=str(error))
+            return False
+        return True
+
+    async def _drain_all(self, drainer: Drainer) -> None:
+        for state in await partition_states(self._redis, self._keys, self._partitions):
+            if state.waiting and state.lease_s is None:
+                await drainer.drain(state.partition)

@@ -1,0 +1,104 @@
+"""The roles as arq workers, built from the settings: what arq is told, and what it is kept from doing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+
+from worker.errors import QueueError
+from worker.ingest.drain import Drainer
+from worker.logs import log_event
+from worker.queue.codec import decode_arq, encode_arq
+from worker.queue.doorbell import DRAIN, ring
+from worker.queue.keys import Keys
+from worker.reads import READ_JOBS, Reads
+from worker.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_NEVER = 2**31
+"""Tries after which arq would give a job up: what to do with a job is for the drain to decide."""
+_DRAIN_TIMEOUT_S = 600.0
+"""Beyond any drain, which ends itself; what ends a drain whose process is gone is its lease, not arq's mark."""
+_READ_TIMEOUT_EXTRA_S = 5.0
+_READ_RESULT_S = 60.0
+_HEALTH_INTERVAL_S = 5.0
+_RING_AFTER = "ring_after_s"
+
+
+def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Worker:
+    """Return the arq worker that drains partitions; it closes ``redis`` when it is closed."""
+    keys = Keys(settings.queue_prefix)
+
+    async def drain(ctx: dict[str, Any], partition: int) -> None:
+        ctx[_RING_AFTER] = settings.retry_max_s  # should the drain end in an error that nobody foresaw
+        try:
+            ctx[_RING_AFTER] = (await drainer.drain(partition)).ring_after_s
+        except QueueError as error:
+            log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
+
+    async def ring_again(ctx: dict[str, Any]) -> None:
+        delay_s = ctx[_RING_AFTER]
+        if delay_s is not None:
+            await ring(redis, keys, keys.partition_of_job_id(ctx["job_id"]), delay_s=delay_s)
+
+    return _worker(
+        redis,
+        settings,
+        {DRAIN: drain},
+        queue_name=keys.drain_queue,
+        max_jobs=settings.worker_concurrency,
+        poll_ms=settings.worker_poll_ms,
+        timeout_s=_DRAIN_TIMEOUT_S,
+        after_job_end=ring_again,
+    )
+
+
+def search_worker(redis: ArqRedis, settings: Settings, reads: Reads) -> Worker:
+    """Return the arq worker that answers read jobs; it closes ``redis`` when it is closed."""
+    return _worker(
+        redis,
+        settings,
+        {str(job.__struct_config__.tag): reads.function(job) for job in READ_JOBS},
+        queue_name=Keys(settings.queue_prefix).search_queue,
+        max_jobs=settings.search_concurrency,
+        poll_ms=settings.search_poll_ms,
+        timeout_s=settings.qdrant_timeout_s + _READ_TIMEOUT_EXTRA_S,
+        keep_result_s=_READ_RESULT_S,
+    )
+
+
+def _worker(
+    redis: ArqRedis,
+    settings: Settings,
+    functions: dict[str, Callable[..., Awaitable[Any]]],
+    *,
+    queue_name: str,
+    max_jobs: int,
+    poll_ms: int,
+    timeout_s: float,
+    keep_result_s: float = 0,
+    after_job_end: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+) -> Worker:
+    return Worker(
+        functions=[func(function, name=name) for name, function in functions.items()],  # type: ignore[arg-type]
+        queue_name=queue_name,
+        redis_pool=redis,
+        max_jobs=max_jobs,
+        poll_delay=poll_ms / 1000,
+        job_timeout=timeout_s,
+        keep_result=keep_result_s,
+        after_job_end=cast("Any", after_job_end),
+        max_tries=_NEVER,
+        # What other workers have claimed stands at the head of the queue: look past all of it.
+        queue_read_limit=max(2 * settings.queue_partitions, 1000),
+        health_check_interval=_HEALTH_INTERVAL_S,
+        handle_signals=False,
+        log_results=False,
+        job_serializer=encode_arq,
+        job_deserializer=decode_arq,
+    )
