@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     log_json: bool = Field(False, description="Logs as one JSON object a line.")
     data_dir: Path = Field(Path("data"), description="Where embedded engines keep their data.")
+    embedded_redis_port: int = Field(
+        0, ge=0, le=65_535, description="Port of the embedded Valkey, on 127.0.0.1; 0: a free one, told in the log."
+    )
     embedded_optimize: bool = Field(
         False, description="Optimize the embedded vector engine's files when it starts; may take a while."
     )

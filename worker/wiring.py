@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -9,15 +10,18 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from worker.client import MemoryQueue
-from worker.embedded.engines import start_edge, start_valkey
+from worker.embedded.engines import Engine, start_edge, start_valkey
 from worker.errors import ConfigurationError
 from worker.ingest.drain import DrainOptions
 from worker.ingest.retry import RetryPolicy
+from worker.logs import log_event
 from worker.queue.connection import Access, open_redis
 from worker.queue.meta import QueueMeta
 from worker.settings import Settings
 from worker.store.collections import CollectionShape
 from worker.store.store import VectorStore
+
+logger = logging.getLogger(__name__)
 
 _OF_A_REDIS_ELSEWHERE = dict.fromkeys(
     ("redis_username", "redis_password", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
@@ -34,10 +38,13 @@ def engines_where_unset(settings: Settings) -> Iterator[Settings]:
     """
     with ExitStack() as engines:
         if settings.redis_url is None:
-            valkey = engines.enter_context(start_valkey(settings.data_dir))
+            port = settings.embedded_redis_port or None
+            valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
+            _tell("valkey", valkey)
             settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None:
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
+            _tell("vectors", edge)
             settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
         yield settings
 
@@ -116,3 +123,7 @@ def queue_meta(settings: Settings) -> QueueMeta:
         max_jobs=settings.queue_max_jobs,
         max_bytes=settings.queue_max_bytes,
     )
+
+
+def _tell(name: str, engine: Engine) -> None:
+    log_event(logger, logging.INFO, "embedded_engine", engine=name, url=engine.url, owned=engine.owned)

