@@ -137,8 +137,6 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
     It works under a key prefix and in collections of its own, and removes them afterwards.
     """
     console, chosen = Console(), Options(**options)
-    # gRPC would otherwise remark on every process that is started beside it.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-bench-") as directory:
         name = f"bench-{secrets.token_hex(4)}"
         own = {

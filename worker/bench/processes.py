@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import IO
 
 from worker.errors import MemoryWorkerError
 from worker.settings import Settings, secret_file_variables, variables
@@ -18,45 +21,50 @@ _STOP_TIMEOUT_S = 30.0
 @asynccontextmanager
 async def worker_process(settings: Settings, role: str) -> AsyncIterator[int]:
     """Run ``memory-worker run --role ROLE`` with these settings; yield its process id once it works."""
-    async with _process([sys.executable, "-m", "worker", "run", "--role", role], settings, ready=b"started") as pid:
+    async with _process([sys.executable, "-m", "worker", "run", "--role", role], settings, ready="started") as pid:
         yield pid
 
 
 @asynccontextmanager
 async def peer_process(settings: Settings, module: str) -> AsyncIterator[int]:
     """Run a module of a peer, which says ``ready`` on standard error; yield its process id."""
-    async with _process([sys.executable, "-m", module], settings, ready=b"ready") as pid:
+    async with _process([sys.executable, "-m", module], settings, ready="ready") as pid:
         yield pid
 
 
 @asynccontextmanager
-async def _process(command: list[str], settings: Settings, *, ready: bytes) -> AsyncIterator[int]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
+async def _process(command: list[str], settings: Settings, *, ready: str) -> AsyncIterator[int]:
+    # Not asyncio's own: uvloop forks, and gRPC remarks on every fork beside it.
+    process = subprocess.Popen(  # noqa: ASYNC220,S603  # a start takes a millisecond; the command is ours
+        command,
         env={**_inherited(), **environment(settings), "LOG_LEVEL": "INFO", "LOG_JSON": "false"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None  # noqa: S101  # it was asked for
-    log: list[bytes] = []
     try:
         async with asyncio.timeout(_START_TIMEOUT_S):
-            while ready not in (line := await process.stderr.readline()):
-                log.append(line)
-                if not line:
-                    raise MemoryWorkerError(f"{command[-1]} did not start: {b''.join(log).decode()}")
-        reading = asyncio.create_task(_discard(process.stderr))
+            await asyncio.to_thread(_wait_until_ready, process.stderr, ready)
+        threading.Thread(target=_discard, args=(process.stderr,), daemon=True).start()
         yield process.pid
     finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
-    await reading
+        process.terminate()
+        await asyncio.to_thread(process.wait, _STOP_TIMEOUT_S)
 
 
-async def _discard(stream: asyncio.StreamReader) -> None:
-    while await stream.read(65_536):
-        pass
+def _wait_until_ready(log: IO[str], ready: str) -> None:
+    lines = []
+    while ready not in (line := log.readline()):
+        lines.append(line)
+        if not line:
+            raise MemoryWorkerError(f"a process did not start: {''.join(lines)}")
+
+
+def _discard(log: IO[str]) -> None:
+    with log:
+        for _ in log:
+            pass
 
 
 def _inherited() -> dict[str, str]:
