@@ -30,7 +30,7 @@ from worker.checks import Check, run_checks
 from worker.contract import Receipt, json_schema
 from worker.demo.dataset import DIMENSION
 from worker.demo.tour import tour
-from worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError
+from worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError, Superseded
 from worker.failpoints import arm
 from worker.logs import configure_logs
 from worker.queue.dead import DeadLetter, DeadLetters
@@ -212,22 +212,30 @@ def dead_show(receipt: str) -> None:
 @click.argument("receipts", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that the filters leave.")
 @_filtered
+@click.option("--force", is_flag=True, help="Replay even where that undoes newer jobs of the same points.")
 @click.confirmation_option(prompt="A replayed job is applied after all that was pushed since. Go on?")
 def dead_replay(
-    receipts: tuple[str, ...], reason: str | None, op: str | None, user_id: int | None, *, everything: bool
+    receipts: tuple[str, ...], reason: str | None, op: str | None, user_id: int | None, *, everything: bool, force: bool
 ) -> None:
-    """Push dead letters again, behind all that waits now."""
+    """Push dead letters again, behind all that waits now, where that undoes nothing newer."""
 
-    async def replay(letters: DeadLetters) -> int:
+    async def replay(letters: DeadLetters) -> tuple[int, list[Receipt]]:
         chosen = await _chosen(letters, receipts, reason, op, user_id, everything=everything)
-        return sum(
-            [
-                await letters.replay(one) is not None
-                for one in track(chosen, "replaying", transient=True, console=Console(stderr=True))
-            ]
-        )
+        replayed, superseded = 0, []
+        for one in track(chosen, "replaying", transient=True, console=Console(stderr=True)):
+            try:
+                replayed += await letters.replay(one, force=force) is not None
+            except Superseded:
+                superseded.append(one)
+        return replayed, superseded
 
-    click.echo(f"{_with_dead_letters(replay)} replayed")
+    replayed, superseded = _with_dead_letters(replay)
+    click.echo(f"{replayed} replayed")
+    for receipt in superseded:
+        click.echo(
+            f"{receipt} left: newer jobs of the same points have been applied since; --force replays it", err=True
+        )
+    sys.exit(1 if superseded else 0)
 
 
 @dead.command("drop")

@@ -95,6 +95,11 @@ class Purge(_PointJob, frozen=True, kw_only=True, tag="purge"):
     group_key: str | None = None
     file_id: FileId | None = None
 
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it spares some of the user's points in its reach."""
+        return not (self.category is None and self.group_key is None and self.file_id is None)
+
 
 class Search(_PointJob, frozen=True, kw_only=True, tag="search"):
     """Find the points of a user that are nearest to ``vector``.

@@ -10,6 +10,7 @@
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
     │   ├── PushedInPart            of many jobs only the first were stored
     │   ├── LeaseLost               another drain holds the partition now
+    │   ├── Superseded              a dead letter whose replay would undo newer jobs
     │   ├── NotApplied              the time to wait for a receipt ran out
     │   └── DeadLettered            the job of a receipt stands in the dead letters
     ├── StoreError                  Qdrant
@@ -92,6 +93,10 @@ class PushedInPart(QueueError):
 
 class LeaseLost(QueueError):
     """The lease on a partition expired or was taken over; nothing more may be done in its name."""
+
+
+class Superseded(QueueError):
+    """Newer jobs of the same points have been applied since the letter died: its replay would undo them."""
 
 
 class NotApplied(QueueError):

@@ -92,7 +92,8 @@ async def test_replay_appends_behind_all_that_waits_and_rings(
     assert await redis.exists(keys.arq_job(job_id))
     assert await redis.zscore(keys.drain_queue, job_id) == pytest.approx(time.time() * 1000, abs=60_000)
     version = str(CONTRACT_VERSION).encode()
-    assert await redis.xrange(keys.stream(1)) == [(first.entry_id.encode(), {b"v": version, b"j": b"again"})]
+    fields = {b"v": version, b"j": b"again", b"r": receipt.entry_id.encode()}
+    assert await redis.xrange(keys.stream(1)) == [(first.entry_id.encode(), fields)]
     assert await redis.hgetall(keys.backlog) == {b"jobs": b"1", b"bytes": b"5"}
     assert await letters.replay(receipt) is None
     assert await redis.xlen(keys.stream(1)) == 1

@@ -13,7 +13,8 @@ from arq.connections import ArqRedis
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.contract import CONTRACT_VERSION, Delete, Limits, Purge, Upsert, WriteJob, encode_job
+from worker.contract import CONTRACT_VERSION, Delete, Get, Limits, Purge, Receipt, Upsert, WriteJob, encode_job
+from worker.errors import Superseded
 from worker.ingest.drain import HELD_DELAY_S, Drainer, DrainOptions, DrainResult
 from worker.ingest.retry import RetryPolicy
 from worker.kinds import primary_id
@@ -603,3 +604,89 @@ async def test_partitions_are_drained_side_by_side(
     results = await asyncio.gather(*(draining.drain(partition) for partition in users))
     assert [(result.ending, result.jobs) for result in results] == [("empty", 10)] * PARTITIONS
     assert len(engine.points(shape.memories)) == 40
+
+
+class TestReplay:
+    """A dead letter is replayed, unless that undoes something newer; a purge of its user takes it away."""
+
+    @pytest.fixture
+    async def died(
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+    ) -> Receipt:
+        """The write of a point that Qdrant refused, but would take by now."""
+        qdrant_proxy.rules[UPDATE] = refuse("mem_1_1")
+        [entry_id] = await pushed(memory(1, 1, value="old"))
+        assert (await drainer().drain(0)).dead == 1
+        qdrant_proxy.rules.clear()
+        return Receipt(0, entry_id)
+
+    @pytest.fixture
+    def dead(self, redis: ArqRedis, keys: Keys) -> DeadLetters:
+        return DeadLetters(redis, keys, 1)
+
+    @pytest.fixture
+    def value(self, proxied_store: VectorStore) -> Callable[[], Awaitable[str | None]]:
+        async def read() -> str | None:
+            points, _ = await proxied_store.get(Get(user_id=1, point_ids=["mem_1_1"]), timeout_s=5)
+            return points[0].payload["value"] if points else None
+
+        return read
+
+    async def test_where_nothing_newer_was_applied(
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, everything: Everything
+    ) -> None:
+        await pushed(memory(1, 2), memory(2, 1), Purge(user_id=2))
+        await drainer().drain(0)
+        assert await dead.replay(died) is not None
+        result = await drainer().drain(0)
+        assert (result.jobs, result.dead) == (1, 0)
+        assert await value() == "old"
+        assert not {name for name in await everything() if b"claims" in name or b"superseded" in name}
+
+    @pytest.mark.parametrize("newer", [memory(1, 1, value="new"), Delete(user_id=1, point_ids=["mem_1_1"])])
+    async def test_where_a_newer_job_was_applied(
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, newer: WriteJob
+    ) -> None:
+        await pushed(newer)
+        await drainer().drain(0)
+        before = await value()
+        with pytest.raises(Superseded):
+            await dead.replay(died)
+        assert await dead.get(died) is not None
+        assert await value() == before
+
+        assert await dead.replay(died, force=True) is not None
+        assert (await drainer().drain(0)).dead == 0
+        assert await value() == "old"
+
+    async def test_where_a_newer_job_still_waits(
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, letters: Letters
+    ) -> None:
+        await pushed(memory(1, 1, value="new"))
+        replay = await dead.replay(died)
+        assert replay is not None
+        result = await drainer().drain(0)
+        assert (result.jobs, result.dead) == (2, 1)
+        assert await value() == "new"
+        assert {entry_id: letter.reason for entry_id, letter in (await letters()).items()} == {
+            replay.entry_id: "superseded"
+        }
+        with pytest.raises(Superseded):
+            await dead.replay(replay)
+
+    async def test_a_purge_of_the_user_takes_it_away(
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, everything: Everything
+    ) -> None:
+        await pushed(Purge(user_id=2), Purge(user_id=1, kind="document"))
+        await drainer().drain(0)
+        assert await dead.get(died) is not None
+        await pushed(Purge(user_id=1))
+        await drainer().drain(0)
+        assert await dead.get(died) is None
+        assert not {name for name in await everything() if b"claims" in name or b"superseded" in name}
+
+    async def test_a_dropped_one_leaves_no_claim(
+        self, died: Receipt, dead: DeadLetters, everything: Everything
+    ) -> None:
+        assert await dead.drop(died)
+        assert not {name for name in await everything() if b"claims" in name}

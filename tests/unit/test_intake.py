@@ -8,6 +8,7 @@ import pytest
 
 from worker.contract import CONTRACT_VERSION, Delete, Limits, Purge, Upsert, encode_job, partition_of
 from worker.errors import StoreRefused
+from worker.ingest.claims import claim_of, encode_claim
 from worker.ingest.intake import Intake, refused, take_in
 from worker.queue.log import DeadEntry, Entry
 
@@ -107,5 +108,10 @@ def test_an_entry_that_names_no_version_is_judged_as_ours() -> None:
 
 def test_what_qdrant_refuses_keeps_its_words() -> None:
     assert refused(entry(UPSERT), UPSERT, StoreRefused("no such thing")) == DeadEntry(
-        entry_id="1-0", reason="refused", detail="no such thing", op="upsert", user_id="1730"
+        entry_id="1-0",
+        reason="refused",
+        detail="no such thing",
+        op="upsert",
+        user_id="1730",
+        claim=encode_claim(claim_of(UPSERT)),
     )

@@ -17,7 +17,7 @@ DRAIN = KEYS.drain_job_id(7)
 def documented() -> set[str]:
     """The keys in the table of the module's docstring, for partition 7 and the read job ``J``."""
     assert module.__doc__ is not None
-    rows = re.findall(r"^    (\S+(?:, \S+)*) +(?:hash|stream|string|zset|list) ", module.__doc__, re.MULTILINE)
+    rows = re.findall(r"^    (\S+(?:, \S+)*) +(?:hash|stream|string|zset|list|set) ", module.__doc__, re.MULTILINE)
     names = [name for row in rows for name in row.split(", ")]
     return {name.replace("{p}", "7").replace("{job}", "J").replace("...", "drain:7") for name in names}
 
@@ -28,6 +28,8 @@ PRODUCED = {
     KEYS.suspects,
     KEYS.canary,
     KEYS.attempts(7),
+    KEYS.claims(7),
+    KEYS.superseded(7),
     KEYS.stream(7),
     KEYS.lease(7),
     KEYS.applied(7),

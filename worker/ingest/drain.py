@@ -23,6 +23,7 @@ from worker.contract import Limits, WriteJob
 from worker.errors import ConfigurationError, LeaseLost, QueueError, StoreRefused, StoreUnavailable
 from worker.failpoints import failpoint
 from worker.ingest.breaker import Breaker
+from worker.ingest.claims import Reckoning, decode_claim, reckon
 from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
@@ -117,7 +118,7 @@ class Drainer:
             letters, following = await self._finish(lease, batch)
             if letters is not None:
                 jobs += len(batch.taken)
-                dead += len(letters)
+                dead += letters
             if self._stopping():
                 return DrainResult(ending="stopped", jobs=jobs, dead=dead)
             if time.monotonic() >= until:
@@ -125,21 +126,30 @@ class Drainer:
             batch = following or await self._read(lease)
         return DrainResult(ending="empty", jobs=jobs, dead=dead)
 
-    async def _finish(self, lease: Lease, batch: Intake) -> tuple[list[DeadEntry] | None, Intake | None]:
+    async def _finish(self, lease: Lease, batch: Intake) -> tuple[int | None, Intake | None]:
         """Apply and commit a batch, reading ahead meanwhile if it was a full one.
 
-        Return its dead letters (``None``: smaller batches must be tried first), and the batch behind it if known.
+        Return how many of it are dead letters (``None``: smaller batches must be tried first), and the batch behind it
+        if that is known.
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
-            letters = await self._apply(lease, batch)
-            if letters is not None:
-                await self._commit(lease, batch.taken, letters)
-                return letters, await ahead if ahead else None
-            return None, None
+            done = await self._apply(lease, batch, await self._reckon(lease, batch))
+            if done is None:
+                return None, None
+            await self._commit(lease, batch.taken, done)
+            return len(done.dead), await ahead if ahead else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # what went wrong ahead shows again when it is read in its turn
+
+    async def _reckon(self, lease: Lease, batch: Intake) -> Reckoning:
+        """Hold the batch against the claims of dead letters, if there are any."""
+        if not (lease.has_claims or batch.dead or any(entry.replay_of for entry in batch.taken)):
+            return Reckoning(jobs=batch.jobs, dead=batch.dead)
+        claims, superseded = await self._log.claims(lease.partition)
+        older = {letter_id: decode_claim(body) for letter_id, body in claims.items()}
+        return reckon(batch.taken, batch.jobs, batch.dead, older, superseded)
 
     async def _read(self, lease: Lease, *, behind: Intake | None = None) -> Intake | None:
         options = self._options
@@ -163,25 +173,26 @@ class Drainer:
         size_bytes = sum(len(entry.body) for entry in batch.taken)
         return len(batch.taken) >= self._size(lease) or size_bytes > self._options.batch_max_bytes // 2
 
-    async def _apply(self, lease: Lease, batch: Intake) -> list[DeadEntry] | None:
-        """Apply a batch; return its dead letters, or ``None`` when a smaller batch must be tried first.
+    async def _apply(self, lease: Lease, batch: Intake, reckoning: Reckoning) -> Reckoning | None:
+        """Apply the jobs of a batch; return what is to be committed, or ``None`` when fewer must be tried first.
 
         A batch that Qdrant refuses is halved until the job to blame stands alone; after that batches grow again.
         """
         partition = lease.partition
         try:
-            if batch.jobs:
-                await self._write(lease, [job for _, job in batch.jobs])
+            if reckoning.jobs:
+                await self._write(lease, [job for _, job in reckoning.jobs])
         except StoreRefused as error:
-            if len(batch.jobs) > 1:
+            if len(reckoning.jobs) > 1:
                 self._sizes[partition] = max(1, len(batch.taken) // 2)
                 return None
-            return [*batch.dead, await self._judge(batch.jobs[0], error)]
-        if batch.jobs:
+            letter = await self._judge(reckoning.jobs[0], error)
+            return Reckoning(jobs=[], dead=[*reckoning.dead, letter], settled=reckoning.settled)
+        if reckoning.jobs:
             self._breaker.succeeded()
         self._failures.pop(partition, None)
         self._grow(partition)
-        return batch.dead
+        return reckoning
 
     def _grow(self, partition: int) -> None:
         if partition in self._sizes:
@@ -189,12 +200,17 @@ class Drainer:
             if self._sizes[partition] >= self._options.batch_max_jobs:
                 del self._sizes[partition]
 
-    async def _commit(self, lease: Lease, taken: Sequence[Entry], dead: Sequence[DeadEntry]) -> None:
+    async def _commit(self, lease: Lease, taken: Sequence[Entry], done: Reckoning) -> None:
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
-        await asyncio.shield(self._log.commit(lease, taken, dead))
+        await asyncio.shield(
+            self._log.commit(
+                lease, taken, done.dead, superseded=done.superseded, purged=done.purged, settled=done.settled
+            )
+        )
         failpoint("committed")
-        for letter in dead:
+        lease.has_claims = lease.has_claims or bool(done.dead)
+        for letter in done.dead:
             log_event(
                 logger,
                 logging.ERROR,
@@ -209,7 +225,7 @@ class Drainer:
             "batch_applied",
             partition=lease.partition,
             jobs=len(taken),
-            dead=len(dead),
+            dead=len(done.dead),
             bytes=sum(len(entry.body) for entry in taken),
             oldest_s=self._clock.now_ms() / 1000 - pushed_at_s(taken[0].entry_id),
         )

@@ -9,6 +9,7 @@ import msgspec
 from worker.contract import CONTRACT_VERSION, Limits, WriteJob, check_size, checked, decode_write, partition_of
 from worker.errors import InvalidJob, MemoryWorkerError
 from worker.failpoints import failpoint
+from worker.ingest.claims import claim_of, encode_claim
 from worker.queue.log import DeadEntry, DeadReason, Entry
 
 
@@ -64,4 +65,11 @@ def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
 def _dead(entry: Entry, reason: DeadReason, error: Exception, job: WriteJob | None = None) -> DeadEntry:
     op = "" if job is None else str(type(job).__struct_config__.tag)
     user_id = "" if job is None else str(job.user_id)
-    return DeadEntry(entry_id=entry.entry_id, reason=reason, detail=str(error)[:500], op=op, user_id=user_id)
+    return DeadEntry(
+        entry_id=entry.entry_id,
+        reason=reason,
+        detail=str(error)[:500],
+        op=op,
+        user_id=user_id,
+        claim=b"" if job is None else encode_claim(claim_of(job)),
+    )

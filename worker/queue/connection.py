@@ -29,6 +29,7 @@ from worker.errors import (
     QueueFull,
     QueueOutOfMemory,
     QueueUnavailable,
+    Superseded,
 )
 from worker.queue.codec import decode_arq, encode_arq
 
@@ -163,6 +164,8 @@ def _of_response(message: str) -> Exception:
             return QueueFull(what, int(limit))
         case ["PARTITIONS", actual]:
             return PartitionMismatch(None, int(actual))
+        case ["SUPERSEDED", *_]:
+            return Superseded("newer jobs of the same points have been applied since")
         case ["LEASELOST", *_]:
             return LeaseLost("the lease on the partition is no longer held")
         case [("MISCONF" | "NOREPLICAS"), *_]:

@@ -60,19 +60,32 @@ class DeadLetters:
 
     async def drop(self, receipt: Receipt) -> bool:
         """Forget a dead letter for good; say whether there was one."""
+        keys, partition, entry_id = self._keys, receipt.partition, receipt.entry_id
         with queue_errors():
-            return bool(await self._redis.xdel(self._keys.dead(receipt.partition), receipt.entry_id))
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.xdel(keys.dead(partition), entry_id)
+                pipe.hdel(keys.claims(partition), entry_id)
+                pipe.srem(keys.superseded(partition), entry_id)
+                removed, _, _ = await pipe.execute()
+        return bool(removed)
 
-    async def replay(self, receipt: Receipt) -> Receipt | None:
-        """Push the job of a dead letter again, behind all that waits; return its new receipt."""
+    async def replay(self, receipt: Receipt, *, force: bool = False) -> Receipt | None:
+        """Push the job of a dead letter again, behind all that waits; return its new receipt.
+
+        Raises `Superseded` when newer jobs of the same points have been applied since, unless ``force``. Should such
+        a job be waiting now, the replay becomes a dead letter again when its turn comes.
+        """
         keys, partition = self._keys, receipt.partition
         job_id = keys.drain_job_id(partition)
         with queue_errors():
             entry_id = await scripts.run(
                 self._redis,
                 "replay",
-                [keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue, keys.arq_job(job_id)],
-                [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS],
+                [
+                    *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
+                    *(keys.arq_job(job_id), keys.claims(partition), keys.superseded(partition)),
+                ],
+                [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS, int(force)],
             )
         return Receipt(partition, entry_id.decode()) if entry_id else None
 

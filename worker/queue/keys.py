@@ -10,6 +10,8 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
     mw:dead:{p}                 stream  dead letters under their original ids
+    mw:claims:{p}               hash    what each dead letter would touch if it were replayed
+    mw:superseded:{p}           set     dead letters whose replay would undo newer jobs
     mw:attempts:{p}             hash    what a drain is trying, and how often a process died trying it
     mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
     mw:reply:{job}              list    the reply to one read job; expires
@@ -75,6 +77,14 @@ class Keys:
     def dead(self, partition: int) -> str:
         """Return the key of a partition's dead letters."""
         return f"{self.prefix}:dead:{partition}"
+
+    def claims(self, partition: int) -> str:
+        """Return the key of what a partition's dead letters would touch if they were replayed."""
+        return f"{self.prefix}:claims:{partition}"
+
+    def superseded(self, partition: int) -> str:
+        """Return the key of those dead letters of a partition whose replay would undo newer jobs."""
+        return f"{self.prefix}:superseded:{partition}"
 
     def attempts(self, partition: int) -> str:
         """Return the key of the note of what a drain is trying."""

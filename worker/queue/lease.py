@@ -20,12 +20,16 @@ from worker.queue.keys import Keys
 
 @dataclass(slots=True)
 class Lease:
-    """A lease that is held. ``renewed_at`` is the local monotonic time before the last renewal was sent."""
+    """A lease that is held. ``renewed_at`` is the local monotonic time before the last renewal was sent.
+
+    ``has_claims`` says that dead letters of the partition must be held against its jobs: only its drains add any.
+    """
 
     partition: int
     ttl_s: float
     token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     renewed_at: float = field(default_factory=time.monotonic)
+    has_claims: bool = False
 
     @property
     def ttl_ms(self) -> int:
@@ -41,8 +45,13 @@ async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: f
     """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it."""
     lease = Lease(partition, ttl_s)
     with queue_errors():
-        taken = await scripts.run(redis, "acquire", [keys.lease(partition)], [lease.token, lease.ttl_ms])
-    return lease if taken else None
+        claims = await scripts.run(
+            redis, "acquire", [keys.lease(partition), keys.claims(partition)], [lease.token, lease.ttl_ms]
+        )
+    if claims is None:
+        return None
+    lease.has_claims = claims > 0
+    return lease
 
 
 async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:

@@ -24,29 +24,35 @@ MOST_CRASHES = 3
 MOST_CRASHES_ALONE = 2
 """Processes that may die with one entry alone before it is a dead letter."""
 
-DeadReason = Literal["malformed", "invalid", "refused", "crashed"]
+DeadReason = Literal["malformed", "invalid", "refused", "crashed", "superseded"]
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A job as it stands in a stream. ``version`` is the contract version, 0 where the entry names none.
 
-    ``crashed`` says that it was tried alone, and that no process that tried it has lived to tell.
+    ``crashed`` says that it was tried alone, and that no process that tried it has lived to tell; ``replay_of`` is the
+    id of the dead letter that it is a replay of.
     """
 
     entry_id: str
     version: int
     body: bytes
     crashed: bool = False
+    replay_of: str = ""
 
 
 class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that can never be applied, and why. ``op`` and ``user_id`` are empty where they could not be read."""
+    """An entry that can never be applied, and why.
+
+    ``op``, ``user_id`` and ``claim`` (what a replay of it would touch) are empty where they could not be read.
+    """
 
     entry_id: str
     reason: DeadReason
     detail: str
     op: str = ""
     user_id: str = ""
+    claim: bytes = b""
 
 
 class JobLog:
@@ -74,21 +80,45 @@ class JobLog:
                 ],
             )
         lease.renewed_at = started
-        crashed, triples = bool(flat[0]), zip(flat[1::3], flat[2::3], flat[3::3], strict=True)
-        return [Entry(entry_id.decode(), entry_version(version), body, crashed) for entry_id, version, body in triples]
+        crashed, rows = bool(flat[0]), zip(flat[1::4], flat[2::4], flat[3::4], flat[4::4], strict=True)
+        return [
+            Entry(entry_id.decode(), entry_version(version), body, crashed, replay_of.decode())
+            for entry_id, version, body, replay_of in rows
+        ]
 
-    async def commit(self, lease: Lease, batch: Sequence[Entry], dead: Sequence[DeadEntry] = ()) -> None:
+    async def claims(self, partition: int) -> tuple[dict[str, bytes], frozenset[str]]:
+        """Return the claims of the partition's dead letters by their ids, and the ids of those superseded."""
+        with queue_errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hgetall(self._keys.claims(partition))
+                pipe.smembers(self._keys.superseded(partition))
+                claims, superseded = await pipe.execute()
+        return {name.decode(): body for name, body in claims.items()}, frozenset(name.decode() for name in superseded)
+
+    async def commit(
+        self,
+        lease: Lease,
+        batch: Sequence[Entry],
+        dead: Sequence[DeadEntry] = (),
+        *,
+        superseded: Sequence[str] = (),
+        purged: Sequence[str] = (),
+        settled: Sequence[str] = (),
+    ) -> None:
         """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters; renew the lease.
 
-        Raises `LeaseLost` when the lease is no longer held: then nothing was removed.
+        Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
+        ``settled`` removed. Raises `LeaseLost` when the lease is no longer held: then nothing was changed.
         """
         partition, last_id = lease.partition, batch[-1].entry_id
         args: list[Any] = [lease.token, lease.ttl_ms, last_id, _behind(last_id)]
         args += [sum(len(entry.body) for entry in batch)]
         # In the order of the entries, whatever the order in which they were found: a stream takes no other.
         letters = {letter.entry_id: letter for letter in dead}
+        letter_args: list[str | bytes] = []
         for letter in (letters[entry.entry_id] for entry in batch if entry.entry_id in letters):
-            args += [letter.entry_id, letter.reason, letter.detail, letter.op, letter.user_id]
+            letter_args += [letter.entry_id, letter.reason, letter.detail, letter.op, letter.user_id, letter.claim]
+        args += [len(letter_args), *letter_args, len(superseded), *superseded, len(purged), *purged, *settled]
         keys = self._keys
         started = time.monotonic()
         with queue_errors():
@@ -102,6 +132,8 @@ class JobLog:
                     keys.dead(partition),
                     keys.backlog,
                     keys.attempts(partition),
+                    keys.claims(partition),
+                    keys.superseded(partition),
                 ],
                 args,
             )

@@ -3,9 +3,11 @@
 -- Invariant: an entry leaves the stream in the same step in which it is counted as applied or stands in the dead
 -- letters, and only for the drain that holds the lease. Done twice, because a reply was lost, it counts once.
 --
--- KEYS  lease, stream, applied, dead letters, backlog, attempts
+-- KEYS  lease, stream, applied, dead letters, backlog, attempts, claims, superseded
 -- ARGV  token, life of the lease (ms), last id of the batch, the id right behind it, bytes,
---       then for each dead letter: id, reason, detail, op, user id
+--       number of words that follow about dead letters, for each: id, reason, detail, op, user id, claim,
+--       number of older letters that are superseded, their ids, number of those purged, their ids,
+--       then the ids of those whose claim is settled
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST')
 end
@@ -14,12 +16,36 @@ redis.call('HDEL', KEYS[6], 'head', 'last', 'tries', 'token')
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 6, #ARGV, 5 do
+local letters_end = 6 + tonumber(ARGV[6])
+for i = 7, letters_end, 6 do
   local entry = redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i])[1]
   if entry then
-    redis.call('XADD', KEYS[4], ARGV[i], 'reason', ARGV[i + 1], 'detail', ARGV[i + 2], 'op', ARGV[i + 3],
-      'user_id', ARGV[i + 4], 'at', now, unpack(entry[2]))
+    local letter = {'reason', ARGV[i + 1], 'detail', ARGV[i + 2], 'op', ARGV[i + 3], 'user_id', ARGV[i + 4],
+      'at', now, unpack(entry[2])}
+    local added = redis.pcall('XADD', KEYS[4], ARGV[i], unpack(letter))
+    if type(added) == 'table' and added.err then
+      -- The letters are ahead of their stream only when somebody removed the stream by hand: keep it all the same.
+      redis.call('XADD', KEYS[4], '*', unpack(letter))
+    end
+    if ARGV[i + 5] ~= '' then
+      redis.call('HSET', KEYS[7], ARGV[i], ARGV[i + 5])
+    end
   end
+end
+
+local superseded_end = letters_end + 1 + tonumber(ARGV[letters_end + 1])
+for i = letters_end + 2, superseded_end do
+  if redis.call('HEXISTS', KEYS[7], ARGV[i]) == 1 then
+    redis.call('SADD', KEYS[8], ARGV[i])
+  end
+end
+local purged_end = superseded_end + 1 + tonumber(ARGV[superseded_end + 1])
+for i = superseded_end + 2, #ARGV do
+  if i <= purged_end then
+    redis.call('XDEL', KEYS[4], ARGV[i])
+  end
+  redis.call('HDEL', KEYS[7], ARGV[i])
+  redis.call('SREM', KEYS[8], ARGV[i])
 end
 
 local removed = redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[4])

@@ -9,7 +9,8 @@
 -- KEYS  lease, stream, attempts
 -- ARGV  token, life of the lease (ms), most entries, most bytes (the first entry is read whatever its size),
 --       where to start ('-', or '(' and the id of the entry before), deaths with a batch, deaths with one entry alone
--- Returns a flat list: crashed (0 or 1), then id, contract version, job, id, ... (empty strings for missing fields)
+-- Returns a flat list: crashed (0 or 1), then for each entry: id, contract version, job, id of the dead letter that it
+-- is a replay of (empty strings for missing fields)
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST')
 end
@@ -58,7 +59,7 @@ local full = false
 while count < most and not full do
   local entries = redis.call('XRANGE', KEYS[2], start, '+', 'COUNT', math.min(page, most - count))
   for _, entry in ipairs(entries) do
-    local fields = {v = '', j = ''}
+    local fields = {v = '', j = '', r = ''}
     for i = 1, #entry[2], 2 do
       fields[entry[2][i]] = entry[2][i + 1]
     end
@@ -70,12 +71,13 @@ while count < most and not full do
     found[#found + 1] = entry[1]
     found[#found + 1] = fields.v
     found[#found + 1] = fields.j
+    found[#found + 1] = fields.r
     count = count + 1
   end
   full = full or #entries < page
   start = #entries > 0 and '(' .. entries[#entries][1] or start
 end
 if ARGV[5] == '-' and count > 0 then
-  redis.call('HSET', KEYS[3], 'last', found[#found - 2])
+  redis.call('HSET', KEYS[3], 'last', found[#found - 3])
 end
 return found

@@ -1,0 +1,329 @@
+"""What a hostile or careless producer can do to a worker: nothing. And what its logs tell of anybody: nothing."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+import traceback
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from arq.connections import ArqRedis
+from arq.constants import result_key_prefix
+from arq.jobs import DeserializationError, Job
+from pydantic import SecretStr
+
+from tests.integration.conftest import Events, connected, running
+from tests.integration.jobs import PARTITIONS, axis, memory
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+from worker import logs
+from worker.app import App
+from worker.client import MemoryQueue
+from worker.contract import encode_job, partition_of
+from worker.embedded.engines import start_edge, start_valkey
+from worker.errors import DeadLettered, QueueError, ReadFailed
+from worker.queue.calls import take_reply
+from worker.queue.codec import decode_arq
+from worker.queue.dead import DeadLetters
+from worker.queue.keys import Keys
+from worker.queue.push import push
+from worker.settings import Settings
+
+UPDATE = "Points/UpdateBatch"
+
+
+class Harmful:
+    """Opened as a pickle, it leaves a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.fixture
+def harm(tmp_path: Path) -> Iterator[Path]:
+    """What a pickle that was opened leaves behind; it must not be there in the end."""
+    file = tmp_path / "harm"
+    yield file
+    assert not file.exists()
+    pickle.loads(pickle.dumps(Harmful(file)))
+    assert file.exists()  # so it would have been there
+
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
+class TestPickles:
+    @pytest.fixture
+    def settings(self, settings: Callable[..., Settings]) -> Settings:
+        """Doorbells that a pickle has replaced are rung again at once."""
+        return settings(sweep_interval_s=0.05)
+
+    @pytest.fixture
+    async def app(self, settings: Settings) -> AsyncIterator[App]:
+        async with running(settings) as app:
+            yield app
+
+    async def works(self, queue: MemoryQueue) -> None:
+        for user_id in range(1, 9):  # some in each partition
+            receipt = await queue.upsert(user_id=user_id, point_id=f"mem_{user_id}_1", vector=axis(0))
+            await queue.wait_applied(receipt)
+            assert len(await queue.search(user_id=user_id, vector=axis(0))) == 1
+
+    async def test_as_write_jobs(self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path) -> None:
+        pickles = [pickle.dumps(Harmful(harm), protocol) for protocol in PROTOCOLS]
+        partition = partition_of(1, PARTITIONS)
+        bodies = [body for one in pickles for body in (one, encode_job(memory(1, 1)))]
+        receipts = await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
+        for receipt in receipts[::2]:
+            with pytest.raises(DeadLettered) as letter:
+                await queue.wait_applied(receipt)
+            assert letter.value.reason == "malformed"
+        for receipt in receipts[1::2]:
+            await queue.wait_applied(receipt)
+        kept = [letter.body async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
+        assert kept == pickles
+        await self.works(queue)
+
+    async def test_inside_a_write_job(
+        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path
+    ) -> None:
+        """As an extension type of MessagePack, and as a vector."""
+        evil = pickle.dumps(Harmful(harm))
+        good = {"op": "upsert", "user_id": 1, "point_id": "mem_1_1", "vector": axis(0)}
+        jobs = [{**good, "payload": {"x": msgspec.msgpack.Ext(code, evil)}} for code in (0, 1, 42, 127)]
+        jobs += [{**good, "payload": {"x": evil}}, {**good, "vector": evil}, {**good, "__reduce__": evil}]
+        partition = partition_of(1, PARTITIONS)
+        for receipt in await push(redis, keys, PARTITIONS, [(partition, msgspec.msgpack.encode(job)) for job in jobs]):
+            with pytest.raises(DeadLettered):
+                await queue.wait_applied(receipt)
+        await self.works(queue)
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    async def test_as_jobs_of_arq_on_both_queues(
+        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path, protocol: int, events: Events
+    ) -> None:
+        evil = pickle.dumps({"t": None, "f": "drain", "a": (Harmful(harm),), "k": {}, "et": 0}, protocol)
+        for name in (keys.drain_queue, keys.search_queue):
+            for job_id in (keys.drain_job_id(0), keys.drain_job_id(1), f"{name}:evil", "evil"):
+                await redis.set(keys.arq_job(job_id), evil, px=60_000)
+                await redis.zadd(name, {job_id: 1})
+        await self.works(queue)
+        assert not events.of("role_restarts")
+
+    async def test_as_results_and_replies(
+        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path
+    ) -> None:
+        evil = pickle.dumps({"s": True, "r": Harmful(harm)})
+        for job_id in ("evil", keys.drain_job_id(0), keys.drain_job_id(1)):
+            await redis.set(result_key_prefix + job_id, evil, px=60_000)
+        job = Job("evil", redis, _queue_name=keys.search_queue, _deserializer=decode_arq)
+        with pytest.raises(DeserializationError):
+            await job.result(timeout=5, poll_delay=0.01)
+        with pytest.raises(DeserializationError):
+            await redis.all_job_results()
+        await redis.rpush(keys.reply("evil"), evil)
+        with pytest.raises(QueueError, match="cannot be read"):
+            await take_reply(redis, keys.reply("evil"), timeout_s=5)
+        await redis.delete(*(result_key_prefix + job_id for job_id in ("evil", *map(keys.drain_job_id, (0, 1)))))
+        await self.works(queue)
+
+
+TEXT = "zebra in the bathtub"
+QUERY_NUMBERS = [0.7315, 0.2468, 0.1357, 0.9753, 0.8642, 0.4826, 0.6284, 0.3917]
+VECTOR_NUMBERS = [0.5183, 0.7294, 0.8305, 0.9416, 0.1527, 0.2638, 0.3749, 0.4851]
+QUERY, VECTOR = (array("f", numbers).tobytes() for numbers in (QUERY_NUMBERS, VECTOR_NUMBERS))
+API_KEY = "key-of-the-vector-engine"
+PASSWORD = "pass/word of redis"
+PERCENT_ENCODED = "pass%2Fword%20of%20redis"
+
+SECRETS = {
+    "payload": "zebra",
+    "api key": API_KEY,
+    "password": PASSWORD,
+    "password in a URL": PERCENT_ENCODED,
+    **{f"number {number}": str(number)[1:] for number in (*QUERY_NUMBERS, *VECTOR_NUMBERS)},
+    "bytes of the vector": repr(VECTOR[:8])[2:-1],
+    "bytes of the query": repr(QUERY[:8])[2:-1],
+    "vector in hexadecimal": VECTOR[:8].hex(),
+    "vector in base64": msgspec.json.encode(VECTOR)[1:12].decode(),
+    "query in base64": msgspec.json.encode(QUERY)[1:12].decode(),
+}
+
+
+class Everything(logging.Handler):
+    """All that any logger says, as the text of everything that a record holds."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.said: list[str] = []
+        self.loggers: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.loggers.add(record.name)
+        parts = [record.getMessage(), *(f"{name}={value!r}" for name, value in vars(record).items())]
+        if record.exc_info and record.exc_info[1]:
+            parts += traceback.format_exception(record.exc_info[1], chain=True)
+        parts += [formatter.format(record) for formatter in (logs._TextFormatter(), logs._JsonFormatter())]
+        self.said.append("\n".join(parts))
+
+    def leaks(self) -> list[str]:
+        return [f"{what} in {text[:500]}" for what, secret in SECRETS.items() for text in self.said if secret in text]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[Everything]:
+    """All that is logged at DEBUG, by a process that logs as a worker does."""
+    root, everything = logging.getLogger(), Everything()
+    levels = {name: logging.getLogger(name).level for name in ("", "arq", "worker", "grpc", "redis", "asyncio")}
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    logs.configure_logs("DEBUG", as_json=False)
+    root.addHandler(everything)
+    yield everything
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@asynccontextmanager
+async def servers_with_secrets(directory: Path) -> AsyncIterator[tuple[str, str]]:
+    """A Redis that asks for a password and an engine that asks for a key; yield where they serve."""
+    with start_valkey(directory) as valkey, start_edge(directory, api_key=API_KEY) as edge:
+        async with connected(valkey.url) as redis:
+            await redis.config_set("requirepass", PASSWORD)
+        yield valkey.url, edge.url
+
+
+async def echo(call: Call) -> Any:
+    """Refuse as an engine might that tells what it does not like."""
+    if TEXT.encode() in call.request.SerializeToString():
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"cannot store {call.request}")
+    return await call.forward()
+
+
+async def unavailable(call: Call) -> Any:
+    raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+
+async def broken(call: Call) -> Any:
+    raise Refusal(grpc.StatusCode.INTERNAL, f"cannot answer {call.request}")
+
+
+async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 - one story
+    said: Everything, events: Events, settings: Callable[..., Settings], keys: Keys, tmp_path: Path
+) -> None:
+    async with servers_with_secrets(tmp_path) as (redis_url, edge_url), QdrantProxy(edge_url) as qdrant:
+        with_password = redis_url.replace("//", f"//:{PERCENT_ENCODED}@")
+        chosen = settings(
+            redis_url=SecretStr(redis_url),
+            redis_password=SecretStr(PERCENT_ENCODED),
+            qdrant_url=qdrant.url,
+            qdrant_api_key=SecretStr(API_KEY),
+            sweep_interval_s=0.05,
+            log_level="DEBUG",
+        )
+        logging.getLogger("worker").debug("settings %r", chosen)
+        async with (
+            running(chosen),
+            connected(with_password) as redis,
+            MemoryQueue.connect(with_password, prefix=keys.prefix) as queue,
+        ):
+            payload = {"value": TEXT, "category": "zebras"}
+            point: dict[str, Any] = {"user_id": 1, "vector": VECTOR, "payload": payload}
+
+            async def works() -> None:
+                receipt = await queue.upsert(point_id="mem_1_1", **point)
+                await queue.wait_applied(receipt, timeout=15)
+                assert await queue.search(user_id=1, vector=VECTOR, category="zebras", timeout=15)
+
+            await works()
+            await queue.search(user_id=1, vector=QUERY)
+            await queue.search(user_id=1, vector=QUERY_NUMBERS, kind="document", group_key="zebras")
+            assert await queue.get(user_id=1, point_ids=["mem_1_1"])
+            await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
+            await queue.wait_applied(await queue.purge(user_id=1, category="zebras"))
+
+            # Dead letters of every kind, in MessagePack and JSON.
+            good = {"op": "upsert", "point_id": "mem_1_1", **point}
+            wrong = [
+                {**good, "vector": VECTOR[:-4]},
+                {**good, "vector": [*QUERY_NUMBERS, TEXT]},
+                {**good, "vector": TEXT},
+                {**good, "point_id": TEXT},
+                {**good, "user_id": TEXT},
+                {**good, "kind": TEXT},
+                {**good, "op": TEXT},
+                {**good, "namespace": TEXT},
+                {**good, TEXT: 1},
+                {**good, "payload": {**payload, "category": [TEXT]}},
+                {**good, "payload": {**payload, "user_id": TEXT}},
+                {**good, "payload": {**payload, "_point_id": TEXT}},
+                {**good, "payload": [TEXT]},
+                {"op": "purge", "user_id": 1, "category": TEXT, "kind": "document"},
+            ]
+            bodies = [encode(job) for encode in (msgspec.msgpack.encode, msgspec.json.encode) for job in wrong]
+            bodies += [TEXT.encode(), f'{{"op": "{TEXT}'.encode(), f"{TEXT}\xff".encode("latin-1"), pickle.dumps(TEXT)]
+            partition = partition_of(1, PARTITIONS)
+            for receipt in await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies]):
+                with pytest.raises(DeadLettered):
+                    await queue.wait_applied(receipt)
+            qdrant.rules[UPDATE] = echo
+            with pytest.raises(DeadLettered) as refused:
+                await queue.wait_applied(await queue.upsert(point_id="mem_1_1", **point))
+            assert refused.value.reason == "refused"
+            await events.wait_for("dead_letter", times=len(bodies) + 1)
+
+            # Reads that fail, and jobs of arq that are none.
+            qdrant.rules["Points/Query"] = broken
+            with pytest.raises(ReadFailed):
+                await queue.search(user_id=1, vector=QUERY, category="zebras")
+            for arguments, options in [
+                (({"user_id": 1, "vector": [TEXT]},), {}),
+                ((TEXT,), {}),
+                ((TEXT, TEXT, TEXT, TEXT), {}),
+                (({"user_id": 1, "vector": QUERY},), {"reply_to": TEXT}),
+                (({"user_id": 1, "vector": QUERY},), {"reply_to": [TEXT]}),
+                (({"user_id": 1, "vector": QUERY},), {"document": TEXT}),
+            ]:
+                job = await redis.enqueue_job("search", *arguments, _queue_name=keys.search_queue, **options)
+                assert job is not None
+                await job.result_info()
+            for job_id, record in {"text": TEXT.encode(), "pickle": pickle.dumps(TEXT)}.items():
+                await redis.set(keys.arq_job(job_id), record, px=60_000)
+                await redis.zadd(keys.search_queue, {job_id: 1})
+
+            # Outages of both servers.
+            qdrant.rules.clear()
+            qdrant.rules[UPDATE] = unavailable
+            receipt = await queue.upsert(point_id="mem_1_1", **point)
+            await events.wait_for("outage", times=2)
+            qdrant.rules.clear()
+            await queue.wait_applied(receipt, timeout=15)
+            await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await works()
+            await redis.config_set("requirepass", "another")
+            await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await events.wait_for("role_restarts")
+            await redis.config_set("requirepass", PASSWORD)
+            await works()
+    assert {"worker.app", "worker.ingest.drain", "arq.worker", "asyncio"} <= said.loggers
+    assert said.leaks() == []
+
+
+def test_a_leak_would_be_found(said: Everything) -> None:
+    logger = logging.getLogger("anything")
+    logger.debug("%s", TEXT)
+    logger.debug("x", extra={"fields": {"vector": VECTOR}})
+    try:
+        raise ValueError(PASSWORD)
+    except ValueError:
+        logger.debug("failed", exc_info=True)
+    assert len({re.sub(" in .*", "", leak, flags=re.DOTALL) for leak in said.leaks()}) >= 3
