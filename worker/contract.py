@@ -332,7 +332,7 @@ def _checked_upsert(job: Upsert, kind: Kind, limits: Limits) -> Upsert:
 
 def _identity(payload: dict[str, Any], field: str, expected: Any) -> Any:
     if payload.get(field, expected) != expected:
-        raise InvalidJob(f"payload.{field}", f"{repr(payload[field])[:80]} differs from the job's {expected!r}")
+        raise InvalidJob(f"payload.{field}", f"differs from the job's {expected!r}")
     return expected
 
 

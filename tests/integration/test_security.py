@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import re
@@ -20,17 +21,17 @@ from arq.constants import result_key_prefix
 from arq.jobs import DeserializationError, Job
 from pydantic import SecretStr
 
-from tests.integration.conftest import Events, connected, running
-from tests.integration.jobs import PARTITIONS, axis, memory
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
+from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 from worker import logs
 from worker.app import App
 from worker.client import MemoryQueue
-from worker.contract import encode_job, partition_of
+from worker.contract import checked, decode_write, encode_job, partition_of
 from worker.embedded.engines import start_edge, start_valkey
-from worker.errors import DeadLettered, QueueError, ReadFailed
+from worker.errors import DeadLettered, InvalidJob, QueueError, ReadFailed
 from worker.queue.calls import take_reply
-from worker.queue.codec import decode_arq
+from worker.queue.codec import decode_arq, encode_arq
 from worker.queue.dead import DeadLetters
 from worker.queue.keys import Keys
 from worker.queue.push import push
@@ -136,6 +137,46 @@ class TestPickles:
             await take_reply(redis, keys.reply("evil"), timeout_s=5)
         await redis.delete(*(result_key_prefix + job_id for job_id in ("evil", *map(keys.drain_job_id, (0, 1)))))
         await self.works(queue)
+
+
+ARQ_JOB: dict[str, Any] = {"t": None, "f": "drain", "a": (0,), "k": {}, "et": 0}
+HOSTILE: dict[str, tuple[bytes, dict[str, Any] | bytes]] = {
+    "an id that is not UTF-8": (b"\xff\xfe", ARQ_JOB),
+    "a drain under another id": (b"evil", ARQ_JOB),
+    "no partition": (b"evil", {**ARQ_JOB, "a": ()}),
+    "a partition that is a word": (b"evil", {**ARQ_JOB, "a": ("x",)}),
+    "a partition that is a list": (b"evil", {**ARQ_JOB, "a": ([1],)}),
+    "a function that is a list": (b"evil", {**ARQ_JOB, "f": [1]}),
+    "no function": (b"evil", {}),
+    "arguments that are a number": (b"evil", {**ARQ_JOB, "a": 5}),
+    "options that are a number": (b"evil", {**ARQ_JOB, "k": 5}),
+    "a time that is a word": (b"evil", {**ARQ_JOB, "et": "x"}),
+    "a try that is a word": (b"evil", {**ARQ_JOB, "t": "x"}),
+    "half a JSON document": (b"evil", b'{"t":1'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("queue_name", ["drain", "search"])
+@pytest.mark.parametrize(("job_id", "record"), HOSTILE.values(), ids=HOSTILE)
+async def test_a_job_of_arq_that_is_none_of_ours_ends_nothing(
+    app: App,
+    queue: MemoryQueue,
+    redis: ArqRedis,
+    keys: Keys,
+    events: Events,
+    queue_name: str,
+    job_id: bytes,
+    record: dict[str, Any] | bytes,
+) -> None:
+    name = f"{keys.prefix}:{queue_name}"
+    await redis.set(b"arq:job:" + job_id, record if isinstance(record, bytes) else encode_arq(record), px=60_000)
+    await redis.zadd(name, {job_id: 1})
+    await queue.wait_applied(await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0)))
+    assert len(await queue.search(user_id=1, vector=axis(0))) == 1
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+        while await redis.zscore(name, job_id) is not None:
+            await queue.info()
+    assert not events.of("role_restarts")
 
 
 TEXT = "zebra in the bathtub"
@@ -314,8 +355,20 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             await events.wait_for("role_restarts")
             await redis.config_set("requirepass", PASSWORD)
             await works()
+    for log in tmp_path.glob("*/engine.log*"):
+        said.said.append(log.read_text(encoding="utf-8", errors="replace"))
     assert {"worker.app", "worker.ingest.drain", "arq.worker", "asyncio"} <= said.loggers
     assert said.leaks() == []
+
+
+@pytest.mark.parametrize("field", ["value", "category", "created", "user_id", "_point_id", "active", "x"])
+@pytest.mark.parametrize("value", [TEXT, [TEXT], {TEXT: {TEXT: msgspec.msgpack.Ext(1, TEXT.encode())}}], ids=type)
+def test_the_reason_of_a_dead_letter_does_not_quote_the_payload(field: str, value: Any) -> None:
+    job = {"op": "upsert", "user_id": 1, "point_id": "mem_1_1", "vector": axis(0), "payload": {field: value}}
+    try:
+        checked(decode_write(msgspec.msgpack.encode(job)), LIMITS)
+    except InvalidJob as error:
+        assert TEXT not in str(error)
 
 
 def test_a_leak_would_be_found(said: Everything) -> None:
