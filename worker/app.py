@@ -68,6 +68,7 @@ class App:
                     partitions=settings.queue_partitions,
                     interval_s=settings.sweep_interval_s,
                     drainer=drainer if self._role != "search" else None,
+                    patience_s=settings.redis_patience_s,
                 )
                 builders = {
                     "ingest": lambda: ingest_worker(open_queue(settings), settings, drainer),
@@ -152,7 +153,6 @@ async def _close(worker: Worker) -> None:
     redis = worker.pool
     await _end([task for task in (worker.main_task, *worker.tasks.values()) if task is not None])
     with contextlib.suppress(QueueError), queue_errors():
-        await redis.delete(worker.health_check_key)
         await redis.aclose(close_connection_pool=True)
 
 

@@ -225,7 +225,8 @@ class MemoryQueue:
         """Return the user's points nearest to ``vector``, best first.
 
         ``limit`` (1 to 100) and ``min_score`` default to the kind's: 5 and 0.7 for memories, 10 and 0.3 for documents.
-        Raises `InvalidJob`, or `ReadFailed` when there is no answer within ``timeout`` seconds or it is an error.
+        Raises `InvalidJob`, `QueueFull` when too many searches wait, or `ReadFailed` when there is no answer within
+        ``timeout`` seconds or it is an error.
         """
         job = Search(
             user_id=user_id,
@@ -292,10 +293,16 @@ class MemoryQueue:
     async def _push(self, jobs: Sequence[WriteJob], bodies: Sequence[bytes]) -> list[Receipt]:
         redis = self._open().redis
         try:
-            return await push(redis, self._keys, self._meta.partitions, self._placed(jobs, bodies))
+            return await self._push_once(redis, jobs, bodies)
         except PartitionMismatch:
             await self._read_meta(redis)
-            return await push(redis, self._keys, self._meta.partitions, self._placed(jobs, bodies))
+            return await self._push_once(redis, jobs, bodies)
+
+    async def _push_once(self, redis: ArqRedis, jobs: Sequence[WriteJob], bodies: Sequence[bytes]) -> list[Receipt]:
+        meta = self._meta
+        return await push(
+            redis, self._keys, meta.partitions, self._placed(jobs, bodies), min_replicas=meta.min_replicas
+        )
 
     def _placed(self, jobs: Sequence[WriteJob], bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
         partitions = self._meta.partitions

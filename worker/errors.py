@@ -6,7 +6,8 @@
     ├── InvalidJob                  a job that can never be applied; names the field and the limit
     ├── QueueError                  Redis
     │   ├── QueueUnavailable        Redis cannot be reached, or refuses writes
-    │   │   └── QueueOutOfMemory    Redis has no room for what was to be written
+    │   │   ├── QueueOutOfMemory    Redis has no room for what was to be written
+    │   │   └── NotReplicated       too few replicas of Redis have what was written; it may be lost in a failover
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
     │   ├── PushedInPart            of many jobs only the first were stored
     │   ├── LeaseLost               another drain holds the partition now
@@ -68,6 +69,10 @@ class QueueUnavailable(QueueError):
 
 class QueueOutOfMemory(QueueUnavailable):
     """Redis has no room; nothing was written."""
+
+
+class NotReplicated(QueueUnavailable):
+    """Too few replicas of Redis have what was written: it is stored, but a failover may lose it. Push it again."""
 
 
 class QueueFull(QueueError):

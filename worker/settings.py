@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     redis_tls_key_file: Path | None = Field(None, description="PEM file with the key of that certificate.")
     redis_timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds to wait for a reply of Redis.")
 
+    redis_patience_s: float = Field(
+        20.0, gt=0, le=3600, description="Seconds that Redis may be away, hang or refuse before a worker ends."
+    )
+
     qdrant_url: str | None = Field(
         None, description="gRPC address: `http://host:6334`, `https://` for TLS. Unset: an embedded engine is started."
     )
@@ -104,6 +108,9 @@ class Settings(BaseSettings):
         10.0, gt=0, le=600, description="Seconds that work in flight may take to finish after SIGTERM."
     )
     search_concurrency: int = Field(32, ge=1, le=1024, description="Read jobs answered at once by one process.")
+    search_max_waiting: int = Field(
+        10_000, ge=0, description="Read jobs that may wait in all; more are refused at once. 0: no limit."
+    )
     search_poll_ms: int = Field(
         5, ge=1, le=1000, description="Milliseconds between looks for new work by the search role."
     )
@@ -128,6 +135,12 @@ class Settings(BaseSettings):
     )
     queue_max_jobs: int = Field(1_000_000, ge=0, description="Jobs that may wait in all; 0: no limit.")
     queue_max_bytes: int = Field(4_294_967_296, ge=0, description="Bytes that may wait in all; 0: no limit.")
+    queue_min_replicas: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Replicas of Redis that must have a job before its push returns and before it is applied; 0: none.",
+    )
     job_max_bytes: int = Field(1_048_576, ge=1024, le=67_108_864, description="Size of one encoded job, at most.")
 
     port: int = Field(8090, ge=0, le=65_535, description="Port of the HTTP endpoints.")

@@ -112,6 +112,7 @@ def drain_options(settings: Settings) -> DrainOptions:
         lease_ttl_s=settings.lease_ttl_s,
         request_timeout_s=settings.qdrant_timeout_s,
         retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
+        min_replicas=settings.queue_min_replicas,
     )
 
 
@@ -122,6 +123,8 @@ def queue_meta(settings: Settings) -> QueueMeta:
         limits=settings.limits,
         max_jobs=settings.queue_max_jobs,
         max_bytes=settings.queue_max_bytes,
+        max_reads=settings.search_max_waiting,
+        min_replicas=settings.queue_min_replicas,
     )
 
 

@@ -25,14 +25,14 @@ class RedisServer:
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
         self._directory = directory
-        self._port = free_port()
-        self.url = f"redis://127.0.0.1:{self._port}"
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                *(str(get_binary_path()), "--port", str(self._port), "--bind", "127.0.0.1"),
+                *(str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--dir", str(self._directory), "--appendonly", "yes", "--appendfsync", "everysec"),
                 *("--save", "", "--maxmemory-policy", "noeviction"),
             ],

@@ -115,7 +115,7 @@ class TestPickles:
     ) -> None:
         evil = pickle.dumps({"t": None, "f": "drain", "a": (Harmful(harm),), "k": {}, "et": 0}, protocol)
         for name in (keys.drain_queue, keys.search_queue):
-            for job_id in (keys.drain_job_id(0), keys.drain_job_id(1), f"{name}:evil", "evil"):
+            for job_id in (keys.drain_job_id(0), keys.drain_job_id(1), f"{name}:evil", f"{keys.prefix}-evil"):
                 await redis.set(keys.arq_job(job_id), evil, px=60_000)
                 await redis.zadd(name, {job_id: 1})
         await self.works(queue)
@@ -125,9 +125,10 @@ class TestPickles:
         self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path
     ) -> None:
         evil = pickle.dumps({"s": True, "r": Harmful(harm)})
-        for job_id in ("evil", keys.drain_job_id(0), keys.drain_job_id(1)):
+        job_ids = (f"{keys.prefix}-evil", keys.drain_job_id(0), keys.drain_job_id(1))
+        for job_id in job_ids:
             await redis.set(result_key_prefix + job_id, evil, px=60_000)
-        job = Job("evil", redis, _queue_name=keys.search_queue, _deserializer=decode_arq)
+        job = Job(job_ids[0], redis, _queue_name=keys.search_queue, _deserializer=decode_arq)
         with pytest.raises(DeserializationError):
             await job.result(timeout=5, poll_delay=0.01)
         with pytest.raises(DeserializationError):
@@ -135,24 +136,26 @@ class TestPickles:
         await redis.rpush(keys.reply("evil"), evil)
         with pytest.raises(QueueError, match="cannot be read"):
             await take_reply(redis, keys.reply("evil"), timeout_s=5)
-        await redis.delete(*(result_key_prefix + job_id for job_id in ("evil", *map(keys.drain_job_id, (0, 1)))))
+        await redis.delete(*(result_key_prefix + job_id for job_id in job_ids))
         await self.works(queue)
 
 
 ARQ_JOB: dict[str, Any] = {"t": None, "f": "drain", "a": (0,), "k": {}, "et": 0}
 HOSTILE: dict[str, tuple[bytes, dict[str, Any] | bytes]] = {
-    "an id that is not UTF-8": (b"\xff\xfe", ARQ_JOB),
-    "a drain under another id": (b"evil", ARQ_JOB),
-    "no partition": (b"evil", {**ARQ_JOB, "a": ()}),
-    "a partition that is a word": (b"evil", {**ARQ_JOB, "a": ("x",)}),
-    "a partition that is a list": (b"evil", {**ARQ_JOB, "a": ([1],)}),
-    "a function that is a list": (b"evil", {**ARQ_JOB, "f": [1]}),
-    "no function": (b"evil", {}),
-    "arguments that are a number": (b"evil", {**ARQ_JOB, "a": 5}),
-    "options that are a number": (b"evil", {**ARQ_JOB, "k": 5}),
-    "a time that is a word": (b"evil", {**ARQ_JOB, "et": "x"}),
-    "a try that is a word": (b"evil", {**ARQ_JOB, "t": "x"}),
-    "half a JSON document": (b"evil", b'{"t":1'),
+    "an id that is not UTF-8": (b"-\xff\xfe", ARQ_JOB),
+    "a drain under another id": (b"-evil", ARQ_JOB),
+    "no partition": (b"-evil", {**ARQ_JOB, "a": ()}),
+    "a partition that is a word": (b"-evil", {**ARQ_JOB, "a": ("x",)}),
+    "a partition that is a list": (b"-evil", {**ARQ_JOB, "a": ([1],)}),
+    "a function that is a list": (b"-evil", {**ARQ_JOB, "f": [1]}),
+    "no function": (b"-evil", {}),
+    "arguments that are a number": (b"-evil", {**ARQ_JOB, "a": 5}),
+    "options that are a number": (b"-evil", {**ARQ_JOB, "k": 5}),
+    "a time that is a word": (b"-evil", {**ARQ_JOB, "et": "x"}),
+    "a try that is a word": (b"-evil", {**ARQ_JOB, "t": "x"}),
+    "a time beyond all time": (b"-evil", {**ARQ_JOB, "et": 10**18}),
+    "a try that is too many": (b"-evil", {**ARQ_JOB, "t": 2**40}),
+    "half a JSON document": (b"-evil", b'{"t":1'),
 }  # fmt: skip
 
 
@@ -168,7 +171,7 @@ async def test_a_job_of_arq_that_is_none_of_ours_ends_nothing(
     job_id: bytes,
     record: dict[str, Any] | bytes,
 ) -> None:
-    name = f"{keys.prefix}:{queue_name}"
+    name, job_id = f"{keys.prefix}:{queue_name}", keys.prefix.encode() + job_id
     await redis.set(b"arq:job:" + job_id, record if isinstance(record, bytes) else encode_arq(record), px=60_000)
     await redis.zadd(name, {job_id: 1})
     await queue.wait_applied(await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0)))
@@ -180,8 +183,8 @@ async def test_a_job_of_arq_that_is_none_of_ours_ends_nothing(
 
 
 TEXT = "zebra in the bathtub"
-QUERY_NUMBERS = [0.7315, 0.2468, 0.1357, 0.9753, 0.8642, 0.4826, 0.6284, 0.3917]
-VECTOR_NUMBERS = [0.5183, 0.7294, 0.8305, 0.9416, 0.1527, 0.2638, 0.3749, 0.4851]
+QUERY_NUMBERS = [0.73151234, 0.24681234, 0.13571234, 0.97531234, 0.86421234, 0.48261234, 0.62841234, 0.39171234]
+VECTOR_NUMBERS = [0.51831234, 0.72941234, 0.83051234, 0.94161234, 0.15271234, 0.26381234, 0.37491234, 0.48511234]
 QUERY, VECTOR = (array("f", numbers).tobytes() for numbers in (QUERY_NUMBERS, VECTOR_NUMBERS))
 API_KEY = "key-of-the-vector-engine"
 PASSWORD = "pass/word of redis"
@@ -192,13 +195,17 @@ SECRETS = {
     "api key": API_KEY,
     "password": PASSWORD,
     "password in a URL": PERCENT_ENCODED,
-    **{f"number {number}": str(number)[1:] for number in (*QUERY_NUMBERS, *VECTOR_NUMBERS)},
+    **{f"number {number}": str(number)[1:8] for number in (*QUERY_NUMBERS, *VECTOR_NUMBERS)},
     "bytes of the vector": repr(VECTOR[:8])[2:-1],
     "bytes of the query": repr(QUERY[:8])[2:-1],
     "vector in hexadecimal": VECTOR[:8].hex(),
     "vector in base64": msgspec.json.encode(VECTOR)[1:12].decode(),
     "query in base64": msgspec.json.encode(QUERY)[1:12].decode(),
 }
+
+
+TIMES = ("created", "msecs", "relativeCreated", "thread", "process")
+"""Numbers that may look like those of a vector."""
 
 
 class Everything(logging.Handler):
@@ -211,7 +218,10 @@ class Everything(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.loggers.add(record.name)
-        parts = [record.getMessage(), *(f"{name}={value!r}" for name, value in vars(record).items())]
+        parts = [
+            record.getMessage(),
+            *(f"{name}={value!r}" for name, value in vars(record).items() if name not in TIMES),
+        ]
         if record.exc_info and record.exc_info[1]:
             parts += traceback.format_exception(record.exc_info[1], chain=True)
         parts += [formatter.format(record) for formatter in (logs._TextFormatter(), logs._JsonFormatter())]
@@ -241,6 +251,10 @@ async def servers_with_secrets(directory: Path) -> AsyncIterator[tuple[str, str]
         async with connected(valkey.url) as redis:
             await redis.config_set("requirepass", PASSWORD)
         yield valkey.url, edge.url
+
+
+def engine_logs(directory: Path) -> list[Path]:
+    return list(directory.glob("*/engine.log*"))
 
 
 async def echo(call: Call) -> Any:
@@ -355,8 +369,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             await events.wait_for("role_restarts")
             await redis.config_set("requirepass", PASSWORD)
             await works()
-    for log in tmp_path.glob("*/engine.log*"):
-        said.said.append(log.read_text(encoding="utf-8", errors="replace"))
+    said.said += [log.read_text(encoding="utf-8", errors="replace") for log in engine_logs(tmp_path)]
     assert {"worker.app", "worker.ingest.drain", "arq.worker", "asyncio"} <= said.loggers
     assert said.leaks() == []
 

@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "payload active": ({**UPSERT, "payload": {"active": 1}}, "payload.active", "expected bool, got int"),
     "payload created": ({**UPSERT, "payload": {"created": True}}, "payload.created", "expected int, got bool"),
     "payload file_id": ({**DOCUMENT, "payload": {"file_id": "9"}}, "payload.file_id", "expected int, got str"),
-    "payload of another user": ({**UPSERT, "payload": {"user_id": 1}}, "payload.user_id", "differs from the job's 1730"),
+    "payload of another user": ({**UPSERT, "payload": {"user_id": 1}}, "payload.user_id", "differs from the job"),
     "payload of another point": ({**UPSERT, "payload": {"_point_id": "mem_1730_2"}}, "payload._point_id", "differs"),
     "payload of no user": ({**UPSERT, "payload": {"user_id": None}}, "payload.user_id", "differs from the job's 1730"),
     "purge category of both": ({**PURGE, "category": "work"}, "category", "needs a kind"),

@@ -20,7 +20,7 @@ def run_by_modules() -> set[str]:
     names = set()
     for path in WORKER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "scripts.run":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("scripts.run", "scripts.run_replicated"):
                 assert isinstance(node.args[1], ast.Constant)
                 names.add(node.args[1].value)
     return names

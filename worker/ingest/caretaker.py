@@ -26,8 +26,6 @@ from worker.queue.state import partition_states
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 20.0
-"""With the time that one look may take, a worker that cannot work ends within 30 s."""
 _CANARY_LIFE_MS = 60_000
 
 
@@ -43,7 +41,7 @@ class Caretaker:
         partitions: int,
         interval_s: float,
         drainer: Drainer | None,
-        patience_s: float = PATIENCE_S,
+        patience_s: float,
     ) -> None:
         self._redis = redis
         self._keys = keys

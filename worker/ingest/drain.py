@@ -20,7 +20,7 @@ import msgspec
 from arq.connections import ArqRedis
 
 from worker.contract import Limits, WriteJob
-from worker.errors import ConfigurationError, LeaseLost, QueueError, StoreRefused, StoreUnavailable
+from worker.errors import ConfigurationError, LeaseLost, NotReplicated, QueueError, StoreRefused, StoreUnavailable
 from worker.failpoints import failpoint
 from worker.ingest.breaker import Breaker
 from worker.ingest.claims import Reckoning, decode_claim, reckon
@@ -53,6 +53,7 @@ class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl_s: float = 8.0
     request_timeout_s: float = 5.0
     margin_s: float = 1.0
+    min_replicas: int = 0
     retry: RetryPolicy = RetryPolicy()
 
 
@@ -102,7 +103,7 @@ class Drainer:
         except LeaseLost:
             log_event(logger, logging.WARNING, "lease_lost", partition=partition)
             return DrainResult(ending="lost", ring_after_s=None)
-        except (StoreUnavailable, StoreRefused, ConfigurationError) as error:
+        except (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicated) as error:
             return self._outage(partition, error)
         finally:
             await asyncio.shield(self._give_back(lease))
@@ -213,7 +214,8 @@ class Drainer:
         for letter in done.dead:
             log_event(
                 logger,
-                logging.ERROR,
+                # A point that stays although it was to go is worse than one that is missing.
+                logging.ERROR if letter.op in ("upsert", "") else logging.CRITICAL,
                 "dead_letter",
                 receipt=f"{lease.partition}/{letter.entry_id}",
                 reason=letter.reason,
@@ -237,6 +239,9 @@ class Drainer:
         return refused(entry, job, error)
 
     async def _write(self, lease: Lease, jobs: Sequence[WriteJob]) -> None:
+        if self._options.min_replicas:
+            # A replica that has the renewal has all that was pushed before it: what is applied survives a failover.
+            await renew_lease(self._redis, self._keys, lease, min_replicas=self._options.min_replicas)
         existing = await self._store.collections.existing() if needs_existing(jobs) else ()
         for step in plan(jobs, existing):
             # Before the deadline is reckoned: making a collection may take most of the lease.

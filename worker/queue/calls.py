@@ -29,7 +29,10 @@ _reply_decoder = msgspec.msgpack.Decoder(Reply)
 
 
 async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
-    """Enqueue a read job whose reply goes to a list; return the key of that list. One round trip."""
+    """Enqueue a read job whose reply goes to a list; return the key of that list. One round trip.
+
+    Raises `QueueFull` when too many read jobs wait already, `QueueUnavailable`.
+    """
     tag = type(job).__struct_config__.tag
     job_id = f"{keys.prefix}:{tag}:{secrets.token_hex(12)}"
     reply_to = keys.reply(job_id)
@@ -39,7 +42,7 @@ async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
         await scripts.run(
             redis,
             "call",
-            [keys.search_queue, keys.arq_job(job_id)],
+            [keys.search_queue, keys.arq_job(job_id), keys.meta],
             [job_id, body, job.timeout_ms + _JOB_GRACE_MS],
         )
     return reply_to

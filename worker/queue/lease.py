@@ -16,6 +16,7 @@ from arq.connections import ArqRedis
 from worker.queue import scripts
 from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
+from worker.queue.scripts import REPLICATION_TIMEOUT_S
 
 
 @dataclass(slots=True)
@@ -54,11 +55,21 @@ async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: f
     return lease
 
 
-async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:
-    """Begin the life of the lease anew; raises `LeaseLost` when it is no longer held."""
+async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:
+    """Begin the life of the lease anew; raises `LeaseLost` when it is no longer held.
+
+    With ``min_replicas``, return only once as many replicas of Redis know of it; raises `NotReplicated`.
+    """
     started = time.monotonic()
     with queue_errors():
-        await scripts.run(redis, "renew", [keys.lease(lease.partition)], [lease.token, lease.ttl_ms])
+        await scripts.run_replicated(
+            redis,
+            "renew",
+            [keys.lease(lease.partition)],
+            [lease.token, lease.ttl_ms],
+            replicas=min_replicas,
+            timeout_s=REPLICATION_TIMEOUT_S,
+        )
     lease.renewed_at = started
 
 

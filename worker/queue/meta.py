@@ -12,15 +12,22 @@ from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
 
 DEFAULT_PARTITIONS = 32
+_BOUNDS = ("max_jobs", "max_bytes", "max_reads", "min_replicas")
 
 
 class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """``partitions`` is fixed at first use; ``max_jobs`` and ``max_bytes`` bound the whole backlog, 0 is no bound."""
+    """What producers must keep to; all but ``partitions``, which is fixed at first use, follows the workers' settings.
+
+    ``max_jobs`` and ``max_bytes`` bound the whole backlog, ``max_reads`` the read jobs that wait; 0 is no bound.
+    ``min_replicas`` replicas of Redis must have a job before its push returns.
+    """
 
     partitions: int = DEFAULT_PARTITIONS
     limits: Limits = Limits()
     max_jobs: int = 0
     max_bytes: int = 0
+    max_reads: int = 0
+    min_replicas: int = 0
 
 
 async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
@@ -37,8 +44,7 @@ async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
             dimension=numbers.get("dimension"),
             max_job_bytes=numbers.get("max_job_bytes", defaults.max_job_bytes),
         ),
-        max_jobs=numbers.get("max_jobs", 0),
-        max_bytes=numbers.get("max_bytes", 0),
+        **{name: numbers.get(name, 0) for name in _BOUNDS},
     )
 
 
@@ -47,7 +53,7 @@ async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta) -> None:
 
     Raises `PartitionMismatch` when another number is fixed already: jobs of one user would lose their order.
     """
-    published = {**msgspec.structs.asdict(meta.limits), "max_jobs": meta.max_jobs, "max_bytes": meta.max_bytes}
+    published = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in _BOUNDS}}
     args = [part for name, value in published.items() for part in (name, value or 0)]
     try:
         with queue_errors():

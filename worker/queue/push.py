@@ -11,14 +11,22 @@ from worker.queue import scripts
 from worker.queue.connection import queue_errors
 from worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
 from worker.queue.keys import Keys
+from worker.queue.scripts import REPLICATION_TIMEOUT_S
 
 
 async def push(
-    redis: ArqRedis, keys: Keys, partitions: int, jobs: Sequence[tuple[int, bytes]], *, version: int = CONTRACT_VERSION
+    redis: ArqRedis,
+    keys: Keys,
+    partitions: int,
+    jobs: Sequence[tuple[int, bytes]],
+    *,
+    version: int = CONTRACT_VERSION,
+    min_replicas: int = 0,
 ) -> list[Receipt]:
     """Append encoded jobs, each with its partition, in this order; return their receipts.
 
-    All of them are stored or none is. Raises `QueueFull`, `PartitionMismatch` or `QueueUnavailable`.
+    All of them are stored or none is. Raises `QueueFull`, `PartitionMismatch` or `QueueUnavailable`; `NotReplicated`
+    when all are stored, but fewer than ``min_replicas`` replicas of Redis have them.
     """
     named: dict[int, int] = {}
     script_keys = [keys.meta, keys.backlog, keys.drain_queue]
@@ -33,5 +41,7 @@ async def push(
         entries += [named[partition], body]
     args = [partitions, version, DOORBELL_LIFE_MS, len(named), *doorbells, *entries]
     with queue_errors():
-        ids = await scripts.run(redis, "push", script_keys, args)
+        ids = await scripts.run_replicated(
+            redis, "push", script_keys, args, replicas=min_replicas, timeout_s=REPLICATION_TIMEOUT_S
+        )
     return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]

@@ -10,6 +10,11 @@ from typing import Any
 from arq.connections import ArqRedis
 from redis.exceptions import NoScriptError
 
+from worker.errors import NotReplicated
+
+REPLICATION_TIMEOUT_S = 1.0
+"""How long replicas may take to confirm a write, where their confirmation is asked for."""
+
 
 @cache
 def source(name: str) -> str:
@@ -28,3 +33,27 @@ async def run(redis: ArqRedis, name: str, keys: list[str], args: list[Any]) -> A
         return await redis.evalsha(_digest(name), len(keys), *keys, *args)  # type: ignore[misc]  # sync or async in the stubs
     except NoScriptError:
         return await redis.eval(source(name), len(keys), *keys, *args)  # type: ignore[misc]
+
+
+async def run_replicated(
+    redis: ArqRedis, name: str, keys: list[str], args: list[Any], *, replicas: int, timeout_s: float
+) -> Any:
+    """Run the script ``name`` and wait until ``replicas`` replicas have what it wrote, in one round trip.
+
+    Raises `NotReplicated` when they have not within ``timeout_s`` seconds: it is done, but may be lost in a failover.
+    """
+    if not replicas:
+        return await run(redis, name, keys, args)
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.evalsha(_digest(name), len(keys), *keys, *args)
+        pipe.execute_command("WAIT", replicas, int(timeout_s * 1000))
+        result, reached = await pipe.execute(raise_on_error=False)
+    if isinstance(result, NoScriptError):
+        await redis.script_load(source(name))
+        return await run_replicated(redis, name, keys, args, replicas=replicas, timeout_s=timeout_s)
+    for answer in (result, reached):
+        if isinstance(answer, Exception):
+            raise answer
+    if reached < replicas:
+        raise NotReplicated(f"only {reached} of {replicas} replicas of Redis confirmed within {timeout_s:g} s")
+    return result

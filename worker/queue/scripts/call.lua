@@ -1,7 +1,12 @@
 -- Enqueue a read job for the search role, as arq would.
+-- Invariant: the job is stored and due, or nothing is, and an error says why.
 --
--- KEYS  arq queue, arq job
+-- KEYS  arq queue, arq job, meta
 -- ARGV  arq job id, arq job, life of the job (ms)
+local most = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
+if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then
+  return redis.error_reply('QUEUEFULL reads ' .. most)
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
