@@ -89,7 +89,7 @@ class MemoryQueue:
         """Return a queue for the Redis at ``url``; nothing connects before the first use.
 
         ``prefix`` is the workers' ``QUEUE_PREFIX``; ``timeout_s`` bounds each round trip. ``username`` and
-        ``password`` override those of the URL and are percent-encoded as there.
+        ``password`` override those of the URL and are taken as they are, not percent-encoded.
 
         ``rediss://`` speaks TLS, and checks that the certificate is of the host in the URL and signed by an authority
         of the system or, if given, by the one in ``tls_ca_file``. ``tls_cert_file`` and ``tls_key_file`` are for a

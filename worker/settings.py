@@ -44,11 +44,11 @@ class Settings(BaseSettings):
         "Unset: an embedded Valkey is started.",
     )
     redis_username: SecretStr | None = Field(
-        None, description="User of Redis, percent-encoded; overrides that of the URL. Or a file: `REDIS_USERNAME_FILE`."
+        None, description="User of Redis, as it is; overrides that of the URL. Or a file: `REDIS_USERNAME_FILE`."
     )
     redis_password: SecretStr | None = Field(
         None,
-        description="Password of Redis, percent-encoded (`%25` is a `%`); overrides that of the URL. "
+        description="Password of Redis, as it is, not percent-encoded; overrides that of the URL. "
         "Or a file: `REDIS_PASSWORD_FILE`.",
     )
     redis_tls_ca_file: Path | None = Field(

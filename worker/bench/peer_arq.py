@@ -6,7 +6,7 @@ import asyncio
 import sys
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from arq import create_pool
 from arq.connections import RedisSettings
@@ -30,7 +30,7 @@ def redis_settings(settings: Settings) -> RedisSettings:
         "ssl_certfile": settings.redis_tls_cert_file,
         "ssl_keyfile": settings.redis_tls_key_file,
     }
-    changes: dict[str, Any] = {name: unquote(secret.get_secret_value()) for name, secret in login.items() if secret}
+    changes: dict[str, Any] = {name: secret.get_secret_value() for name, secret in login.items() if secret}
     changes |= {name: str(path) for name, path in files.items() if path}
     return replace(found, ssl_check_hostname=found.ssl, **changes)
 

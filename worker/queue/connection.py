@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from arq.connections import ArqRedis
 from redis.asyncio.connection import SSLConnection
@@ -41,7 +41,8 @@ _REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How both sides show who they are: what is set overrides the URL, and is percent-encoded as it is there.
+    """How both sides show who they are: what is set overrides the URL, and is taken as it is,
+    where a URL would percent-encode it.
 
     ``tls_ca_file`` is the authority that must have signed Redis's certificate, and the only one; ``None`` stands for
     those of the system. ``tls_cert_file`` and ``tls_key_file`` are this side's own certificate. All are PEM files.
@@ -96,7 +97,7 @@ def open_redis(
         pool.connection_kwargs["context"] = _tls_context(access)
     for name, value in (("username", access.username), ("password", access.password)):
         if value is not None:
-            pool.connection_kwargs[name] = unquote(value)
+            pool.connection_kwargs[name] = value
     redis.job_serializer = encode_arq
     redis.job_deserializer = decode_arq
     return redis
