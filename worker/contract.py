@@ -32,11 +32,13 @@ CONTRACT_VERSION = 1
 MAX_POINT_IDS = 1000
 MAX_PAYLOAD_FIELDS = 256
 MAX_PAYLOAD_DEPTH = 16
+MAX_PAYLOAD_VALUES = 4096
 MAX_KEY_CHARACTERS = 256
 MAX_SEARCH_LIMIT = 100
 MAX_TIMEOUT_MS = 60_000
 
 _INT64 = range(-(2**63), 2**63)
+_UINT64 = range(2**64)
 _JSON_OBJECT_STARTS = b"{ \t\r\n"
 _MSGSPEC_PROBLEM = re.compile(r"(.*) - at `(key` in `)?\$(.*)`", re.DOTALL)
 
@@ -149,7 +151,7 @@ class Receipt(msgspec.Struct, frozen=True):
     def parse(cls, text: str) -> Receipt:
         """Return the receipt that ``text`` (``17/1732000000000-0``) stands for; raises `InvalidJob`."""
         match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,20}-[0-9]{1,20})", text)
-        if match is None:
+        if match is None or not _is_entry_id(match[2]):
             raise InvalidJob("receipt", f"{text[:80]!r} is not of the form PARTITION/MILLISECONDS-SEQUENCE")
         return cls(int(match[1]), match[2])
 
@@ -235,12 +237,7 @@ def encode_checked(job: WriteJob, limits: Limits) -> bytes:
 def decode_write(body: bytes) -> WriteJob:
     """Return the write job in ``body`` (MessagePack or JSON); raises `InvalidJob`."""
     decoder = _write_json if body[:1] in _JSON_OBJECT_STARTS and body else _write_msgpack
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _named(error) from error
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise InvalidJob("job", f"is neither MessagePack nor JSON: {error}") from error
+    return _decoded(decoder, body)
 
 
 _Read = TypeVar("_Read", bound=_Job)
@@ -258,8 +255,7 @@ def checked_read(job: _Read, limits: Limits) -> _Read:
     """Return a read job made in Python once it has passed all that a worker will check; raises `InvalidJob`."""
     if isinstance(job, Search):
         job = msgspec.structs.replace(job, vector=pack_vector(job.vector))
-    document = msgspec.to_builtins(job, builtin_types=(bytes,))
-    return checked(convert_read(document, type(job)), limits)
+    return checked(_decoded(msgspec.msgpack.Decoder(type(job)), encode_job(job)), limits)
 
 
 _AnyJob = TypeVar("_AnyJob", bound=_Job)
@@ -309,6 +305,23 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def _is_entry_id(text: str) -> bool:
+    milliseconds, sequence = map(int, text.split("-"))
+    return (milliseconds, sequence) > (0, 0) and milliseconds in _UINT64 and sequence in _UINT64
+
+
+_Decoded = TypeVar("_Decoded")
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[_Decoded] | msgspec.json.Decoder[_Decoded], body: bytes) -> _Decoded:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _named(error) from error
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise InvalidJob("job", f"is neither MessagePack nor JSON: {error}") from error
+
+
 def _checked_upsert(job: Upsert, kind: Kind, limits: Limits) -> Upsert:
     kind.check_point_id(job.point_id, job.user_id)
     packed = pack_vector(job.vector)
@@ -339,12 +352,31 @@ def _identity(payload: dict[str, Any], field: str, expected: Any) -> Any:
 def _check_payload(payload: dict[str, Any], kind: Kind) -> None:
     if len(payload) > MAX_PAYLOAD_FIELDS:
         raise InvalidJob("payload", f"at most {MAX_PAYLOAD_FIELDS} fields are allowed, got {len(payload)}")
+    if _values_in(payload, MAX_PAYLOAD_VALUES) > MAX_PAYLOAD_VALUES:
+        raise InvalidJob(
+            "payload", f"at most {MAX_PAYLOAD_VALUES:,} values are allowed, those in lists and maps included"
+        )
     for name, value in payload.items():
         expected = kind.payload_types.get(name)
         if expected is not None and value is not None and type(value) is not expected:
             raise InvalidJob(f"payload.{name}", f"expected {expected.__name__}, got {type(value).__name__}")
         _check_key("payload", name)
         _check_value(f"payload.{name}", value, 1)
+
+
+def _values_in(root: dict[str, Any], enough: int) -> int:
+    """Count the values in a payload, those inside others too, until there are more than ``enough``."""
+    count, containers = 0, [root.values()]
+    while containers and count <= enough:
+        children = containers.pop()
+        count += len(children)
+        if count <= enough:
+            containers += [
+                child.values() if isinstance(child, dict) else child
+                for child in children
+                if isinstance(child, (dict, list, tuple))
+            ]
+    return count
 
 
 def _check_key(path: str, key: Any) -> None:

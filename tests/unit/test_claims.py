@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from worker.contract import Delete, Purge, Upsert, WriteJob
-from worker.ingest.claims import Claim, claim_of, decode_claim, encode_claim, reckon, touch
+from worker.ingest.claims import Claim, ClaimBook, Reckoning, claim_of, decode_claim, encode_claim, touch
 from worker.queue.log import DeadEntry, Entry
 
 
@@ -59,6 +59,16 @@ def test_touch(one: WriteJob, other: WriteJob, expected: bool) -> None:
 
 
 OLD = "1-0"
+
+
+def reckon(
+    taken: list[Entry],
+    jobs: list[tuple[Entry, WriteJob]],
+    dead: list[DeadEntry],
+    claims: dict[str, Claim],
+    superseded: frozenset[str],
+) -> Reckoning:
+    return ClaimBook(claims, superseded).reckon(taken, jobs, dead)
 
 
 def older(job: WriteJob) -> dict[str, Claim]:
@@ -131,3 +141,26 @@ def test_a_letter_of_this_batch_is_superseded_by_a_later_job_of_it() -> None:
     found = reckon([entry(5), job[0]], [job], [letter(5, write(1))], {}, frozenset())
     assert found.superseded == ["5-0"]
     assert [dead.entry_id for dead in found.dead] == ["5-0"]
+
+
+def test_a_book_knows_what_was_committed() -> None:
+    book = ClaimBook()
+    book.settle(Reckoning(jobs=[], dead=[letter(1, write(1)), letter(2, write(2)), letter(3)]))
+    first = (entry(5), write(1))
+    found = book.reckon([first[0]], [first], [])
+    assert found.superseded == ["1-0"]
+    book.settle(found)
+    replay = (entry(6, replay_of="1-0"), write(1))
+    assert [dead.reason for dead in book.reckon([replay[0]], [replay], []).dead] == ["superseded"]
+    purge = (entry(7), Purge(user_id=1))
+    found = book.reckon([purge[0]], [purge], [])
+    assert sorted(found.purged) == ["1-0", "2-0"]
+    book.settle(found)
+    assert book.reckon([purge[0]], [purge], []) == Reckoning(jobs=[purge], dead=[])
+
+
+def test_claims_of_others_cost_a_job_nothing() -> None:
+    """A hundred thousand dead letters must not hold up the jobs of users who have none."""
+    book = ClaimBook({f"{n}-0": claim_of(write(n, user=2 + n % 9)) for n in range(10_000)})
+    batch = [(entry(20_000 + n), write(n)) for n in range(50)]
+    assert book.reckon([e for e, _ in batch], batch, []) == Reckoning(jobs=batch, dead=[])

@@ -73,22 +73,52 @@ def touch(one: Claim, other: Claim) -> bool:
     return not one.point_ids or not other.point_ids or not set(one.point_ids).isdisjoint(other.point_ids)
 
 
-def reckon(
+class ClaimBook:
+    """The claims of a partition's dead letters, as one drain knows them: only drains add any.
+
+    They are kept by user, so that a job is held against those of its user only, however many there are.
+    """
+
+    def __init__(self, claims: Mapping[str, Claim] | None = None, superseded: Iterable[str] = ()) -> None:
+        self._by_user: dict[int, dict[str, Claim]] = {}
+        self._stale = set(superseded)
+        for letter_id, claim in (claims or {}).items():
+            self._by_user.setdefault(claim.user_id, {})[letter_id] = claim
+
+    def reckon(self, taken: Sequence[Entry], jobs: list[tuple[Entry, WriteJob]], dead: list[DeadEntry]) -> Reckoning:
+        """Hold a batch against the claims; ``taken`` are its entries in order, each one of ``jobs`` or of ``dead``.
+
+        The book itself is not changed: see `settle`.
+        """
+        if not (self._by_user or dead or any(entry.replay_of for entry in taken)):
+            return Reckoning(jobs=jobs, dead=dead)
+        users = {job.user_id for _, job in jobs}
+        open_claims = {letter_id: claim for user in users for letter_id, claim in self._by_user.get(user, {}).items()}
+        return _reckon(taken, jobs, dead, open_claims, set(self._stale))
+
+    def settle(self, reckoning: Reckoning) -> None:
+        """Note what has been committed."""
+        self._stale.update(reckoning.superseded)
+        for letter_id in (*reckoning.purged, *reckoning.settled):
+            self._stale.discard(letter_id)
+            for claims in self._by_user.values():
+                claims.pop(letter_id, None)
+        for letter in reckoning.dead:
+            if letter.claim:
+                claim = decode_claim(letter.claim)
+                self._by_user.setdefault(claim.user_id, {})[letter.entry_id] = claim
+
+
+def _reckon(
     taken: Iterable[Entry],
     jobs: Sequence[tuple[Entry, WriteJob]],
     dead: Sequence[DeadEntry],
-    claims: Mapping[str, Claim],
-    superseded: frozenset[str],
+    open_claims: dict[str, Claim],
+    stale: set[str],
 ) -> Reckoning:
-    """Hold a batch against the ``claims`` of older dead letters, those ``superseded`` before among them.
-
-    ``taken`` are the batch's entries in order, each of which is one of ``jobs`` or ``dead``.
-    """
     reckoning = Reckoning(jobs=[], dead=[])
     job_of = {entry.entry_id: job for entry, job in jobs}
     letter_of = {letter.entry_id: letter for letter in dead}
-    open_claims = dict(claims)
-    stale = set(superseded)
     for entry in taken:
         if entry.replay_of:
             open_claims.pop(entry.replay_of, None)
@@ -109,10 +139,14 @@ def reckon(
 
 def _supersede(job: WriteJob, open_claims: dict[str, Claim], reckoning: Reckoning) -> set[str]:
     """Note what ``job`` does to the dead letters before it; return those that it supersedes."""
+    if not open_claims:
+        return set()
     mine = claim_of(job)
     touched = [letter_id for letter_id, claim in open_claims.items() if touch(claim, mine)]
     if isinstance(job, Purge) and not job.is_narrowed:
-        purged = {letter_id for letter_id in touched if open_claims.pop(letter_id).point_ids}
+        purged = {letter_id for letter_id in touched if open_claims[letter_id].point_ids}
+        for letter_id in purged:
+            del open_claims[letter_id]
         reckoning.dead = [letter for letter in reckoning.dead if letter.entry_id not in purged]
         reckoning.purged += sorted(purged)
         touched = [letter_id for letter_id in touched if letter_id not in purged]

@@ -23,7 +23,7 @@ from worker.contract import Limits, WriteJob
 from worker.errors import ConfigurationError, LeaseLost, NotReplicated, QueueError, StoreRefused, StoreUnavailable
 from worker.failpoints import failpoint
 from worker.ingest.breaker import Breaker
-from worker.ingest.claims import Reckoning, decode_claim, reckon
+from worker.ingest.claims import ClaimBook, Reckoning, decode_claim
 from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
@@ -110,13 +110,14 @@ class Drainer:
 
     async def _drain_leased(self, lease: Lease) -> DrainResult:
         until = time.monotonic() + self._options.slice_s
+        book = await self._open_book(lease)
         jobs = dead = 0
         batch = await self._read(lease)
         while batch is not None:
             if not batch.taken:
                 log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
                 return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
-            letters, following = await self._finish(lease, batch)
+            letters, following = await self._finish(lease, batch, book)
             if letters is not None:
                 jobs += len(batch.taken)
                 dead += letters
@@ -127,7 +128,13 @@ class Drainer:
             batch = following or await self._read(lease)
         return DrainResult(ending="empty", jobs=jobs, dead=dead)
 
-    async def _finish(self, lease: Lease, batch: Intake) -> tuple[int | None, Intake | None]:
+    async def _open_book(self, lease: Lease) -> ClaimBook:
+        if not lease.has_claims:
+            return ClaimBook()
+        claims, superseded = await self._log.claims(lease.partition)
+        return ClaimBook({letter_id: decode_claim(body) for letter_id, body in claims.items()}, superseded)
+
+    async def _finish(self, lease: Lease, batch: Intake, book: ClaimBook) -> tuple[int | None, Intake | None]:
         """Apply and commit a batch, reading ahead meanwhile if it was a full one.
 
         Return how many of it are dead letters (``None``: smaller batches must be tried first), and the batch behind it
@@ -135,22 +142,15 @@ class Drainer:
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
-            done = await self._apply(lease, batch, await self._reckon(lease, batch))
+            done = await self._apply(lease, batch, book.reckon(batch.taken, batch.jobs, batch.dead))
             if done is None:
                 return None, None
             await self._commit(lease, batch.taken, done)
+            book.settle(done)
             return len(done.dead), await ahead if ahead else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # what went wrong ahead shows again when it is read in its turn
-
-    async def _reckon(self, lease: Lease, batch: Intake) -> Reckoning:
-        """Hold the batch against the claims of dead letters, if there are any."""
-        if not (lease.has_claims or batch.dead or any(entry.replay_of for entry in batch.taken)):
-            return Reckoning(jobs=batch.jobs, dead=batch.dead)
-        claims, superseded = await self._log.claims(lease.partition)
-        older = {letter_id: decode_claim(body) for letter_id, body in claims.items()}
-        return reckon(batch.taken, batch.jobs, batch.dead, older, superseded)
 
     async def _read(self, lease: Lease, *, behind: Intake | None = None) -> Intake | None:
         options = self._options
@@ -189,6 +189,12 @@ class Drainer:
                 return None
             letter = await self._judge(reckoning.jobs[0], error)
             return Reckoning(jobs=[], dead=[*reckoning.dead, letter], settled=reckoning.settled)
+        except StoreUnavailable as error:
+            if error.code == "DEADLINE_EXCEEDED":
+                self._sizes[partition] = max(
+                    1, len(batch.taken) // 2
+                )  # it may have been too much for the time there is
+            raise
         if reckoning.jobs:
             self._breaker.succeeded()
         self._failures.pop(partition, None)
@@ -210,7 +216,6 @@ class Drainer:
             )
         )
         failpoint("committed")
-        lease.has_claims = lease.has_claims or bool(done.dead)
         for letter in done.dead:
             log_event(
                 logger,
@@ -244,8 +249,7 @@ class Drainer:
             await renew_lease(self._redis, self._keys, lease, min_replicas=self._options.min_replicas)
         existing = await self._store.collections.existing() if needs_existing(jobs) else ()
         for step in plan(jobs, existing):
-            # Before the deadline is reckoned: making a collection may take most of the lease.
-            await self._store.collections.ensure(step.ref)
+            await self._store.make_ready(step.ref, step.operations)
             failpoint("before_send")
             await self._store.apply(step.ref, step.operations, timeout_s=await self._deadline_s(lease))
             failpoint("sent")

@@ -32,6 +32,7 @@ def encode_arq(record: dict[str, Any]) -> bytes:
 
 def decode_arq(body: bytes) -> dict[str, Any]:
     """Decode a job or a result of arq's; raises ``msgspec.DecodeError``."""
-    if body[:1] == b"{":
-        return _json_decoder.decode(body)
-    return _decoder.decode(body)
+    try:
+        return _json_decoder.decode(body) if body[:1] == b"{" else _decoder.decode(body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -59,16 +59,26 @@ class VectorStore:
         for ref in (CollectionRef("memory"), CollectionRef("document")):
             await self.collections.ensure(ref)
 
+    async def make_ready(self, ref: CollectionRef, operations: Sequence[Operation]) -> bool:
+        """Make sure that the collection takes ``operations``; ``False``: it is not there, and they delete only.
+
+        Making a collection may take longer than a write, so it is best done before a deadline is reckoned.
+        """
+        writes = any(isinstance(operation, UpsertPoints) for operation in operations)
+        if not writes and not await self.collections.exists(ref):
+            return False
+        await self.collections.ensure(ref)
+        return True
+
     async def apply(self, ref: CollectionRef, operations: Sequence[Operation], *, timeout_s: float) -> None:
         """Apply operations in order, in one request; return when all of them are applied.
 
         It is not atomic: when an operation fails, those before it are applied. Applying all of them again does no
         harm. Raises `StoreRefused` when Qdrant refuses the request, `StoreUnavailable` for everything else.
         """
-        writes = any(isinstance(operation, UpsertPoints) for operation in operations)
-        if not writes and not await self.collections.exists(ref):
-            return  # there is nothing to delete, and no reason to make a collection
-        name = await self.collections.ensure(ref)
+        if not await self.make_ready(ref, operations):
+            return
+        name = self.collections.name(ref)
         request = messages.update_batch(name, operations)
         try:
             answer = await self._rpc.call(f"writing to {name}", self._rpc.update_batch, request, timeout_s=timeout_s)
