@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Collection
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -255,7 +256,7 @@ def checked_read(job: _Read, limits: Limits) -> _Read:
     """Return a read job made in Python once it has passed all that a worker will check; raises `InvalidJob`."""
     if isinstance(job, Search):
         job = msgspec.structs.replace(job, vector=pack_vector(job.vector))
-    return checked(_decoded(msgspec.msgpack.Decoder(type(job)), encode_job(job)), limits)
+    return checked(_decoded(msgspec.msgpack.Decoder(type(job)), encode_job(job)), limits)  # type: ignore[arg-type]  # a read job
 
 
 _AnyJob = TypeVar("_AnyJob", bound=_Job)
@@ -366,7 +367,8 @@ def _check_payload(payload: dict[str, Any], kind: Kind) -> None:
 
 def _values_in(root: dict[str, Any], enough: int) -> int:
     """Count the values in a payload, those inside others too, until there are more than ``enough``."""
-    count, containers = 0, [root.values()]
+    count = 0
+    containers: list[Collection[Any]] = [root.values()]
     while containers and count <= enough:
         children = containers.pop()
         count += len(children)

@@ -9,6 +9,7 @@ its turn comes: by then all that was pushed before it has been.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -60,8 +61,11 @@ def encode_claim(claim: Claim) -> bytes:
 
 
 def decode_claim(body: bytes) -> Claim:
-    """Return the claim kept as ``body``."""
-    return _decoder.decode(body)
+    """Return the claim kept as ``body``; raises ``msgspec.DecodeError``."""
+    try:
+        return _decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def touch(one: Claim, other: Claim) -> bool:
@@ -92,15 +96,18 @@ class ClaimBook:
         """
         if not (self._by_user or dead or any(entry.replay_of for entry in taken)):
             return Reckoning(jobs=jobs, dead=dead)
-        users = {job.user_id for _, job in jobs}
-        open_claims = {letter_id: claim for user in users for letter_id, claim in self._by_user.get(user, {}).items()}
+        open_claims = _OpenClaims(claim_of(job) for _, job in jobs)
+        for user_id in {job.user_id for _, job in jobs}:
+            for letter_id, claim in self._by_user.get(user_id, {}).items():
+                open_claims.add(letter_id, claim)
         return _reckon(taken, jobs, dead, open_claims, set(self._stale))
 
     def settle(self, reckoning: Reckoning) -> None:
         """Note what has been committed."""
-        self._stale.update(reckoning.superseded)
+        # The replay of a purged letter may wait already: it must be refused in its turn.
+        self._stale.update(reckoning.superseded, reckoning.purged)
+        self._stale.difference_update(reckoning.settled)
         for letter_id in (*reckoning.purged, *reckoning.settled):
-            self._stale.discard(letter_id)
             for claims in self._by_user.values():
                 claims.pop(letter_id, None)
         for letter in reckoning.dead:
@@ -113,7 +120,7 @@ def _reckon(
     taken: Iterable[Entry],
     jobs: Sequence[tuple[Entry, WriteJob]],
     dead: Sequence[DeadEntry],
-    open_claims: dict[str, Claim],
+    open_claims: _OpenClaims,
     stale: set[str],
 ) -> Reckoning:
     reckoning = Reckoning(jobs=[], dead=[])
@@ -121,7 +128,7 @@ def _reckon(
     letter_of = {letter.entry_id: letter for letter in dead}
     for entry in taken:
         if entry.replay_of:
-            open_claims.pop(entry.replay_of, None)
+            open_claims.remove(entry.replay_of)
             reckoning.settled.append(entry.replay_of)
         letter = letter_of.get(entry.entry_id)
         if letter is None and entry.replay_of in stale:
@@ -129,29 +136,77 @@ def _reckon(
         if letter is not None:
             reckoning.dead.append(letter)
             if letter.claim:
-                open_claims[letter.entry_id] = decode_claim(letter.claim)
+                open_claims.add(letter.entry_id, decode_claim(letter.claim))
             continue
         job = job_of[entry.entry_id]
         reckoning.jobs.append((entry, job))
-        stale |= _supersede(job, open_claims, reckoning)
+        _supersede(job, open_claims, stale, reckoning)
     return reckoning
 
 
-def _supersede(job: WriteJob, open_claims: dict[str, Claim], reckoning: Reckoning) -> set[str]:
-    """Note what ``job`` does to the dead letters before it; return those that it supersedes."""
-    if not open_claims:
-        return set()
-    mine = claim_of(job)
-    touched = [letter_id for letter_id, claim in open_claims.items() if touch(claim, mine)]
+def _supersede(job: WriteJob, open_claims: _OpenClaims, stale: set[str], reckoning: Reckoning) -> None:
+    """Note what ``job`` does to the dead letters before it; those that must not be replayed any more are ``stale``."""
+    touched = open_claims.touched_by(claim_of(job))
     if isinstance(job, Purge) and not job.is_narrowed:
-        purged = {letter_id for letter_id in touched if open_claims[letter_id].point_ids}
+        purged = {letter_id for letter_id in touched if open_claims.of[letter_id].point_ids}
         for letter_id in purged:
-            del open_claims[letter_id]
+            open_claims.remove(letter_id)
+        stale |= purged
         reckoning.dead = [letter for letter in reckoning.dead if letter.entry_id not in purged]
         reckoning.purged += sorted(purged)
         touched = [letter_id for letter_id in touched if letter_id not in purged]
-    reckoning.superseded += touched
-    return set(touched)
+    reckoning.superseded += [letter_id for letter_id in touched if letter_id not in stale]
+    stale.update(touched)
+
+
+class _OpenClaims:
+    """The claims that jobs of this batch may touch, found by point: a partition may hold thousands of them."""
+
+    def __init__(self, of_jobs: Iterable[Claim]) -> None:
+        self.of: dict[str, Claim] = {}
+        """By letter; claims that no job of the batch may touch are left out."""
+        self._of_user: dict[int, dict[str, Claim]] = {}
+        self._of_purges: dict[int, dict[str, Claim]] = {}
+        self._wanted: dict[_Scope, set[str]] = {}
+        self._at: dict[tuple[_Scope, str], list[str]] = {}
+        for mine in of_jobs:
+            self._of_user.setdefault(mine.user_id, {})
+            self._wanted.setdefault(_scope(mine), set()).update(mine.point_ids)
+
+    def add(self, letter_id: str, claim: Claim) -> None:
+        of_user = self._of_user.get(claim.user_id)
+        if of_user is None:
+            return
+        self.of[letter_id] = of_user[letter_id] = claim
+        if not claim.point_ids:
+            self._of_purges.setdefault(claim.user_id, {})[letter_id] = claim
+            return
+        scope = _scope(claim)
+        for point_id in self._wanted.get(scope, set()).intersection(claim.point_ids):
+            self._at.setdefault((scope, point_id), []).append(letter_id)
+
+    def remove(self, letter_id: str) -> None:
+        claim = self.of.pop(letter_id, None)
+        if claim is not None:
+            del self._of_user[claim.user_id][letter_id]
+            self._of_purges.get(claim.user_id, {}).pop(letter_id, None)
+
+    def touched_by(self, mine: Claim) -> list[str]:
+        """Return the letters that a job of the batch touches; by their points they are found only once."""
+        if not mine.point_ids:
+            return [letter_id for letter_id, claim in self._of_user[mine.user_id].items() if touch(claim, mine)]
+        scope, purges = _scope(mine), self._of_purges.get(mine.user_id, {})
+        found = [letter_id for letter_id, claim in purges.items() if touch(claim, mine)]
+        # Once touched they are stale: what touches them again changes nothing.
+        writes = {letter_id: None for point_id in mine.point_ids for letter_id in self._at.pop((scope, point_id), ())}
+        return [*found, *(letter_id for letter_id in writes if letter_id in self.of)]
+
+
+_Scope: TypeAlias = tuple[int, KindName | None, str | None]
+
+
+def _scope(claim: Claim) -> _Scope:
+    return claim.user_id, claim.kind, claim.namespace
 
 
 def _superseded(entry: Entry, job: WriteJob) -> DeadEntry:
@@ -161,6 +216,7 @@ def _superseded(entry: Entry, job: WriteJob) -> DeadEntry:
         detail=f"the replay of {entry.replay_of} would undo a newer job of the same points",
         op=str(type(job).__struct_config__.tag),
         user_id=str(job.user_id),
+        claim=encode_claim(claim_of(job)),  # so that a purge of the user still finds it
     )
 
 

@@ -41,11 +41,13 @@ for i = letters_end + 2, superseded_end do
 end
 local purged_end = superseded_end + 1 + tonumber(ARGV[superseded_end + 1])
 for i = superseded_end + 2, #ARGV do
-  if i <= purged_end then
-    redis.call('XDEL', KEYS[4], ARGV[i])
+  if i <= purged_end and redis.call('XDEL', KEYS[4], ARGV[i]) == 0 and redis.call('HEXISTS', KEYS[7], ARGV[i]) == 1 then
+    -- Not among the letters any more, but not settled either: its replay waits, and must be refused in its turn.
+    redis.call('SADD', KEYS[8], ARGV[i])
+  else
+    redis.call('HDEL', KEYS[7], ARGV[i])
+    redis.call('SREM', KEYS[8], ARGV[i])
   end
-  redis.call('HDEL', KEYS[7], ARGV[i])
-  redis.call('SREM', KEYS[8], ARGV[i])
 end
 
 local removed = redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[4])
