@@ -21,6 +21,7 @@ from worker.errors import MemoryWorkerError, QueueError, StoreUnavailable
 from worker.ingest.caretaker import Caretaker
 from worker.ingest.drain import Drainer
 from worker.logs import log_event
+from worker.queue.arq_clock import follow
 from worker.queue.clock import RedisClock
 from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
@@ -58,6 +59,7 @@ class App:
             async with open_store(settings) as store:
                 await publish_meta(redis, keys, queue_meta(settings))
                 await clock.refresh(redis)
+                follow(clock)
                 await _prepare(store)
                 drainer = Drainer(redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set)
                 reads = Reads(redis, keys, store, settings.limits, clock)

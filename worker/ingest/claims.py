@@ -107,9 +107,10 @@ class ClaimBook:
         # The replay of a purged letter may wait already: it must be refused in its turn.
         self._stale.update(reckoning.superseded, reckoning.purged)
         self._stale.difference_update(reckoning.settled)
-        for letter_id in (*reckoning.purged, *reckoning.settled):
-            for claims in self._by_user.values():
-                claims.pop(letter_id, None)
+        gone = {*reckoning.purged, *reckoning.settled}
+        for claims in self._by_user.values() if gone else ():
+            for letter_id in claims.keys() & gone:
+                del claims[letter_id]
         for letter in reckoning.dead:
             if letter.claim:
                 claim = decode_claim(letter.claim)
