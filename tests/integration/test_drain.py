@@ -685,6 +685,21 @@ class TestReplay:
         assert await dead.get(died) is None
         assert not {name for name in await everything() if b"claims" in name or b"superseded" in name}
 
+    async def test_a_purge_that_waits_is_not_undone_by_a_replay_behind_it(
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, letters: Letters
+    ) -> None:
+        await pushed(Purge(user_id=1))
+        replay = await dead.replay(died)
+        assert replay is not None
+        await drainer(batch_max_jobs=1).drain(0)
+        assert await value() is None
+        assert {entry_id: letter.reason for entry_id, letter in (await letters()).items()} == {
+            replay.entry_id: "superseded"
+        }
+        await pushed(Purge(user_id=1))
+        await drainer().drain(0)
+        assert await letters() == {}
+
     async def test_a_dropped_one_leaves_no_claim(
         self, died: Receipt, dead: DeadLetters, everything: Everything
     ) -> None:
