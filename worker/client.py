@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from arq.connections import ArqRedis
+from msgspec import UNSET, UnsetType
 
 from worker.contract import (
     CollectionInfo,
@@ -49,6 +50,8 @@ PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
 _REPLY_MARGIN_S = 0.25
 _META_AGE_S = 5.0
+_META_LIFE_S = 60.0
+"""Workers may have been given other limits since."""
 
 _Checked = TypeVar("_Checked")
 
@@ -167,21 +170,22 @@ class MemoryQueue:
         self,
         *,
         user_id: int,
-        kind: KindName | None = None,
-        namespace: str | None = None,
-        category: str | None = None,
-        group_key: str | None = None,
-        file_id: int | None = None,
+        kind: KindName | UnsetType = UNSET,
+        namespace: str | UnsetType = UNSET,
+        category: str | UnsetType = UNSET,
+        group_key: str | UnsetType = UNSET,
+        file_id: int | UnsetType = UNSET,
     ) -> Receipt:
-        """Push a delete of everything of a user; of one kind, one namespace, one category, group or file if given."""
-        job = Purge(
-            user_id=user_id,
-            kind=kind or _implied_kind(namespace or category, group_key, file_id),
-            namespace=namespace,
-            category=category,
-            group_key=group_key,
-            file_id=file_id,
-        )
+        """Push a delete of everything of a user; of one kind, one namespace, one category, group or file if given.
+
+        What is given must not be ``None``: a file without an id yet is no reason to delete all files.
+        """
+        given = {"namespace": namespace, "category": category, "group_key": group_key, "file_id": file_id}
+        narrowing: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
+        for name, value in {**narrowing, "kind": kind}.items():
+            if value is None:
+                raise InvalidJob(name, "must not be None: leave it out to delete more")
+        job = Purge(user_id=user_id, kind=_implied_kind(narrowing) if kind is UNSET else kind, **narrowing)
         return (await self.push_many([job]))[0]
 
     async def push_many(self, jobs: Sequence[WriteJob]) -> list[Receipt]:
@@ -280,7 +284,8 @@ class MemoryQueue:
     async def _checked(self, check: Callable[[Limits], _Checked]) -> _Checked:
         """Check against the limits that the workers have published; look at them again before refusing."""
         redis = self._open().redis
-        if self._meta.limits.dimension is None and self._meta_age_s() >= _META_AGE_S:
+        unknown = self._meta.limits.dimension is None
+        if self._meta_age_s() >= (_META_AGE_S if unknown else _META_LIFE_S):
             await self._read_meta(redis)
         try:
             return check(self._meta.limits)
@@ -356,10 +361,10 @@ def _chunks(bodies: Sequence[bytes]) -> Iterable[tuple[int, int]]:
         yield first, len(bodies)
 
 
-def _implied_kind(of_memory: object, group_key: str | None, file_id: int | None) -> KindName | None:
-    if of_memory is not None:
+def _implied_kind(narrowing: Mapping[str, Any]) -> KindName | None:
+    if narrowing.keys() & {"namespace", "category"}:
         return "memory"
-    return "document" if group_key is not None or file_id is not None else None
+    return "document" if narrowing else None
 
 
 def _milliseconds(seconds: float) -> int:

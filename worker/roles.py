@@ -12,6 +12,7 @@ from arq.constants import in_progress_key_prefix
 from arq.worker import Worker, func
 from redis.exceptions import NoPermissionError
 
+from worker.contract import MAX_TIMEOUT_MS
 from worker.errors import QueueError
 from worker.ingest.drain import Drainer
 from worker.logs import log_event
@@ -49,8 +50,13 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Work
 
     async def ring_again(ctx: dict[str, Any]) -> None:
         delay_s = ctx.get(_RING_AFTER)
-        if delay_s is not None:
+        if delay_s is None:
+            return
+        try:
             await ring(redis, keys, keys.partition_of_job_id(ctx["job_id"]), delay_s=delay_s)
+        except QueueError as error:
+            # The caretaker rings in its stead.
+            log_event(logger, logging.WARNING, "ring_failed", job=ctx["job_id"], error=str(error))
 
     return _worker(
         redis,
@@ -73,7 +79,7 @@ def search_worker(redis: ArqRedis, settings: Settings, reads: Reads) -> Worker:
         queue_name=Keys(settings.queue_prefix).search_queue,
         max_jobs=settings.search_concurrency,
         poll_ms=settings.search_poll_ms,
-        timeout_s=settings.qdrant_timeout_s + _READ_TIMEOUT_EXTRA_S,
+        timeout_s=MAX_TIMEOUT_MS / 1000 + _READ_TIMEOUT_EXTRA_S,
         keep_result_s=_READ_RESULT_S,
     )
 

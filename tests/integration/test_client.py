@@ -319,3 +319,30 @@ def test_the_main_app_loads_no_qdrant_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["kind", "namespace", "category", "group_key", "file_id"])
+async def test_a_purge_is_not_widened_by_what_is_none(
+    queue: MemoryQueue, redis: ArqRedis, keys: Keys, name: str
+) -> None:
+    """``purge(file_id=file.id)`` of a file that has no id yet must not delete the whole account."""
+    with pytest.raises(InvalidJob, match=f"{name}: must not be None"):
+        await queue.purge(user_id=1, **{name: None})
+    assert [key async for key in redis.scan_iter(match=f"{keys.prefix}:stream:*")] == []
+
+
+async def test_a_redis_that_accepts_but_does_not_answer() -> None:
+    silent = asyncio.Event()
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(5), MemoryQueue.connect(f"redis://127.0.0.1:{port}", timeout_s=0.2) as opened:
+        with pytest.raises(QueueUnavailable):
+            await opened.delete(user_id=1, point_id="mem_1_1")
+    silent.set()
+    server.close()
+    await server.wait_closed()

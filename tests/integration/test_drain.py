@@ -705,3 +705,34 @@ class TestReplay:
     ) -> None:
         assert await dead.drop(died)
         assert not {name for name in await everything() if b"claims" in name}
+
+    async def test_a_purge_that_is_refused_takes_nothing_with_it(
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, letters: Letters
+    ) -> None:
+        """What died before it in the same batch stays a dead letter, for the purge has not happened."""
+
+        async def refuse_purges(call: Call) -> Any:
+            deleted = [operation.delete_points.points.filter.must for operation in call.request.operations]
+            if any(condition.field.match.integer == 1 for conditions in deleted for condition in conditions):
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: no purges")
+            return await call.forward()
+
+        await pushed(memory(2, 1))
+        await drainer().drain(0)
+        qdrant_proxy.rules[UPDATE] = refuse_purges
+        short = Upsert(user_id=1, point_id="mem_1_1", vector=b"\x00\x00\x80?")
+        ids = await pushed(short, Purge(user_id=1, kind="memory"))
+        assert (await drainer().drain(0)).dead == 2
+        assert {entry_id: letter.reason for entry_id, letter in (await letters()).items()} == {
+            ids[0]: "invalid",
+            ids[1]: "refused",
+        }
+
+    async def test_an_entry_of_thousands_of_fields(
+        self, drainer: MakeDrainer, pushed: Push, letters: Letters, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await pushed(b"malformed")
+        await redis.xadd(keys.stream(0), {**{f"field{n}": "x" for n in range(5_000)}, "reason": "none"})
+        result = await drainer().drain(0)
+        assert (result.ending, result.dead) == ("empty", 2)
+        assert [letter.reason for letter in (await letters()).values()] == ["malformed", "malformed"]

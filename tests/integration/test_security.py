@@ -279,7 +279,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
         with_password = redis_url.replace("//", f"//:{PERCENT_ENCODED}@")
         chosen = settings(
             redis_url=SecretStr(redis_url),
-            redis_password=SecretStr(PERCENT_ENCODED),
+            redis_password=SecretStr(PASSWORD),
             qdrant_url=qdrant.url,
             qdrant_api_key=SecretStr(API_KEY),
             sweep_interval_s=0.05,

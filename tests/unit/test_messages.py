@@ -186,9 +186,19 @@ def test_a_read_by_id_names_its_user_and_has_room_for_both_ids() -> None:
     assert request.with_payload.enable is True
 
 
-def test_a_probe_leaves_nothing_behind_and_belongs_to_nobody() -> None:
-    write, remove = messages.probe("things", 3).operations
-    (point,) = write.upsert.points
-    assert list(remove.delete_points.points.points.ids) == [point.id]
+def test_a_probe_tries_all_that_a_batch_does_leaves_nothing_behind_and_belongs_to_nobody() -> None:
+    operations = messages.probe("things", 3).operations
+    assert [operation.WhichOneof("operation") for operation in operations] == [
+        "delete_points",  # of a user, as a purge
+        "delete_points",  # of a point
+        "delete_points",  # of its older forms
+        "upsert",
+        "delete_points",
+    ]
+    assert conditions(operations[0].delete_points.points.filter.must) == [("user_id", 0)]
+    (point,) = operations[3].upsert.points
     assert list(point.vectors.vector.dense.data) == [1.0, 1.0, 1.0]
-    assert not point.payload
+    assert point.payload["user_id"].integer_value == 0
+    by_id, by_logical_id = operations[4].delete_points.points.filter.should
+    assert list(by_id.has_id.has_id) == [point.id]
+    assert list(by_logical_id.field.match.keywords.strings) == [point.payload["_point_id"].string_value]

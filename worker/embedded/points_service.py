@@ -55,9 +55,10 @@ class PointsService(q.PointsServicer):
         if not request.operations:
             raise out_of_range("operations", "[]", "must have at least 1 item")
         collection = self._collection(request)
-        return q.UpdateBatchResponse(
-            result=[_apply(collection, operation, wait=request.wait) for operation in request.operations]
-        )
+        with collection.in_order():
+            return q.UpdateBatchResponse(
+                result=[_apply(collection, operation, wait=request.wait) for operation in request.operations]
+            )
 
     @answering
     def Upsert(self, request: q.UpsertPoints) -> q.PointsOperationResponse:  # noqa: N802

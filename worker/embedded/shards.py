@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -37,7 +37,7 @@ class Collection:
         self.shard = shard
         self._directory = directory
         self._config = config
-        self._updating = threading.Lock()
+        self._updating = threading.RLock()
         self._closed = False
         self._operation_ids = itertools.count()
         self._unflushed_points = 0
@@ -63,6 +63,10 @@ class Collection:
                 self.shard.flush()
                 self._unflushed_points = 0
             return next(self._operation_ids)
+
+    def in_order(self) -> AbstractContextManager[object]:
+        """Keep other writers out for the length of the block: the operations of a batch belong together."""
+        return self._updating
 
     def reconfigure(self, config: q.CollectionConfig) -> None:
         """Store another configuration, to be reported from now on."""

@@ -24,6 +24,7 @@ from worker.errors import ConfigurationError, LeaseLost, NotReplicated, QueueErr
 from worker.failpoints import failpoint
 from worker.ingest.breaker import Breaker
 from worker.ingest.claims import ClaimBook, Reckoning, decode_claim
+from worker.ingest.gate import Gate
 from worker.ingest.intake import Intake, refused, take_in
 from worker.ingest.plan import needs_existing, plan
 from worker.ingest.retry import RetryPolicy
@@ -87,6 +88,7 @@ class Drainer:
         self._clock = clock or RedisClock()
         self._stopping = stopping
         self._breaker = Breaker(options.retry)
+        self._gate = Gate()
         self._failures: Counter[int] = Counter()
         self._sizes: dict[int, int] = {}
 
@@ -99,7 +101,8 @@ class Drainer:
         if lease is None:
             return DrainResult(ending="busy", ring_after_s=None)
         try:
-            return await self._drain_leased(lease)
+            async with self._gate.enter(alone=lease.is_suspect):
+                return await self._drain_leased(lease)
         except LeaseLost:
             log_event(logger, logging.WARNING, "lease_lost", partition=partition)
             return DrainResult(ending="lost", ring_after_s=None)
@@ -142,7 +145,7 @@ class Drainer:
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
-            done = await self._apply(lease, batch, book.reckon(batch.taken, batch.jobs, batch.dead))
+            done = await self._apply(lease, batch, book)
             if done is None:
                 return None, None
             await self._commit(lease, batch.taken, done)
@@ -174,21 +177,21 @@ class Drainer:
         size_bytes = sum(len(entry.body) for entry in batch.taken)
         return len(batch.taken) >= self._size(lease) or size_bytes > self._options.batch_max_bytes // 2
 
-    async def _apply(self, lease: Lease, batch: Intake, reckoning: Reckoning) -> Reckoning | None:
+    async def _apply(self, lease: Lease, batch: Intake, book: ClaimBook) -> Reckoning | None:
         """Apply the jobs of a batch; return what is to be committed, or ``None`` when fewer must be tried first.
 
         A batch that Qdrant refuses is halved until the job to blame stands alone; after that batches grow again.
         """
         partition = lease.partition
+        reckoning = book.reckon(batch.taken, batch.jobs, batch.dead)
         try:
             if reckoning.jobs:
                 await self._write(lease, [job for _, job in reckoning.jobs])
         except StoreRefused as error:
-            if len(reckoning.jobs) > 1:
+            if len(batch.jobs) > 1:
                 self._sizes[partition] = max(1, len(batch.taken) // 2)
                 return None
-            letter = await self._judge(reckoning.jobs[0], error)
-            return Reckoning(jobs=[], dead=[*reckoning.dead, letter], settled=reckoning.settled)
+            return book.reckon(batch.taken, [], [*batch.dead, await self._judge(batch.jobs[0], error)])
         except StoreUnavailable as error:
             if error.code == "DEADLINE_EXCEEDED":
                 self._sizes[partition] = max(
@@ -238,17 +241,22 @@ class Drainer:
         )
 
     async def _judge(self, pair: tuple[Entry, WriteJob], error: StoreRefused) -> DeadEntry:
-        """Blame the job only if Qdrant takes a harmless write to the same collection; raises `StoreError` if not."""
+        """Blame the job only if Qdrant takes harmless writes to the same collections; raises `StoreError` if not."""
         entry, job = pair
-        await self._store.probe(CollectionRef(job.kind or "memory", job.namespace))
+        for step in plan([job], await self._existing([job])):
+            if await self._store.make_ready(step.ref, step.operations):
+                await self._store.probe(step.ref)
         return refused(entry, job, error)
+
+    async def _existing(self, jobs: Sequence[WriteJob]) -> Sequence[CollectionRef]:
+        """Return the collections that the plan of ``jobs`` must know of."""
+        return await self._store.collections.existing() if needs_existing(jobs) else ()
 
     async def _write(self, lease: Lease, jobs: Sequence[WriteJob]) -> None:
         if self._options.min_replicas:
             # A replica that has the renewal has all that was pushed before it: what is applied survives a failover.
             await renew_lease(self._redis, self._keys, lease, min_replicas=self._options.min_replicas)
-        existing = await self._store.collections.existing() if needs_existing(jobs) else ()
-        for step in plan(jobs, existing):
+        for step in plan(jobs, await self._existing(jobs)):
             await self._store.make_ready(step.ref, step.operations)
             failpoint("before_send")
             await self._store.apply(step.ref, step.operations, timeout_s=await self._deadline_s(lease))

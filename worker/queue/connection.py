@@ -19,7 +19,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.errors import (
     ConfigurationError,
@@ -80,9 +79,11 @@ def open_redis(
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s or 5.0,
         "socket_keepalive": True,
-        "health_check_interval": 15,
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+        # No health checks: redis-py's own, on a server that accepts but does not answer, connects again without end.
+        "health_check_interval": 0,
+        # What timed out may still arrive and be done: done again by itself, it could come after what followed it.
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
+        "retry_on_error": [RedisConnectionError],
         "max_connections": max_connections,
     }
     if url.startswith("unix://"):

@@ -18,12 +18,16 @@ from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
 from worker.queue.scripts import REPLICATION_TIMEOUT_S
 
+MOST_CRASHES = 3
+"""Processes that may die with a batch before its entries are tried one by one."""
+
 
 @dataclass(slots=True)
 class Lease:
     """A lease that is held. ``renewed_at`` is the local monotonic time before the last renewal was sent.
 
     ``has_claims`` says that dead letters of the partition must be held against its jobs: only its drains add any.
+    ``is_suspect`` says that its next batch may kill the process: nothing else may be tried beside it.
     """
 
     partition: int
@@ -31,6 +35,7 @@ class Lease:
     token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     renewed_at: float = field(default_factory=time.monotonic)
     has_claims: bool = False
+    is_suspect: bool = False
 
     @property
     def ttl_ms(self) -> int:
@@ -46,12 +51,15 @@ async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: f
     """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it."""
     lease = Lease(partition, ttl_s)
     with queue_errors():
-        claims = await scripts.run(
-            redis, "acquire", [keys.lease(partition), keys.claims(partition)], [lease.token, lease.ttl_ms]
+        taken = await scripts.run(
+            redis,
+            "acquire",
+            [keys.lease(partition), keys.claims(partition), keys.attempts(partition)],
+            [lease.token, lease.ttl_ms, MOST_CRASHES],
         )
-    if claims is None:
+    if taken is None:
         return None
-    lease.has_claims = claims > 0
+    lease.has_claims, lease.is_suspect = taken[0] > 0, bool(taken[1])
     return lease
 
 

@@ -15,12 +15,10 @@ from worker.errors import DeadLettered, NotApplied
 from worker.queue import scripts
 from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
-from worker.queue.lease import Lease
+from worker.queue.lease import MOST_CRASHES, Lease
 
 MAX_VERSION_DIGITS = 9
 LATE_REPLY_S = 2.0
-MOST_CRASHES = 3
-"""Processes that may die with a batch before its entries are tried one by one."""
 MOST_CRASHES_ALONE = 2
 """Processes that may die with one entry alone before it is a dead letter."""
 

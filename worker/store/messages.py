@@ -14,7 +14,10 @@ from worker.contract import Search, Upsert
 from worker.kinds import KINDS, POINT_ID_FIELD, USER_ID_FIELD, primary_id
 from worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
 from worker.store.values import put_payload
+from worker.vectors import pack_vector
 
+_NOBODY = 0
+_PROBE = "probe"
 _DENSE_DATA_TAG = b"\x0a"  # field 1, length-delimited
 _VARINT_BITS = 7
 _VARINT_MORE = 0x80
@@ -36,14 +39,12 @@ def update_batch(collection: str, operations: Iterable[Operation]) -> q.UpdateBa
 
 
 def probe(collection: str, dimension: int) -> q.UpdateBatchPoints:
-    """Return a request that writes a point of no user and deletes it again."""
-    point = q.PointId(uuid=primary_id("probe"))
-    request = q.UpdateBatchPoints(collection_name=collection, wait=True, ordering=_STRONG)
-    message = request.operations.add().upsert.points.add()
-    message.id.CopyFrom(point)
-    message.vectors.vector.dense.data.extend([1.0] * dimension)
-    request.operations.add().delete_points.points.points.ids.append(point)
-    return request
+    """Return a request with every kind of operation that a batch may hold, on a point of nobody, which it removes."""
+    vector = pack_vector([1.0] * dimension)
+    payload = {USER_ID_FIELD: _NOBODY, POINT_ID_FIELD: _PROBE}
+    point = Upsert(user_id=_NOBODY, point_id=_PROBE, vector=vector, payload=payload)
+    removed = DeletePoints((_PROBE,))
+    return update_batch(collection, [DeleteMatching(_NOBODY), removed, UpsertPoints((point,)), removed])
 
 
 def search(collection: str, job: Search) -> q.QueryPoints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -9,7 +10,7 @@ from typing import Self
 from qdrant_client import grpc as q
 
 from worker.contract import CollectionInfo, Get, Hit, Point, Search
-from worker.errors import StoreUnavailable
+from worker.errors import StoreRefused, StoreUnavailable
 from worker.kinds import POINT_ID_FIELD
 from worker.store import messages
 from worker.store.channel import open_channel
@@ -76,12 +77,17 @@ class VectorStore:
         It is not atomic: when an operation fails, those before it are applied. Applying all of them again does no
         harm. Raises `StoreRefused` when Qdrant refuses the request, `StoreUnavailable` for everything else.
         """
+        started = time.monotonic()
         if not await self.make_ready(ref, operations):
             return
+        timeout_s -= time.monotonic() - started
         name = self.collections.name(ref)
         request = messages.update_batch(name, operations)
         try:
             answer = await self._rpc.call(f"writing to {name}", self._rpc.update_batch, request, timeout_s=timeout_s)
+        except StoreRefused:
+            self.collections.forget(ref)  # it may have lost an index that a filter needs
+            raise
         except StoreUnavailable as error:
             if error.code == _NOT_FOUND:
                 self.collections.forget(ref)

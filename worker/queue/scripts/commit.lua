@@ -20,8 +20,14 @@ local letters_end = 6 + tonumber(ARGV[6])
 for i = 7, letters_end, 6 do
   local entry = redis.call('XRANGE', KEYS[2], ARGV[i], ARGV[i])[1]
   if entry then
-    local letter = {'reason', ARGV[i + 1], 'detail', ARGV[i + 2], 'op', ARGV[i + 3], 'user_id', ARGV[i + 4],
-      'at', now, unpack(entry[2])}
+    local letter = {'reason', ARGV[i + 1], 'detail', ARGV[i + 2], 'op', ARGV[i + 3], 'user_id', ARGV[i + 4], 'at', now}
+    -- Nothing else of it: a foreign entry may have thousands of fields, or some that are named like ours.
+    for field = 1, #entry[2], 2 do
+      if entry[2][field] == 'v' or entry[2][field] == 'j' then
+        letter[#letter + 1] = entry[2][field]
+        letter[#letter + 1] = entry[2][field + 1]
+      end
+    end
     local added = redis.pcall('XADD', KEYS[4], ARGV[i], unpack(letter))
     if type(added) == 'table' and added.err then
       -- The letters are ahead of their stream only when somebody removed the stream by hand: keep it all the same.
