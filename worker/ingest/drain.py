@@ -189,20 +189,21 @@ class Drainer:
                 await self._write(lease, [job for _, job in reckoning.jobs])
         except StoreRefused as error:
             if len(batch.jobs) > 1:
-                self._sizes[partition] = max(1, len(batch.taken) // 2)
+                self._shrink(partition, batch)
                 return None
             return book.reckon(batch.taken, [], [*batch.dead, await self._judge(batch.jobs[0], error)])
         except StoreUnavailable as error:
             if error.code == "DEADLINE_EXCEEDED":
-                self._sizes[partition] = max(
-                    1, len(batch.taken) // 2
-                )  # it may have been too much for the time there is
+                self._shrink(partition, batch)  # it may have been too much for the time there is
             raise
         if reckoning.jobs:
             self._breaker.succeeded()
         self._failures.pop(partition, None)
         self._grow(partition)
         return reckoning
+
+    def _shrink(self, partition: int, batch: Intake) -> None:
+        self._sizes[partition] = max(1, len(batch.taken) // 2)
 
     def _grow(self, partition: int) -> None:
         if partition in self._sizes:
