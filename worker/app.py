@@ -12,15 +12,22 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+from arq.connections import ArqRedis
 from arq.worker import Worker
 
-from worker.errors import MemoryWorkerError, QueueError, StoreUnavailable
+from worker import __version__
+from worker.contract import CONTRACT_VERSION
+from worker.errors import MemoryWorkerError, QueueError, StoreError, StoreUnavailable
+from worker.health import Health, beat
+from worker.http import http_server
 from worker.ingest.caretaker import Caretaker
 from worker.ingest.drain import Drainer
 from worker.logs import log_event
+from worker.metrics import INFO, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero
+from worker.pages import Rates, pages
 from worker.queue.arq_clock import follow
 from worker.queue.clock import RedisClock
 from worker.queue.connection import queue_errors
@@ -30,10 +37,15 @@ from worker.reads import Reads
 from worker.roles import ingest_worker, search_worker
 from worker.settings import Role, Settings
 from worker.store.store import VectorStore
+from worker.survey import SurveyCollector, Surveyor
 from worker.wiring import drain_options, open_queue, open_store, queue_meta
 
 logger = logging.getLogger(__name__)
 
+_STALE_S = 15.0
+"""What was last seen to be well longer ago than this may not be so any more."""
+_SURVEY_EVERY_S = 2.0
+_WATCH_EVERY_S = 2.0
 _RESTART_DELAY_S = 1.0
 _CANCEL_AGAIN_S = 1.0
 
@@ -46,6 +58,9 @@ class App:
         self._role = role
         self._stop = asyncio.Event()
         self._workers: dict[str, Worker] = {}
+        busy_s = settings.qdrant_timeout_s + settings.drain_slice_s
+        roles = {name: _STALE_S + busy_s for name in ("ingest", "search") if role in (name, "all")}
+        self._health = Health({"redis": _STALE_S, "qdrant": _STALE_S, **roles})
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until told to stop (SIGTERM, SIGINT or `stop`); then finish what is in flight.
@@ -53,33 +68,30 @@ class App:
         Raises `ConfigurationError`, `QueueUnavailable` or `StoreError` when it cannot start, `QueueUnavailable` when
         Redis is away, hangs or refuses for too long.
         """
-        settings, keys, clock = self._settings, Keys(self._settings.queue_prefix), RedisClock()
+        settings, keys = self._settings, Keys(self._settings.queue_prefix)
         redis = open_queue(settings)
         try:
             async with open_store(settings) as store:
-                await publish_meta(redis, keys, queue_meta(settings))
-                await clock.refresh(redis)
-                follow(clock)
-                await _prepare(store)
-                drainer = Drainer(redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set)
-                reads = Reads(redis, keys, store, settings.limits, clock)
-                caretaker = Caretaker(
-                    redis,
-                    keys,
-                    clock,
-                    partitions=settings.queue_partitions,
-                    interval_s=settings.sweep_interval_s,
-                    drainer=drainer if self._role != "search" else None,
-                    patience_s=settings.redis_patience_s,
-                )
-                builders = {
-                    "ingest": lambda: ingest_worker(open_queue(settings), settings, drainer),
-                    "search": lambda: search_worker(open_queue(settings), settings, reads),
-                }
-                with self._signals():
+                surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
+                rates = Rates()
+                with self._http(surveyor, rates), self._signals():
+                    clock = RedisClock()
+                    await publish_meta(redis, keys, queue_meta(settings))
+                    await clock.refresh(redis)
+                    follow(clock)
+                    await _prepare(store)
+                    drainer = Drainer(
+                        redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
+                    )
+                    attendants = {
+                        "beat": beat(self._health, rates.look),
+                        "caretaker": self._caretaker(redis, keys, clock, drainer).run(),
+                        "store watch": self._watch(store, drainer),
+                        "surveyor": surveyor.run(),
+                    }
+                    builders = self._builders(drainer, Reads(redis, keys, store, settings.limits, clock))
                     log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
-                    chosen = {name: build for name, build in builders.items() if self._role in (name, "all")}
-                    await self._work(chosen, caretaker, on_ready)
+                    await self._work(builders, attendants, on_ready)
                     log_event(logger, logging.INFO, "stopped", role=self._role)
         finally:
             with contextlib.suppress(QueueError), queue_errors():
@@ -89,22 +101,77 @@ class App:
         """End `run`, once work in flight is finished or ``WORKER_GRACE_S`` have passed."""
         self._stop.set()
 
+    @contextlib.contextmanager
+    def _http(self, surveyor: Surveyor, rates: Rates) -> Iterator[None]:
+        """Answer over HTTP, from before the first connection is made: that is when most things go wrong."""
+        expose_process()
+        start_at_zero()
+        INFO.labels(__version__, self._role, str(CONTRACT_VERSION)).set(1)
+        collector = SurveyCollector(surveyor)
+        REGISTRY.register(collector)
+        try:
+            sources = pages(self._health, self._role, surveyor.latest, rates)
+            with http_server(self._settings.bind_host, self._settings.port, sources) as port:
+                log_event(logger, logging.INFO, "http", host=self._settings.bind_host, port=port)
+                yield
+        finally:
+            REGISTRY.unregister(collector)
+
+    def _builders(self, drainer: Drainer, reads: Reads) -> dict[str, Callable[[], Worker]]:
+        """Return how the arq worker of each role of this process is built."""
+        settings, health = self._settings, self._health
+        builders: dict[str, Callable[[], Worker]] = {
+            "ingest": lambda: ingest_worker(open_queue(settings), settings, drainer, lambda: health.up("ingest")),
+            "search": lambda: search_worker(open_queue(settings), settings, reads, lambda: health.up("search")),
+        }
+        return {name: build for name, build in builders.items() if self._role in (name, "all")}
+
+    def _caretaker(self, redis: ArqRedis, keys: Keys, clock: RedisClock, drainer: Drainer) -> Caretaker:
+        settings = self._settings
+        return Caretaker(
+            redis,
+            keys,
+            clock,
+            partitions=settings.queue_partitions,
+            interval_s=settings.sweep_interval_s,
+            drainer=drainer if self._role != "search" else None,
+            patience_s=settings.redis_patience_s,
+            health=self._health,
+        )
+
+    async def _watch(self, store: VectorStore, drainer: Drainer) -> None:
+        """Look whether Qdrant answers, and whether drains can write to it."""
+        while True:
+            try:
+                await store.version()
+                trouble = drainer.trouble(within_s=_STALE_S)
+            except StoreError as error:
+                trouble = str(error)
+            if trouble is None:
+                self._health.up("qdrant")
+            else:
+                self._health.down("qdrant", trouble)
+            await asyncio.sleep(_WATCH_EVERY_S)
+
     async def _work(
-        self, builders: dict[str, Callable[[], Worker]], caretaker: Caretaker, on_ready: Callable[[], None]
+        self,
+        builders: dict[str, Callable[[], Worker]],
+        attendants: dict[str, Coroutine[Any, Any, None]],
+        on_ready: Callable[[], None],
     ) -> None:
         roles = [
             asyncio.create_task(self._supervise(name, build), name=f"role {name}") for name, build in builders.items()
         ]
-        caring = asyncio.create_task(caretaker.run(), name="caretaker")
+        attending = [asyncio.create_task(work, name=name) for name, work in attendants.items()]
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         on_ready()
         try:
-            await asyncio.wait([*roles, caring, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*roles, *attending, stopping], return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
                 await self._finish(roles)
         finally:
-            await _end([*roles, caring, stopping])
-        for task in (caring, *roles):
+            await _end([*roles, *attending, stopping])
+        for task in (*attending, *roles):
             if not task.cancelled():
                 task.result()
 
@@ -117,7 +184,10 @@ class App:
             except MemoryWorkerError:
                 raise
             except Exception as error:  # noqa: BLE001  # any end of arq's loop means: begin again
-                log_event(logger, logging.ERROR, "role_restarts", role=name, error=str(error) or type(error).__name__)
+                reason = str(error) or type(error).__name__
+                self._health.down(name, reason)
+                ROLE_RESTARTS.labels(name).inc()
+                log_event(logger, logging.ERROR, "role_restarts", role=name, error=reason)
                 await asyncio.sleep(_RESTART_DELAY_S)
             finally:
                 await _close(worker)

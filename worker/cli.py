@@ -72,7 +72,12 @@ def demo() -> None:
     console = Console()
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-demo-") as directory:
         settings = load_settings(
-            data_dir=Path(directory), qdrant_vector_dimension=DIMENSION, redis_url=None, qdrant_url=None
+            data_dir=Path(directory),
+            qdrant_vector_dimension=DIMENSION,
+            redis_url=None,
+            qdrant_url=None,
+            port=0,
+            bind_host="127.0.0.1",
         )
         configure_logs("WARNING", as_json=False)
         console.print("starting Valkey and the vector engine in a temporary place ...")
@@ -143,6 +148,8 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
             "queue_prefix": name,
             "qdrant_memories_collection": f"{name}-m",
             "qdrant_documents_collection": f"{name}-d",
+            "port": 0,
+            "bind_host": "127.0.0.1",
         }
         settings = load_settings(**own, **({} if dimension is None else {"qdrant_vector_dimension": dimension}))
         configure_logs("WARNING", as_json=False)

@@ -37,9 +37,10 @@ from worker.contract import (
     encode_checked,
     partition_of,
 )
-from worker.errors import InvalidJob, PartitionMismatch, PushedInPart, QueueError, ReadFailed
+from worker.errors import InvalidJob, PartitionMismatch, PushedInPart, QueueError, ReadFailed, TooLate
 from worker.kinds import KindName
 from worker.queue.calls import enqueue_call, take_reply
+from worker.queue.clock import RedisClock
 from worker.queue.connection import Access, open_redis
 from worker.queue.keys import Keys
 from worker.queue.log import JobLog
@@ -73,6 +74,7 @@ class MemoryQueue:
         self._keys = Keys(prefix)
         self._timeout_s = timeout_s
         self._connections: _Connections | None = None
+        self._clock = RedisClock()
         self._meta = QueueMeta()
         self._meta_read_at = float("-inf")
 
@@ -299,14 +301,19 @@ class MemoryQueue:
         redis = self._open().redis
         try:
             return await self._push_once(redis, jobs, bodies)
-        except PartitionMismatch:
+        except (PartitionMismatch, TooLate):  # nothing was stored; the partitions changed, or a clock was set
             await self._read_meta(redis)
             return await self._push_once(redis, jobs, bodies)
 
     async def _push_once(self, redis: ArqRedis, jobs: Sequence[WriteJob], bodies: Sequence[bytes]) -> list[Receipt]:
         meta = self._meta
         return await push(
-            redis, self._keys, meta.partitions, self._placed(jobs, bodies), min_replicas=meta.min_replicas
+            redis,
+            self._keys,
+            meta.partitions,
+            self._placed(jobs, bodies),
+            latest_ms=self._clock.now_ms() + self._timeout_s * 1000,
+            min_replicas=meta.min_replicas,
         )
 
     def _placed(self, jobs: Sequence[WriteJob], bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
@@ -315,6 +322,7 @@ class MemoryQueue:
 
     async def _read_meta(self, redis: ArqRedis) -> None:
         self._meta = await read_meta(redis, self._keys) or QueueMeta()
+        await self._clock.refresh(redis)
         self._meta_read_at = time.monotonic()
 
     def _meta_age_s(self) -> float:

@@ -7,6 +7,7 @@
     ├── QueueError                  Redis
     │   ├── QueueUnavailable        Redis cannot be reached, or refuses writes
     │   │   ├── QueueOutOfMemory    Redis has no room for what was to be written
+    │   │   ├── TooLate             a push that got to Redis after its caller had given it up; nothing was stored
     │   │   └── NotReplicated       too few replicas of Redis have what was written; it may be lost in a failover
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
     │   ├── PushedInPart            of many jobs only the first were stored
@@ -71,6 +72,10 @@ class QueueOutOfMemory(QueueUnavailable):
     """Redis has no room; nothing was written."""
 
 
+class TooLate(QueueUnavailable):
+    """A push got to Redis after its caller had given it up, and was not stored."""
+
+
 class NotReplicated(QueueUnavailable):
     """Too few replicas of Redis have what was written: it is stored, but a failover may lose it. Push it again."""
 
@@ -124,13 +129,15 @@ class StoreError(MemoryWorkerError):
 class StoreUnavailable(StoreError):
     """An outage: unreachable, too slow, out of quota, credentials refused, collection missing, disk full.
 
-    ``code`` is the gRPC status name; ``retry_after_s`` is the server's wish in seconds, where it gave one.
+    ``code`` is the gRPC status name; ``retry_after_s`` is the server's wish in seconds, where it gave one. ``in_doubt``
+    says that the server may still be at work on the request.
     """
 
-    def __init__(self, message: str, *, code: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, code: str, retry_after_s: float | None = None, in_doubt: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after_s = retry_after_s
+        self.in_doubt = in_doubt
 
 
 class StoreRefused(StoreError):

@@ -25,6 +25,7 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # arq writes two lines for every job, with its arguments.
     logging.getLogger("arq").setLevel(logging.ERROR)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 class _TextFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
+from worker import metrics
 from worker.contract import Get, Info, Limits, ReadError, ReadJob, Reply, Search, checked, convert_read
 from worker.errors import InvalidJob, StoreRefused, StoreUnavailable
 from worker.logs import log_event
@@ -56,6 +57,19 @@ class Reads:
 
     async def answer(self, kind_of_job: type[ReadJob], document: Any, *, pushed_ms: float) -> Reply:
         """Return the reply to a job that was pushed at ``pushed_ms`` by Redis's clock; never raises for a job."""
+        op = str(kind_of_job.__struct_config__.tag)
+        metrics.READ_QUEUE.labels(op).observe(self._since_s(pushed_ms))
+        reply = await self._reply(kind_of_job, document, pushed_ms)
+        metrics.READS.labels(op, reply.error.code if reply.error else "ok").inc()
+        metrics.READ_DURATION.labels(op).observe(self._since_s(pushed_ms))
+        if reply.engine_ms is not None:
+            metrics.READ_ENGINE.labels(op).observe(reply.engine_ms / 1000)
+        return reply
+
+    def _since_s(self, pushed_ms: float) -> float:
+        return max(0.0, (self._clock.now_ms() - pushed_ms) / 1000)
+
+    async def _reply(self, kind_of_job: type[ReadJob], document: Any, pushed_ms: float) -> Reply:
         try:
             job = checked(convert_read(document, kind_of_job), self._limits)
         except InvalidJob as error:

@@ -13,7 +13,7 @@ from arq.worker import Worker, func
 from redis.exceptions import NoPermissionError
 
 from worker.contract import MAX_TIMEOUT_MS
-from worker.errors import QueueError
+from worker.errors import PartitionMismatch, QueueError
 from worker.ingest.drain import Drainer
 from worker.logs import log_event
 from worker.queue.codec import decode_arq, encode_arq
@@ -35,8 +35,8 @@ _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 _RING_AFTER = "ring_after_s"
 
 
-def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Worker:
-    """Return the arq worker that drains partitions; it closes ``redis`` when it is closed."""
+def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled: Callable[[], None]) -> Worker:
+    """Return the arq worker that drains partitions, and tells whenever it has looked for work."""
     keys = Keys(settings.queue_prefix)
 
     async def drain(ctx: dict[str, Any], partition: int) -> None:
@@ -45,7 +45,7 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Work
         ctx[_RING_AFTER] = settings.retry_max_s  # should the drain end in an error that nobody foresaw
         try:
             ctx[_RING_AFTER] = (await drainer.drain(partition)).ring_after_s
-        except QueueError as error:
+        except (QueueError, PartitionMismatch) as error:
             log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
 
     async def ring_again(ctx: dict[str, Any]) -> None:
@@ -65,13 +65,14 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer) -> Work
         queue_name=keys.drain_queue,
         max_jobs=settings.worker_concurrency,
         poll_ms=settings.worker_poll_ms,
+        polled=polled,
         timeout_s=_DRAIN_TIMEOUT_S,
         after_job_end=ring_again,
     )
 
 
-def search_worker(redis: ArqRedis, settings: Settings, reads: Reads) -> Worker:
-    """Return the arq worker that answers read jobs; it closes ``redis`` when it is closed."""
+def search_worker(redis: ArqRedis, settings: Settings, reads: Reads, polled: Callable[[], None]) -> Worker:
+    """Return the arq worker that answers read jobs, and tells whenever it has looked for work."""
     return _worker(
         redis,
         settings,
@@ -79,6 +80,7 @@ def search_worker(redis: ArqRedis, settings: Settings, reads: Reads) -> Worker:
         queue_name=Keys(settings.queue_prefix).search_queue,
         max_jobs=settings.search_concurrency,
         poll_ms=settings.search_poll_ms,
+        polled=polled,
         timeout_s=MAX_TIMEOUT_MS / 1000 + _READ_TIMEOUT_EXTRA_S,
         keep_result_s=_READ_RESULT_S,
     )
@@ -92,11 +94,13 @@ def _worker(
     queue_name: str,
     max_jobs: int,
     poll_ms: int,
+    polled: Callable[[], None],
     timeout_s: float,
     keep_result_s: float = 0,
     after_job_end: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
 ) -> Worker:
     return _Worker(
+        polled,
         functions=[func(function, name=name) for name, function in functions.items()],  # type: ignore[arg-type]
         queue_name=queue_name,
         redis_pool=redis,
@@ -118,6 +122,14 @@ def _worker(
 
 class _Worker(Worker):
     """An arq worker that whoever may write to its queue cannot end: for good, if the job stays in the queue."""
+
+    def __init__(self, polled: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._polled = polled
+
+    async def _poll_iteration(self) -> None:
+        await super()._poll_iteration()
+        self._polled()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Start jobs; forget those whose id arq cannot read, or whose keys this user of Redis may not touch."""

@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     )
     job_max_bytes: int = Field(1_048_576, ge=1024, le=67_108_864, description="Size of one encoded job, at most.")
 
-    port: int = Field(8090, ge=0, le=65_535, description="Port of the HTTP endpoints.")
+    port: int = Field(8090, ge=0, le=65_535, description="Port of the HTTP endpoints; 0: a free one, told in the log.")
+    bind_host: str = Field("0.0.0.0", description="Address that the HTTP endpoints listen on.")  # noqa: S104
     log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     log_json: bool = Field(False, description="Logs as one JSON object a line.")
     data_dir: Path = Field(Path("data"), description="Where embedded engines keep their data.")

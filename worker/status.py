@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from arq.connections import ArqRedis
 
@@ -12,7 +10,7 @@ from worker.errors import StoreError
 from worker.queue.clock import RedisClock
 from worker.queue.keys import Keys
 from worker.queue.meta import QueueMeta, read_meta
-from worker.queue.state import partition_states
+from worker.queue.state import partition_states, queue_totals
 from worker.store.store import VectorStore
 
 
@@ -28,26 +26,53 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole system; ``store_error`` says why nothing is known of the collections."""
+class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole queue ``at`` a time of Redis's (unix seconds); limits of 0 are none.
+
+    ``waiting`` and ``waiting_bytes`` are write jobs, ``reads_waiting`` read jobs; memory is Redis's, in bytes.
+    """
 
     at: float
     partitions: list[PartitionStatus]
     waiting: int
+    waiting_bytes: int
     oldest_age_s: float
     draining: int
     dead: int
+    reads_waiting: int
+    max_jobs: int
+    max_bytes: int
+    redis_memory_bytes: int
+    redis_memory_limit_bytes: int
+
+
+class Status(QueueStatus, frozen=True, kw_only=True):
+    """The whole system; ``store_error`` says why nothing is known of the collections."""
+
     collections: list[CollectionInfo]
     store_error: str | None
 
 
 async def collect_status(redis: ArqRedis, keys: Keys, store: VectorStore) -> Status:
     """Return the state of the system; raises `QueueUnavailable`, but reports a failing store as part of it."""
+    queue = await collect_queue(redis, keys)
+    collections: list[CollectionInfo] = []
+    store_error = None
+    try:
+        collections = await store.info()
+    except StoreError as error:
+        store_error = str(error)
+    return Status(**msgspec.structs.asdict(queue), collections=collections, store_error=store_error)
+
+
+async def collect_queue(redis: ArqRedis, keys: Keys) -> QueueStatus:
+    """Return the state of the queue; raises `QueueUnavailable`."""
     meta = await read_meta(redis, keys) or QueueMeta()
     clock = RedisClock()
     await clock.refresh(redis)
     now_s = clock.now_ms() / 1000
     states = await partition_states(redis, keys, meta.partitions)
+    totals = await queue_totals(redis, keys)
     partitions = [
         PartitionStatus(
             partition=state.partition,
@@ -60,19 +85,17 @@ async def collect_status(redis: ArqRedis, keys: Keys, store: VectorStore) -> Sta
         )
         for state in states
     ]
-    collections: list[CollectionInfo] = []
-    store_error = None
-    try:
-        collections = await store.info()
-    except StoreError as error:
-        store_error = str(error)
-    return Status(
-        at=time.time(),
+    return QueueStatus(
+        at=now_s,
         partitions=partitions,
         waiting=sum(partition.waiting for partition in partitions),
+        waiting_bytes=totals.waiting_bytes,
         oldest_age_s=max((partition.oldest_age_s or 0.0 for partition in partitions), default=0.0),
         draining=sum(partition.draining for partition in partitions),
         dead=sum(partition.dead for partition in partitions),
-        collections=collections,
-        store_error=store_error,
+        reads_waiting=totals.reads_waiting,
+        max_jobs=meta.max_jobs,
+        max_bytes=meta.max_bytes,
+        redis_memory_bytes=totals.memory_bytes,
+        redis_memory_limit_bytes=totals.memory_limit_bytes,
     )

@@ -23,7 +23,7 @@ class WorkerProcess:
         self._fresh: Queue[str | None] = Queue()
         self.process = subprocess.Popen(
             [*command, "run", "--role", role],
-            env={**os.environ, "LOG_LEVEL": "INFO", **environment},
+            env={**os.environ, "LOG_LEVEL": "INFO", "PORT": "0", "BIND_HOST": "127.0.0.1", **environment},
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,

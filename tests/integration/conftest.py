@@ -200,6 +200,8 @@ def settings(redis_url: str, qdrant_url: str, redis_prefix: str, shape: Collecti
             "retry_base_s": 0.05,
             "retry_max_s": 0.5,
             "worker_grace_s": 5,
+            "port": 0,
+            "bind_host": "127.0.0.1",
             **overrides,
         }
         return Settings(**values)

@@ -25,7 +25,7 @@ def letters(redis: ArqRedis, keys: Keys) -> DeadLetters:
 async def die(redis: ArqRedis, keys: Keys, partition: int, *bodies: bytes) -> list[Receipt]:
     """Push jobs and have them become dead letters."""
     receipts = await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
-    lease = await acquire_lease(redis, keys, partition, ttl_s=8)
+    lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
     log = JobLog(redis, keys)
     batch = await log.read(lease, max_jobs=10_000, max_bytes=2**30)

@@ -113,7 +113,7 @@ class TestSweep:
         await silence(redis, keys, 1)
         await ring(redis, keys, 1, delay_s=30)
         await silence(redis, keys, 2)
-        assert await acquire_lease(redis, keys, 2, ttl_s=30)
+        assert await acquire_lease(redis, keys, 2, ttl_s=30, partitions=PARTITIONS)
         await redis.set(keys.arq_in_progress(keys.drain_job_id(2)), "1")
         before = await everything()
 

@@ -481,7 +481,7 @@ class TestLease:
         self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys, everything: Everything
     ) -> None:
         await pushed(memory(1, 1))
-        assert await acquire_lease(redis, keys, 0, ttl_s=8)
+        assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
         before = await everything()
         result = await drainer().drain(0)
         assert (result.ending, result.ring_after_s, result.jobs) == ("busy", None, 0)

@@ -6,20 +6,21 @@ import pytest
 from arq.connections import ArqRedis
 
 from tests.integration.conftest import connected
+from tests.integration.jobs import PARTITIONS
 from worker.errors import LeaseLost, QueueUnavailable
 from worker.queue.keys import Keys
 from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
 
 
 async def held(redis: ArqRedis, keys: Keys, partition: int = 0, *, ttl_s: float = 8) -> Lease:
-    lease = await acquire_lease(redis, keys, partition, ttl_s=ttl_s)
+    lease = await acquire_lease(redis, keys, partition, ttl_s=ttl_s, partitions=PARTITIONS)
     assert lease is not None
     return lease
 
 
 async def test_one_holder_a_partition(redis: ArqRedis, keys: Keys) -> None:
     first = await held(redis, keys, 0)
-    assert await acquire_lease(redis, keys, 0, ttl_s=8) is None
+    assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS) is None
     assert (await held(redis, keys, 1)).token != first.token
 
     await release_lease(redis, keys, first)
@@ -67,6 +68,6 @@ async def test_a_successor_is_left_alone(redis: ArqRedis, keys: Keys) -> None:
 async def test_a_redis_that_is_gone_is_not_a_lost_lease(keys: Keys) -> None:
     async with connected("redis://127.0.0.1:1", timeout_s=1) as redis:
         with pytest.raises(QueueUnavailable):
-            await acquire_lease(redis, keys, 0, ttl_s=8)
+            await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
         with pytest.raises(QueueUnavailable):
             await renew_lease(redis, keys, Lease(0, 8))

@@ -29,7 +29,7 @@ def log(redis: ArqRedis, keys: Keys) -> JobLog:
 @pytest.fixture
 async def lease(redis: ArqRedis, keys: Keys) -> Lease:
     """The lease of partition 0."""
-    found = await acquire_lease(redis, keys, 0, ttl_s=8)
+    found = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
     assert found is not None
     return found
 

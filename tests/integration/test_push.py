@@ -26,7 +26,7 @@ DAY_MS = 24 * 3600 * 1000
 
 async def drain_all(redis: ArqRedis, keys: Keys, partition: int) -> None:
     """Remove all entries of a partition, as a drain would."""
-    lease = await acquire_lease(redis, keys, partition, ttl_s=8)
+    lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
     log = JobLog(redis, keys)
     await log.commit(lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
@@ -161,7 +161,7 @@ async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(t
         async with connected(valkey.url) as redis:
             log = JobLog(redis, keys)
             await push(redis, keys, PARTITIONS, [(0, b"x" * size) for _ in range(40)])
-            lease = await acquire_lease(redis, keys, 0, ttl_s=8)
+            lease = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
             assert lease is not None
             used = (await redis.info("memory"))["used_memory"]
             await redis.config_set("maxmemory", used - 10 * size)

@@ -28,8 +28,8 @@ async def test_nothing_has_happened(redis: ArqRedis, keys: Keys) -> None:
 async def test_what_waits_who_drains_what_died(redis: ArqRedis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(1, b"a"), (1, b"b"), (2, b"c")])
     await push(redis, keys, PARTITIONS, [(3, b"d")], version=CONTRACT_VERSION + 1)
-    lease = await acquire_lease(redis, keys, 1, ttl_s=8)
-    other = await acquire_lease(redis, keys, 2, ttl_s=8)
+    lease = await acquire_lease(redis, keys, 1, ttl_s=8, partitions=PARTITIONS)
+    other = await acquire_lease(redis, keys, 2, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
     assert other is not None
     log = JobLog(redis, keys)

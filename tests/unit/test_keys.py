@@ -27,6 +27,8 @@ PRODUCED = {
     KEYS.backlog,
     KEYS.suspects,
     KEYS.canary,
+    KEYS.surveyor,
+    KEYS.survey,
     KEYS.attempts(7),
     KEYS.claims(7),
     KEYS.superseded(7),

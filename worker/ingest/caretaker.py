@@ -15,13 +15,15 @@ from typing import NoReturn
 
 from arq.connections import ArqRedis
 
-from worker.errors import QueueError, QueueOutOfMemory
+from worker.errors import PartitionMismatch, QueueError, QueueOutOfMemory
+from worker.health import Health
 from worker.ingest.drain import Drainer
 from worker.logs import log_event
 from worker.queue.clock import RedisClock
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.doorbell import sweep
 from worker.queue.keys import Keys
+from worker.queue.meta import read_meta
 from worker.queue.state import partition_states
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Caretaker:
         interval_s: float,
         drainer: Drainer | None,
         patience_s: float,
+        health: Health,
     ) -> None:
         self._redis = redis
         self._keys = keys
@@ -50,22 +53,30 @@ class Caretaker:
         self._interval_s = interval_s
         self._drainer = drainer
         self._patience_s = patience_s
+        self._health = health
 
     async def run(self) -> NoReturn:
-        """Look after the queue until cancelled; raises `QueueUnavailable` when patience is at its end."""
+        """Look after the queue until cancelled.
+
+        Raises `QueueUnavailable` when patience is at its end, `PartitionMismatch` when somebody has changed the number
+        of partitions.
+        """
         well_at = time.monotonic()
         while True:
             try:
                 await self._look()
                 well_at = time.monotonic()
+                self._health.up("redis")
             except QueueError as error:
                 log_event(logger, logging.WARNING, "redis_unwell", error=str(error))
+                self._health.down("redis", str(error))
                 if time.monotonic() - well_at > self._patience_s:
                     raise
             await asyncio.sleep(self._interval_s)
 
     async def _look(self) -> None:
         await self._clock.refresh(self._redis)
+        await self._check_partitions()
         full = not await self._takes_writes()
         if self._drainer is None:
             return
@@ -75,10 +86,16 @@ class Caretaker:
         if full:
             await self._drain_all(self._drainer)
 
+    async def _check_partitions(self) -> None:
+        """Drains of another number of partitions get no lease: a worker that goes on would only seem to live."""
+        meta = await read_meta(self._redis, self._keys)
+        if meta is not None and meta.partitions != self._partitions:
+            raise PartitionMismatch(self._partitions, meta.partitions)
+
     async def _takes_writes(self) -> bool:
         """Say whether Redis has room for a write; raises `QueueUnavailable` when it refuses for another reason."""
         try:
-            with queue_errors():
+            with queue_request("canary"):
                 await self._redis.set(self._keys.canary, "1", px=_CANARY_LIFE_MS)
         except QueueOutOfMemory as error:
             log_event(logger, logging.ERROR, "redis_full", error=str(error))

@@ -20,19 +20,29 @@ import msgspec
 from arq.connections import ArqRedis
 
 from worker.contract import Limits, WriteJob
-from worker.errors import ConfigurationError, LeaseLost, NotReplicated, QueueError, StoreRefused, StoreUnavailable
+from worker.errors import (
+    ConfigurationError,
+    LeaseLost,
+    NotReplicated,
+    QueueError,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from worker.failpoints import failpoint
+from worker.ingest import account
 from worker.ingest.breaker import Breaker
 from worker.ingest.claims import ClaimBook, Reckoning, decode_claim
 from worker.ingest.gate import Gate
 from worker.ingest.intake import Intake, refused, take_in
-from worker.ingest.plan import needs_existing, plan
+from worker.ingest.plan import CollectionPlan, needs_existing, plan
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
+from worker.metrics import DRAINS, breaker_is
 from worker.queue.clock import RedisClock
 from worker.queue.keys import Keys
 from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
-from worker.queue.log import DeadEntry, Entry, JobLog, pushed_at_s
+from worker.queue.log import DeadEntry, Entry, JobLog
 from worker.store.operations import CollectionRef
 from worker.store.store import VectorStore
 
@@ -44,7 +54,11 @@ HELD_DELAY_S = 2.0
 
 
 class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a drain behaves. Times in seconds, sizes in jobs and bytes."""
+    """How a drain behaves. Times in seconds, sizes in jobs and bytes.
+
+    ``settle_s`` is how long nothing is sent for a partition after a request of which nobody knows how it ended: an
+    engine that is still at work on it must not finish it after what came behind.
+    """
 
     partitions: int
     limits: Limits
@@ -54,6 +68,7 @@ class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl_s: float = 8.0
     request_timeout_s: float = 5.0
     margin_s: float = 1.0
+    settle_s: float = 1.0
     min_replicas: int = 0
     retry: RetryPolicy = RetryPolicy()
 
@@ -91,24 +106,44 @@ class Drainer:
         self._gate = Gate()
         self._failures: Counter[int] = Counter()
         self._sizes: dict[int, int] = {}
+        self._outage_seen: tuple[float, str] | None = None
+
+    def trouble(self, *, within_s: float) -> str | None:
+        """Return why the last drain failed, if that is no longer ago and nothing has been applied since."""
+        seen = self._outage_seen
+        return seen[1] if seen and time.monotonic() - seen[0] < within_s else None
 
     async def drain(self, partition: int) -> DrainResult:
         """Apply what waits in ``partition``, if no other drain holds its lease and Qdrant is not known to be away."""
+        result = await self._drain(partition)
+        DRAINS.labels(result.ending).inc()
+        breaker_is(self._breaker.state)
+        return result
+
+    async def _drain(self, partition: int) -> DrainResult:
         wait_s = self._breaker.wait_s()
         if wait_s > 0:
             return DrainResult(ending="outage", ring_after_s=wait_s)
-        lease = await acquire_lease(self._redis, self._keys, partition, ttl_s=self._options.lease_ttl_s)
+        options = self._options
+        lease = await acquire_lease(
+            self._redis, self._keys, partition, ttl_s=options.lease_ttl_s, partitions=options.partitions
+        )
+        account.lease_asked(lease)
         if lease is None:
             return DrainResult(ending="busy", ring_after_s=None)
+        return await self._drain_and_give_back(lease)
+
+    async def _drain_and_give_back(self, lease: Lease) -> DrainResult:
         try:
             async with self._gate.enter(alone=lease.is_suspect):
                 return await self._drain_leased(lease)
         except LeaseLost:
-            log_event(logger, logging.WARNING, "lease_lost", partition=partition)
+            account.lease_lost(lease.partition)
             return DrainResult(ending="lost", ring_after_s=None)
         except (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicated) as error:
-            return self._outage(partition, error)
+            return self._outage(lease, error)
         finally:
+            account.lease_ended()
             await asyncio.shield(self._give_back(lease))
 
     async def _drain_leased(self, lease: Lease) -> DrainResult:
@@ -145,10 +180,11 @@ class Drainer:
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
+            started = time.monotonic()
             done = await self._apply(lease, batch, book)
             if done is None:
                 return None, None
-            await self._commit(lease, batch.taken, done)
+            await self._commit(lease, batch.taken, done, apply_s=time.monotonic() - started)
             book.settle(done)
             return len(done.dead), await ahead if ahead else None
         finally:
@@ -198,6 +234,7 @@ class Drainer:
             raise
         if reckoning.jobs:
             self._breaker.succeeded()
+            self._outage_seen = None
         self._failures.pop(partition, None)
         self._grow(partition)
         return reckoning
@@ -211,7 +248,7 @@ class Drainer:
             if self._sizes[partition] >= self._options.batch_max_jobs:
                 del self._sizes[partition]
 
-    async def _commit(self, lease: Lease, taken: Sequence[Entry], done: Reckoning) -> None:
+    async def _commit(self, lease: Lease, taken: Sequence[Entry], done: Reckoning, *, apply_s: float) -> None:
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
         await asyncio.shield(
@@ -220,26 +257,7 @@ class Drainer:
             )
         )
         failpoint("committed")
-        for letter in done.dead:
-            log_event(
-                logger,
-                # A point that stays although it was to go is worse than one that is missing.
-                logging.ERROR if letter.op in ("upsert", "") else logging.CRITICAL,
-                "dead_letter",
-                receipt=f"{lease.partition}/{letter.entry_id}",
-                reason=letter.reason,
-                op=letter.op,
-            )
-        log_event(
-            logger,
-            logging.INFO,
-            "batch_applied",
-            partition=lease.partition,
-            jobs=len(taken),
-            dead=len(done.dead),
-            bytes=sum(len(entry.body) for entry in taken),
-            oldest_s=self._clock.now_ms() / 1000 - pushed_at_s(taken[0].entry_id),
-        )
+        account.batch_left(lease.partition, taken, done, now_ms=self._clock.now_ms(), apply_s=apply_s)
 
     async def _judge(self, pair: tuple[Entry, WriteJob], error: StoreRefused) -> DeadEntry:
         """Blame the job only if Qdrant takes harmless writes to the same collections; raises `StoreError` if not."""
@@ -260,8 +278,18 @@ class Drainer:
         for step in plan(jobs, await self._existing(jobs)):
             await self._store.make_ready(step.ref, step.operations)
             failpoint("before_send")
-            await self._store.apply(step.ref, step.operations, timeout_s=await self._deadline_s(lease))
+            await self._send(lease, step)
             failpoint("sent")
+
+    async def _send(self, lease: Lease, step: CollectionPlan) -> None:
+        timeout_s = await self._deadline_s(lease)
+        lease.in_doubt = True
+        try:
+            await self._store.apply(step.ref, step.operations, timeout_s=timeout_s)
+        except StoreError as error:
+            lease.in_doubt = isinstance(error, StoreUnavailable) and error.in_doubt
+            raise
+        lease.in_doubt = False
 
     async def _deadline_s(self, lease: Lease) -> float:
         """Return how long the next request may take: it must end before the lease does."""
@@ -270,25 +298,22 @@ class Drainer:
             await renew_lease(self._redis, self._keys, lease)
         return min(options.request_timeout_s, lease.remaining_s() - options.margin_s)
 
-    def _outage(self, partition: int, error: Exception) -> DrainResult:
+    def _outage(self, lease: Lease, error: Exception) -> DrainResult:
+        partition = lease.partition
         self._failures[partition] += 1
+        self._outage_seen = (time.monotonic(), str(error))
         delay_s = self._breaker.failed(error)
         if delay_s is None:
             delay_s = self._options.retry.delay_s(self._failures[partition])
-        log_event(
-            logger,
-            logging.WARNING,
-            "outage",
-            partition=partition,
-            failures=self._failures[partition],
-            retry_in_s=delay_s,
-            error=str(error),
-        )
+        if lease.in_doubt:
+            delay_s = max(delay_s, self._options.settle_s)
+        account.outage(partition, error, failures=self._failures[partition], delay_s=delay_s)
         return DrainResult(ending="outage", ring_after_s=delay_s)
 
     async def _give_back(self, lease: Lease) -> None:
         try:
-            await release_lease(self._redis, self._keys, lease)
+            settle_s = self._options.settle_s if lease.in_doubt else 0
+            await release_lease(self._redis, self._keys, lease, settle_s=settle_s)
         except QueueError as error:
             # It expires by itself.
             log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))

@@ -17,7 +17,7 @@ from worker.contract import ReadJob, Reply
 from worker.errors import QueueError
 from worker.queue import scripts
 from worker.queue.codec import encode_arq
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_errors, queue_request
 from worker.queue.keys import Keys
 from worker.queue.log import LATE_REPLY_S
 
@@ -38,7 +38,7 @@ async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
     reply_to = keys.reply(job_id)
     record: dict[str, Any] = {"t": None, "f": tag, "a": (job,), "k": {"reply_to": reply_to}}
     body = encode_arq({**record, "et": int(time.time() * 1000)})
-    with queue_errors():
+    with queue_request("call"):
         await scripts.run(
             redis,
             "call",
@@ -66,7 +66,7 @@ async def send_reply(redis: ArqRedis, keys: Keys, reply_to: str, reply: Reply, *
     """Push the reply to the caller's list, as MessagePack or JSON; the list expires when nobody takes it."""
     if not reply_to.startswith(keys.reply("")):
         raise QueueError(f"a reply may only go to a key that begins with {keys.reply('')!r}")
-    with queue_errors():
+    with queue_request("reply"):
         async with redis.pipeline(transaction=True) as pipe:
             pipe.rpush(reply_to, msgspec.json.encode(reply) if as_json else _reply_encoder.encode(reply))
             pipe.expire(reply_to, REPLY_LIFE_S)

@@ -6,7 +6,7 @@ import time
 
 from arq.connections import ArqRedis
 
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 
 
 class RedisClock:
@@ -18,7 +18,7 @@ class RedisClock:
     async def refresh(self, redis: ArqRedis) -> None:
         """Measure the offset again; raises `QueueUnavailable`."""
         asked = time.time()
-        with queue_errors():
+        with queue_request("time"):
             seconds, microseconds = await redis.time()
         answered = time.time()
         self.offset_ms = seconds * 1000 + microseconds / 1000 - (asked + answered) * 500

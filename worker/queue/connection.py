@@ -29,10 +29,21 @@ from worker.errors import (
     QueueOutOfMemory,
     QueueUnavailable,
     Superseded,
+    TooLate,
 )
+from worker.metrics import REDIS_REQUESTS, timed
 from worker.queue.codec import decode_arq, encode_arq
 
 RETRIES = 3
+
+_ERRORS: dict[str, tuple[type[QueueError], str]] = {
+    "SUPERSEDED": (Superseded, "newer jobs of the same points have been applied since"),
+    "TOOLATE": (TooLate, "the push came too late, and was not stored"),
+    "LEASELOST": (LeaseLost, "the lease on the partition is no longer held"),
+    "MISCONF": (QueueUnavailable, ""),
+    "NOREPLICAS": (QueueUnavailable, ""),
+}
+"""What the first word of an error means, and in what words it is told; none: in Redis's own."""
 
 _REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
 """Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
@@ -146,6 +157,13 @@ def _tls_context(access: Access) -> ssl.SSLContext:
 
 
 @contextmanager
+def queue_request(command: str) -> Iterator[None]:
+    """Time a request to Redis under the name ``command``, and turn errors as `queue_errors` does."""
+    with timed(REDIS_REQUESTS, command), queue_errors():
+        yield
+
+
+@contextmanager
 def queue_errors() -> Iterator[None]:
     """Turn what Redis or its client raises into `QueueError`, `PartitionMismatch` or `QueueUnavailable`."""
     try:
@@ -166,10 +184,7 @@ def _of_response(message: str) -> Exception:
             return QueueFull(what, int(limit))
         case ["PARTITIONS", actual]:
             return PartitionMismatch(None, int(actual))
-        case ["SUPERSEDED", *_]:
-            return Superseded("newer jobs of the same points have been applied since")
-        case ["LEASELOST", *_]:
-            return LeaseLost("the lease on the partition is no longer held")
-        case [("MISCONF" | "NOREPLICAS"), *_]:
-            return QueueUnavailable(f"Redis refuses: {message}")
+        case [word, *_] if word in _ERRORS:
+            error, meaning = _ERRORS[word]
+            return error(meaning or f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

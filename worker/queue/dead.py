@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from worker.contract import Receipt
 from worker.queue import scripts
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
 from worker.queue.keys import Keys
 from worker.queue.log import entry_version
@@ -44,7 +44,7 @@ class DeadLetters:
         for partition in range(self._partitions):
             start = "-"
             while True:
-                with queue_errors():
+                with queue_request("dead_list"):
                     page = await self._redis.xrange(self._keys.dead(partition), start, "+", count=_PAGE)
                 for entry_id, fields in page:
                     yield _letter(Receipt(partition, entry_id.decode()), fields)
@@ -54,14 +54,14 @@ class DeadLetters:
 
     async def get(self, receipt: Receipt) -> DeadLetter | None:
         """Return the dead letter of ``receipt``, if there is one."""
-        with queue_errors():
+        with queue_request("dead_get"):
             found = await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
         return _letter(receipt, found[0][1]) if found else None
 
     async def drop(self, receipt: Receipt) -> bool:
         """Forget a dead letter for good; say whether there was one."""
         keys, partition, entry_id = self._keys, receipt.partition, receipt.entry_id
-        with queue_errors():
+        with queue_request("dead_drop"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.xdel(keys.dead(partition), entry_id)
                 pipe.hdel(keys.claims(partition), entry_id)
@@ -77,7 +77,7 @@ class DeadLetters:
         """
         keys, partition = self._keys, receipt.partition
         job_id = keys.drain_job_id(partition)
-        with queue_errors():
+        with queue_request("replay"):
             entry_id = await scripts.run(
                 self._redis,
                 "replay",

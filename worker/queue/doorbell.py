@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 
 from worker.queue import scripts
 from worker.queue.codec import encode_arq
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.keys import Keys
 
 DRAIN = "drain"
@@ -28,7 +28,7 @@ def doorbell(partition: int) -> bytes:
 async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 0) -> bool:
     """Wake a worker for the partition in ``delay_s`` seconds, if entries wait and nobody has been woken yet."""
     job_id = keys.drain_job_id(partition)
-    with queue_errors():
+    with queue_request("ring"):
         rung = await scripts.run(
             redis,
             "ring",
@@ -54,5 +54,5 @@ async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float 
             keys.arq_in_progress(job_id),
         ]
         args += [job_id, doorbell(partition)]
-    with queue_errors():
+    with queue_request("sweep"):
         return int(await scripts.run(redis, "sweep", script_keys, args))

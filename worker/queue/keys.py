@@ -6,6 +6,8 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:backlog                  hash    jobs and bytes that wait in all streams together
     mw:suspects                 hash    arq's claims that were seen without a lease, and since when
     mw:canary                   string  written now and then, to see whether Redis takes writes; expires
+    mw:surveyor                 string  the token of the replica that looks at the whole queue; expires
+    mw:survey                   string  what it saw last, for the others (JSON); expires
     mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
@@ -51,6 +53,16 @@ class Keys:
     def canary(self) -> str:
         """What is written to see whether Redis takes writes."""
         return f"{self.prefix}:canary"
+
+    @property
+    def surveyor(self) -> str:
+        """Who looks at the whole queue."""
+        return f"{self.prefix}:surveyor"
+
+    @property
+    def survey(self) -> str:
+        """What the surveyor saw last."""
+        return f"{self.prefix}:survey"
 
     @property
     def drain_queue(self) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from arq.connections import ArqRedis
 
 from worker.queue import scripts
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.keys import Keys
 from worker.queue.scripts import REPLICATION_TIMEOUT_S
 
@@ -27,7 +27,9 @@ class Lease:
     """A lease that is held. ``renewed_at`` is the local monotonic time before the last renewal was sent.
 
     ``has_claims`` says that dead letters of the partition must be held against its jobs: only its drains add any.
-    ``is_suspect`` says that its next batch may kill the process: nothing else may be tried beside it.
+    ``is_suspect`` says that its next batch may kill the process: nothing else may be tried beside it. ``was_orphaned``
+    says that the drain before this one never ended. ``in_doubt`` says that a request may still be applied of which
+    nobody knows how it ended: until it is settled, nothing that comes behind it may be sent.
     """
 
     partition: int
@@ -36,6 +38,8 @@ class Lease:
     renewed_at: float = field(default_factory=time.monotonic)
     has_claims: bool = False
     is_suspect: bool = False
+    was_orphaned: bool = False
+    in_doubt: bool = False
 
     @property
     def ttl_ms(self) -> int:
@@ -47,19 +51,22 @@ class Lease:
         return self.renewed_at + self.ttl_s - time.monotonic()
 
 
-async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float) -> Lease | None:
-    """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it."""
+async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:
+    """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it.
+
+    Raises `PartitionMismatch` when the queue has another number of ``partitions``.
+    """
     lease = Lease(partition, ttl_s)
-    with queue_errors():
+    with queue_request("acquire"):
         taken = await scripts.run(
             redis,
             "acquire",
-            [keys.lease(partition), keys.claims(partition), keys.attempts(partition)],
-            [lease.token, lease.ttl_ms, MOST_CRASHES],
+            [keys.lease(partition), keys.claims(partition), keys.attempts(partition), keys.meta],
+            [lease.token, lease.ttl_ms, MOST_CRASHES, partitions],
         )
     if taken is None:
         return None
-    lease.has_claims, lease.is_suspect = taken[0] > 0, bool(taken[1])
+    lease.has_claims, lease.is_suspect, lease.was_orphaned = map(bool, taken)
     return lease
 
 
@@ -69,7 +76,7 @@ async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas
     With ``min_replicas``, return only once as many replicas of Redis know of it; raises `NotReplicated`.
     """
     started = time.monotonic()
-    with queue_errors():
+    with queue_request("renew"):
         await scripts.run_replicated(
             redis,
             "renew",
@@ -81,9 +88,12 @@ async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas
     lease.renewed_at = started
 
 
-async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease) -> None:
-    """Give the lease back, if it is still held."""
-    with queue_errors():
+async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, settle_s: float = 0) -> None:
+    """Give the lease back, if it is still held; at once, or so that nobody has it for another ``settle_s`` seconds."""
+    with queue_request("release"):
         await scripts.run(
-            redis, "release", [keys.lease(lease.partition), keys.attempts(lease.partition)], [lease.token]
+            redis,
+            "release",
+            [keys.lease(lease.partition), keys.attempts(lease.partition)],
+            [lease.token, int(settle_s * 1000)],
         )

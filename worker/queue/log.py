@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from worker.contract import Receipt
 from worker.errors import DeadLettered, NotApplied
 from worker.queue import scripts
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_errors, queue_request
 from worker.queue.keys import Keys
 from worker.queue.lease import MOST_CRASHES, Lease
 
@@ -67,7 +67,7 @@ class JobLog:
         """
         partition = lease.partition
         started = time.monotonic()
-        with queue_errors():
+        with queue_request("read"):
             flat = await scripts.run(
                 self._redis,
                 "read",
@@ -86,7 +86,7 @@ class JobLog:
 
     async def claims(self, partition: int) -> tuple[dict[str, bytes], frozenset[str]]:
         """Return the claims of the partition's dead letters by their ids, and the ids of those superseded."""
-        with queue_errors():
+        with queue_request("claims"):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hgetall(self._keys.claims(partition))
                 pipe.smembers(self._keys.superseded(partition))
@@ -119,7 +119,7 @@ class JobLog:
         args += [len(letter_args), *letter_args, len(superseded), *superseded, len(purged), *purged, *settled]
         keys = self._keys
         started = time.monotonic()
-        with queue_errors():
+        with queue_request("commit"):
             await scripts.run(
                 self._redis,
                 "commit",

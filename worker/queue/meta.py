@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 from worker.contract import Limits
 from worker.errors import PartitionMismatch
 from worker.queue import scripts
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.keys import Keys
 
 DEFAULT_PARTITIONS = 32
@@ -32,7 +32,7 @@ class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
     """Return what a worker has published, or ``None`` where none has yet."""
-    with queue_errors():
+    with queue_request("meta"):
         found = await redis.execute_command("HGETALL", keys.meta)  # type: ignore[no-untyped-call]
     if b"partitions" not in found:
         return None
@@ -56,7 +56,7 @@ async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta) -> None:
     published = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in _BOUNDS}}
     args = [part for name, value in published.items() for part in (name, value or 0)]
     try:
-        with queue_errors():
+        with queue_request("publish"):
             await scripts.run(redis, "publish", [keys.meta], [meta.partitions, *args])
     except PartitionMismatch as error:
         raise PartitionMismatch(meta.partitions, error.actual) from error

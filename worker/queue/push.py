@@ -8,7 +8,7 @@ from arq.connections import ArqRedis
 
 from worker.contract import CONTRACT_VERSION, Receipt
 from worker.queue import scripts
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
 from worker.queue.keys import Keys
 from worker.queue.scripts import REPLICATION_TIMEOUT_S
@@ -21,12 +21,15 @@ async def push(
     jobs: Sequence[tuple[int, bytes]],
     *,
     version: int = CONTRACT_VERSION,
+    latest_ms: float = 0,
     min_replicas: int = 0,
 ) -> list[Receipt]:
     """Append encoded jobs, each with its partition, in this order; return their receipts.
 
-    All of them are stored or none is. Raises `QueueFull`, `PartitionMismatch` or `QueueUnavailable`; `NotReplicated`
-    when all are stored, but fewer than ``min_replicas`` replicas of Redis have them.
+    All of them are stored or none is. What gets to Redis after ``latest_ms`` (unix milliseconds by Redis's clock; 0:
+    any time) is not stored: it could come after what the caller, having given up, pushed in its stead. Raises
+    `QueueFull`, `PartitionMismatch`, `TooLate` or `QueueUnavailable`; `NotReplicated` when all are stored, but fewer
+    than ``min_replicas`` replicas of Redis have them.
     """
     named: dict[int, int] = {}
     script_keys = [keys.meta, keys.backlog, keys.drain_queue]
@@ -39,8 +42,8 @@ async def push(
             script_keys += [keys.stream(partition), keys.arq_job(job_id)]
             doorbells += [job_id, doorbell(partition)]
         entries += [named[partition], body]
-    args = [partitions, version, DOORBELL_LIFE_MS, len(named), *doorbells, *entries]
-    with queue_errors():
+    args = [partitions, version, DOORBELL_LIFE_MS, int(latest_ms), len(named), *doorbells, *entries]
+    with queue_request("push"):
         ids = await scripts.run_replicated(
             redis, "push", script_keys, args, replicas=min_replicas, timeout_s=REPLICATION_TIMEOUT_S
         )

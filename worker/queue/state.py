@@ -6,7 +6,7 @@ import msgspec
 from arq.connections import ArqRedis
 
 from worker.queue import scripts
-from worker.queue.connection import queue_errors
+from worker.queue.connection import queue_request
 from worker.queue.keys import Keys
 from worker.queue.log import entry_version, pushed_at_s
 
@@ -25,12 +25,37 @@ class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
 
 
+class QueueTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the whole queue, and of the memory of its Redis, in bytes; a limit of 0 is none."""
+
+    waiting_bytes: int
+    reads_waiting: int
+    memory_bytes: int
+    memory_limit_bytes: int
+
+
+async def queue_totals(redis: ArqRedis, keys: Keys) -> QueueTotals:
+    """Return the totals, in one round trip; raises `QueueUnavailable`."""
+    with queue_request("totals"):
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.backlog, "bytes")
+            pipe.zcard(keys.search_queue)
+            pipe.info("memory")
+            waiting_bytes, reads_waiting, memory = await pipe.execute()
+    return QueueTotals(
+        waiting_bytes=max(0, int(waiting_bytes or 0)),
+        reads_waiting=reads_waiting,
+        memory_bytes=memory["used_memory"],
+        memory_limit_bytes=memory["maxmemory"],
+    )
+
+
 async def partition_states(redis: ArqRedis, keys: Keys, partitions: int) -> list[PartitionState]:
     """Return the state of every partition; raises `QueueUnavailable`."""
     script_keys = []
     for partition in range(partitions):
         script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
-    with queue_errors():
+    with queue_request("state"):
         found = await scripts.run(redis, "state", script_keys, [])
     return [
         PartitionState(

@@ -13,6 +13,17 @@ import grpc
 from worker.errors import StoreError, StoreRefused, StoreUnavailable
 
 _REFUSALS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
+_WITHOUT_AN_ANSWER = frozenset(
+    {
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+"""What this side of the connection may say on its own, while the server is still at work."""
+_NEVER_SENT = "failed to connect"
 _RETRY_AFTER = "retry-after"
 
 
@@ -22,7 +33,8 @@ def store_error(doing: str, error: grpc.aio.AioRpcError) -> StoreError:
     message = f"{doing}: {code.name}: {details}"
     if code in _REFUSALS:
         return StoreRefused(message)
-    return StoreUnavailable(message, code=code.name, retry_after_s=_retry_after_s(error))
+    in_doubt = code in _WITHOUT_AN_ANSWER and not details.startswith(_NEVER_SENT)
+    return StoreUnavailable(message, code=code.name, retry_after_s=_retry_after_s(error), in_doubt=in_doubt)
 
 
 def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:

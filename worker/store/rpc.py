@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import grpc
 from qdrant_client import grpc as q
 
+from worker.metrics import QDRANT_REQUESTS, timed
 from worker.store.failures import store_error
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Answer_co = TypeVar("_Answer_co", covariant=True)
 
 
-class _Method(Protocol[_Request_contra, _Answer_co]):
+class _Stub(Protocol[_Request_contra, _Answer_co]):
     def __call__(self, request: _Request_contra, /, *, timeout: float, metadata: Any) -> Awaitable[_Answer_co]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[_Request_contra, _Answer_co]):
+    """A method of Qdrant, under the name by which it is counted."""
+
+    name: str
+    stub: _Stub[_Request_contra, _Answer_co]
 
 
 class QdrantRpc:
@@ -27,20 +37,34 @@ class QdrantRpc:
         )
         self._metadata = (("api-key", api_key),) if api_key else ()
         self._timeout_s = timeout_s
-        self.health_check: _Method[q.HealthCheckRequest, q.HealthCheckReply] = service.HealthCheck
-        self.list_collections: _Method[q.ListCollectionsRequest, q.ListCollectionsResponse] = collections.List
-        self.get_collection: _Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = collections.Get
-        self.create_collection: _Method[q.CreateCollection, q.CollectionOperationResponse] = collections.Create
-        self.delete_collection: _Method[q.DeleteCollection, q.CollectionOperationResponse] = collections.Delete
-        self.create_index: _Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = points.CreateFieldIndex
-        self.update_batch: _Method[q.UpdateBatchPoints, q.UpdateBatchResponse] = points.UpdateBatch
-        self.query: _Method[q.QueryPoints, q.QueryResponse] = points.Query
-        self.scroll: _Method[q.ScrollPoints, q.ScrollResponse] = points.Scroll
+        self.health_check: Method[q.HealthCheckRequest, q.HealthCheckReply] = Method(
+            "health_check", service.HealthCheck
+        )
+        self.list_collections: Method[q.ListCollectionsRequest, q.ListCollectionsResponse] = Method(
+            "list_collections", collections.List
+        )
+        self.get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = Method(
+            "get_collection", collections.Get
+        )
+        self.create_collection: Method[q.CreateCollection, q.CollectionOperationResponse] = Method(
+            "create_collection", collections.Create
+        )
+        self.delete_collection: Method[q.DeleteCollection, q.CollectionOperationResponse] = Method(
+            "delete_collection", collections.Delete
+        )
+        self.create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = Method(
+            "create_index", points.CreateFieldIndex
+        )
+        self.update_batch: Method[q.UpdateBatchPoints, q.UpdateBatchResponse] = Method(
+            "update_batch", points.UpdateBatch
+        )
+        self.query: Method[q.QueryPoints, q.QueryResponse] = Method("query", points.Query)
+        self.scroll: Method[q.ScrollPoints, q.ScrollResponse] = Method("scroll", points.Scroll)
 
     async def call(
         self,
         doing: str,
-        method: Callable[..., Awaitable[_Answer_co]] | _Method[_Request_contra, _Answer_co],
+        method: Method[_Request_contra, _Answer_co],
         request: _Request_contra,
         *,
         timeout_s: float | None = None,
@@ -50,7 +74,9 @@ class QdrantRpc:
         Raises `StoreRefused` when the request is to blame, `StoreUnavailable` for everything else.
         """
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
-        try:
-            return await method(request, timeout=deadline_s, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise store_error(doing, error) from error
+        with timed(QDRANT_REQUESTS, method.name) as timing:
+            try:
+                return await method.stub(request, timeout=deadline_s, metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                timing.code = error.code().name
+                raise store_error(doing, error) from error

@@ -2,11 +2,19 @@
 -- Invariant: all jobs of the call are stored, in order, with every doorbell rung; or none is, and an error says why.
 --
 -- KEYS  meta, backlog, arq queue, then for each partition: stream, arq job
--- ARGV  partitions, contract version, life of a doorbell (ms), number of partitions in KEYS,
+-- ARGV  partitions, contract version, life of a doorbell (ms), latest time at which this may be done (unix ms by Redis's
+--       clock; 0: any), number of partitions in KEYS,
 --       then for each partition: arq job id, arq job; then for each job: which partition (1..n), body
-local named = tonumber(ARGV[4])
-local first_job = 5 + 2 * named
+local named = tonumber(ARGV[5])
+local first_job = 6 + 2 * named
 local jobs = (#ARGV - first_job + 1) / 2
+
+-- A push that the caller has given up must not be done after what the caller pushed since.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[4] ~= '0' and now > tonumber(ARGV[4]) then
+  return redis.error_reply('TOOLATE ' .. now)
+end
 
 local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes')
 if not meta[1] then
@@ -35,10 +43,8 @@ end
 redis.call('HINCRBY', KEYS[2], 'jobs', jobs)
 redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for n = 1, named do
-  local job_id, job = ARGV[3 + 2 * n], ARGV[4 + 2 * n]
+  local job_id, job = ARGV[4 + 2 * n], ARGV[5 + 2 * n]
   if redis.call('SET', KEYS[3 + 2 * n], job, 'PX', ARGV[3], 'NX') then
     redis.call('ZADD', KEYS[3], now, job_id)
   end
