@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,16 +32,18 @@ from worker.checks import Check, run_checks
 from worker.contract import Receipt, json_schema
 from worker.demo.dataset import DIMENSION
 from worker.demo.tour import tour
-from worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError, Superseded
+from worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError, QueueNotEmpty, Superseded
 from worker.failpoints import arm
 from worker.logs import configure_logs
 from worker.queue.dead import DeadLetter, DeadLetters
 from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, read_meta
-from worker.settings import Role, Settings, load_settings
+from worker.queue.meta import QueueMeta, read_meta, repartition
+from worker.settings import MOST_PARTITIONS, Role, Settings, load_settings
 from worker.status import collect_status
 from worker.store.store import VectorStore
 from worker.wiring import engines_where_unset, open_queue, open_store
+
+_LOOK_AGAIN_S = 0.02
 
 _Result = TypeVar("_Result")
 
@@ -116,6 +120,40 @@ def check(*, as_json: bool) -> None:
     else:
         tables.print_checks(found, Console())
     sys.exit(1 if any(one.verdict == "failed" for one in found) else 0)
+
+
+@main.command()
+@click.argument("number", type=click.IntRange(1, MOST_PARTITIONS), required=False)
+@click.option("--wait", "wait_s", default=30.0, show_default=True, help="Seconds to wait for the queue to be empty.")
+def partitions(number: int | None, wait_s: float) -> None:
+    """Show the number of partitions, or change it, which takes a moment in which nothing waits.
+
+    Workers that run then end, and are to be started again with QUEUE_PARTITIONS set to the new number.
+    """
+
+    async def change(settings: Settings, redis: ArqRedis, _store: VectorStore) -> tuple[int, int]:
+        keys = Keys(settings.queue_prefix)
+        if number is None:
+            meta = await read_meta(redis, keys)
+            return (0, meta.partitions if meta else 0)
+        return await _repartition(redis, keys, number, wait_s), number
+
+    before, now = _with_parts(change)
+    if number is None:
+        click.echo(now or "not fixed yet")
+    else:
+        click.echo(f"{before} -> {now} partitions; start workers with QUEUE_PARTITIONS={now}")
+
+
+async def _repartition(redis: ArqRedis, keys: Keys, number: int, wait_s: float) -> int:
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            return await repartition(redis, keys, number)
+        except QueueNotEmpty as error:
+            if error.letters or time.monotonic() > until:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 @main.command()

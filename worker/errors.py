@@ -10,6 +10,7 @@
     │   │   ├── TooLate             a push that got to Redis after its caller had given it up; nothing was stored
     │   │   └── NotReplicated       too few replicas of Redis have what was written; it may be lost in a failover
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
+    │   ├── QueueNotEmpty           the number of partitions can only be changed while nothing waits
     │   ├── PushedInPart            of many jobs only the first were stored
     │   ├── LeaseLost               another drain holds the partition now
     │   ├── Superseded              a dead letter whose replay would undo newer jobs
@@ -87,6 +88,16 @@ class QueueFull(QueueError):
         super().__init__(f"the queue is full: at most {limit:,} {what} may wait; nothing was stored")
         self.what = what
         self.limit = limit
+
+
+class QueueNotEmpty(QueueError):
+    """The number of partitions cannot be changed: jobs wait, drains hold leases, or dead letters are left."""
+
+    def __init__(self, jobs: int, leases: int, letters: int) -> None:
+        super().__init__(f"the queue is not empty: {jobs} jobs wait, {leases} drains, {letters} dead letters")
+        self.jobs = jobs
+        self.leases = leases
+        self.letters = letters
 
 
 class PushedInPart(QueueError):

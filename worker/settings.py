@@ -23,6 +23,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LEASE_MARGIN_S = 2.0
 """What a lease must outlive a request to Qdrant by: time to commit, and for the reply to be late."""
 
+MOST_PARTITIONS = 1024
 _MISSPELT = 0.86
 
 
@@ -131,7 +132,10 @@ class Settings(BaseSettings):
 
     queue_prefix: str = Field("mw", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Prefix of all keys in Redis.")
     queue_partitions: int = Field(
-        32, ge=1, le=1024, description="Partitions of the queue; fixed in Redis at first use."
+        32,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description="Partitions of the queue; fixed in Redis at first use. `memory-worker partitions` changes it.",
     )
     queue_max_jobs: int = Field(1_000_000, ge=0, description="Jobs that may wait in all; 0: no limit.")
     queue_max_bytes: int = Field(4_294_967_296, ge=0, description="Bytes that may wait in all; 0: no limit.")

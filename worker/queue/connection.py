@@ -26,6 +26,7 @@ from worker.errors import (
     PartitionMismatch,
     QueueError,
     QueueFull,
+    QueueNotEmpty,
     QueueOutOfMemory,
     QueueUnavailable,
     Superseded,
@@ -182,6 +183,8 @@ def _of_response(message: str) -> Exception:
     match message.split():
         case ["QUEUEFULL", what, limit]:
             return QueueFull(what, int(limit))
+        case ["NOTEMPTY", jobs, leases, letters]:
+            return QueueNotEmpty(int(jobs), int(leases), int(letters))
         case ["PARTITIONS", actual]:
             return PartitionMismatch(None, int(actual))
         case [word, *_] if word in _ERRORS:

@@ -60,3 +60,21 @@ async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta) -> None:
             await scripts.run(redis, "publish", [keys.meta], [meta.partitions, *args])
     except PartitionMismatch as error:
         raise PartitionMismatch(meta.partitions, error.actual) from error
+
+
+async def repartition(redis: ArqRedis, keys: Keys, partitions: int) -> int:
+    """Give an empty queue another number of partitions; return the number it had.
+
+    Raises `QueueNotEmpty` while jobs wait, drains hold leases or dead letters are left. Workers that still run end with
+    `PartitionMismatch`, and a producer finds the new number when its next push is refused.
+    """
+    meta = await read_meta(redis, keys)
+    if meta is None:
+        await publish_meta(redis, keys, QueueMeta(partitions=partitions))
+        return partitions
+    script_keys = [keys.meta]
+    for partition in range(meta.partitions):
+        script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
+    with queue_request("repartition"):
+        await scripts.run(redis, "repartition", script_keys, [meta.partitions, partitions])
+    return meta.partitions
