@@ -20,7 +20,7 @@ from arq.worker import Worker
 
 from worker import __version__
 from worker.contract import CONTRACT_VERSION
-from worker.errors import MemoryWorkerError, QueueError, StoreError, StoreUnavailable
+from worker.errors import ConfigurationError, QueueError, StoreError, StoreUnavailable
 from worker.health import Health, beat
 from worker.http import http_server
 from worker.ingest.caretaker import Caretaker
@@ -181,7 +181,7 @@ class App:
             worker = self._workers[name] = build()
             try:
                 await worker.async_run()
-            except MemoryWorkerError:
+            except ConfigurationError:
                 raise
             except Exception as error:  # noqa: BLE001  # any end of arq's loop means: begin again
                 reason = str(error) or type(error).__name__

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     worker_role: Role = Field("all", description="What this process does: `ingest`, `search` or `all`.")
     worker_concurrency: int = Field(4, ge=1, le=256, description="Partitions drained at once by one process.")
     worker_poll_ms: int = Field(
-        10, ge=1, le=1000, description="Milliseconds between looks for new work by the ingest role."
+        50, ge=1, le=1000, description="Milliseconds between looks for partitions that are due but rang no bell."
     )
     worker_grace_s: float = Field(
         10.0, gt=0, le=600, description="Seconds that work in flight may take to finish after SIGTERM."
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         10_000, ge=0, description="Read jobs that may wait in all; more are refused at once. 0: no limit."
     )
     search_poll_ms: int = Field(
-        5, ge=1, le=1000, description="Milliseconds between looks for new work by the search role."
+        50, ge=1, le=1000, description="Milliseconds between looks for read jobs that rang no bell: those of arq's own."
     )
 
     batch_max_jobs: int = Field(256, ge=1, le=10_000, description="Jobs in one batch to Qdrant, at most.")

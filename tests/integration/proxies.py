@@ -114,15 +114,21 @@ class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 @dataclass
 class RedisProxy:
-    """A TCP server in front of Redis. ``commands`` are those that came by, in order, as lists of their words."""
+    """A TCP server in front of Redis. ``commands`` are those that came by, in order, as lists of their words.
+
+    ``delay_s`` is how long everything is held on its way to Redis.
+    """
 
     target: str
     commands: list[list[bytes]] = field(default_factory=list)
+    delay_s: float = 0.0
+    _passing: asyncio.Event = field(default_factory=asyncio.Event)
     _lose_reply_to: bytes | None = None
     _waiting: list[tuple[bytes, asyncio.Event]] = field(default_factory=list)
     _connections: dict[asyncio.StreamWriter, asyncio.Event] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
+        self._passing.set()
         self._server = await asyncio.start_server(self._serve, HOST, 0)
         return self
 
@@ -156,6 +162,14 @@ class RedisProxy:
         event = asyncio.Event()
         self._waiting.append((word, event))
         return event
+
+    def hang(self) -> None:
+        """Take what comes and hand nothing on, as a Redis that hangs, until `go_on`."""
+        self._passing.clear()
+
+    def go_on(self) -> None:
+        """Hand on what was held back, even of connections that have been given up, and all that comes."""
+        self._passing.set()
 
     def cut(self) -> None:
         """Close all connections."""
@@ -196,6 +210,8 @@ class RedisProxy:
             if any(command[0] == self._lose_reply_to for command in found):
                 self._lose_reply_to = None
                 losing.set()
+            await asyncio.sleep(self.delay_s)
+            await self._passing.wait()
             writer.write(data)
             await writer.drain()
             for word, event in self._waiting:

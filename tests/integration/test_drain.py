@@ -34,10 +34,10 @@ Push = Callable[..., Awaitable[list[str]]]
 
 @pytest.fixture
 def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
-    """Make a drainer of a queue of one partition; what it writes goes through the proxy."""
+    """Make a drainer of a queue of one partition; what it writes goes through the proxy, and nothing is waited out."""
 
     def make(*, stopping: Callable[[], bool] = lambda: False, **options: Any) -> Drainer:
-        chosen = DrainOptions(**{"partitions": 1, "limits": LIMITS, "slice_s": 10, **options})
+        chosen = DrainOptions(**{"partitions": 1, "limits": LIMITS, "slice_s": 10, "settle_s": 0, **options})
         return Drainer(redis, keys, proxied_store, chosen, stopping=stopping)
 
     return make
@@ -481,7 +481,7 @@ class TestLease:
         self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys, everything: Everything
     ) -> None:
         await pushed(memory(1, 1))
-        assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
+        assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=1)
         before = await everything()
         result = await drainer().drain(0)
         assert (result.ending, result.ring_after_s, result.jobs) == ("busy", None, 0)

@@ -75,7 +75,7 @@ async def test_the_doorbell_is_what_arq_itself_would_write(redis: ArqRedis, keys
 
     async def written(own: Keys) -> dict[str, bytes]:
         found = [key.decode() async for key in redis.scan_iter(match=f"*{own.prefix}:*", count=1_000)]
-        ours = {own.meta, own.backlog, own.stream(partition)}
+        ours = {own.meta, own.backlog, own.stream(partition), own.drain_bell}
         return {key.replace(own.prefix, "*"): await redis.type(key) for key in found if key not in ours}
 
     assert await written(keys) == await written(arqs) == {"*:drain": b"zset", "arq:job:*:drain:3": b"string"}

@@ -370,7 +370,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             await redis.config_set("requirepass", PASSWORD)
             await works()
     said.said += [log.read_text(encoding="utf-8", errors="replace") for log in engine_logs(tmp_path)]
-    assert {"worker.app", "worker.ingest.drain", "arq.worker", "asyncio"} <= said.loggers
+    assert {"worker.app", "worker.ingest.account", "arq.worker", "asyncio"} <= said.loggers
     assert said.leaks() == []
 
 

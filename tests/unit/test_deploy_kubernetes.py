@@ -85,12 +85,12 @@ CUSTOM = {
                     "items": _of({"port": STRING}, path=STRING, interval=SECONDS, scrapeTimeout=SECONDS),
                 },
             },
-            podTargetLabels={"type": "array", "items": STRING},
+            jobLabel=STRING,
         ),
     ),
 }
-"""What is used of the resources whose schemas are not in kubernetes-validate, as KEDA 2.16 and the Prometheus operator 0.80
-define it. Whoever uses more of them adds it here, from their documentation."""
+"""What is used of the resources whose schemas kubernetes-validate does not have, as KEDA 2.16 and version 0.80 of the
+Prometheus operator define it. Whoever uses more of them adds it here, from their documentation."""
 
 RESTART_MARGIN_S = 10
 """What a pod gets beyond ``WORKER_GRACE_S``: a reply of Redis, and the closing of connections."""
@@ -405,6 +405,14 @@ def test_ingest_is_scaled_within_the_partitions() -> None:
 def test_search_is_scaled_by_what_one_process_answers_at_once() -> None:
     spec = the(DOCUMENTS, "ScaledObject", "memory-worker-search")["spec"]
     assert int(spec["triggers"][0]["metadata"]["threshold"]) == Settings().search_concurrency
+
+
+def test_the_alerts_know_the_job() -> None:
+    (monitor,) = of_kind("PodMonitor")
+    names = {one["spec"]["template"]["metadata"]["labels"][monitor["spec"]["jobLabel"]] for one in DEPLOYMENTS}
+    rules = "".join(_text(path) for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    for pattern in {*re.findall(r'job=~"([^"]+)"', rules)}:
+        assert all(re.fullmatch(pattern, name) for name in names)
 
 
 def test_images_are_pinned(container: Document) -> None:

@@ -42,10 +42,26 @@ async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
         await scripts.run(
             redis,
             "call",
-            [keys.search_queue, keys.arq_job(job_id), keys.meta],
+            [keys.search_queue, keys.arq_job(job_id), keys.meta, keys.search_bell],
             [job_id, body, job.timeout_ms + _JOB_GRACE_MS],
         )
     return reply_to
+
+
+class TakenCall(msgspec.Struct, frozen=True):
+    """A read job that is ours now, due since ``due_ms`` (unix milliseconds by Redis's clock), as arq wrote it."""
+
+    job_id: str
+    due_ms: float
+    body: bytes
+
+
+async def take_calls(redis: ArqRedis, keys: Keys, *, most: int) -> list[TakenCall]:
+    """Take read jobs that are due, oldest first; nobody else gets them. One round trip; raises `QueueUnavailable`."""
+    with queue_request("take"):
+        flat = await scripts.run(redis, "take", [keys.search_queue, keys.search_bell], [most, keys.arq_job("")])
+    rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    return [TakenCall(job_id.decode(errors="replace"), float(due_ms), body) for job_id, due_ms, body in rows]
 
 
 async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Reply | None:

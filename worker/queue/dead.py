@@ -83,7 +83,7 @@ class DeadLetters:
                 "replay",
                 [
                     *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
-                    *(keys.arq_job(job_id), keys.claims(partition), keys.superseded(partition)),
+                    *(keys.arq_job(job_id), keys.claims(partition), keys.superseded(partition), keys.drain_bell),
                 ],
                 [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS, int(force)],
             )

@@ -32,7 +32,7 @@ async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 
         rung = await scripts.run(
             redis,
             "ring",
-            [keys.stream(partition), keys.drain_queue, keys.arq_job(job_id)],
+            [keys.stream(partition), keys.drain_queue, keys.arq_job(job_id), keys.drain_bell],
             [job_id, doorbell(partition), DOORBELL_LIFE_MS, int(delay_s * 1000)],
         )
     return bool(rung)
@@ -43,7 +43,7 @@ async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float 
 
     What arq has marked as in progress is taken for lost after ``grace_s`` seconds without a lease.
     """
-    script_keys = [keys.drain_queue, keys.backlog, keys.suspects]
+    script_keys = [keys.drain_queue, keys.backlog, keys.suspects, keys.drain_bell]
     args: list[str | bytes | int] = [DOORBELL_LIFE_MS, int(grace_s * 1000)]
     for partition in range(partitions):
         job_id = keys.drain_job_id(partition)

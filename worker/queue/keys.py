@@ -16,6 +16,7 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:superseded:{p}           set     dead letters whose replay would undo newer jobs
     mw:attempts:{p}             hash    what a drain is trying, and how often a process died trying it
     mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
+    mw:drain:bell, mw:search:bell  list   wakes a worker that waits at one of them
     mw:reply:{job}              list    the reply to one read job; expires
     arq:job:mw:drain:{p}        string  arq's job: the doorbell of a partition has been rung
     arq:in-progress:mw:...      string  arq's mark of a running job; expires
@@ -73,6 +74,16 @@ class Keys:
     def search_queue(self) -> str:
         """The arq queue of the search role."""
         return f"{self.prefix}:search"
+
+    @property
+    def drain_bell(self) -> str:
+        """What an ingest worker waits at."""
+        return f"{self.drain_queue}:bell"
+
+    @property
+    def search_bell(self) -> str:
+        """What a search worker waits at."""
+        return f"{self.search_queue}:bell"
 
     def stream(self, partition: int) -> str:
         """Return the key of a partition's entries."""

@@ -32,7 +32,7 @@ async def push(
     than ``min_replicas`` replicas of Redis have them.
     """
     named: dict[int, int] = {}
-    script_keys = [keys.meta, keys.backlog, keys.drain_queue]
+    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_bell]
     doorbells: list[str | bytes] = []
     entries: list[int | bytes] = []
     for partition, body in jobs:

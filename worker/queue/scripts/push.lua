@@ -1,7 +1,7 @@
 -- Append jobs to the streams of their partitions and ring the doorbell of each.
 -- Invariant: all jobs of the call are stored, in order, with every doorbell rung; or none is, and an error says why.
 --
--- KEYS  meta, backlog, arq queue, then for each partition: stream, arq job
+-- KEYS  meta, backlog, arq queue, bell, then for each partition: stream, arq job
 -- ARGV  partitions, contract version, life of a doorbell (ms), latest time at which this may be done (unix ms by Redis's
 --       clock; 0: any), number of partitions in KEYS,
 --       then for each partition: arq job id, arq job; then for each job: which partition (1..n), body
@@ -37,7 +37,7 @@ end
 
 local ids = {}
 for i = first_job, #ARGV, 2 do
-  local stream = KEYS[2 + 2 * tonumber(ARGV[i])]
+  local stream = KEYS[3 + 2 * tonumber(ARGV[i])]
   ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[2], 'j', ARGV[i + 1])
 end
 redis.call('HINCRBY', KEYS[2], 'jobs', jobs)
@@ -45,8 +45,11 @@ redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
 
 for n = 1, named do
   local job_id, job = ARGV[4 + 2 * n], ARGV[5 + 2 * n]
-  if redis.call('SET', KEYS[3 + 2 * n], job, 'PX', ARGV[3], 'NX') then
+  if redis.call('SET', KEYS[4 + 2 * n], job, 'PX', ARGV[3], 'NX') then
     redis.call('ZADD', KEYS[3], now, job_id)
+    if redis.call('LLEN', KEYS[4]) < 16 then
+      redis.call('RPUSH', KEYS[4], 1)
+    end
   end
 end
 return ids

@@ -2,7 +2,7 @@
 -- Invariant: a dead letter is removed in the same step in which its job stands in the stream again. Unless forced, the
 -- entry names the letter, so that its drain can tell whether newer jobs of the same points have been applied by then.
 --
--- KEYS  dead letters, stream, backlog, arq queue, arq job, claims, superseded
+-- KEYS  dead letters, stream, backlog, arq queue, arq job, claims, superseded, bell
 -- ARGV  id, arq job id, arq job, life of a doorbell (ms), forced (0 or 1)
 -- Returns the id of the new entry, or nothing where there is no such dead letter.
 local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
@@ -29,5 +29,8 @@ redis.call('HINCRBY', KEYS[3], 'bytes', #fields.j)
 if redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4], 'NX') then
   local time = redis.call('TIME')
   redis.call('ZADD', KEYS[4], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
+  if redis.call('LLEN', KEYS[8]) < 16 then
+    redis.call('RPUSH', KEYS[8], 1)
+  end
 end
 return id

@@ -5,7 +5,7 @@
 -- Invariant: each partition with entries has a lease or a doorbell that some worker will hear, after the grace at most.
 -- It also sets the count of waiting jobs right, should entries have come or gone without these scripts.
 --
--- KEYS  arq queue, backlog, suspects, then for each partition: stream, lease, arq job, arq in-progress
+-- KEYS  arq queue, backlog, suspects, bell, then for each partition: stream, lease, arq job, arq in-progress
 -- ARGV  life of a doorbell (ms), grace (ms), then for each partition: arq job id, arq job
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,9 +22,9 @@ local function is_orphaned(job_id, in_progress)
 end
 
 local rung, waiting = 0, 0
-for i = 4, #KEYS, 4 do
+for i = 5, #KEYS, 4 do
   local stream, lease, job, in_progress = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]
-  local job_id, doorbell = ARGV[(i - 4) / 2 + 3], ARGV[(i - 4) / 2 + 4]
+  local job_id, doorbell = ARGV[(i - 5) / 2 + 3], ARGV[(i - 5) / 2 + 4]
   local entries = redis.call('XLEN', stream)
   waiting = waiting + entries
   if entries > 0 and redis.call('EXISTS', lease) == 0 then
@@ -37,6 +37,9 @@ for i = 4, #KEYS, 4 do
     if (orphaned or not claimed) and not (redis.call('ZSCORE', KEYS[1], job_id) and redis.call('EXISTS', job) == 1) then
       redis.call('SET', job, doorbell, 'PX', ARGV[1])
       redis.call('ZADD', KEYS[1], now, job_id)
+      if redis.call('LLEN', KEYS[4]) < 16 then
+        redis.call('RPUSH', KEYS[4], 1)
+      end
       rung = rung + (orphaned and 0 or 1)
     end
   end

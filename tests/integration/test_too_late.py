@@ -1,0 +1,198 @@
+"""A push that its caller has given up: it must not be stored after what the caller pushed in its stead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from arq.connections import ArqRedis
+
+from tests.chaos.servers import RedisServer
+from tests.integration.conftest import Everything, connected
+from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
+from tests.integration.proxies import RedisProxy
+from worker.client import MemoryQueue
+from worker.contract import Upsert, decode_write, encode_job, partition_of
+from worker.errors import PushedInPart, QueueUnavailable, TooLate
+from worker.queue import clock
+from worker.queue.clock import RedisClock
+from worker.queue.keys import Keys
+from worker.queue.meta import QueueMeta, publish_meta
+from worker.queue.push import push
+
+TIMEOUT_S = 0.4
+HOUR_S = 3600.0
+USER = 4  # of partition 0
+
+
+async def written(redis: ArqRedis, keys: Keys) -> list[str]:
+    """Return the points that the entries of the user's partition write, in order."""
+    entries = await redis.xrange(keys.stream(partition_of(USER, PARTITIONS)))
+    jobs = [decode_write(fields[b"j"]) for _, fields in entries]
+    return [job.point_id for job in jobs if isinstance(job, Upsert)]
+
+
+async def write(queue: MemoryQueue, number: int) -> None:
+    await queue.upsert(user_id=USER, point_id=f"mem_{USER}_{number}", vector=axis(0))
+
+
+class TestPush:
+    """Of jobs that are already encoded."""
+
+    async def test_after_its_latest_time_nothing_at_all_is_stored(
+        self, redis: ArqRedis, keys: Keys, everything: Everything
+    ) -> None:
+        now_ms = time.time() * 1000
+        with pytest.raises(TooLate, match="too late"):
+            await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")], latest_ms=now_ms - 60_000)
+        assert await everything() == {}  # not even the number of partitions
+
+        await push(redis, keys, PARTITIONS, [(0, b"c")], latest_ms=now_ms + 60_000)
+        before = await everything()
+        with pytest.raises(TooLate):
+            await push(redis, keys, PARTITIONS, [(0, b"d"), (1, b"e")], latest_ms=now_ms - 60_000)
+        assert await everything() == before
+
+    async def test_in_time_or_at_any_time_it_is_stored(self, redis: ArqRedis, keys: Keys) -> None:
+        for latest_ms in (0, time.time() * 1000 + 60_000):
+            await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=latest_ms)
+        assert await redis.xlen(keys.stream(0)) == 2
+
+
+class TestClient:
+    @pytest.fixture
+    async def queue(self, redis: ArqRedis, keys: Keys, redis_url: str) -> AsyncIterator[MemoryQueue]:
+        """The client, which has pushed its first memory and knows Redis's clock."""
+        await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+        async with MemoryQueue.connect(redis_url, prefix=keys.prefix) as opened:
+            await write(opened, 1)
+            yield opened
+
+    async def test_a_local_clock_that_was_set_back_costs_one_more_look(
+        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() - HOUR_S))
+        await write(queue, 2)
+        assert queue._clock.offset_ms == pytest.approx(HOUR_S * 1000, abs=60_000)
+        await write(queue, 3)
+        assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2, 3)]
+        assert (await redis.hgetall(keys.backlog))[b"jobs"] == b"3"
+
+    async def test_many_chunks_over_a_clock_that_was_set_back(
+        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() - HOUR_S))
+        jobs = [memory(USER, number) for number in range(2, 600)]
+        receipts = await queue.push_many(jobs)
+        assert len(receipts) == len(jobs)
+        assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in range(1, 600)]
+
+    async def test_it_tries_once_more_and_no_oftener(
+        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A clock that cannot be told: the push is refused in the end, and nothing is stored."""
+        looks = 0
+
+        async def look_in_vain(self: RedisClock, redis: ArqRedis) -> None:
+            nonlocal looks
+            looks += 1
+
+        monkeypatch.setattr(RedisClock, "refresh", look_in_vain)
+        monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() - HOUR_S))
+        with pytest.raises(QueueUnavailable) as refused:
+            await write(queue, 2)
+        assert isinstance(refused.value, TooLate)
+        assert looks == 1
+        assert await written(redis, keys) == [f"mem_{USER}_1"]
+
+    async def test_a_slow_network_within_the_time_loses_nothing(
+        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+    ) -> None:
+        redis_proxy.delay_s = 0.1
+        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=5) as queue:
+            for number in range(3):
+                receipt = await queue.upsert(user_id=USER, point_id=f"mem_{USER}_{number}", vector=axis(0))
+        assert len(receipt.entry_id) > 2
+        assert await redis.hget(keys.backlog, "jobs") == b"3"
+
+    async def test_a_network_that_delivers_after_the_caller_gave_up(
+        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
+            await write(queue, 1)
+            redis_proxy.hang()
+            with pytest.raises(QueueUnavailable):
+                await write(queue, 2)
+            delivered = redis_proxy.seen(b"EVALSHA")
+            redis_proxy.go_on()
+            await delivered.wait()
+            await write(queue, 3)
+        assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
+
+    async def test_of_many_chunks_those_that_were_stored_are_told_and_no_other_is_stored_later(
+        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
+            await write(queue, 0)
+            first = redis_proxy.seen(b"EVALSHA")
+            pushing = asyncio.create_task(queue.push_many([memory(USER, number) for number in range(1, 1000)]))
+            await first.wait()
+            redis_proxy.hang()
+            with pytest.raises(PushedInPart) as in_part:
+                await pushing
+            assert isinstance(in_part.value.__cause__, QueueUnavailable)
+            delivered = redis_proxy.seen(b"EVALSHA")
+            redis_proxy.go_on()
+            await delivered.wait()
+            await write(queue, 1000)
+        stored = len(in_part.value.stored)
+        assert 0 < stored < 999
+        assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (*range(stored + 1), 1000)]
+
+
+class TestFrozenRedis:
+    """Redis stops for a while, with a push in its socket that nobody waits for any more."""
+
+    @pytest.fixture
+    def own(self, tmp_path: Path) -> Iterator[RedisServer]:
+        server = RedisServer(tmp_path / "redis")
+        server.start()
+        yield server
+        server.kill()
+
+    async def test_what_was_given_up_is_refused_and_what_was_pushed_since_is_stored(
+        self, own: RedisServer, keys: Keys
+    ) -> None:
+        async with (
+            connected(own.url) as redis,
+            MemoryQueue.connect(own.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue,
+        ):
+            await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+            await write(queue, 1)
+            own.freeze()
+            with pytest.raises(QueueUnavailable) as given_up:
+                await write(queue, 2)
+            assert not isinstance(given_up.value, TooLate)  # nobody knew yet
+            own.thaw()
+            await write(queue, 3)
+            # Redis has seen the push, and has refused it.
+            assert (await redis.info("errorstats"))["errorstat_TOOLATE"] == {"count": 1}
+            assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
+            assert await redis.hget(keys.backlog, "jobs") == b"2"
+
+    async def test_without_a_latest_time_it_would_be_stored(self, own: RedisServer, keys: Keys) -> None:
+        """So that the tests above show something."""
+        async with connected(own.url) as redis, connected(own.url, timeout_s=TIMEOUT_S) as hasty:
+            await push(hasty, keys, PARTITIONS, [(0, encode_job(memory(USER, 1)))])
+            own.freeze()
+            with pytest.raises(QueueUnavailable):
+                await push(hasty, keys, PARTITIONS, [(0, encode_job(memory(USER, 2)))])
+            own.thaw()
+            await push(hasty, keys, PARTITIONS, [(0, encode_job(memory(USER, 3)))])
+            assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2, 3)]

@@ -1,0 +1,156 @@
+"""arq's worker, made to wait at a bell instead of polling, and kept from what would end or slow it.
+
+`DrainWorker` claims and finishes its jobs as arq does. `ReadWorker` takes many at once in one round trip, and finishes
+each with its reply: a read that is lost with its worker is its caller's to repeat, so there is nothing to keep it for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from arq.constants import in_progress_key_prefix, result_key_prefix
+from arq.jobs import serialize_result
+from arq.utils import timestamp_ms
+from arq.worker import Worker
+from redis.exceptions import NoPermissionError
+
+from worker.errors import QueueError
+from worker.logs import log_event
+from worker.queue.bell import Bell
+from worker.queue.calls import TakenCall, take_calls
+from worker.queue.codec import decode_arq
+from worker.queue.connection import queue_request
+from worker.queue.keys import Keys
+
+logger = logging.getLogger(__name__)
+
+NEVER = 2**31
+"""Tries after which arq would give a job up: what to do with a job is not for arq to decide."""
+_LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+
+
+class RoleWorker(Worker):
+    """Looks for work when the bell rings, or after ``poll_s`` seconds; calls ``polled`` whenever it has looked."""
+
+    def __init__(self, bell: Bell, polled: Callable[[], None], *, poll_s: float, **options: Any) -> None:
+        super().__init__(**options, poll_delay=0, max_tries=NEVER, job_deserializer=decode_job)
+        self._bell = bell
+        self._polled = polled
+        self._poll_s = poll_s
+
+    async def _poll_iteration(self) -> None:
+        await self._wait()
+        await self._look()
+        self._polled()
+
+    async def _look(self) -> None:
+        await super()._poll_iteration()
+
+    async def _wait(self) -> None:
+        """Wait for the bell or, at the limit of jobs at once, for one of them to end: the bell is for the others."""
+        if self.burst:
+            return
+        running = [task for task in self.tasks.values() if not task.done()]
+        if len(running) < self.max_jobs:
+            await self._bell.wait(self._poll_s)
+        else:
+            await asyncio.wait(running, timeout=self._poll_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+class DrainWorker(RoleWorker):
+    """Whoever may write to its queue cannot end it for good by a job that stays there."""
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Start jobs; forget those whose id arq cannot read, or whose keys this user of Redis may not touch."""
+        own = f"{self.queue_name.rpartition(':')[0]}:".encode()
+        foreign = {job_id for job_id in job_ids if not (job_id.startswith(own) and job_id.isascii())}
+        hopeless = [job_id for job_id in foreign if not await self._can_be_started(job_id)]
+        if hopeless:
+            await self.pool.zrem(self.queue_name, *hopeless)
+            log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=len(hopeless))
+        await super().start_jobs([job_id for job_id in job_ids if job_id not in hopeless])
+
+    async def _can_be_started(self, job_id: bytes) -> bool:
+        try:
+            await self.pool.exists(f"{in_progress_key_prefix}{job_id.decode()}")
+        except (UnicodeDecodeError, NoPermissionError):
+            return False
+        return True
+
+
+class ReadWorker(RoleWorker):
+    """Answers read jobs; one without a list for its reply leaves the result where arq does, without its arguments."""
+
+    def __init__(self, bell: Bell, polled: Callable[[], None], keys: Keys, **options: Any) -> None:
+        super().__init__(bell, polled, **options)
+        self._keys = keys
+
+    async def _look(self) -> None:
+        for job_id, task in list(self.tasks.items()):
+            if task.done():
+                del self.tasks[job_id]
+                task.result()
+        if not self.burst:
+            for call in await take_calls(self.pool, self._keys, most=self.max_jobs - len(self.tasks)):
+                self.tasks[call.job_id] = asyncio.create_task(self._serve(call))
+        await self.heart_beat()
+
+    async def _serve(self, call: TakenCall) -> None:
+        started_ms = timestamp_ms()
+        record: dict[str, Any] = {"f": "unknown", "et": 0}
+        try:
+            record = decode_job(call.body)
+            result, success = await self._call(call, record), True
+        except Exception as error:  # noqa: BLE001  # as arq: whatever a job raises is its result
+            result, success = error, False
+            log_event(logger, logging.ERROR, "read_job_failed", job=call.job_id[:100], error=str(error)[:200])
+        self.jobs_complete += success
+        self.jobs_failed += not success
+        try:
+            await self._keep(call, record, result, success=success, started_ms=started_ms)
+        except QueueError as error:
+            log_event(logger, logging.WARNING, "read_result_lost", error=str(error))
+
+    async def _call(self, call: TakenCall, record: dict[str, Any]) -> Any:
+        function = self.functions.get(record["f"])
+        if function is None:
+            raise QueueError(f"there is no read job {record['f']!r}")
+        ctx = {"job_id": call.job_id, "score": call.due_ms}
+        return await function.coroutine(ctx, *record["a"], **record["k"])
+
+    async def _keep(
+        self, call: TakenCall, record: dict[str, Any], result: Any, *, success: bool, started_ms: int
+    ) -> None:
+        if result is None:
+            return
+        body = serialize_result(
+            record["f"], (), {}, 1, record["et"], success, result, started_ms, timestamp_ms(), call.job_id,
+            self.queue_name, call.job_id, serializer=self.job_serializer,
+        )  # fmt: skip
+        if body is not None:
+            with queue_request("result"):
+                await self.pool.psetex(f"{result_key_prefix}{call.job_id}", int(self.keep_result_s * 1000), body)
+
+
+class _JobRecord(msgspec.Struct):
+    """A job as arq writes it: what it takes on trust, and ends at once if it is otherwise."""
+
+    f: str
+    a: list[Any]
+    k: dict[str, Any]
+    t: Annotated[int, msgspec.Meta(ge=0, lt=NEVER)] | None
+    et: Annotated[int, msgspec.Meta(ge=0, le=_LATEST_MS)]
+
+
+def decode_job(body: bytes) -> dict[str, Any]:
+    """Decode a job of arq's; raises ``msgspec.MsgspecError`` for one that would end arq's worker."""
+    try:
+        record = decode_arq(body)
+        msgspec.convert(record, _JobRecord)
+    except msgspec.MsgspecError as error:
+        raise msgspec.DecodeError(f"unable to deserialize job: {error}") from error
+    return record

@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Take read jobs off the queue, oldest first: who takes a job answers it, or nobody does and its caller gives up.
+-- Invariant: a job is given to one taker at most. While any are left, somebody is woken for them.
+--
+-- KEYS  arq queue, bell
+-- ARGV  most jobs, what stands before a job's id in the name of its key
+-- Returns for each job: id, when it was due (ms), the job; where this user of Redis may not read it, no job.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[1]))
+local found = {}
+for i = 1, #due, 2 do
+  local body = redis.pcall('GET', ARGV[2] .. due[i])
+  redis.pcall('DEL', ARGV[2] .. due[i])
+  redis.call('ZREM', KEYS[1], due[i])
+  found[#found + 1] = due[i]
+  found[#found + 1] = due[i + 1]
+  found[#found + 1] = type(body) == 'string' and body or ''
+end
+if redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 and redis.call('LLEN', KEYS[2]) == 0 then
+  redis.call('RPUSH', KEYS[2], 1)
+end
+return found
