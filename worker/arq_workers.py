@@ -131,9 +131,12 @@ class ReadWorker(RoleWorker):
             record["f"], (), {}, 1, record["et"], success, result, started_ms, timestamp_ms(), call.job_id,
             self.queue_name, call.job_id, serializer=self.job_serializer,
         )  # fmt: skip
-        if body is not None:
-            with queue_request("result"):
-                await self.pool.psetex(f"{result_key_prefix}{call.job_id}", int(self.keep_result_s * 1000), body)
+        with queue_request("result"):
+            async with self.pool.pipeline(transaction=True) as pipe:
+                if body is not None:
+                    pipe.psetex(f"{result_key_prefix}{call.job_id}", int(self.keep_result_s * 1000), body)
+                pipe.zrem(self.queue_name, call.job_id)
+                await pipe.execute()
 
 
 class _JobRecord(msgspec.Struct):

@@ -15,8 +15,9 @@ from arq.connections import ArqRedis
 from worker import metrics
 from worker.contract import Get, Info, Limits, ReadError, ReadJob, Reply, Search, checked, convert_read
 from worker.errors import InvalidJob, StoreRefused, StoreUnavailable
+from worker.join import Joiner
 from worker.logs import log_event
-from worker.queue.calls import send_reply
+from worker.queue.calls import Sending, check_reply_to, encode_reply, send_replies
 from worker.queue.clock import RedisClock
 from worker.queue.keys import Keys
 from worker.store.store import VectorStore
@@ -25,17 +26,23 @@ logger = logging.getLogger(__name__)
 
 READ_JOBS: tuple[type[ReadJob], ...] = (Search, Get, Info)
 _LEAST_TIME_S = 0.001
+_MOST_REPLIES = 32
 
 
 class Reads:
     """Answers read jobs from one store."""
 
     def __init__(self, redis: ArqRedis, keys: Keys, store: VectorStore, limits: Limits, clock: RedisClock) -> None:
-        self._redis = redis
         self._keys = keys
         self._store = store
         self._limits = limits
         self._clock = clock
+
+        async def send(replies: list[Sending]) -> list[None]:
+            await send_replies(redis, keys, replies)
+            return [None] * len(replies)
+
+        self._replies = Joiner[Sending, None](send, most=_MOST_REPLIES)
 
     def function(self, kind_of_job: type[ReadJob]) -> Callable[..., Awaitable[Reply | None]]:
         """Return the arq function for one kind of read job.
@@ -50,7 +57,8 @@ class Reads:
             reply = await self.answer(kind_of_job, document, pushed_ms=ctx["score"])
             if reply_to is None:
                 return reply
-            await send_reply(self._redis, self._keys, reply_to, reply, as_json=reply_json)
+            check_reply_to(self._keys, reply_to)
+            await self._replies.do(Sending(ctx["job_id"], reply_to, encode_reply(reply, as_json=reply_json)))
             return None
 
         return answer

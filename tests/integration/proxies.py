@@ -21,6 +21,7 @@ _MESSAGES: dict[str, tuple[Any, Any]] = {
     "Collections/Get": (q.GetCollectionInfoRequest, q.GetCollectionInfoResponse),
     "Collections/List": (q.ListCollectionsRequest, q.ListCollectionsResponse),
     "Points/Query": (q.QueryPoints, q.QueryResponse),
+    "Points/QueryBatch": (q.QueryBatchPoints, q.QueryBatchResponse),
     "Points/UpdateBatch": (q.UpdateBatchPoints, q.UpdateBatchResponse),
 }
 

@@ -9,12 +9,21 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, Everything
+from tests.integration.conftest import SIGNAL_TIMEOUT_S
 from tests.integration.jobs import axis
 from tests.integration.proxies import RedisProxy
 from worker.contract import Get, Hit, Info, Reply, Search, convert_read
 from worker.errors import QueueError
-from worker.queue.calls import REPLY_LIFE_S, enqueue_call, send_reply, take_reply
+from worker.queue.calls import (
+    REPLY_LIFE_S,
+    Sending,
+    check_reply_to,
+    encode_reply,
+    enqueue_call,
+    send_replies,
+    take_calls,
+    take_reply,
+)
 from worker.queue.codec import decode_arq
 from worker.queue.keys import Keys
 
@@ -53,7 +62,7 @@ async def test_the_reply_comes_to_who_waits(
     waits = redis_proxy.seen(b"BLPOP")
     waiting = asyncio.create_task(take_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
     await waits.wait()
-    await send_reply(redis, keys, reply_to, REPLY)
+    await send_replies(redis, keys, [Sending("a-job", reply_to, encode_reply(REPLY))])
     assert await waiting == REPLY
     assert redis_proxy.words() == ["BLPOP"]
     assert not await redis.exists(reply_to)
@@ -61,7 +70,7 @@ async def test_the_reply_comes_to_who_waits(
 
 async def test_a_reply_that_nobody_takes_expires(redis: ArqRedis, keys: Keys) -> None:
     reply_to = keys.reply("a-job")
-    await send_reply(redis, keys, reply_to, REPLY)
+    await send_replies(redis, keys, [Sending("a-job", reply_to, encode_reply(REPLY))])
     assert REPLY_LIFE_S - 5 < await redis.ttl(reply_to) <= REPLY_LIFE_S
     assert await take_reply(redis, reply_to, timeout_s=1) == REPLY
 
@@ -73,11 +82,70 @@ async def test_no_reply_in_time(redis: ArqRedis, keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("reply_to", ["{prefix}:stream:0", "{prefix}:reply", "other:reply:a-job", ""])
-async def test_a_reply_goes_nowhere_else(redis: ArqRedis, keys: Keys, everything: Everything, reply_to: str) -> None:
+def test_a_reply_goes_nowhere_else(keys: Keys, reply_to: str) -> None:
+    check_reply_to(keys, keys.reply("a-job"))
     with pytest.raises(QueueError, match="reply"):
-        await send_reply(redis, keys, reply_to.format(prefix=keys.prefix), REPLY)
-    assert await everything() == {}
-    assert not await redis.exists("other:reply:a-job")
+        check_reply_to(keys, reply_to.format(prefix=keys.prefix))
+
+
+async def test_many_replies_in_one_round_trip(
+    redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+) -> None:
+    replies = [
+        Sending(str(number), keys.reply(str(number)), encode_reply(Reply(ok=True, engine_ms=number)))
+        for number in range(20)
+    ]
+    await send_replies(watched, keys, replies)  # loads the script, if need be
+    redis_proxy.words()
+    await send_replies(watched, keys, replies)
+    assert redis_proxy.words() == ["EVALSHA"]
+    for number, sending in enumerate(replies):
+        reply = await take_reply(redis, sending.reply_to, timeout_s=1)
+        assert reply is not None
+        assert reply.engine_ms == number
+
+
+class TestTake:
+    async def test_oldest_first_and_one_taker_each(
+        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+    ) -> None:
+        asked = [await enqueue_call(redis, keys, Get(user_id=1, point_ids=[f"mem_1_{n}"])) for n in range(5)]
+        assert await redis.llen(keys.search_bell) == 1  # type: ignore[misc]
+        await take_calls(watched, keys, most=0)
+        redis_proxy.words()
+        first = await take_calls(watched, keys, most=3)
+        assert redis_proxy.words() == ["EVALSHA"]
+        rest = await take_calls(watched, keys, most=10)
+        assert [keys.reply(call.job_id) for call in [*first, *rest]] == asked
+        assert all(decode_arq(call.body)["f"] == "get" for call in first)
+        assert await take_calls(redis, keys, most=10) == []
+        # Until it is answered, a job is where arq's own callers look for it.
+        assert await redis.zcard(keys.search_queue) == 5
+        answered = [Sending(call.job_id, keys.reply("x"), b"") for call in [*first, *rest]]
+        await send_replies(redis, keys, answered)
+        assert await redis.zcard(keys.search_queue) == 0
+        assert [key async for key in redis.scan_iter(match=f"arq:job:{keys.prefix}:*", count=1000)] == []
+
+    async def test_the_bell_rings_on_while_any_are_left(self, redis: ArqRedis, keys: Keys) -> None:
+        for _ in range(3):
+            await enqueue_call(redis, keys, Info())
+        await redis.delete(keys.search_bell)
+        await take_calls(redis, keys, most=2)
+        assert await redis.llen(keys.search_bell) == 1  # type: ignore[misc]
+        await redis.delete(keys.search_bell)
+        await take_calls(redis, keys, most=2)
+        assert not await redis.exists(keys.search_bell)
+
+    async def test_what_is_due_later_is_left(self, redis: ArqRedis, keys: Keys) -> None:
+        await redis.enqueue_job("info", {}, _queue_name=keys.search_queue, _defer_by=60, _job_id=f"{keys.prefix}:later")
+        assert await take_calls(redis, keys, most=10) == []
+        assert await redis.zcard(keys.search_queue) == 1
+
+    async def test_a_job_whose_record_is_gone_is_taken_empty(self, redis: ArqRedis, keys: Keys) -> None:
+        await redis.zadd(keys.search_queue, {b"\xff: no text": 1})
+        [call] = await take_calls(redis, keys, most=10)
+        assert call.body == b""
+        assert await redis.zcard(keys.search_queue) == 0
 
 
 @pytest.mark.parametrize("body", [b"\xc1", b"", msgspec.msgpack.encode({"hits": 1})])

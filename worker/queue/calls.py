@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from arq.connections import ArqRedis
 
-from worker.contract import ReadJob, Reply
+from worker.contract import MAX_TIMEOUT_MS, ReadJob, Reply
 from worker.errors import QueueError
 from worker.queue import scripts
 from worker.queue.codec import encode_arq
@@ -23,6 +24,8 @@ from worker.queue.log import LATE_REPLY_S
 
 REPLY_LIFE_S = 60
 _JOB_GRACE_MS = 1000
+_TAKEN_MS = MAX_TIMEOUT_MS + 5000
+"""How long a job that was taken is left in the queue, should its taker die; nobody waits for it any longer."""
 
 _reply_encoder = msgspec.msgpack.Encoder()
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
@@ -59,7 +62,9 @@ class TakenCall(msgspec.Struct, frozen=True):
 async def take_calls(redis: ArqRedis, keys: Keys, *, most: int) -> list[TakenCall]:
     """Take read jobs that are due, oldest first; nobody else gets them. One round trip; raises `QueueUnavailable`."""
     with queue_request("take"):
-        flat = await scripts.run(redis, "take", [keys.search_queue, keys.search_bell], [most, keys.arq_job("")])
+        flat = await scripts.run(
+            redis, "take", [keys.search_queue, keys.search_bell], [most, keys.arq_job(""), _TAKEN_MS]
+        )
     rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     return [TakenCall(job_id.decode(errors="replace"), float(due_ms), body) for job_id, due_ms, body in rows]
 
@@ -78,12 +83,29 @@ async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Rep
         raise QueueError(f"a reply that cannot be read: {error}") from error
 
 
-async def send_reply(redis: ArqRedis, keys: Keys, reply_to: str, reply: Reply, *, as_json: bool = False) -> None:
-    """Push the reply to the caller's list, as MessagePack or JSON; the list expires when nobody takes it."""
+def encode_reply(reply: Reply, *, as_json: bool = False) -> bytes:
+    """Return a reply as MessagePack or JSON."""
+    return msgspec.json.encode(reply) if as_json else _reply_encoder.encode(reply)
+
+
+def check_reply_to(keys: Keys, reply_to: str) -> None:
+    """Raise `QueueError` for a key that is not of a list of replies: a caller chose it."""
     if not reply_to.startswith(keys.reply("")):
         raise QueueError(f"a reply may only go to a key that begins with {keys.reply('')!r}")
+
+
+class Sending(NamedTuple):
+    """The encoded reply to one read job, and the list that it goes to."""
+
+    job_id: str
+    reply_to: str
+    body: bytes
+
+
+async def send_replies(redis: ArqRedis, keys: Keys, replies: Sequence[Sending]) -> None:
+    """Push replies to their callers' lists, which expire when nobody takes them; in one round trip."""
+    args: list[Any] = [REPLY_LIFE_S * 1000]
+    for sending in replies:
+        args += [sending.job_id, sending.body]
     with queue_request("reply"):
-        async with redis.pipeline(transaction=True) as pipe:
-            pipe.rpush(reply_to, msgspec.json.encode(reply) if as_json else _reply_encoder.encode(reply))
-            pipe.expire(reply_to, REPLY_LIFE_S)
-            await pipe.execute()
+        await scripts.run(redis, "reply", [keys.search_queue, *(sending.reply_to for sending in replies)], args)

@@ -59,6 +59,7 @@ class QdrantRpc:
             "update_batch", points.UpdateBatch
         )
         self.query: Method[q.QueryPoints, q.QueryResponse] = Method("query", points.Query)
+        self.query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse] = Method("query_batch", points.QueryBatch)
         self.scroll: Method[q.ScrollPoints, q.ScrollResponse] = Method("scroll", points.Scroll)
 
     async def call(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from qdrant_client import grpc as q
 
 from worker.contract import CollectionInfo, Get, Hit, Point, Search
-from worker.errors import StoreRefused, StoreUnavailable
+from worker.errors import StoreError, StoreRefused, StoreUnavailable
+from worker.join import Joiner
 from worker.kinds import POINT_ID_FIELD
 from worker.store import messages
 from worker.store.channel import open_channel
@@ -21,6 +23,19 @@ from worker.store.values import payload_of
 
 _APPLIED = q.UpdateStatus.Completed
 _NOT_FOUND = "NOT_FOUND"
+
+MOST_JOINED = 16
+"""Searches in one request, at most: none should wait for many others to be done."""
+
+
+class _Query(NamedTuple):
+    request: q.QueryPoints
+    timeout_s: float
+
+
+class _Answer(NamedTuple):
+    points: Sequence[q.ScoredPoint]
+    engine_s: float
 
 
 class VectorStore:
@@ -38,6 +53,7 @@ class VectorStore:
         self._channel = open_channel(url, tls_ca_file=tls_ca_file)
         self._timeout_s = timeout_s
         self._rpc = QdrantRpc(self._channel, api_key=api_key, timeout_s=timeout_s)
+        self._queries = Joiner(self._query, most=MOST_JOINED, key=lambda query: query.request.collection_name)
         self.collections = Collections(self._rpc, shape)
 
     async def __aenter__(self) -> Self:
@@ -102,22 +118,46 @@ class VectorStore:
         _check_applied(name, request, answer)
 
     async def search(self, job: Search, *, timeout_s: float) -> tuple[list[Hit], float]:
-        """Return the points nearest to the job's (packed) vector, best first, and the engine's own time in ms."""
+        """Return the points nearest to the job's (packed) vector, best first, and the engine's own time in ms.
+
+        Searches of one collection that are asked for at once go as one request, and share its time.
+        """
         ref = CollectionRef(job.kind, job.namespace)
         request = messages.search(self.collections.name(ref), job)
         try:
-            answer = await self._rpc.call(
-                f"searching {request.collection_name}", self._rpc.query, request, timeout_s=timeout_s
-            )
+            answer = await self._queries.do(_Query(request, timeout_s))
         except StoreUnavailable as error:
             if _is_unused_namespace(ref, error):
                 return [], 0.0
             raise
         hits = []
-        for found in answer.result:
+        for found in answer.points:
             payload = payload_of(found.payload)
             hits.append(Hit(_logical_id(payload, found.id), found.score, payload))
-        return hits, answer.time * 1000
+        return hits, answer.engine_s * 1000
+
+    async def _query(self, queries: list[_Query]) -> Sequence[_Answer | Exception]:
+        if len(queries) == 1:
+            return [await self._query_alone(queries[0])]
+        name = queries[0].request.collection_name
+        request = q.QueryBatchPoints(collection_name=name, query_points=[query.request for query in queries])
+        timeout_s = max(query.timeout_s for query in queries)
+        try:
+            answer = await self._rpc.call(f"searching {name}", self._rpc.query_batch, request, timeout_s=timeout_s)
+        except StoreRefused:  # one bad query is no reason to refuse the others
+            return await asyncio.gather(*map(self._query_or_error, queries))
+        return [_Answer(batch.result, answer.time) for batch in answer.result]
+
+    async def _query_or_error(self, query: _Query) -> _Answer | Exception:
+        try:
+            return await self._query_alone(query)
+        except StoreError as error:
+            return error
+
+    async def _query_alone(self, query: _Query) -> _Answer:
+        name = query.request.collection_name
+        answer = await self._rpc.call(f"searching {name}", self._rpc.query, query.request, timeout_s=query.timeout_s)
+        return _Answer(answer.result, answer.time)
 
     async def get(self, job: Get, *, timeout_s: float) -> tuple[list[Point], float]:
         """Return the user's points of these ids, in the order asked for, and the engine's own time in ms."""

@@ -8,7 +8,7 @@ if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then
   return redis.error_reply('QUEUEFULL reads ' .. most)
 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000 + time[2] / 1000
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 if redis.call('LLEN', KEYS[4]) == 0 then
