@@ -79,7 +79,7 @@ class App:
                     await publish_meta(redis, keys, queue_meta(settings))
                     await clock.refresh(redis)
                     follow(clock)
-                    await _prepare(store)
+                    await self._prepare(store)
                     drainer = Drainer(
                         redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
                     )
@@ -138,6 +138,14 @@ class App:
             patience_s=settings.redis_patience_s,
             health=self._health,
         )
+
+    async def _prepare(self, store: VectorStore) -> None:
+        """Make and check the collections; a Qdrant that is down now is waited for by the drains, as at any time."""
+        try:
+            await store.prepare()
+        except StoreUnavailable as error:
+            self._health.down("qdrant", str(error))
+            log_event(logger, logging.WARNING, "store_unavailable", error=str(error))
 
     async def _watch(self, store: VectorStore, drainer: Drainer) -> None:
         """Look whether Qdrant answers, and whether drains can write to it."""
@@ -210,14 +218,6 @@ class App:
         finally:
             for number in handled:
                 loop.remove_signal_handler(number)
-
-
-async def _prepare(store: VectorStore) -> None:
-    """Make and check the collections; a Qdrant that is down now is waited for by the drains, as at any time."""
-    try:
-        await store.prepare()
-    except StoreUnavailable as error:
-        log_event(logger, logging.WARNING, "store_unavailable", error=str(error))
 
 
 async def _close(worker: Worker) -> None:

@@ -377,6 +377,6 @@ def _errors_told() -> Iterator[None]:
     except ConfigurationError as error:
         click.echo(f"memory-worker: {error}", err=True)
         sys.exit(2)
-    except MemoryWorkerError as error:
+    except (MemoryWorkerError, OSError) as error:
         click.echo(f"memory-worker: {error}", err=True)
         sys.exit(1)

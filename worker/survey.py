@@ -93,7 +93,7 @@ class Surveyor:
 def _decoded(survey: bytes | None) -> Status | None:
     try:
         return msgspec.json.decode(survey, type=Status) if survey else None
-    except msgspec.DecodeError:  # of a worker of another version
+    except (msgspec.DecodeError, RecursionError):  # of a worker of another version, or of none
         return None
 
 

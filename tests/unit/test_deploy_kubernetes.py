@@ -367,6 +367,14 @@ def test_memory_is_limited_and_cpu_is_not(container: Document) -> None:
     assert container["resources"]["limits"].keys() == {"memory"}
 
 
+def test_memory_is_enough_for_the_batches(container: Document, settings: Settings) -> None:
+    """By the formula in SIZING.md."""
+    batches = settings.worker_concurrency * 6 * settings.batch_max_bytes / 2**20
+    request, limit = (int(container["resources"][kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits"))
+    assert 130 + batches <= request
+    assert limit == 2 * request
+
+
 def test_selectors_select_the_pods(deployment: Document) -> None:
     labels = deployment["spec"]["template"]["metadata"]["labels"].items()
     assert deployment["spec"]["selector"]["matchLabels"].items() == labels
@@ -386,12 +394,19 @@ def test_an_autoscaler_sets_the_number_of_pods(deployment: Document) -> None:
 
 
 @pytest.mark.parametrize("scaled", SCALED, ids=role_of)
-def test_it_is_scaled_by_a_metric_that_exists(scaled: Document) -> None:
-    (trigger,) = scaled["spec"]["triggers"]
-    assert trigger["metadata"]["ignoreNullValues"] == "false"
-    (name,) = re.findall(r"memory_worker_(\w+)", trigger["metadata"]["query"])
+def test_it_is_scaled_by_metrics_that_exist(scaled: Document) -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "worker").rglob("*.py"))
-    assert f'"{name}"' in sources
+    for trigger in scaled["spec"]["triggers"]:
+        (name,) = re.findall(r"memory_worker_(\w+)", trigger["metadata"]["query"])
+        assert f'"{re.sub("_(sum|count)$", "", name)}"' in sources
+
+
+@pytest.mark.parametrize("scaled", SCALED, ids=role_of)
+def test_nobody_is_stopped_for_want_of_figures(scaled: Document) -> None:
+    """An autoscaler that lacks one of its metrics does not scale down, whatever the others say."""
+    strict = [one for one in scaled["spec"]["triggers"] if one["metadata"]["ignoreNullValues"] == "false"]
+    assert len(strict) == 1
+    assert "fallback" not in scaled["spec"]
 
 
 def test_ingest_is_scaled_within_the_partitions() -> None:
@@ -399,12 +414,17 @@ def test_ingest_is_scaled_within_the_partitions() -> None:
     spec = the(DOCUMENTS, "ScaledObject", "memory-worker-ingest")["spec"]
     assert spec["maxReplicaCount"] == ceil(settings.queue_partitions / settings.worker_concurrency)
     takeover_s = settings.lease_ttl_s + 2 * settings.sweep_interval_s + 1
-    assert spec["minReplicaCount"] * int(spec["triggers"][0]["metadata"]["threshold"]) > takeover_s
+    (threshold_s,) = thresholds(spec)
+    assert spec["minReplicaCount"] * threshold_s > takeover_s
 
 
 def test_search_is_scaled_by_what_one_process_answers_at_once() -> None:
-    spec = the(DOCUMENTS, "ScaledObject", "memory-worker-search")["spec"]
-    assert int(spec["triggers"][0]["metadata"]["threshold"]) == Settings().search_concurrency
+    at_once = Settings().search_concurrency
+    assert thresholds(the(DOCUMENTS, "ScaledObject", "memory-worker-search")["spec"]) == [at_once, at_once // 2]
+
+
+def thresholds(spec: Document) -> list[int]:
+    return [int(trigger["metadata"]["threshold"]) for trigger in spec["triggers"]]
 
 
 def test_the_alerts_know_the_job() -> None:
@@ -413,6 +433,16 @@ def test_the_alerts_know_the_job() -> None:
     rules = "".join(_text(path) for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
     for pattern in {*re.findall(r'job=~"([^"]+)"', rules)}:
         assert all(re.fullmatch(pattern, name) for name in names)
+
+
+def test_the_rules_are_applied_as_told() -> None:
+    (snippet,) = re.findall(r"^for file in .*?^done", _text(KUBERNETES / "README.md"), re.MULTILINE | re.DOTALL)
+    done = subprocess.run(["bash", "-c", snippet], capture_output=True, text=True, check=True, cwd=ROOT)
+    found = list(yaml.safe_load_all(done.stdout))
+    assert found
+    for rule in found:
+        assert rule["kind"] == "PrometheusRule"
+        assert {"alert", "record"} & rule["spec"]["groups"][0]["rules"][0].keys()
 
 
 def test_images_are_pinned(container: Document) -> None:

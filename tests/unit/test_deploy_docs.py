@@ -1,0 +1,303 @@
+"""What stands under deploy/ for operators is so: commands, settings, metrics, events, links, anchors and arithmetic."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+from math import ceil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+import grpc
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from worker import cli
+from worker.settings import Settings, secret_file_variables, variables
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DOCUMENTS = sorted(DEPLOY.rglob("*.md"))
+RUNBOOK, SIZING = DEPLOY / "RUNBOOK.md", DEPLOY / "SIZING.md"
+
+TROUBLES = [
+    *("backlog-grows", "no-progress", "dead-letters", "dead-lettered-deletes", "qdrant-fails", "slow-searches"),
+    *("high-latency", "out-of-memory", "redis-memory", "replica-not-ready", "newer-contract", "worker-crashes"),
+    "survey-missing",
+]
+PROCEDURES = [
+    *("deploy-and-roll-back", "upgrade-qdrant", "change-the-number-of-partitions"),
+    *("restore-from-a-lost-redis", "restore-from-a-lost-qdrant"),
+]
+DISASTERS = ("restore-from-a-lost-redis", "restore-from-a-lost-qdrant")
+
+NOT_SETTINGS = {
+    "PRODUCER_SHA256",  # placeholders in users.acl
+    "WORKER_SHA256",
+    "OPERATOR_SHA256",
+    "NOT_REPLICATED",  # a reason of ours
+    *(code.name for code in grpc.StatusCode),
+}
+NOT_OURS = {
+    # Qdrant's strict mode and optimizer
+    "unindexed_filtering_retrieve",
+    "unindexed_filtering_update",
+    "max_payload_index_count",
+    "max_query_limit",
+    "condition_max_size",
+    "upsert_max_batchsize",
+    "write_rate_limit",
+    "read_rate_limit",
+    "max_collection_vector_size_bytes",
+    "max_collection_payload_size_bytes",
+    "max_points_count",
+    "prevent_unoptimized",
+    # of prometheus-client
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    # Redis's
+    "mem_allocator",
+    # names that an operator chooses
+    "operator_password",
+    "producer_password",
+    "worker_password",
+    "acme_memories",
+    "acme_documents",
+}
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def prose(path: Path) -> str:
+    return FENCED.sub("", text(path))
+
+
+def code(path: Path) -> list[str]:
+    """Return what stands in code, in blocks and within lines."""
+    return [*(body for _, body in FENCED.findall(text(path))), *re.findall(r"`([^`\n]+)`", prose(path))]
+
+
+def blocks(language: str) -> Iterator[tuple[Path, str]]:
+    for path in DOCUMENTS:
+        yield from ((path, body) for name, body in FENCED.findall(text(path)) if name == language)
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that GitHub makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def sections(path: Path) -> dict[str, str]:
+    """Return the sections below the title, by their anchors."""
+    parts = re.split(r"^##+ (.+)$", prose(path), flags=re.MULTILINE)
+    return {slug(heading): body for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def anchors(path: Path) -> set[str]:
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)}
+
+
+def told(pattern: str) -> list[str]:
+    """Return what is found in the code of any document, once each."""
+    return sorted({found for path in DOCUMENTS for piece in code(path) for found in re.findall(pattern, piece)})
+
+
+@cache
+def sources() -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").rglob("*.py")))
+
+
+def commands() -> list[str]:
+    found = told(r"memory-worker +([a-z][^\n`#&;]*)")
+    return sorted({command.replace("\\|", "|").strip() for command in found})
+
+
+@pytest.mark.parametrize("command_line", commands())
+def test_every_command_exists_with_its_options(command_line: str) -> None:
+    words = command_line.split()
+    command: click.Command = cli.main
+    path: list[str] = []
+    while isinstance(command, click.Group):
+        assert words, f"{command_line!r} names no command"
+        assert words[0] in command.commands, f"there is no command {words[0]!r}"
+        path.append(words.pop(0))
+        command = command.commands[path[-1]]
+    result = CliRunner().invoke(cli.main, [*path, "--help"])
+    assert result.exit_code == 0
+    for option in re.findall(r"--[a-z-]+", command_line):
+        assert option in result.output, f"{' '.join(path)} has no {option}"
+
+
+def test_every_variable_is_a_setting() -> None:
+    named = [name for name in told(r"(?<![\w$])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b(?!__)") if name not in NOT_SETTINGS]
+    assert {"REDIS_URL", "QUEUE_PARTITIONS", "QDRANT_API_KEY_FILE"} <= {*named}
+    assert not [name for name in named if name not in {*variables(), *secret_file_variables()}]
+
+
+def test_every_metric_exists() -> None:
+    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told(r"memory_worker_(\w+)")}
+    assert named
+    assert not [name for name in named if f'"{name}"' not in sources()]
+
+
+def test_every_other_name_is_one_of_the_worker() -> None:
+    """Events, reasons, labels, fields and methods, as they stand in the code."""
+    names = told(r"(?<![\w.:/-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?![\w.:/-])")
+    assert not [
+        name
+        for name in names
+        if not name.startswith("memory_worker") and name not in NOT_OURS and not re.search(rf"\b{name}\b", sources())
+    ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(path)):
+        if urlsplit(target).scheme:
+            continue
+        name, _, anchor = target.partition("#")
+        there = (path.parent / name).resolve() if name else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there), target
+
+
+@pytest.mark.parametrize(("path", "body"), [*blocks("python")], ids=lambda value: getattr(value, "name", ""))
+def test_python_compiles_and_means_things_that_exist(path: Path, body: str) -> None:
+    tree = ast.parse(body)
+    compile(tree, path.name, "exec")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize(("path", "body"), [*blocks("bash")], ids=lambda value: getattr(value, "name", ""))
+def test_shell_is_shell(path: Path, body: str) -> None:
+    done = subprocess.run(["bash", "-n"], input=body, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{path}: {done.stderr}"
+
+
+@pytest.mark.parametrize(("path", "body"), [*blocks("yaml")], ids=lambda value: getattr(value, "name", ""))
+def test_yaml_is_yaml(path: Path, body: str) -> None:
+    assert yaml.safe_load(body), path
+
+
+class TestRunbook:
+    def test_its_sections_are_those_that_alerts_may_name(self) -> None:
+        assert [*sections(RUNBOOK)] == [*TROUBLES, *PROCEDURES]
+
+    @pytest.mark.parametrize("trouble", TROUBLES)
+    def test_a_trouble_is_told_in_order(self, trouble: str) -> None:
+        labels = re.findall(r"^\*\*(Symptom|Shown by|Do)\.\*\*", sections(RUNBOOK)[trouble], re.MULTILINE)
+        assert labels == ["Symptom", "Shown by", "Do"]
+
+    @pytest.mark.parametrize("disaster", DISASTERS)
+    def test_a_disaster_says_what_is_lost(self, disaster: str) -> None:
+        assert sections(RUNBOOK)[disaster].strip().startswith("**What is lost.**")
+
+    def test_every_alert_is_told_of_where_it_leads(self) -> None:
+        alerts = [
+            rule
+            for path in sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
+            for group in yaml.safe_load(text(path))["groups"]
+            for rule in group["rules"]
+            if "alert" in rule
+        ]
+        assert alerts
+        for alert in alerts:
+            page, _, anchor = alert["annotations"]["runbook"].partition("#")
+            assert ROOT / page == RUNBOOK
+            assert re.search(rf"\b{alert['alert']}\b", sections(RUNBOOK)[anchor]), alert["alert"]
+
+    def test_every_alert_it_names_exists(self) -> None:
+        rules = "".join(text(path) for path in (DEPLOY / "prometheus" / "rules").glob("*.yml"))
+        named = set(re.findall(r"\bMemoryWorker\w+", text(RUNBOOK)))
+        assert not [name for name in named if f"alert: {name}\n" not in rules]
+
+
+class TestArithmetic:
+    """The figures follow from each other and from the defaults."""
+
+    ENCODED, STORED = 4_311, 5_157
+    GIB = 2**30
+
+    def test_the_figures_are_those_of_its_own_measurement(self) -> None:
+        assert f"| 1,024 | {self.ENCODED:,} | {self.STORED:,} |" in text(SIZING)
+        assert f"**e = {self.ENCODED:,} and s = {self.STORED:,}**" in text(SIZING)
+
+    def test_what_the_default_limits_come_to(self) -> None:
+        settings = Settings()
+        jobs = settings.queue_max_bytes // self.ENCODED
+        assert jobs < settings.queue_max_jobs
+        assert f"{settings.queue_max_bytes:,} / {self.ENCODED:,} = {jobs:,} jobs" in joined(SIZING)
+        assert f"{jobs:,} {TIMES} {self.STORED:,} = {jobs * self.STORED:,} bytes" in joined(SIZING)
+
+    def test_how_long_an_outage_the_queue_survives(self) -> None:
+        section = sections(SIZING)["how-long-an-outage-the-queue-survives"]
+        rows = re.findall(r"^\| (\d+) GiB \| ([\d,]+) \| (.+) \| (.+) \| (.+) \|$", section, re.MULTILINE)
+        assert rows
+        for memory, jobs, *times in rows:
+            exact = int(memory) * self.GIB / self.STORED
+            assert int(jobs.replace(",", "")) == int(exact)
+            for rate, time in zip((10, 100, 1_000), times, strict=True):
+                assert seconds(time) == pytest.approx(exact / rate, rel=0.02)
+
+    def test_how_many_replicas_a_load_needs(self) -> None:
+        rows = re.findall(r"^\| ([\d.]+) \| (\d+) \|$", sections(SIZING)["ingest-workers"], re.MULTILINE)
+        assert rows
+        for load, replicas in rows:
+            assert int(replicas) == ceil(Fraction(load) / Fraction("0.6"))
+
+    def test_what_vectors_take(self) -> None:
+        full, quantized = 10**6 * 1024 * 4 * 3 // 2, 10**6 * 1024 * 3 // 2
+        section = sections(SIZING)["qdrant"]
+        for bytes_ in (full, quantized, full + quantized):
+            assert f"{bytes_:,} bytes, {bytes_ / self.GIB:.1f} GiB" in section
+
+    def test_defaults_that_are_quoted(self) -> None:
+        settings = Settings()
+        takeover_s = settings.lease_ttl_s + 2 * settings.sweep_interval_s + 1
+        quoted = {
+            SIZING: [
+                f"`SEARCH_MAX_WAITING` = {settings.search_max_waiting:,}",
+                f"`QUEUE_MAX_JOBS` = {settings.queue_max_jobs:,}",
+                f"{settings.queue_partitions} / {settings.worker_concurrency} = "
+                f"{settings.queue_partitions // settings.worker_concurrency} replicas",
+                f"{settings.worker_concurrency} {TIMES} {settings.batch_max_jobs} /",
+                f"= {takeover_s:.0f} s",
+            ],
+            RUNBOOK: [
+                f"{takeover_s:.0f} s after it was killed",
+                f"`RETRY_MAX_S` ({settings.retry_max_s:g} s)",
+                f"`WORKER_GRACE_S` ({settings.worker_grace_s:g} s)",
+            ],
+            DEPLOY / "redis" / "README.md": [f"`REDIS_PATIENCE_S` ({settings.redis_patience_s:g} s)"],
+        }
+        for path, phrases in quoted.items():
+            for phrase in phrases:
+                assert phrase in joined(path), f"{path.name}: {phrase}"
+
+
+def joined(path: Path) -> str:
+    """Return the text with its lines joined."""
+    return re.sub(r"\s+", " ", text(path))
+
+
+def seconds(told_time: str) -> float:
+    number, unit = told_time.split()
+    return float(number) * {"min": 60, "h": 3600}[unit]
