@@ -19,6 +19,7 @@ from worker.status import Status
 
 _VERDICTS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
 _DETAIL_CHARACTERS = 100
+_MIB = 1_048_576
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -28,6 +29,12 @@ def print_status(status: Status, console: Console, *, everything: bool) -> None:
         f"[bold]{status.waiting:,}[/] jobs wait, the oldest for [bold]{age(status.oldest_age_s)}[/]; "
         f"[bold]{status.draining}[/] of {len(status.partitions)} partitions are being drained; "
         f"[bold]{status.dead:,}[/] dead letters"
+    )
+    console.print(
+        f"{_of_limit(status.waiting, status.max_jobs, '{:,}')} jobs and "
+        f"{_of_limit(status.waiting_bytes / _MIB, status.max_bytes / _MIB, '{:,.1f}')} MiB wait; "
+        f"{status.reads_waiting:,} reads; Redis uses "
+        f"{_of_limit(status.redis_memory_bytes / _MIB, status.redis_memory_limit_bytes / _MIB, '{:,.0f}')} MiB"
     )
     busy = [p for p in status.partitions if everything or p.waiting or p.draining or p.dead]
     if busy:
@@ -46,6 +53,10 @@ def print_status(status: Status, console: Console, *, everything: bool) -> None:
             )
         console.print(table)
     _print_collections(status, console)
+
+
+def _of_limit(value: float, limit: float, shown: str) -> str:
+    return f"{shown.format(value)} of {shown.format(limit)}" if limit else shown.format(value)
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
