@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -16,6 +17,8 @@ from worker.metrics import COMPONENT_UP, EVENT_LOOP_LAG
 LONGEST_STALL_S = 10.0
 """An event loop that has not turned for so long is stuck."""
 _BEAT_S = 0.5
+_LAG_OVER_S = 60.0
+"""Longer than between two scrapes, so that none misses a stall."""
 
 
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +54,11 @@ class Health:
         """Return every part as it was last seen; what was seen too long ago is down."""
         return {name: self._judged(name, component, at) for name, (component, at) in self._seen.items()}
 
+    def tell(self) -> None:
+        """Tell Prometheus what `components` returns; in any thread."""
+        for name, component in self.components().items():
+            COMPONENT_UP.labels(name).set(component.up)
+
     def turned(self) -> None:
         """Note that the event loop turns."""
         self._turned_at = self._now()
@@ -66,7 +74,6 @@ class Health:
 
     def _note(self, name: str, component: Component) -> None:
         self._seen[name] = (component, self._now())
-        COMPONENT_UP.labels(name).set(component.up)
 
     def _judged(self, name: str, component: Component, at: float) -> Component:
         age_s = self._now() - at
@@ -78,9 +85,11 @@ class Health:
 async def beat(health: Health, also: Callable[[], None] = lambda: None) -> None:
     """Show that the event loop turns, and how late it is, until cancelled; do something else each time."""
     loop = asyncio.get_running_loop()
+    late: deque[float] = deque(maxlen=round(_LAG_OVER_S / _BEAT_S))
     while True:
         due = loop.time() + _BEAT_S
         await asyncio.sleep(_BEAT_S)
-        EVENT_LOOP_LAG.set(max(0.0, loop.time() - due))
+        late.append(max(0.0, loop.time() - due))
+        EVENT_LOOP_LAG.set(max(late))
         health.turned()
         also()

@@ -8,6 +8,7 @@ sums stay right: see `worker.survey`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -28,6 +29,7 @@ _BYTES = tuple(float(4**n) for n in range(5, 15))  # 1 KiB to 256 MiB
 OPS: Final = ("upsert", "delete", "purge")
 REASONS: Final = ("malformed", "invalid", "refused", "crashed", "superseded")
 BREAKER_STATES: Final = ("closed", "open", "half-open")
+ROLES: Final = ("ingest", "search")
 READ_OPS: Final = ("search", "get", "info")
 READ_OUTCOMES: Final = ("ok", "invalid", "timeout", "unavailable", "internal")
 
@@ -48,7 +50,7 @@ def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...]
 
 INFO = _gauge("info", "Always 1; the labels say what runs.", "version", "role", "contract")
 COMPONENT_UP = _gauge("component_up", "Whether a part is usable, as /readyz reports it.", "component")
-EVENT_LOOP_LAG = _gauge("event_loop_lag_seconds", "How late the event loop was when it was last looked at.")
+EVENT_LOOP_LAG = _gauge("event_loop_lag_seconds", "How late the event loop was at most, within the last minute.")
 
 JOBS = _counter("jobs_total", "Jobs that left the queue.", "op", "kind", "outcome")
 PUSH_TO_APPLIED = _histogram(
@@ -75,12 +77,12 @@ REDIS_REQUESTS = _histogram("redis_request_duration_seconds", "Requests to Redis
 ROLE_RESTARTS = _counter("role_restarts_total", "Times that the arq worker of a role was built anew.", "role")
 
 
+@functools.cache
 def expose_process() -> None:
     """Add what prometheus-client tells of the process; done twice it counts once."""
     disable_created_metrics()  # when each series began says nothing here, and doubles their number
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        with contextlib.suppress(ValueError):  # it is there already
-            collector(registry=REGISTRY)
+        collector(registry=REGISTRY)
 
 
 def start_at_zero() -> None:
@@ -89,6 +91,8 @@ def start_at_zero() -> None:
         DEAD_LETTERS.labels(reason, op)
     for op, outcome in product(READ_OPS, READ_OUTCOMES):
         READS.labels(op, outcome)
+    for role in ROLES:
+        ROLE_RESTARTS.labels(role)
     for outcome in ("acquired", "busy", "taken_over", "lost"):
         LEASES.labels(outcome)
     breaker_is("closed")

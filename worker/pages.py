@@ -53,7 +53,7 @@ def pages(health: Health, role: str, survey: Callable[[], Status | None], rates:
         "/livez": Source(lambda _: _livez(health), is_probe=True),
         "/readyz": Source(lambda _: _readyz(health), is_probe=True),
         "/health": Source(lambda _: _health(health, role, survey(), rates.a_second())),
-        "/metrics": Source(_metrics),
+        "/metrics": Source(lambda accept: _metrics(health, accept)),
     }
 
 
@@ -106,7 +106,8 @@ def _queue(survey: Status | None) -> dict[str, Any] | None:
     }
 
 
-def _metrics(accept: str) -> Page:
+def _metrics(health: Health, accept: str) -> Page:
+    health.tell()
     encode, content_type = choose_encoder(accept)
     return Page(200, content_type, encode(REGISTRY))
 

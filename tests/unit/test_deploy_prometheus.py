@@ -18,10 +18,10 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from tests.unit.surveys import STATUS
 from worker import metrics
-from worker.contract import CollectionInfo
 from worker.settings import Settings
-from worker.status import PartitionStatus, Status
+from worker.status import Status
 from worker.survey import SurveyCollector, Surveyor
 
 Document: TypeAlias = dict[str, Any]
@@ -75,42 +75,13 @@ def _survey_labels() -> dict[str, frozenset[str]]:
 
 
 class _Surveyor(Surveyor):
-    """Has seen a queue of which there is something to say of everything."""
+    """Has seen what there is to see, and asks nobody."""
 
     def __init__(self) -> None:
         pass
 
     def own(self) -> Status:
-        partition = PartitionStatus(
-            partition=0, waiting=1, oldest_age_s=1.0, draining=False, lease_s=None, held=False, dead=1
-        )
-        collection = CollectionInfo(
-            name="user_memories",
-            kind="memory",
-            namespace=None,
-            status="green",
-            points=1,
-            indexed_vectors=1,
-            segments=1,
-            dimension=1024,
-            payload_indexes=[],
-        )
-        return Status(
-            at=1.0,
-            partitions=[partition],
-            waiting=1,
-            waiting_bytes=1,
-            oldest_age_s=1.0,
-            draining=0,
-            dead=1,
-            reads_waiting=1,
-            max_jobs=1,
-            max_bytes=1,
-            redis_memory_bytes=1,
-            redis_memory_limit_bytes=1,
-            collections=[collection],
-            store_error=None,
-        )
+        return STATUS
 
 
 def misnamed(expression: str) -> set[str]:
