@@ -173,7 +173,10 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A collection: points, vectors in its index, segments, dimension, and Qdrant's ``green``, ``yellow``, ``red``."""
+    """A collection: points, vectors in its index, segments, dimension, and Qdrant's ``green``, ``yellow``, ``red``.
+
+    ``indexing_held``: it is in bulk mode, what is written now is not indexed.
+    """
 
     name: str
     kind: KindName
@@ -184,6 +187,7 @@ class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     dimension: int
     payload_indexes: list[str]
+    indexing_held: bool = False
 
 
 class ReadError(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,18 +354,32 @@ def _identity(payload: dict[str, Any], field: str, expected: Any) -> Any:
     return expected
 
 
+_PLAIN = frozenset({str, bool, type(None)})
+
+
 def _check_payload(payload: dict[str, Any], kind: Kind) -> None:
     if len(payload) > MAX_PAYLOAD_FIELDS:
         raise InvalidJob("payload", f"at most {MAX_PAYLOAD_FIELDS} fields are allowed, got {len(payload)}")
+    types, rest = kind.payload_types, []
+    for name, value in payload.items():
+        given, expected = type(value), types.get(name)
+        if expected is not None and given is not expected and value is not None:
+            raise InvalidJob(f"payload.{name}", f"expected {expected.__name__}, got {given.__name__}")
+        if type(name) is not str or not 0 < len(name) <= MAX_KEY_CHARACTERS:
+            _check_key("payload", name)
+        if given not in _PLAIN and (given is not int or value not in _INT64):
+            rest.append((name, value))
+    if rest:
+        _check_rest(payload, rest)
+
+
+def _check_rest(payload: dict[str, Any], rest: list[tuple[str, Any]]) -> None:
+    """Check those values of a payload that are not plain."""
     if _values_in(payload, MAX_PAYLOAD_VALUES) > MAX_PAYLOAD_VALUES:
         raise InvalidJob(
             "payload", f"at most {MAX_PAYLOAD_VALUES:,} values are allowed, those in lists and maps included"
         )
-    for name, value in payload.items():
-        expected = kind.payload_types.get(name)
-        if expected is not None and value is not None and type(value) is not expected:
-            raise InvalidJob(f"payload.{name}", f"expected {expected.__name__}, got {type(value).__name__}")
-        _check_key("payload", name)
+    for name, value in rest:
         _check_value(f"payload.{name}", value, 1)
 
 

@@ -38,6 +38,8 @@ PRODUCED = {
     KEYS.dead(7),
     KEYS.drain_queue,
     KEYS.search_queue,
+    KEYS.drain_bell,
+    KEYS.search_bell,
     KEYS.reply("J"),
     KEYS.arq_job(DRAIN),
     KEYS.arq_in_progress(DRAIN),

@@ -46,10 +46,10 @@ def commands() -> Iterator[str]:
             yield rest.replace("\\|", "|").strip()
 
 
-def anchors() -> set[str]:
+def anchors(text: str) -> set[str]:
     """Return the anchors that GitHub makes of the headings."""
     found = set()
-    for heading in re.findall(r"^#+ (.+)$", PROSE, re.MULTILINE):
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
         kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
         found.add(kept.replace(" ", "-"))
     return found
@@ -121,7 +121,7 @@ def test_every_link_leads_somewhere(target: str) -> None:
         return
     path, _, anchor = target.partition("#")
     assert not path or (ROOT / path).exists()
-    assert not anchor or anchor in anchors()
+    assert not anchor or anchor in anchors(PROSE if not path else (ROOT / path).read_text(encoding="utf-8"))
 
 
 def test_every_file_named_exists() -> None:
@@ -165,7 +165,11 @@ def test_the_php_client_keeps_to_the_keys_and_records() -> None:
     assert f'"{keys.stream(7)}"'.replace("7", "$p") in php
     assert f'"{keys.arq_job(keys.drain_job_id(7))}"'.replace("7", "$p") in php
     assert f'"{keys.reply("$id")}"' in php
-    assert f"{CONTRACT_VERSION}, {DOORBELL_LIFE_MS}, 1," in php
+    assert f"{CONTRACT_VERSION}, {DOORBELL_LIFE_MS}, $this->latest(), 1," in php
+    assert '"$this->mw:drain:bell"' in php
+    assert '"$this->mw:search:bell"' in php
+    assert keys.drain_bell == f"{keys.prefix}:drain:bell"
+    assert keys.search_bell == f"{keys.prefix}:search:bell"
     assert f"?: {DEFAULT_PARTITIONS})" in php
 
 

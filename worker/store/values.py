@@ -10,7 +10,10 @@ from qdrant_client.grpc import ListValue, Struct, Value
 def put_payload(fields: Any, payload: dict[str, Any]) -> None:
     """Write ``payload`` into a protobuf map of values."""
     for name, value in payload.items():
-        _put(fields[name], value)
+        if type(value) is str:
+            fields[name].string_value = value
+        else:
+            _put(fields[name], value)
 
 
 def payload_of(fields: Any) -> dict[str, Any]:
@@ -20,12 +23,12 @@ def payload_of(fields: Any) -> dict[str, Any]:
 
 def _put(target: Value, value: Any) -> None:
     match value:
-        case str():
-            target.string_value = value
         case bool():
             target.bool_value = value
         case int():
             target.integer_value = value
+        case str():
+            target.string_value = value
         case float():
             target.double_value = value
         case None:

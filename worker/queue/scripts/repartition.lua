@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Give an empty queue another number of partitions.
 -- Invariant: it changes only in a moment in which nothing waits, nobody drains and no dead letter could be replayed into
 -- a partition that is not its user's any more.
