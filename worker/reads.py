@@ -70,7 +70,7 @@ class Reads:
         reply = await self._reply(kind_of_job, document, pushed_ms)
         metrics.READS.labels(op, reply.error.code if reply.error else "ok").inc()
         metrics.READ_DURATION.labels(op).observe(self._since_s(pushed_ms))
-        if reply.engine_ms is not None:
+        if reply.engine_ms:
             metrics.READ_ENGINE.labels(op).observe(reply.engine_ms / 1000)
         return reply
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
-        env={**os.environ, "COLUMNS": "160", **environment},
+        env={**os.environ, "COLUMNS": "160", "PORT": "0", "BIND_HOST": "127.0.0.1", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -56,6 +57,14 @@ def test_schema_is_json_schema_of_all_jobs() -> None:
 def test_a_wrong_setting_is_named_and_ends_with_2() -> None:
     assert "BATCH_MAX_JOBS" in _run("run", status=2, BATCH_MAX_JOBS="0")
     assert "did you mean QUEUE_PARTITIONS" in _run("run", status=2, QUEUE_PARTITION="8")
+
+
+def test_a_port_that_is_taken_is_named_and_ends_with_2(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = _run("run", status=2, **{**environment, "PORT": port})
+    assert f"PORT: cannot listen on 127.0.0.1, port {port}" in told
+    assert "Traceback" not in told
 
 
 def test_a_server_that_is_not_there_is_named_and_ends_with_1(tmp_path: Path) -> None:
@@ -129,17 +138,6 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     assert _run("dead", "drop", "--all", "--yes", **environment) == "2 dropped\n"
     assert "no dead letters" in _run("dead", "list", **environment)
     await redis.aclose(close_connection_pool=True)
-
-
-def test_bench_measures_every_path_and_the_peer(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    small = ("--jobs", "400", "--rounds", "2", "--calls", "20", "--peer-jobs", "60", "--dimension", "16")
-    shown = _run("bench", *small, "--peers", "--markdown", "--json", str(figures), timeout_s=100)
-    report = json.loads(figures.read_text())
-    assert len(report["lines"]) == 8
-    assert all(line["rate"] > 0 for line in report["lines"])
-    assert [ratio["what"] for ratio in report["ratios"]][-1] == "drain of single writes to one arq job per write"
-    assert shown.count("\n| ") == 10
 
 
 async def test_embedded_engines_are_shared_and_keep_their_data(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import DIMENSION
+from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, Place, random_jobs
 from tests.acceptance.processes import WorkerProcess
 from worker.client import MemoryQueue
-from worker.contract import Receipt, WriteJob, partition_of
+from worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
 from worker.failpoints import PLACES, VARIABLE
 from worker.queue.connection import open_redis
 from worker.queue.dead import DeadLetter, DeadLetters
 from worker.queue.keys import Keys
+from worker.queue.meta import QueueMeta, publish_meta
 from worker.queue.push import push
 
 PARTITIONS = 16
@@ -29,6 +32,7 @@ DRAINED_TIMEOUT_S = 40.0
 # Short lives, so that a test need not wait long for a lease to end.
 SHORT = {"LEASE_TTL_S": "3", "QDRANT_TIMEOUT_S": "1", "BATCH_MAX_JOBS": "16"}
 MALFORMED = b"\xc1 never a job"
+DEADLY_COMMAND = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 
 
 async def test_a_worker_that_dies_at_any_step(
@@ -99,6 +103,64 @@ async def test_an_entry_that_kills_its_process(
         start_worker("ingest", **short)
         await queue.wait_applied(receipts[-1], timeout=DRAINED_TIMEOUT_S)
     assert stored() == {("memory", None, f"mem_7_{n}"): n for n in range(1, 5)}
+
+
+async def test_an_entry_that_kills_its_process_while_it_drains_others(
+    environment: dict[str, str], stored: Callable[[], dict[Place, int]]
+) -> None:
+    """The blame for a death falls on all that was being tried, and in the end on the one entry alone."""
+    chosen = {**environment, "BATCH_MAX_JOBS": "4", "QUEUE_PARTITIONS": "4", "SWEEP_INTERVAL_S": "0.1"}
+    await _fix_partitions(chosen)
+    oracle = Oracle()
+    jobs: list[WriteJob] = [
+        Upsert(user_id=user, point_id=f"mem_{user}_{n}", vector=[1.0] * DIMENSION, payload={"key": str(n)})
+        for n in range(6)
+        for user in (4, 2, 5, 1)  # of partitions 0 to 3
+    ]
+    for job in jobs:
+        oracle.apply(job)
+    jobs.insert(1, Upsert(user_id=4, point_id="mem_4_x", vector=[1.0] * DIMENSION, payload={"value": DEADLY}))
+    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
+        receipts = await queue.push_many(jobs)
+        applied = asyncio.create_task(_wait_drained(environment, receipts[-4:]))
+        blamed = await _run_until(applied, chosen)
+    assert len(blamed) >= 3 + 2
+    assert {0, 1, 2, 3} in blamed[:3]  # or it would be another test
+    [letter] = await _dead(environment)
+    assert (letter.receipt, letter.reason) == (receipts[1], "crashed")
+    assert DEADLY.encode() in letter.body
+    assert stored() == oracle.points
+
+
+async def _fix_partitions(environment: dict[str, str]) -> None:
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    meta = QueueMeta(partitions=int(environment["QUEUE_PARTITIONS"]), limits=Limits(dimension=DIMENSION))
+    await publish_meta(redis, Keys(environment["QUEUE_PREFIX"]), meta)
+    await redis.aclose(close_connection_pool=True)
+
+
+async def _run_until(done: asyncio.Task[None], environment: dict[str, str]) -> list[set[int]]:
+    """Run one worker after another until ``done``; return which partitions each that was killed left behind."""
+    keys, blamed = Keys(environment["QUEUE_PREFIX"]), list[set[int]]()
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    while not done.done():
+        worker = WorkerProcess("ingest", environment, command=DEADLY_COMMAND)
+        ended = asyncio.create_task(asyncio.to_thread(worker.process.wait))
+        await asyncio.wait([ended, done], return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            worker.terminate()
+        elif worker.process.returncode == -signal.SIGKILL:
+            attempts = {number: await redis.hget(keys.attempts(number), "token") for number in range(PARTITIONS)}
+            blamed.append({number for number, token in attempts.items() if token})
+            # As if they had run out: its leases, and what arq has noted of it.
+            await redis.delete(*map(keys.lease, range(PARTITIONS)))
+            jobs = map(keys.drain_job_id, range(PARTITIONS))
+            await redis.delete(*map(keys.arq_in_progress, jobs))
+        assert await ended in (0, -signal.SIGKILL), worker.lines
+        worker.close()
+    await redis.aclose(close_connection_pool=True)
+    await done
+    return blamed
 
 
 async def _push_backlog(

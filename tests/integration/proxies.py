@@ -20,9 +20,11 @@ _MESSAGES: dict[str, tuple[Any, Any]] = {
     "Collections/Create": (q.CreateCollection, q.CollectionOperationResponse),
     "Collections/Get": (q.GetCollectionInfoRequest, q.GetCollectionInfoResponse),
     "Collections/List": (q.ListCollectionsRequest, q.ListCollectionsResponse),
+    "Collections/Update": (q.UpdateCollection, q.CollectionOperationResponse),
     "Points/Query": (q.QueryPoints, q.QueryResponse),
     "Points/QueryBatch": (q.QueryBatchPoints, q.QueryBatchResponse),
     "Points/UpdateBatch": (q.UpdateBatchPoints, q.UpdateBatchResponse),
+    "Qdrant/HealthCheck": (q.HealthCheckRequest, q.HealthCheckReply),
 }
 
 

@@ -19,7 +19,7 @@ from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 from worker.app import App
 from worker.client import MemoryQueue
-from worker.contract import Receipt, Upsert, encode_job
+from worker.contract import Receipt, Upsert, encode_job, partition_of
 from worker.embedded.engines import start_valkey
 from worker.errors import ConfigurationError, NotApplied, PartitionMismatch, QueueUnavailable
 from worker.queue.keys import Keys
@@ -164,6 +164,26 @@ class TestSweeper:
         await redis.set(keys.arq_in_progress(keys.drain_job_id(partition)), "1", px=300_000)
         async with running(settings(sweep_interval_s=0.05), role="ingest"):
             await queue.wait_applied(receipt)
+
+
+class TestPartitions:
+    """Somebody changes the number of partitions under a worker: it ends, for it would only seem to live."""
+
+    @pytest.mark.parametrize("role", ["ingest", "search"])
+    async def test_it_ends_and_no_job_dies(
+        self, settings: MakeSettings, redis: ArqRedis, keys: Keys, events: Events, role: Any
+    ) -> None:
+        ready = asyncio.Event()
+        app = asyncio.create_task(App(settings(sweep_interval_s=0.05), role).run(on_ready=ready.set))
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+            await ready.wait()
+            await redis.hset(keys.meta, "partitions", 2 * PARTITIONS)
+            jobs = [(partition_of(user_id, 2 * PARTITIONS), encode_job(memory(user_id, 1))) for user_id in range(1, 40)]
+            await push(redis, keys, 2 * PARTITIONS, jobs)
+            with pytest.raises(PartitionMismatch, match=f"is {PARTITIONS}, but this Redis holds a queue of 8"):
+                await app
+        assert sum([await redis.xlen(keys.stream(partition)) for partition in range(2 * PARTITIONS)]) == len(jobs)
+        assert not events.of("dead_letter")
 
 
 class TestRedis:

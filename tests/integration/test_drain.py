@@ -13,8 +13,19 @@ from arq.connections import ArqRedis
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.contract import CONTRACT_VERSION, Delete, Get, Limits, Purge, Receipt, Upsert, WriteJob, encode_job
-from worker.errors import Superseded
+from worker.contract import (
+    CONTRACT_VERSION,
+    Delete,
+    Get,
+    Limits,
+    Purge,
+    Receipt,
+    Upsert,
+    WriteJob,
+    encode_job,
+    partition_of,
+)
+from worker.errors import PartitionMismatch, Superseded
 from worker.ingest.drain import HELD_DELAY_S, Drainer, DrainOptions, DrainResult
 from worker.ingest.retry import RetryPolicy
 from worker.kinds import primary_id
@@ -521,6 +532,21 @@ class TestLease:
         result = await drainer().drain(0)
         assert (result.ending, result.jobs, result.dead) == ("empty", 3, 1)
         assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
+
+    async def test_of_another_number_of_partitions_no_job_dies(
+        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, everything: Everything, letters: Letters
+    ) -> None:
+        """Its user would belong to another partition, if the number were the right one."""
+        user_id, wrong = 4, 3
+        assert (partition_of(user_id, PARTITIONS), partition_of(user_id, wrong)) == (0, 1)
+        await push(redis, keys, PARTITIONS, bodies(memory(user_id, 1)))
+        before = await everything()
+        with pytest.raises(PartitionMismatch):
+            await drainer(partitions=wrong).drain(0)
+        assert await everything() == before
+        result = await drainer(partitions=PARTITIONS).drain(0)
+        assert (result.jobs, result.dead) == (1, 0)
+        assert await letters() == {}
 
     async def test_no_write_outlives_the_lease(
         self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
-from tests.integration.conftest import connected
+from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import PARTITIONS
-from worker.errors import LeaseLost, QueueUnavailable
+from worker.errors import LeaseLost, PartitionMismatch, QueueUnavailable
 from worker.queue.keys import Keys
 from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
+from worker.queue.log import JobLog
+from worker.queue.meta import QueueMeta, publish_meta
+from worker.queue.push import push
 
 
 async def held(redis: ArqRedis, keys: Keys, partition: int = 0, *, ttl_s: float = 8) -> Lease:
@@ -63,6 +66,79 @@ async def test_a_successor_is_left_alone(redis: ArqRedis, keys: Keys) -> None:
 
     assert await redis.get(keys.lease(0)) == successor.token.encode()
     assert await redis.pttl(keys.lease(0)) <= 2_000
+
+
+async def test_drains_of_another_number_of_partitions_get_none(
+    redis: ArqRedis, keys: Keys, everything: Everything
+) -> None:
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS))
+    before = await everything()
+    for partitions in (PARTITIONS - 1, PARTITIONS + 1):
+        with pytest.raises(PartitionMismatch) as mismatch:
+            await acquire_lease(redis, keys, 0, ttl_s=8, partitions=partitions)
+        assert mismatch.value.actual == PARTITIONS
+    assert await everything() == before
+    await held(redis, keys)
+
+
+async def test_where_the_number_changes_the_holder_keeps_it_and_nobody_follows(redis: ArqRedis, keys: Keys) -> None:
+    """Whoever changes it by hand: jobs that were read are finished, and no others are begun."""
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS))
+    lease = await held(redis, keys)
+    await redis.hset(keys.meta, "partitions", 2 * PARTITIONS)
+    await renew_lease(redis, keys, lease)
+    await release_lease(redis, keys, lease)
+    with pytest.raises(PartitionMismatch):
+        await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
+
+
+class TestOrphaned:
+    """The next drain is told when the one before never ended."""
+
+    async def test_of_a_drain_that_died_with_a_batch(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        died = await held(redis, keys)
+        assert not died.was_orphaned
+        await JobLog(redis, keys).read(died, max_jobs=10, max_bytes=1000)
+        await redis.delete(keys.lease(0))  # as if it had expired
+        assert (await held(redis, keys)).was_orphaned
+        assert not (await held(redis, keys, 1)).was_orphaned  # another partition has nothing to do with it
+
+    async def test_not_of_one_that_gave_its_lease_back(self, redis: ArqRedis, keys: Keys) -> None:
+        log = JobLog(redis, keys)
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
+        ended = await held(redis, keys)
+        batch = await log.read(ended, max_jobs=1, max_bytes=1000)
+        await log.commit(ended, batch)
+        await log.read(ended, max_jobs=1, max_bytes=1000)
+        await release_lease(redis, keys, ended)
+        successor = await held(redis, keys)
+        assert not successor.was_orphaned
+        await release_lease(redis, keys, successor)
+
+    async def test_not_of_one_that_lost_its_lease_and_then_ended(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        slow = await held(redis, keys)
+        await JobLog(redis, keys).read(slow, max_jobs=10, max_bytes=1000)
+        await redis.delete(keys.lease(0))
+        await release_lease(redis, keys, slow)
+        assert not (await held(redis, keys)).was_orphaned
+
+
+async def test_given_back_to_settle_it_is_nobodys_for_a_while(redis: ArqRedis, keys: Keys) -> None:
+    lease = await held(redis, keys)
+    await release_lease(redis, keys, lease, settle_s=2)
+    assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS) is None
+    assert 0 < await redis.pttl(keys.lease(0)) <= 2_000
+
+
+async def test_a_successor_does_not_settle_for_another(redis: ArqRedis, keys: Keys) -> None:
+    lost = await held(redis, keys)
+    await redis.delete(keys.lease(0))
+    successor = await held(redis, keys, ttl_s=8)
+    await release_lease(redis, keys, lost, settle_s=0.001)
+    assert await redis.get(keys.lease(0)) == successor.token.encode()
+    assert await redis.pttl(keys.lease(0)) > 2_000
 
 
 async def test_a_redis_that_is_gone_is_not_a_lost_lease(keys: Keys) -> None:

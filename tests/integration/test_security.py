@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.web import ask
 from worker import logs
 from worker.app import App
 from worker.client import MemoryQueue
@@ -257,6 +258,13 @@ def engine_logs(directory: Path) -> list[Path]:
     return list(directory.glob("*/engine.log*"))
 
 
+async def told_over_http(events: Events) -> list[str]:
+    """Return what a worker tells anybody who asks."""
+    port, paths = events.of("http")[-1]["port"], ("/livez", "/readyz", "/health", "/metrics")
+    answers = [await asyncio.to_thread(ask, port, path) for path in paths]
+    return [answer.body.decode() for answer in answers if answer.status in (200, 503)]
+
+
 async def echo(call: Call) -> Any:
     """Refuse as an engine might that tells what it does not like."""
     if TEXT.encode() in call.request.SerializeToString():
@@ -360,6 +368,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             qdrant.rules[UPDATE] = unavailable
             receipt = await queue.upsert(point_id="mem_1_1", **point)
             await events.wait_for("outage", times=2)
+            said.said += await told_over_http(events)
             qdrant.rules.clear()
             await queue.wait_applied(receipt, timeout=15)
             await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -367,10 +376,12 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             await redis.config_set("requirepass", "another")
             await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await events.wait_for("role_restarts")
+            said.said += await told_over_http(events)
             await redis.config_set("requirepass", PASSWORD)
             await works()
+            said.said += await told_over_http(events)
     said.said += [log.read_text(encoding="utf-8", errors="replace") for log in engine_logs(tmp_path)]
-    assert {"worker.app", "worker.ingest.account", "arq.worker", "asyncio"} <= said.loggers
+    assert {"worker.app", "worker.ingest.account", "worker.arq_workers", "asyncio"} <= said.loggers
     assert said.leaks() == []
 
 

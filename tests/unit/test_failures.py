@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
@@ -32,6 +34,39 @@ def test_everything_else_is_an_outage(code: grpc.StatusCode) -> None:
     assert type(error) is StoreUnavailable
     assert (error.code, error.retry_after_s) == (code.name, None)
     assert str(error) == f"writing to x: {code.name}: because"
+
+
+IN_DOUBT = {
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+}
+
+
+@pytest.mark.parametrize("code", named(OUTAGES), ids=lambda code: code.name)
+def test_what_may_come_without_an_answer_leaves_the_request_in_doubt(code: grpc.StatusCode) -> None:
+    error = store_error("writing to x", failed(code))
+    assert isinstance(error, StoreUnavailable)
+    assert error.in_doubt == (code in IN_DOUBT)
+
+
+def test_what_was_never_sent_is_not_in_doubt() -> None:
+    """In gRPC's own words, to an address at which nobody listens."""
+
+    async def ask() -> AioRpcError:
+        async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+            try:
+                await channel.unary_unary("/qdrant.Points/UpdateBatch")(b"", timeout=10)
+            except AioRpcError as error:
+                return error
+        raise AssertionError
+
+    told = asyncio.run(ask())
+    error = store_error("writing to x", told)
+    assert isinstance(error, StoreUnavailable)
+    assert (error.code, error.in_doubt) == ("UNAVAILABLE", False), told.details()
 
 
 @pytest.mark.parametrize("details", [None, ""], ids=["none", "empty"])

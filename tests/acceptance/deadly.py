@@ -1,0 +1,34 @@
+"""A `memory-worker` whose engine takes its time, and that dies of one job while it is at work on others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from worker import cli
+from worker.store.store import VectorStore
+
+DEADLY = "deadly nightshade"
+_DIES_AFTER_S = 0.05
+_OTHERS_TAKE_S = 0.1
+"""Longer, so that a death finds them at work."""
+
+
+def main() -> None:
+    apply = VectorStore.apply
+
+    async def apply_or_die(self: VectorStore, ref: Any, operations: Any, *, timeout_s: float) -> None:
+        if DEADLY in repr(operations):
+            await asyncio.sleep(_DIES_AFTER_S)
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.sleep(_OTHERS_TAKE_S)
+        await apply(self, ref, operations, timeout_s=timeout_s)
+
+    VectorStore.apply = apply_or_die  # type: ignore[method-assign]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

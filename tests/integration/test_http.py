@@ -1,0 +1,244 @@
+"""The HTTP server: it answers whatever its process is busy with and whoever else asks, and it can be hurt by nobody."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.integration.web import HOST, PATIENCE_S, Answer, ask, ask_again, say
+from worker import http as server_module
+from worker.app import App
+from worker.errors import ConfigurationError
+from worker.http import PAGES_A_SECOND, Page, Source, http_server
+from worker.settings import Settings
+
+
+class Counted:
+    """A page that says how often it was made."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.made = 0
+        self.fails = fails
+
+    def __call__(self, accept: str) -> Page:
+        self.made += 1
+        if self.fails:
+            raise RuntimeError("cannot be made")
+        return Page(200, "text/plain", f"{self.made} {accept}".encode())
+
+
+@pytest.fixture
+def page() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def probe() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def port(page: Counted, probe: Counted) -> Iterator[int]:
+    """A server of one page and one probe."""
+    with http_server(HOST, 0, {"/page": Source(page), "/probe": Source(probe, is_probe=True)}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The server's clock, which stands still unless the test moves it."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now, sleep=time.sleep)
+    monkeypatch.setattr(server_module, "time", clock)
+    return clock
+
+
+class TestRequests:
+    def test_a_page(self, port: int) -> None:
+        status, headers, body = ask(port, "/page", Accept="text/x")
+        assert (status, body) == (200, b"1 text/x")
+        assert (headers["content-type"], headers["content-length"]) == ("text/plain", "8")
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers
+
+    def test_a_query_changes_nothing(self, port: int) -> None:
+        assert ask(port, "/probe?verbose=1").status == 200
+
+    def test_what_there_is_not(self, port: int) -> None:
+        for path in ("/", "/page/", "/PAGE", "//page", "/page/../page/x", "/%00", "/%ff"):
+            answer = ask(port, path)
+            assert (answer.status, answer.headers["content-type"]) == (404, "text/plain; charset=utf-8"), path
+
+    def test_other_methods(self, port: int, page: Counted, probe: Counted) -> None:
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "NONSENSE"):
+            assert {ask(port, path, method=method).status for path in ("/page", "/probe")} == {405}, method
+        assert page.made == probe.made == 0
+
+    def test_a_body_that_nobody_reads(self, port: int) -> None:
+        body = b"x" * 100_000
+        head = f"POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        assert say(port, head + body).startswith(b"HTTP/1.1 405 ")
+
+    def test_head_is_get_without_the_body(self, port: int) -> None:
+        for path in ("/page", "/probe"):
+            got, head = ask(port, path), ask(port, path, method="HEAD")
+            assert (head.status, head.body) == (200, b"")
+            assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
+
+    def test_a_connection_serves_many_requests(self, port: int, probe: Counted) -> None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
+        assert [ask_again(connection, "/probe").status for _ in range(5)] == [200] * 5
+        connection.close()
+        assert probe.made == 5
+
+    def test_a_page_that_cannot_be_made_does_not_keep_others_from_it(self) -> None:
+        sources = {"/bad": Source(Counted(fails=True), is_probe=True), "/good": Source(Counted(), is_probe=True)}
+        with http_server(HOST, 0, sources) as port:
+            assert [ask(port, path).status for path in ("/bad", "/good", "/bad", "/good")] == [500, 200, 500, 200]
+
+
+class TestPace:
+    """Who asks too fast waits; what is asked for is not made each time."""
+
+    def test_many_at_once_are_all_answered_with_what_was_made_once_a_second(
+        self, stopped: SimpleNamespace, port: int, page: Counted
+    ) -> None:
+        crowd = PAGES_A_SECOND + 20
+        with ThreadPoolExecutor(crowd) as pool:
+            answers = list(pool.map(lambda _: ask(port, "/page"), range(crowd)))
+        assert [(answer.status, answer.body) for answer in answers] == [(200, b"1 ")] * crowd
+        stopped.now += crowd / PAGES_A_SECOND  # all of them have had their turn, and it is old by now
+        assert [ask(port, "/page").body for _ in range(2)] == [b"2 ", b"2 "]
+        assert page.made == 2
+
+    def test_each_kind_of_answer_is_kept_by_itself(self, stopped: SimpleNamespace, port: int, page: Counted) -> None:
+        for _ in range(2):
+            assert ask(port, "/page", Accept="a").body == b"1 a"
+            assert ask(port, "/page", Accept="b").body == b"2 b"
+        assert page.made == 2
+
+    @pytest.mark.xfail(strict=True, reason="pages are kept by what stands in Accept, word for word")
+    def test_who_asks_in_ever_other_words_has_no_more_pages_made(
+        self, stopped: SimpleNamespace, port: int, page: Counted
+    ) -> None:
+        for number in range(20):
+            stopped.now += 0.02
+            assert ask(port, "/page", Accept=f"text/plain;q=0.{number}").status == 200
+        assert page.made <= 2
+
+    def test_probes_wait_for_nobody_and_are_made_each_time(
+        self, monkeypatch: pytest.MonkeyPatch, port: int, page: Counted, probe: Counted
+    ) -> None:
+        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 0.01)
+        waiting = [socket.create_connection((HOST, port)) for _ in range(5)]
+        for opened in waiting:
+            opened.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [ask(port, "/probe").status for _ in range(PAGES_A_SECOND + 20)] == [200] * (PAGES_A_SECOND + 20)
+        assert probe.made == PAGES_A_SECOND + 20
+        answered, _, _ = select.select(waiting, [], [], 0)
+        assert len(answered) < len(waiting)
+        for opened in waiting:
+            opened.close()
+
+
+class TestIsolation:
+    """What the process does, and what others do, keeps nobody from an answer."""
+
+    async def test_it_answers_while_the_event_loop_is_blocked(self, port: int) -> None:
+        answers: list[Answer] = []
+        asking = threading.Thread(target=lambda: answers.extend(ask(port, path) for path in ("/probe", "/page")))
+        asking.start()
+        asking.join(PATIENCE_S)  # in the thread of the event loop: it does not turn until there are answers
+        assert [answer.status for answer in answers] == [200, 200]
+
+    def test_many_idle_connections(self, port: int) -> None:
+        idle = [socket.create_connection((HOST, port)) for _ in range(200)]
+        begun = [socket.create_connection((HOST, port)) for _ in range(50)]
+        for opened in begun:
+            opened.sendall(b"GET /page HTTP/1.1\r\nHost: ")
+        assert [ask(port, path).status for path in ("/probe", "/page")] == [200, 200]
+        for opened in (*idle, *begun):
+            opened.close()
+        assert ask(port, "/probe").status == 200
+
+    def test_connections_that_are_cut_in_the_middle(self, port: int) -> None:
+        for text in (b"", b"G", b"GET /page HTTP/1.1\r\nHo", b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"):
+            opened = socket.create_connection((HOST, port))
+            opened.sendall(text)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # a reset, not a farewell
+            opened.close()
+        assert [ask(port, path).status for path in ("/probe", "/page")] == [200, 200]
+
+    def test_what_is_not_http(self, port: int, page: Counted) -> None:
+        begun = b"GET /page HTTP/1.1\r\nHost: x\r\n"
+        for text in (
+            b"\x00\xff\xfe\r\n\r\n",
+            b"nonsense\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),  # TLS
+            b"*1\r\n$4\r\nPING\r\n\r\n",  # Redis
+            b"GET /page\r\n\r\n",
+            b"GET /page HTTP/1.1\r\n\r\n",  # no host
+            begun + b"Host: y\r\n\r\n",
+            begun + b"Content-Length: -1\r\n\r\n",
+            begun + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            begun + b"bad header: y\r\n\r\n",
+            begun + b"Accept: " + b"a" * 100_000,  # and no end
+            b"GET /" + b"p" * 100_000,
+        ):
+            try:
+                assert say(port, text).startswith(b"HTTP/1.1 400 "), text[:50]
+            except ConnectionError:  # it was refused while it was still being sent
+                assert len(text) > 65_536
+        assert page.made == 0
+        assert ask(port, "/probe").status == 200
+
+
+class TestPort:
+    def test_one_that_is_taken_is_a_mistake_in_the_configuration(self, port: int) -> None:
+        with pytest.raises(ConfigurationError, match=rf"^PORT: .*port {port}: .*in use"), http_server(HOST, port, {}):
+            pass
+
+    def test_so_is_an_address_that_is_not_ours(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"203\.0\.113\.1"), http_server("203.0.113.1", 0, {}):
+            pass
+
+    async def test_a_worker_does_not_start_on_it(
+        self, settings: Callable[..., Settings], port: int, everything: Any
+    ) -> None:
+        with pytest.raises(ConfigurationError, match="PORT"):
+            await App(settings(port=port), "all").run()
+        assert await everything() == {}
+
+    def test_it_is_given_back(self, page: Counted) -> None:
+        sources = {"/page": Source(page)}
+        with http_server(HOST, 0, sources) as port:
+            assert ask(port, "/page").status == 200
+        with pytest.raises(ConnectionError):
+            ask(port, "/page")
+        with http_server(HOST, port, sources) as again:
+            assert again == port
+            assert ask(port, "/page").status == 200
+
+    def test_ipv6(self) -> None:
+        with http_server("::1", 0, {"/probe": Source(Counted(), is_probe=True)}) as port:
+            connection = http.client.HTTPConnection("::1", port, timeout=PATIENCE_S)
+            assert ask_again(connection, "/probe").status == 200
+            connection.close()
+
+    def test_a_connection_that_stays_does_not_keep_the_worker_from_ending(self, probe: Counted) -> None:
+        with http_server(HOST, 0, {"/probe": Source(probe, is_probe=True)}) as port:
+            kept = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
+            assert ask_again(kept, "/probe").status == 200
+            begun = socket.create_connection((HOST, port), timeout=PATIENCE_S)
+            begun.sendall(b"GET /probe HT")
+        assert begun.recv(1) == b""
+        begun.close()
+        kept.close()

@@ -1,0 +1,249 @@
+"""What a running worker tells over HTTP: whether it lives, whether it is ready and why not, and how the queue is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
+from tests.integration.jobs import PARTITIONS, axis
+from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
+from tests.integration.web import PATIENCE_S, Answer, ask
+from worker import app as app_module
+from worker import health as health_module
+from worker import http as server_module
+from worker.app import App
+from worker.arq_workers import ReadWorker
+from worker.client import MemoryQueue
+from worker.queue.keys import Keys
+from worker.queue.push import push
+from worker.settings import Settings
+from worker.store.collections import CollectionShape
+
+MakeSettings = Callable[..., Settings]
+PATHS = ("/livez", "/readyz", "/health", "/metrics")
+UPDATE, HEALTH_CHECK = "Points/UpdateBatch", "Qdrant/HealthCheck"
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers look at everything often, and make pages anew for everybody."""
+    monkeypatch.setattr(app_module, "_WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr(app_module, "_SURVEY_EVERY_S", 0.1)
+    monkeypatch.setattr(server_module, "PAGE_LIFE_S", 0.0)
+
+
+class Page:
+    """The pages of a worker, waited for."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def get(self, path: str) -> Answer:
+        return await asyncio.to_thread(ask, self.port, path)
+
+    async def until(self, path: str, met: Callable[[Answer], Any]) -> Answer:
+        """Return the first answer that will do."""
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+            while not met(answer := await self.get(path)):  # noqa: ASYNC110  # a page tells nobody that it changed
+                await asyncio.sleep(0.02)
+        return answer
+
+    async def ready(self) -> None:
+        await self.until("/readyz", lambda answer: answer.status == 200)
+
+    async def unready(self, component: str) -> str:
+        """Return the reason for which a part is down, once it is."""
+        answer = await self.until("/readyz", lambda answer: not answer.json()["components"][component]["up"])
+        assert answer.status == 503
+        reason = answer.json()["components"][component]["reason"]
+        assert isinstance(reason, str)
+        return reason
+
+
+@pytest.fixture
+def serving(events: Events) -> Callable[..., Any]:
+    """Run a worker; yield its pages once it is ready."""
+
+    @asynccontextmanager
+    async def run(settings: Settings, role: str = "all") -> AsyncIterator[Page]:
+        async with running(settings, role):
+            page = Page(events.of("http")[-1]["port"])
+            await page.ready()
+            yield page
+
+    return run
+
+
+async def refused(call: Call) -> Any:
+    raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a wrong key")
+
+
+class TestReady:
+    @pytest.mark.parametrize("role", ["ingest", "search"])
+    async def test_each_role_names_its_parts(self, serving: Any, settings: MakeSettings, role: str) -> None:
+        async with serving(settings(), role) as page:
+            parts = (await page.get("/readyz")).json()["components"]
+        assert parts == {name: {"up": True} for name in ("redis", "qdrant", role)}
+
+    async def test_not_while_qdrant_does_not_answer(
+        self, serving: Any, settings: MakeSettings, qdrant_proxy: QdrantProxy
+    ) -> None:
+        async with serving(settings(qdrant_url=qdrant_proxy.url)) as page:
+            qdrant_proxy.rules[HEALTH_CHECK] = refused
+            assert "UNAUTHENTICATED: a wrong key" in await page.unready("qdrant")
+            assert (await page.get("/livez")).status == 200
+            told = (await page.get("/health")).json()
+            assert told["status"] == "degraded"
+            assert "a wrong key" in told["components"]["qdrant"]["reason"]
+            qdrant_proxy.rules.clear()
+            await page.ready()
+
+    async def test_not_while_qdrant_answers_but_takes_no_writes(
+        self, serving: Any, settings: MakeSettings, qdrant_proxy: QdrantProxy, queue: MemoryQueue
+    ) -> None:
+        async with serving(settings(qdrant_url=qdrant_proxy.url)) as page:
+            qdrant_proxy.rules[UPDATE] = refused
+            receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
+            assert "writing to" in await page.unready("qdrant")
+            qdrant_proxy.rules.clear()
+            await queue.wait_applied(receipt)
+            await page.ready()
+
+    async def test_not_while_redis_hangs(self, serving: Any, settings: MakeSettings, redis_proxy: RedisProxy) -> None:
+        chosen = settings(redis_url=SecretStr(redis_proxy.url), redis_timeout_s=0.3, sweep_interval_s=0.05)
+        async with serving(chosen) as page:
+            redis_proxy.hang()
+            assert "Redis" in await page.unready("redis")
+            assert (await page.get("/livez")).status == 200
+            redis_proxy.go_on()
+            await page.ready()
+
+    async def test_not_while_a_role_looks_for_no_work(
+        self, serving: Any, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(app_module, "_STALE_S", 0.3)
+        chosen = settings(qdrant_timeout_s=0.2, drain_slice_s=0.1, sweep_interval_s=0.05)
+        goes_on = asyncio.Event()
+        look = ReadWorker._look
+
+        async def stuck(self: ReadWorker) -> None:
+            await goes_on.wait()
+            await look(self)
+
+        async with serving(chosen) as page:
+            monkeypatch.setattr(ReadWorker, "_look", stuck)
+            assert "not looked at for" in await page.unready("search")
+            assert (await page.get("/readyz")).json()["components"]["ingest"] == {"up": True}
+            goes_on.set()
+            await page.ready()
+
+    async def test_pages_are_there_before_redis_is(
+        self, settings: MakeSettings, redis_proxy: RedisProxy, events: Events
+    ) -> None:
+        redis_proxy.hang()
+        app = App(settings(redis_url=SecretStr(redis_proxy.url)), "all")
+        task = asyncio.create_task(app.run())
+        [told] = await events.wait_for("http")
+        page = Page(told["port"])
+        assert (await page.get("/livez")).status == 200
+        assert await page.unready("redis") == "not looked at yet"
+        assert (await page.get("/metrics")).status == 200
+        redis_proxy.go_on()
+        await page.ready()
+        app.stop()
+        await task
+
+    @pytest.mark.xfail(strict=True, raises=TimeoutError, reason="the beat begins only once the collections are ready")
+    async def test_a_worker_that_waits_for_qdrant_at_the_start_lives(
+        self,
+        settings: MakeSettings,
+        qdrant_proxy: QdrantProxy,
+        events: Events,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(health_module, "_BEAT_S", 0.02)
+        asked, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def wait(call: Call) -> Any:
+            asked.set()
+            await goes_on.wait()
+            return await call.forward()
+
+        qdrant_proxy.rules["Collections/Get"] = wait
+        app = App(settings(qdrant_url=qdrant_proxy.url), "all")
+        task = asyncio.create_task(app.run())
+        try:
+            async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+                await asked.wait()
+            app._health._now = lambda: time.monotonic() + 100  # it has waited for so long
+            page = Page(events.of("http")[-1]["port"])
+            async with asyncio.timeout(0.5):
+                await page.until("/livez", lambda answer: answer.status == 200)
+        finally:
+            goes_on.set()
+            app.stop()
+            await task
+
+
+class TestHealth:
+    async def test_of_a_worker_at_work(
+        self,
+        serving: Any,
+        settings: MakeSettings,
+        queue: MemoryQueue,
+        redis: ArqRedis,
+        keys: Keys,
+        shape: CollectionShape,
+    ) -> None:
+        async with serving(settings()) as page:
+            for number in range(3):
+                receipt = await queue.upsert(user_id=1, point_id=f"mem_1_{number}", vector=axis(number))
+            await queue.wait_applied(receipt)
+            await queue.search(user_id=1, vector=axis(0))
+            await push(redis, keys, PARTITIONS, [(2, b"\xc1 no job")])
+            await push(redis, keys, PARTITIONS, [(0, b"of a newer contract")], version=9)
+
+            def complete(answer: Answer) -> bool:
+                told = answer.json()
+                surveyed = told["queue"] and told["queue"]["dead"] and told["queue"]["held"] and told["collections"]
+                return bool(surveyed and told["rates"]["a_second"]["reads"])
+
+            told = (await page.until("/health", complete)).json()
+            assert (told["status"], told["role"]) == ("ok", "all")
+            assert all(component == {"up": True} for component in told["components"].values())
+            queued = told["queue"]
+            assert (queued["partitions"], queued["waiting"], queued["dead"], queued["held"]) == (PARTITIONS, 1, 1, 1)
+            assert queued["waiting_bytes"] == len(b"of a newer contract")
+            assert {info["name"] for info in told["collections"]} == {shape.memories, shape.documents}
+            rates = told["rates"]["a_second"]
+            assert 0 < rates["applied"] <= 3
+            assert 0 < rates["dead"] <= 1
+
+            metrics = (await page.get("/metrics")).body.decode().splitlines()
+            assert 'memory_worker_backlog_jobs{partition="0"} 1.0' in metrics
+            assert 'memory_worker_component_up{component="qdrant"} 1.0' in metrics
+            assert any(line.startswith("memory_worker_info{") and 'role="all"' in line for line in metrics)
+
+
+class TestBusy:
+    async def test_a_worker_whose_event_loop_is_blocked_answers(self, serving: Any, settings: MakeSettings) -> None:
+        async with serving(settings()) as page:
+            answers: dict[str, Answer] = {}
+
+            def ask_all() -> None:
+                answers.update({path: ask(page.port, path) for path in PATHS})
+
+            asking = threading.Thread(target=ask_all)
+            asking.start()
+            asking.join(PATIENCE_S)  # in the thread of the event loop: it does not turn until there are answers
+            assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(PATHS, 200)

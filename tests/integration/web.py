@@ -1,0 +1,54 @@
+"""Asks a worker over HTTP, as a probe or a Prometheus does: over a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import Any, NamedTuple
+
+import msgspec
+
+HOST = "127.0.0.1"
+PATIENCE_S = 20.0
+
+
+class Answer(NamedTuple):
+    """Status, headers by their names in small letters, and body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> Answer:
+    """Ask on a connection of its own."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
+    try:
+        connection.request(method, path, headers=headers)
+        return _answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def ask_again(connection: http.client.HTTPConnection, path: str) -> Answer:
+    """Ask on a connection that is kept."""
+    connection.request("GET", path)
+    return _answer(connection.getresponse())
+
+
+def say(port: int, text: bytes) -> bytes:
+    """Send anything, and return what the server has to say to it before it closes the connection."""
+    with socket.create_connection((HOST, port), timeout=PATIENCE_S) as opened:
+        opened.sendall(text)
+        opened.shutdown(socket.SHUT_WR)
+        found = b""
+        while data := opened.recv(65_536):
+            found += data
+        return found
+
+
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())

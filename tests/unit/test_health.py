@@ -1,0 +1,143 @@
+"""What is known of each part of a process, and for how long it is worth anything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from worker import health as health_module
+from worker.health import Component, Health, beat
+from worker.metrics import EVENT_LOOP_LAG, REGISTRY
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    return Health({"redis": 5.0, "qdrant": 20.0}, now=clock)
+
+
+def up(name: str) -> float | None:
+    """Return what Prometheus is told of a part."""
+    return REGISTRY.get_sample_value("memory_worker_component_up", {"component": name})
+
+
+def test_what_nobody_has_looked_at_is_down(health: Health) -> None:
+    assert health.components() == {
+        "redis": Component(up=False, reason="not looked at yet"),
+        "qdrant": Component(up=False, reason="not looked at yet"),
+    }
+
+
+def test_what_was_seen_last_counts(health: Health) -> None:
+    health.up("redis")
+    health.down("qdrant", "connection refused")
+    assert health.components() == {
+        "redis": Component(up=True),
+        "qdrant": Component(up=False, reason="connection refused"),
+    }
+    health.down("redis", "it hangs")
+    health.up("qdrant")
+    assert health.components() == {"redis": Component(up=False, reason="it hangs"), "qdrant": Component(up=True)}
+
+
+def test_each_part_is_well_for_as_long_as_it_is_said_to_be(health: Health, clock: Clock) -> None:
+    health.up("redis")
+    health.up("qdrant")
+    clock.now_s += 5.0
+    assert all(component.up for component in health.components().values())
+    clock.now_s += 1.0
+    assert health.components() == {
+        "redis": Component(up=False, reason="not looked at for 6 s"),
+        "qdrant": Component(up=True),
+    }
+    health.up("redis")
+    assert health.components()["redis"] == Component(up=True)
+
+
+def test_prometheus_is_told_what_readyz_says(health: Health, clock: Clock) -> None:
+    health.tell()
+    assert (up("redis"), up("qdrant")) == (0, 0)
+    health.up("redis")
+    health.up("qdrant")
+    health.tell()
+    assert (up("redis"), up("qdrant")) == (1, 1)
+    clock.now_s += 6.0
+    health.tell()
+    assert (up("redis"), up("qdrant")) == (0, 1)
+    health.down("qdrant", "refused")
+    health.tell()
+    assert (up("redis"), up("qdrant")) == (0, 0)
+
+
+def test_what_is_down_stays_so_with_its_reason(health: Health, clock: Clock) -> None:
+    health.down("redis", "it hangs")
+    clock.now_s += 1000.0
+    assert health.components()["redis"] == Component(up=False, reason="it hangs")
+
+
+def test_the_event_loop_stalls_when_nobody_says_that_it_turns(health: Health, clock: Clock) -> None:
+    clock.now_s += 3.0
+    assert health.stalled_s() == 3.0
+    health.turned()
+    assert health.stalled_s() == 0.0
+    clock.now_s += 1.5
+    assert (health.stalled_s(), health.uptime_s) == (1.5, 4.5)
+
+
+async def test_the_beat_notes_that_the_loop_turns_and_does_something_else(
+    health: Health, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "_BEAT_S", 0.001)
+    EVENT_LOOP_LAG.set(-1)
+    clock.now_s += 100.0
+    beats, enough = 0, asyncio.Event()
+
+    def also() -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 3:
+            enough.set()
+
+    beating = asyncio.create_task(beat(health, also))
+    async with asyncio.timeout(10):
+        await enough.wait()
+    beating.cancel()
+    assert health.stalled_s() == 0.0
+    lag_s = REGISTRY.get_sample_value("memory_worker_event_loop_lag_seconds")
+    assert lag_s is not None
+    assert lag_s >= 0
+
+
+async def test_a_stall_is_told_of_for_a_minute(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no scrape misses it."""
+    monkeypatch.setattr(health_module, "_BEAT_S", 0.001)
+    lags: list[float | None] = []
+    enough = asyncio.Event()
+
+    def also() -> None:
+        lags.append(REGISTRY.get_sample_value("memory_worker_event_loop_lag_seconds"))
+        if len(lags) == 2:
+            asyncio.get_running_loop().call_soon(time.sleep, 0.05)  # the stall
+        if len(lags) == 10:
+            enough.set()
+
+    beating = asyncio.create_task(beat(health, also))
+    async with asyncio.timeout(10):
+        await enough.wait()
+    beating.cancel()
+    seen = [lag_s for lag_s in lags[3:] if lag_s is not None and lag_s >= 0.04]
+    assert len(seen) == len(lags[3:])

@@ -1,0 +1,201 @@
+"""What a worker tells over HTTP, without the HTTP: the four pages, and the rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.surveys import STATUS
+from worker import __version__
+from worker.contract import CONTRACT_VERSION
+from worker.health import LONGEST_STALL_S, Health
+from worker.http import Page
+from worker.metrics import JOBS, READS
+from worker.pages import Rates, pages
+from worker.status import Status
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+class TestRates:
+    @pytest.fixture
+    def rates(self, clock: Clock) -> Rates:
+        return Rates(now=clock)
+
+    def test_nothing_yet(self, rates: Rates) -> None:
+        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}
+
+    def test_what_was_counted_between_the_looks(self, rates: Rates, clock: Clock) -> None:
+        JOBS.labels("upsert", "memory", "applied").inc(70)
+        JOBS.labels("purge", "all", "applied").inc(10)
+        JOBS.labels("unknown", "unknown", "dead").inc(4)
+        READS.labels("search", "ok").inc(10)
+        READS.labels("get", "timeout").inc(6)
+        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until it is looked at again
+        clock.now_s += 8
+        rates.look()
+        assert rates.a_second() == {"applied": 10, "dead": 0.5, "reads": 2}
+
+    def test_only_the_last_minute_counts(self, rates: Rates, clock: Clock) -> None:
+        JOBS.labels("upsert", "memory", "applied").inc(1000)
+        for _ in range(61):
+            clock.now_s += 1
+            rates.look()
+        assert rates.a_second()["applied"] == 0
+        JOBS.labels("upsert", "memory", "applied").inc(120)
+        clock.now_s += 1
+        rates.look()
+        assert rates.a_second()["applied"] == 2
+
+    def test_looked_at_too_often_it_looks_once_a_second(self, rates: Rates, clock: Clock) -> None:
+        for _ in range(10_000):
+            clock.now_s += 0.01
+            rates.look()
+        assert len(rates._seen) <= 62
+
+    def test_after_a_pause_there_is_no_minute_to_tell_of(self, rates: Rates, clock: Clock) -> None:
+        clock.now_s += 10
+        rates.look()
+        JOBS.labels("upsert", "memory", "applied").inc(50)
+        clock.now_s += 1000
+        rates.look()
+        assert rates.a_second()["applied"] == 0
+
+
+NOT_UNDERSTOOD = pytest.mark.xfail(strict=True, raises=TypeError, reason="prometheus-client compares str with int")
+
+
+class TestPages:
+    @pytest.fixture
+    def health(self, clock: Clock) -> Health:
+        health = Health({"redis": 15.0, "qdrant": 15.0}, now=clock)
+        health.up("redis")
+        health.up("qdrant")
+        return health
+
+    def page(self, health: Health, path: str, survey: Status | None = None, accept: str = "") -> Page:
+        return pages(health, "ingest", lambda: survey, Rates())[path].make(accept)
+
+    def document(self, health: Health, path: str, survey: Status | None = None) -> tuple[int, Any]:
+        page = self.page(health, path, survey)
+        assert page.content_type == "application/json"
+        return page.status, msgspec.json.decode(page.body)
+
+    def test_only_probes_are_not_paced(self, health: Health) -> None:
+        sources = pages(health, "all", lambda: None, Rates())
+        assert {path for path, source in sources.items() if source.is_probe} == {"/livez", "/readyz"}
+        assert set(sources) == {"/livez", "/readyz", "/health", "/metrics"}
+
+    def test_alive_as_long_as_the_loop_turns(self, health: Health, clock: Clock) -> None:
+        assert self.document(health, "/livez") == (200, {"alive": True, "event_loop_stalled_s": 0})
+        clock.now_s += LONGEST_STALL_S - 0.5
+        assert self.document(health, "/livez")[0] == 200
+        clock.now_s += 0.5
+        assert self.document(health, "/livez") == (503, {"alive": False, "event_loop_stalled_s": LONGEST_STALL_S})
+        health.turned()
+        assert self.document(health, "/livez")[0] == 200
+
+    def test_no_server_being_down_makes_it_less_alive(self, health: Health) -> None:
+        health.down("redis", "x")
+        health.down("qdrant", "y")
+        assert self.document(health, "/livez")[0] == 200
+
+    def test_ready_when_all_parts_are(self, health: Health, clock: Clock) -> None:
+        assert self.document(health, "/readyz") == (
+            200,
+            {"ready": True, "components": {"redis": {"up": True}, "qdrant": {"up": True}}},
+        )
+        health.down("qdrant", "refused")
+        assert self.document(health, "/readyz") == (
+            503,
+            {"ready": False, "components": {"redis": {"up": True}, "qdrant": {"up": False, "reason": "refused"}}},
+        )
+        health.up("qdrant")
+        clock.now_s += 16
+        assert self.document(health, "/readyz")[1]["components"]["redis"] == {
+            "up": False,
+            "reason": "not looked at for 16 s",
+        }
+
+    def test_health_tells_the_whole_story(self, health: Health, clock: Clock) -> None:
+        clock.now_s += 2.5
+        status, told = self.document(health, "/health", STATUS)
+        assert status == 200
+        assert told["status"] == "ok"
+        assert (told["version"], told["contract"], told["role"]) == (__version__, CONTRACT_VERSION, "ingest")
+        assert told["uptime_s"] == 2.5
+        assert told["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
+        assert told["queue"] == {
+            "at": STATUS.at,
+            "partitions": 2,
+            "waiting": 4,
+            "waiting_bytes": 400,
+            "oldest_age_s": 1.5,
+            "draining": 1,
+            "held": 1,
+            "dead": 2,
+            "reads_waiting": 3,
+        }
+        assert [collection["name"] for collection in told["collections"]] == ["user_memories"]
+
+    def test_health_is_told_when_all_is_down(self, health: Health) -> None:
+        health.down("redis", "it hangs")
+        status, told = self.document(health, "/health")
+        assert (status, told["status"]) == (200, "degraded")
+        assert told["components"]["redis"] == {"up": False, "reason": "it hangs"}
+        assert (told["queue"], told["collections"], told["store_error"]) == (None, None, None)
+
+    def test_health_tells_why_nothing_is_known_of_the_collections(self, health: Health) -> None:
+        broken = msgspec.structs.replace(STATUS, collections=[], store_error="UNAVAILABLE")
+        _, told = self.document(health, "/health", broken)
+        assert (told["collections"], told["store_error"]) == ([], "UNAVAILABLE")
+
+    @pytest.mark.parametrize(
+        ("accept", "content_type"),
+        [
+            ("", "text/plain"),
+            ("*/*", "text/plain"),
+            ("text/html, image/png", "text/plain"),
+            ("application/openmetrics-text", "application/openmetrics-text"),
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                "application/openmetrics-text",
+            ),
+        ],
+    )
+    def test_metrics_as_they_are_asked_for(self, health: Health, accept: str, content_type: str) -> None:
+        page = self.page(health, "/metrics", accept=accept)
+        assert page.status == 200
+        assert page.content_type.startswith(f"{content_type};")
+        assert b"\nmemory_worker_leases_held " in page.body
+        assert page.body.endswith(b"# EOF\n") == (content_type != "text/plain")
+
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            pytest.param("application/openmetrics-text;version=latest", marks=NOT_UNDERSTOOD),
+            pytest.param("application/openmetrics-text;version=1.x.0", marks=NOT_UNDERSTOOD),
+            "text/plain;version=;escaping=",
+            "text/plain;version=0.0.4;escaping=nonsense",
+            ";;;,,,===",
+            "\xff" * 10_000,
+        ],
+        ids=lambda accept: accept[:50],
+    )
+    def test_metrics_whatever_is_asked_for(self, health: Health, accept: str) -> None:
+        page = self.page(health, "/metrics", accept=accept)
+        assert page.status == 200
+        assert b"\nmemory_worker_leases_held " in page.body
