@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -73,8 +73,7 @@ class App:
         try:
             async with open_store(settings) as store:
                 surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
-                rates = Rates()
-                with self._http(surveyor, rates), self._signals():
+                async with self._shown(surveyor):
                     clock = RedisClock()
                     await publish_meta(redis, keys, queue_meta(settings))
                     await clock.refresh(redis)
@@ -84,7 +83,6 @@ class App:
                         redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
                     )
                     attendants = {
-                        "beat": beat(self._health, rates.look),
                         "caretaker": self._caretaker(redis, keys, clock, drainer).run(),
                         "store watch": self._watch(store, drainer),
                         "surveyor": surveyor.run(),
@@ -101,9 +99,19 @@ class App:
         """End `run`, once work in flight is finished or ``WORKER_GRACE_S`` have passed."""
         self._stop.set()
 
+    @contextlib.asynccontextmanager
+    async def _shown(self, surveyor: Surveyor) -> AsyncIterator[None]:
+        """Answer over HTTP and listen to signals, from before anything else is tried: that may take long, and fail."""
+        rates = Rates()
+        with self._http(surveyor, rates), self._signals():
+            beating = asyncio.create_task(beat(self._health, rates.look), name="beat")
+            try:
+                yield
+            finally:
+                await _end([beating])
+
     @contextlib.contextmanager
     def _http(self, surveyor: Surveyor, rates: Rates) -> Iterator[None]:
-        """Answer over HTTP, from before the first connection is made: that is when most things go wrong."""
         expose_process()
         start_at_zero()
         INFO.labels(__version__, self._role, str(CONTRACT_VERSION)).set(1)

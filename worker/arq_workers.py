@@ -96,7 +96,7 @@ class ReadWorker(RoleWorker):
                 task.result()
         if not self.burst:
             for call in await take_calls(self.pool, self._keys, most=self.max_jobs - len(self.tasks)):
-                self.tasks[call.job_id] = asyncio.create_task(self._serve(call))
+                self.tasks[_shown(call.job_id)] = asyncio.create_task(self._serve(call))
         await self.heart_beat()
 
     async def _serve(self, call: TakenCall) -> None:
@@ -107,7 +107,7 @@ class ReadWorker(RoleWorker):
             result, success = await self._call(call, record), True
         except Exception as error:  # noqa: BLE001  # as arq: whatever a job raises is its result
             result, success = error, False
-            log_event(logger, logging.ERROR, "read_job_failed", job=call.job_id[:100], error=str(error)[:200])
+            log_event(logger, logging.ERROR, "read_job_failed", job=_shown(call.job_id)[:100], error=str(error)[:200])
         self.jobs_complete += success
         self.jobs_failed += not success
         try:
@@ -128,15 +128,19 @@ class ReadWorker(RoleWorker):
         if result is None:
             return
         body = serialize_result(
-            record["f"], (), {}, 1, record["et"], success, result, started_ms, timestamp_ms(), call.job_id,
-            self.queue_name, call.job_id, serializer=self.job_serializer,
+            record["f"], (), {}, 1, record["et"], success, result, started_ms, timestamp_ms(), _shown(call.job_id),
+            self.queue_name, _shown(call.job_id), serializer=self.job_serializer,
         )  # fmt: skip
         with queue_request("result"):
             async with self.pool.pipeline(transaction=True) as pipe:
                 if body is not None:
-                    pipe.psetex(f"{result_key_prefix}{call.job_id}", int(self.keep_result_s * 1000), body)
+                    pipe.psetex(result_key_prefix.encode() + call.job_id, int(self.keep_result_s * 1000), body)
                 pipe.zrem(self.queue_name, call.job_id)
                 await pipe.execute()
+
+
+def _shown(job_id: bytes) -> str:
+    return job_id.decode(errors="backslashreplace")
 
 
 class _JobRecord(msgspec.Struct):

@@ -15,6 +15,7 @@ from worker.queue.connection import queue_errors
 from worker.queue.keys import Keys
 from worker.queue.meta import read_meta
 from worker.settings import Settings
+from worker.store.bulk import BulkMode
 from worker.store.operations import CollectionRef
 from worker.store.store import VectorStore
 
@@ -22,6 +23,7 @@ Verdict = Literal["ok", "warning", "failed"]
 
 OLDEST_REDIS = 7
 OLDEST_QDRANT = (1, 12)
+GRAPHS_OF_USERS_ALONE = (1, 17)
 MOST_SKEW_MS = 1000
 
 
@@ -42,7 +44,7 @@ async def run_checks(settings: Settings, redis: ArqRedis, store: VectorStore) ->
     except MemoryWorkerError as error:
         yield Check("Redis", "failed", str(error), "Is it running, and is REDIS_URL right? Are the credentials?")
     try:
-        async for check in _check_qdrant(store):
+        async for check in _check_qdrant(settings, store):
             yield check
     except MemoryWorkerError as error:
         yield Check("Qdrant", "failed", str(error), "Is it running, and is QDRANT_URL its gRPC port (6334)?")
@@ -67,14 +69,17 @@ async def _check_redis(settings: Settings, redis: ArqRedis) -> AsyncIterator[Che
     yield _partitions(settings.queue_partitions, meta.partitions if meta else None)
 
 
-async def _check_qdrant(store: VectorStore) -> AsyncIterator[Check]:
+async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator[Check]:
     version = await store.version()
-    if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < OLDEST_QDRANT:
+    number = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+    if number < OLDEST_QDRANT:
         yield Check("Qdrant version", "warning", version, "Older than what this worker is tested with.")
     else:
         yield Check("Qdrant version", "ok", version)
+    yield _graphs(settings.qdrant_hnsw_m, settings.qdrant_hnsw_payload_m, number)
     for kind in KINDS.values():
         yield await _check_collection(store, CollectionRef(kind.name))
+    yield await _check_bulk_mode(store)
 
 
 async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
@@ -85,7 +90,7 @@ async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
         return Check(f"collection {name}", "failed", str(error), "Set QDRANT_VECTOR_DIMENSION, or migrate the data.")
     if info is None:
         return Check(f"collection {name}", "ok", "not there yet; a worker makes it when it starts")
-    missing = sorted(set(KINDS[ref.kind].indexes) - set(info.payload_schema))
+    missing = sorted(set(store.collections.indexes(ref)) - set(info.payload_schema))
     if missing:
         return Check(
             f"collection {name}",
@@ -93,7 +98,44 @@ async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
             f"no index on {', '.join(missing)}",
             "A worker makes them when it starts; searches that filter by them are slow until then.",
         )
+    unlike = store.collections.unlike_settings(info)
+    if unlike:
+        return Check(
+            f"collection {name}",
+            "warning",
+            "; ".join(unlike),
+            f"Such settings hold for new collections. PATCH /collections/{name} of Qdrant changes this one; "
+            "it builds the index anew.",
+        )
     return Check(f"collection {name}", "ok", f"{info.points_count:,} points, all payload indexes")
+
+
+async def _check_bulk_mode(store: VectorStore) -> Check:
+    held = [state.name for state in await BulkMode(store.collections).state() if state.held]
+    if held:
+        seen = f"indexing is held back in {', '.join(held)}"
+        return Check("bulk mode", "warning", seen, "When the import is done: memory-worker bulk off.")
+    return Check("bulk mode", "ok", "off")
+
+
+def _graphs(m: int, payload_m: int | None, qdrant: tuple[int, ...]) -> Check:
+    """Tell what graphs are built in new collections."""
+    if not m and not payload_m:
+        return Check(
+            "HNSW settings",
+            "warning",
+            "no graph: QDRANT_HNSW_M is 0, and QDRANT_HNSW_PAYLOAD_M is not above it",
+            "In new collections each search scans all points of its user. Meant? Else set QDRANT_HNSW_PAYLOAD_M=16.",
+        )
+    if not m and qdrant < GRAPHS_OF_USERS_ALONE:
+        return Check(
+            "HNSW settings",
+            "warning",
+            "QDRANT_HNSW_M is 0, but this Qdrant builds graphs for all frequent payload values, not for users alone",
+            "That takes longer than one graph over all points. Use Qdrant 1.17 or newer, or leave QDRANT_HNSW_M at 16.",
+        )
+    among = m if payload_m is None else payload_m
+    return Check("HNSW settings", "ok", f"edges a node: {m}, among one user's points: {among}")
 
 
 def _eviction(policy: str) -> Check:

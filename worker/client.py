@@ -312,7 +312,7 @@ class MemoryQueue:
             self._keys,
             meta.partitions,
             self._placed(jobs, bodies),
-            latest_ms=self._clock.now_ms() + self._timeout_s * 1000,
+            latest_ms=self._clock.least_ms() + self._timeout_s * 1000,
             min_replicas=meta.min_replicas,
         )
 

@@ -1,7 +1,7 @@
 """The HTTP server of a worker: a few pages, from a thread of its own, so that it answers while the event loop is busy.
 
 Whatever asks, and however often, must not slow down the work: pages other than those of probes are answered at a
-limited rate and made at most once in a while. Who asks too fast waits, and is refused nothing.
+limited rate and made at most once in a while. Who asks too fast waits; only when hundreds wait is anybody refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import uvicorn
 from worker.errors import ConfigurationError
 
 PAGES_A_SECOND = 100
+LONGEST_WAIT_S = 5.0
 PAGE_LIFE_S = 1.0
 _START_S = 10.0
 _BACKLOG = 512
@@ -34,13 +35,22 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """How a page is made, in the server's thread, of a request's ``Accept`` header; probes are made at once, always."""
+    """How a page is made, in the server's thread; probes are made at once, always.
+
+    ``make`` is given the one of ``formats``, media types, that the caller accepts, or an empty string.
+    """
 
     make: Callable[[str], Page]
+    formats: tuple[str, ...] = ()
     is_probe: bool = False
+
+    def accepted(self, accept: str) -> str:
+        """Return which format to make for a caller with this ``Accept`` header."""
+        return next((name for name in self.formats if name in accept.lower()), "")
 
 
 _NOT_FOUND = Page(404, "text/plain; charset=utf-8", b"there is nothing here\n")
+_TOO_MANY = Page(503, "text/plain; charset=utf-8", b"too many are asking\n")
 _NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"only GET\n")
 
 
@@ -115,10 +125,12 @@ async def _answer(scope: dict[str, Any], sources: Mapping[str, Source], kept: _K
     if scope["method"] not in ("GET", "HEAD"):
         return _NOT_ALLOWED
     accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
+    wanted = source.accepted(accept)
     if source.is_probe:
-        return source.make(accept)
-    await kept.turn()
-    return kept.page(scope["path"], accept, source)
+        return source.make(wanted)
+    if not await kept.turn():
+        return _TOO_MANY
+    return kept.page(scope["path"], wanted, source)
 
 
 class _Kept:
@@ -128,19 +140,21 @@ class _Kept:
         self._pages: dict[tuple[str, str], tuple[Page, float]] = {}
         self._next = 0.0
 
-    async def turn(self) -> None:
-        """Wait for one's turn: ``PAGES_A_SECOND`` have one."""
+    async def turn(self) -> bool:
+        """Wait for one's turn: ``PAGES_A_SECOND`` have one; ``False``: too many wait already."""
         now = time.monotonic()
-        self._next = max(self._next, now) + 1 / PAGES_A_SECOND
-        if self._next - now > 2 / PAGES_A_SECOND:
-            await asyncio.sleep(self._next - now)
+        due = max(self._next, now) + 1 / PAGES_A_SECOND
+        if due - now > LONGEST_WAIT_S:
+            return False
+        self._next = due
+        if due - now > 2 / PAGES_A_SECOND:
+            await asyncio.sleep(due - now)
+        return True
 
-    def page(self, path: str, accept: str, source: Source) -> Page:
+    def page(self, path: str, wanted: str, source: Source) -> Page:
         """Return the page, made anew if it is older than ``PAGE_LIFE_S``."""
-        page, made_at = self._pages.get((path, accept), (None, 0.0))
+        page, made_at = self._pages.get((path, wanted), (None, 0.0))
         if page is None or time.monotonic() - made_at > PAGE_LIFE_S:
-            page = source.make(accept)
-            if len(self._pages) > _BACKLOG:
-                self._pages.clear()
-            self._pages[path, accept] = (page, time.monotonic())
+            page = source.make(wanted)
+            self._pages[path, wanted] = (page, time.monotonic())
         return page

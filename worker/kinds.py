@@ -21,6 +21,8 @@ IndexType = Literal["integer", "keyword", "bool"]
 
 POINT_ID_FIELD = "_point_id"
 USER_ID_FIELD = "user_id"
+TENANT_FIELD = "_tenant"
+"""The user once more, as the keyword that Qdrant asks of a tenant; written with ``QDRANT_TENANT_INDEX`` only."""
 
 _POINT_NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 _POINT_ID_TAIL = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 from prometheus_client import Counter
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import exposition as prometheus
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from worker import __version__
 from worker.contract import CONTRACT_VERSION
@@ -18,6 +19,7 @@ from worker.http import Page, Source
 from worker.metrics import JOBS, READS, REGISTRY
 from worker.status import Status
 
+_OPENMETRICS = "application/openmetrics-text"
 _RATE_OVER_S = 60.0
 _LOOK_EVERY_S = 1.0
 
@@ -53,7 +55,7 @@ def pages(health: Health, role: str, survey: Callable[[], Status | None], rates:
         "/livez": Source(lambda _: _livez(health), is_probe=True),
         "/readyz": Source(lambda _: _readyz(health), is_probe=True),
         "/health": Source(lambda _: _health(health, role, survey(), rates.a_second())),
-        "/metrics": Source(lambda accept: _metrics(health, accept)),
+        "/metrics": Source(lambda wanted: _metrics(health, wanted), formats=(_OPENMETRICS,)),
     }
 
 
@@ -106,10 +108,10 @@ def _queue(survey: Status | None) -> dict[str, Any] | None:
     }
 
 
-def _metrics(health: Health, accept: str) -> Page:
+def _metrics(health: Health, wanted: str) -> Page:
     health.tell()
-    encode, content_type = choose_encoder(accept)
-    return Page(200, content_type, encode(REGISTRY))
+    exposition = openmetrics if wanted == _OPENMETRICS else prometheus
+    return Page(200, exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(REGISTRY))
 
 
 def _json(status: int, document: Any) -> Page:

@@ -87,11 +87,32 @@ class Settings(BaseSettings):
     )
     qdrant_vector_dimension: int = Field(1024, ge=1, le=65_536, description="Dimension of all vectors.")
     qdrant_quantization: Quantization = Field(
-        "none", description="`int8`: scalar quantization of new collections (quantile 0.99, always in RAM)."
+        "none",
+        description="`int8`: scalar quantization of new collections (quantile 0.99, always in RAM), and searches that "
+        "make up for it. Saves memory together with `QDRANT_ON_DISK=true`.",
     )
-    qdrant_hnsw_m: int = Field(16, ge=0, le=512, description="HNSW: edges a node, for new collections.")
+    qdrant_hnsw_m: int = Field(
+        16,
+        ge=0,
+        le=512,
+        description="HNSW: edges a node, for new collections. 0: no graph over all users' points; a search that "
+        "names no user, which the worker never does, then misses most.",
+    )
+    qdrant_hnsw_payload_m: int | None = Field(
+        None,
+        ge=0,
+        le=512,
+        description="HNSW: edges a node among one user's points, for new collections; with `QDRANT_HNSW_M=0` "
+        "each large user gets a graph of their own, and nothing else is built (Qdrant 1.17 or newer). "
+        "Unset: as `QDRANT_HNSW_M`.",
+    )
     qdrant_hnsw_ef_construct: int = Field(
         100, ge=4, le=10_000, description="HNSW: neighbours considered while building, for new collections."
+    )
+    qdrant_tenant_index: bool = Field(
+        False,
+        description="Write `_tenant`, the user as a keyword, into each point, and index it as Qdrant's tenant: "
+        "a user's points are stored side by side.",
     )
     qdrant_on_disk: bool = Field(False, description="Keep vectors and HNSW graph of new collections on disk.")
     qdrant_shard_number: int = Field(1, ge=1, le=1024, description="Shards of new collections (Qdrant cluster).")

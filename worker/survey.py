@@ -27,6 +27,9 @@ from worker.store.store import VectorStore
 logger = logging.getLogger(__name__)
 
 _COLLECTIONS_EVERY_S = 15.0
+_MOST_COLLECTIONS = 50
+"""Producers choose namespaces: what Prometheus must keep may not grow with them."""
+_OTHERS = "(others)"
 _TURNS_OF_LIFE = 4
 """Turns that may fail before the office, and the survey, pass away."""
 
@@ -149,10 +152,17 @@ def _of_totals(survey: QueueStatus) -> Iterator[GaugeMetricFamily]:
 def _of_collections(collections: list[CollectionInfo]) -> Iterator[GaugeMetricFamily]:
     points = _gauge("collection_points", "Points in Qdrant, about.", "collection")
     indexed = _gauge("collection_indexed_vectors", "Vectors in the index, about.", "collection")
-    for info in collections:
+    held = _gauge("collection_indexing_held", "Whether bulk mode holds back the indexing.", "collection")
+    largest = sorted(collections, key=lambda info: info.points, reverse=True)
+    for info in largest[:_MOST_COLLECTIONS]:
         points.add_metric([info.name], info.points)
         indexed.add_metric([info.name], info.indexed_vectors)
-    yield from (points, indexed)
+        held.add_metric([info.name], bool(info.indexing_held))
+    if rest := largest[_MOST_COLLECTIONS:]:
+        points.add_metric([_OTHERS], sum(info.points for info in rest))
+        indexed.add_metric([_OTHERS], sum(info.indexed_vectors for info in rest))
+        held.add_metric([_OTHERS], any(info.indexing_held for info in rest))
+    yield from (points, indexed, held)
 
 
 def _gauge(name: str, meaning: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:

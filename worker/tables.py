@@ -16,6 +16,7 @@ from worker.contract import decode_write
 from worker.errors import InvalidJob
 from worker.queue.dead import DeadLetter
 from worker.status import Status
+from worker.store.bulk import IndexingState
 
 _VERDICTS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
 _DETAIL_CHARACTERS = 100
@@ -66,6 +67,22 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
         table.add_column(heading)
     for check in checks:
         table.add_row(check.name, _VERDICTS[check.verdict], escape(check.seen), escape(check.advice))
+    console.print(table)
+
+
+def print_indexing(states: Sequence[IndexingState], console: Console) -> None:
+    """Print whether indexing is held back, a line each collection."""
+    if not states:
+        console.print("no collections")
+        return
+    table = Table(title="Indexing", title_justify="left")
+    for heading in ("collection", "indexing"):
+        table.add_column(heading)
+    for heading in ("from kB", "points", "in index"):
+        table.add_column(heading, justify="right")
+    for state in states:
+        mode = "[yellow]held back (bulk mode)[/]" if state.held else "as data arrives"
+        table.add_row(state.name, mode, f"{state.threshold_kb:,}", f"{state.points:,}", f"{state.indexed_vectors:,}")
     console.print(table)
 
 
@@ -130,6 +147,12 @@ def _print_collections(status: Status, console: Console) -> None:
         figures = (f"{info.points:,}", f"{info.indexed_vectors:,}", str(info.segments), str(info.dimension))
         table.add_row(info.name, info.status, *figures)
     console.print(table)
+    held = [info.name for info in status.collections if info.indexing_held]
+    if held:
+        console.print(
+            f"[yellow]Bulk mode: indexing is held back in {escape(', '.join(held))}.[/] "
+            "When the import is done: memory-worker bulk off"
+        )
 
 
 def _time(seconds: float) -> str:

@@ -62,7 +62,7 @@ async def test_the_reply_comes_to_who_waits(
     waits = redis_proxy.seen(b"BLPOP")
     waiting = asyncio.create_task(take_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
     await waits.wait()
-    await send_replies(redis, keys, [Sending("a-job", reply_to, encode_reply(REPLY))])
+    await send_replies(redis, keys, [Sending(b"a-job", reply_to, encode_reply(REPLY))])
     assert await waiting == REPLY
     assert redis_proxy.words() == ["BLPOP"]
     assert not await redis.exists(reply_to)
@@ -70,7 +70,7 @@ async def test_the_reply_comes_to_who_waits(
 
 async def test_a_reply_that_nobody_takes_expires(redis: ArqRedis, keys: Keys) -> None:
     reply_to = keys.reply("a-job")
-    await send_replies(redis, keys, [Sending("a-job", reply_to, encode_reply(REPLY))])
+    await send_replies(redis, keys, [Sending(b"a-job", reply_to, encode_reply(REPLY))])
     assert REPLY_LIFE_S - 5 < await redis.ttl(reply_to) <= REPLY_LIFE_S
     assert await take_reply(redis, reply_to, timeout_s=1) == REPLY
 
@@ -92,7 +92,7 @@ async def test_many_replies_in_one_round_trip(
     redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
 ) -> None:
     replies = [
-        Sending(str(number), keys.reply(str(number)), encode_reply(Reply(ok=True, engine_ms=number)))
+        Sending(str(number).encode(), keys.reply(str(number)), encode_reply(Reply(ok=True, engine_ms=number)))
         for number in range(20)
     ]
     await send_replies(watched, keys, replies)  # loads the script, if need be
@@ -116,7 +116,7 @@ class TestTake:
         first = await take_calls(watched, keys, most=3)
         assert redis_proxy.words() == ["EVALSHA"]
         rest = await take_calls(watched, keys, most=10)
-        assert [keys.reply(call.job_id) for call in [*first, *rest]] == asked
+        assert [keys.reply(call.job_id.decode()) for call in [*first, *rest]] == asked
         assert all(decode_arq(call.body)["f"] == "get" for call in first)
         assert await take_calls(redis, keys, most=10) == []
         # Until it is answered, a job is where arq's own callers look for it.

@@ -267,6 +267,54 @@ class TestCollections:
         assert config.optimizer_config.indexing_threshold == 54_321
         assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (32, 64)
 
+    def test_update_keeps_the_smallest_and_the_largest_threshold(
+        self, collections: q.CollectionsStub, handle: Handle
+    ) -> None:
+        """Either holds indexing back; nothing that is stored is missed for that."""
+        for threshold in (0, 10**12 + 10_000, 10_000):
+            optimizers = q.OptimizersConfigDiff(indexing_threshold=threshold)
+            assert collections.Update(
+                q.UpdateCollection(collection_name=handle.name, optimizers_config=optimizers, timeout=30)
+            ).result
+            info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
+            assert info.config.optimizer_config.HasField("indexing_threshold")
+            assert info.config.optimizer_config.indexing_threshold == threshold
+            assert info.config.optimizer_config.deleted_threshold == pytest.approx(0.2)
+            handle.update(upsert(point(threshold % 7, [0, 1, 0, 0], user_id=1)))
+            assert {plain_id(hit.id) for hit in handle.query([0, 1, 0, 0])} >= {threshold % 7}
+
+    def test_links_among_points_of_a_payload_value(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        collections.Create(creation(collection_name, hnsw_config=q.HnswConfigDiff(m=0, payload_m=16)))
+        described = q.GetCollectionInfoRequest(collection_name=collection_name)
+        hnsw = collections.Get(described).result.config.hnsw_config
+        assert hnsw.HasField("m")
+        assert (hnsw.m, hnsw.payload_m) == (0, 16)
+        collections.Update(
+            q.UpdateCollection(collection_name=collection_name, hnsw_config=q.HnswConfigDiff(payload_m=8))
+        )
+        hnsw = collections.Get(described).result.config.hnsw_config
+        assert (hnsw.m, hnsw.payload_m) == (0, 8)
+
+    def test_without_links_of_their_own_none_are_reported(
+        self, collections: q.CollectionsStub, collection_name: str
+    ) -> None:
+        collections.Create(creation(collection_name))
+        described = q.GetCollectionInfoRequest(collection_name=collection_name)
+        assert not collections.Get(described).result.config.hnsw_config.HasField("payload_m")
+
+    def test_update_quantizes(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        collections.Create(creation(collection_name))
+        scalar = q.ScalarQuantization(type=q.QuantizationType.Int8, quantile=0.95, always_ram=True)
+        collections.Update(
+            q.UpdateCollection(
+                collection_name=collection_name, quantization_config=q.QuantizationConfigDiff(scalar=scalar)
+            )
+        )
+        described = q.GetCollectionInfoRequest(collection_name=collection_name)
+        found = collections.Get(described).result.config.quantization_config.scalar
+        assert (found.type, found.always_ram) == (q.QuantizationType.Int8, True)
+        assert found.quantile == pytest.approx(0.95)
+
     def test_counts_points(self, collections: q.CollectionsStub, handle: Handle) -> None:
         handle.update(upsert(point(1), point(2)))
         info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
@@ -343,6 +391,68 @@ class TestPayloadIndexes:
         assert info.payload_schema["tenant"].params.keyword_index_params.is_tenant is True
         reported = info.payload_schema["user_id"].params.integer_index_params
         assert (reported.lookup, reported.range) == (True, False)
+
+    def test_those_without_graphs_are_reported(
+        self,
+        collections: q.CollectionsStub,
+        points: q.PointsStub,
+        collection_name: str,
+        server_version: tuple[int, ...],
+    ) -> None:
+        if server_version < (1, 17):
+            pytest.skip("older servers build graphs for all of them")
+        collections.Create(creation(collection_name, hnsw_config=q.HnswConfigDiff(m=0, payload_m=16)))
+        asked = {
+            "tenant": q.PayloadIndexParams(
+                keyword_index_params=q.KeywordIndexParams(is_tenant=True, enable_hnsw=False)
+            ),
+            "category": q.PayloadIndexParams(keyword_index_params=q.KeywordIndexParams(enable_hnsw=False)),
+            "file_id": q.PayloadIndexParams(
+                integer_index_params=q.IntegerIndexParams(lookup=True, range=True, enable_hnsw=False)
+            ),
+            "active": q.PayloadIndexParams(bool_index_params=q.BoolIndexParams(enable_hnsw=False)),
+        }
+        for name, params in asked.items():
+            points.CreateFieldIndex(
+                q.CreateFieldIndexCollection(
+                    collection_name=collection_name,
+                    wait=True,
+                    field_name=name,
+                    field_type=INDEXES.get(
+                        name, q.FieldType.FieldTypeInteger if name == "file_id" else q.FieldType.FieldTypeKeyword
+                    ),
+                    field_index_params=params,
+                )
+            )
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=collection_name)).result
+        for name, params in asked.items():
+            variant = params.WhichOneof("index_params")
+            assert variant is not None
+            found = getattr(info.payload_schema[name].params, variant)
+            assert found.HasField("enable_hnsw")
+            assert not found.enable_hnsw
+        assert info.payload_schema["tenant"].params.keyword_index_params.is_tenant
+
+    def test_an_integer_index_for_single_values_only_finds_them(
+        self, collections: q.CollectionsStub, points: q.PointsStub, collection_name: str
+    ) -> None:
+        collections.Create(creation(collection_name))
+        points.CreateFieldIndex(
+            q.CreateFieldIndexCollection(
+                collection_name=collection_name,
+                wait=True,
+                field_name="user_id",
+                field_type=q.FieldType.FieldTypeInteger,
+                field_index_params=q.PayloadIndexParams(
+                    integer_index_params=q.IntegerIndexParams(lookup=True, range=False)
+                ),
+            )
+        )
+        handle = Handle(points, collection_name)
+        handle.update(upsert(point(1, user_id=7), point(2, user_id=8), point(3, user_id=2**62)))
+        assert handle.ids(must=[field("user_id", integer=7)]) == {1}
+        assert handle.ids(must=[field("user_id", integer=2**62)]) == {3}
+        assert handle.ids(must=[field("user_id", range=q.Range(gte=8, lte=9))]) == {2}
 
     def test_creating_one_again_changes_nothing(self, handle: Handle) -> None:
         response = handle.stub.CreateFieldIndex(

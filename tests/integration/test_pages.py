@@ -163,7 +163,6 @@ class TestReady:
         app.stop()
         await task
 
-    @pytest.mark.xfail(strict=True, raises=TimeoutError, reason="the beat begins only once the collections are ready")
     async def test_a_worker_that_waits_for_qdrant_at_the_start_lives(
         self,
         settings: MakeSettings,

@@ -39,7 +39,6 @@ def test_what_qdrant_said_last(drainer: Drainer, error: Exception) -> None:
     assert drainer.trouble(within_s=-1) is None
 
 
-@pytest.mark.xfail(strict=True, reason="every outage is taken for one of Qdrant")
 def test_that_replicas_of_redis_lag_is_no_trouble_with_qdrant(drainer: Drainer) -> None:
     outage(drainer, NotReplicated("only 0 of 1 replicas of Redis confirmed within 1 s"))
     assert drainer.trouble(within_s=60) is None

@@ -115,6 +115,24 @@ def test_an_upsert_carries_payload_and_vector() -> None:
     assert packed(first.vectors.vector.dense) == packed(second.vectors.vector.dense) == VECTOR
 
 
+def test_an_upsert_names_the_tenant_when_asked_whatever_its_payload_says() -> None:
+    points = UpsertPoints((upsert("mem_1_1"), upsert("mem_1_2", _tenant="2"), upsert("mem_1_3", _tenant={"a": []})))
+    operation = messages.update_batch("things", [points], tenants=True).operations[1]
+    assert [payload_of(point.payload) for point in operation.upsert.points] == [{"_tenant": "1"}] * 3
+    operation = messages.update_batch("things", [points]).operations[1]
+    assert [payload_of(point.payload).get("_tenant") for point in operation.upsert.points] == [None, "2", {"a": []}]
+    assert (
+        payload_of(messages.probe("things", 2, tenants=True).operations[3].upsert.points[0].payload)["_tenant"] == "0"
+    )
+
+
+def test_a_search_is_rescored_when_asked() -> None:
+    job = Search(user_id=1, vector=VECTOR)
+    assert not messages.search("things", job).HasField("params")
+    found = messages.search("things", job, rescored=True).params.quantization
+    assert (found.rescore, found.oversampling, found.ignore) == (True, 2.0, False)
+
+
 # Lengths whose byte count has a varint of one, two, three and four bytes, and those on either side of a step.
 @pytest.mark.parametrize("dimension", [0, 1, 31, 32, 33, 384, 1024, 1536, 4095, 4096, 65_536, 524_287, 524_288])
 def test_vectors_of_any_length_arrive_bit_identical(dimension: int) -> None:

@@ -87,7 +87,7 @@ class CollectionsService(q.CollectionsServicer):
 
     @answering
     def Update(self, request: q.UpdateCollection) -> q.CollectionOperationResponse:  # noqa: N802
-        """Store new settings of the optimizer and of HNSW."""
+        """Store new settings of the optimizer, of HNSW and of quantization."""
         check_name(request.collection_name)
         collection = self._shards[request.collection_name]
         collection.reconfigure(config_after_update(collection.config, request))

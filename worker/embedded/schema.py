@@ -35,7 +35,7 @@ _SERVED_AT_CREATION = (
     "write_consistency_factor",
     "quantization_config",
 )
-_SERVED_AT_UPDATE = ("collection_name", "timeout", "optimizers_config", "hnsw_config")
+_SERVED_AT_UPDATE = ("collection_name", "timeout", "optimizers_config", "hnsw_config", "quantization_config")
 
 
 def _server_defaults() -> q.CollectionConfig:
@@ -68,21 +68,25 @@ def config_at_creation(request: q.CreateCollection) -> q.CollectionConfig:
         if request.HasField(field):
             setattr(config.params, field, getattr(request, field))
     config.hnsw_config.MergeFrom(_checked_hnsw(request.hnsw_config))
-    config.optimizer_config.MergeFrom(request.optimizers_config)
+    config.optimizer_config.MergeFrom(_checked_optimizers(request.optimizers_config))
     config.wal_config.MergeFrom(request.wal_config)
     if request.HasField("quantization_config"):
-        _check_quantization(request.quantization_config)
-        config.quantization_config.CopyFrom(request.quantization_config)
+        _quantize(config, request.quantization_config)
     return config
 
 
 def config_after_update(config: q.CollectionConfig, request: q.UpdateCollection) -> q.CollectionConfig:
-    """Return the configuration with the differences of an update; Edge applies them when it is next opened."""
+    """Return the configuration with the differences of an update.
+
+    Edge takes them up when it is next opened, and builds by them when it is optimized then.
+    """
     serve_only(request, _SERVED_AT_UPDATE)
     updated = q.CollectionConfig()
     updated.CopyFrom(config)
     updated.hnsw_config.MergeFrom(_checked_hnsw(request.hnsw_config))
-    updated.optimizer_config.MergeFrom(request.optimizers_config)
+    updated.optimizer_config.MergeFrom(_checked_optimizers(request.optimizers_config))
+    if request.HasField("quantization_config"):
+        _quantize(updated, request.quantization_config)
     return updated
 
 
@@ -104,12 +108,20 @@ def _checked_hnsw(hnsw: q.HnswConfigDiff) -> q.HnswConfigDiff:
     return hnsw
 
 
-def _check_quantization(quantization: q.QuantizationConfig) -> None:
-    if quantization.WhichOneof("quantization") != "scalar":
+def _checked_optimizers(optimizers: q.OptimizersConfigDiff) -> q.OptimizersConfigDiff:
+    if optimizers.prevent_unoptimized:  # would hide points until Edge is optimized, which it is not while it serves
+        raise not_served("OptimizersConfigDiff.prevent_unoptimized")
+    return optimizers
+
+
+def _quantize(config: q.CollectionConfig, asked: q.QuantizationConfig | q.QuantizationConfigDiff) -> None:
+    """Put the quantization asked for into ``config``; Edge keeps one that is there, so it cannot be disabled."""
+    if asked.WhichOneof("quantization") != "scalar":
         raise not_served("quantization other than scalar")
-    serve_only(quantization.scalar, ("type", "quantile", "always_ram"))
-    if quantization.scalar.type != q.QuantizationType.Int8:
+    serve_only(asked.scalar, ("type", "quantile", "always_ram"))
+    if asked.scalar.type != q.QuantizationType.Int8:
         raise bad_argument("Unknown quantization type")
+    config.quantization_config.scalar.CopyFrom(asked.scalar)
 
 
 def edge_config(config: q.CollectionConfig) -> edge.EdgeConfig:

@@ -56,6 +56,9 @@ def batch_left(partition: int, taken: Sequence[Entry], done: Reckoning, *, now_m
         )
     for (job_type, kind), count in Counter((type(job), job.kind) for _, job in done.jobs).items():
         metrics.JOBS.labels(str(job_type.__struct_config__.tag), kind or "all", "applied").inc(count)
+    if purged := len(taken) - len(done.jobs) - len(done.dead):
+        # Dead letters that a purge behind them in the same batch took away.
+        metrics.JOBS.labels(metrics.UNKNOWN, metrics.UNKNOWN, "purged").inc(purged)
     for entry, _ in done.jobs:
         metrics.PUSH_TO_APPLIED.observe(max(0.0, now_ms / 1000 - pushed_at_s(entry.entry_id)))
     size_bytes = sum(len(entry.body) for entry in taken)

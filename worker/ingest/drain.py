@@ -109,7 +109,7 @@ class Drainer:
         self._outage_seen: tuple[float, str] | None = None
 
     def trouble(self, *, within_s: float) -> str | None:
-        """Return why the last drain failed, if that is no longer ago and nothing has been applied since."""
+        """Return what Qdrant last failed a drain with, if that is no longer ago and nothing has been applied since."""
         seen = self._outage_seen
         return seen[1] if seen and time.monotonic() - seen[0] < within_s else None
 
@@ -301,7 +301,8 @@ class Drainer:
     def _outage(self, lease: Lease, error: Exception) -> DrainResult:
         partition = lease.partition
         self._failures[partition] += 1
-        self._outage_seen = (time.monotonic(), str(error))
+        if not isinstance(error, NotReplicated):
+            self._outage_seen = (time.monotonic(), str(error))
         delay_s = self._breaker.failed(error)
         if delay_s is None:
             delay_s = self._options.retry.delay_s(self._failures[partition])

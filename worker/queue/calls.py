@@ -54,7 +54,7 @@ async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
 class TakenCall(msgspec.Struct, frozen=True):
     """A read job that is ours now, due since ``due_ms`` (unix milliseconds by Redis's clock), as arq wrote it."""
 
-    job_id: str
+    job_id: bytes
     due_ms: float
     body: bytes
 
@@ -66,7 +66,7 @@ async def take_calls(redis: ArqRedis, keys: Keys, *, most: int) -> list[TakenCal
             redis, "take", [keys.search_queue, keys.search_bell], [most, keys.arq_job(""), _TAKEN_MS]
         )
     rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    return [TakenCall(job_id.decode(errors="replace"), float(due_ms), body) for job_id, due_ms, body in rows]
+    return [TakenCall(job_id, float(due_ms), body) for job_id, due_ms, body in rows]
 
 
 async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Reply | None:
@@ -97,7 +97,7 @@ def check_reply_to(keys: Keys, reply_to: str) -> None:
 class Sending(NamedTuple):
     """The encoded reply to one read job, and the list that it goes to."""
 
-    job_id: str
+    job_id: bytes
     reply_to: str
     body: bytes
 

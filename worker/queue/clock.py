@@ -14,6 +14,7 @@ class RedisClock:
 
     def __init__(self) -> None:
         self.offset_ms = 0.0
+        self._least_offset_ms = 0.0
 
     async def refresh(self, redis: ArqRedis) -> None:
         """Measure the offset again; raises `QueueUnavailable`."""
@@ -21,8 +22,14 @@ class RedisClock:
         with queue_request("time"):
             seconds, microseconds = await redis.time()
         answered = time.time()
-        self.offset_ms = seconds * 1000 + microseconds / 1000 - (asked + answered) * 500
+        redis_ms = seconds * 1000 + microseconds / 1000
+        self.offset_ms = redis_ms - (asked + answered) * 500
+        self._least_offset_ms = redis_ms - answered * 1000
 
     def now_ms(self) -> float:
         """Return Redis's time in unix milliseconds."""
         return time.time() * 1000 + self.offset_ms
+
+    def least_ms(self) -> float:
+        """Return what Redis's time is at least, however long its answer was on its way."""
+        return time.time() * 1000 + self._least_offset_ms

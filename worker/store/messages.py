@@ -11,10 +11,13 @@ from functools import lru_cache
 from qdrant_client import grpc as q
 
 from worker.contract import Search, Upsert
-from worker.kinds import KINDS, POINT_ID_FIELD, USER_ID_FIELD, primary_id
+from worker.kinds import KINDS, POINT_ID_FIELD, TENANT_FIELD, USER_ID_FIELD, primary_id
 from worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
 from worker.store.values import put_payload
 from worker.vectors import pack_vector
+
+OVERSAMPLING = 2.0
+"""How many times as many points quantized vectors look for. Not rescored, they gave one wrong hit in thirteen."""
 
 _NOBODY = 0
 _PROBE = "probe"
@@ -23,8 +26,11 @@ _VARINT_BITS = 7
 _VARINT_MORE = 0x80
 
 
-def update_batch(collection: str, operations: Iterable[Operation]) -> q.UpdateBatchPoints:
-    """Return one ordered request for all operations, to be answered when all of them are applied."""
+def update_batch(collection: str, operations: Iterable[Operation], *, tenants: bool = False) -> q.UpdateBatchPoints:
+    """Return one ordered request for all operations, to be answered when all of them are applied.
+
+    ``tenants``: each point written also names its user as the tenant, whatever its payload says.
+    """
     request = q.UpdateBatchPoints(collection_name=collection, wait=True, ordering=_STRONG)
     for operation in operations:
         match operation:
@@ -34,21 +40,26 @@ def update_batch(collection: str, operations: Iterable[Operation]) -> q.UpdateBa
             case DeletePoints():
                 _add_delete(request, operation.point_ids)
             case UpsertPoints():
-                _add_upsert(request, operation.points)
+                _add_upsert(request, operation.points, tenants=tenants)
     return request
 
 
-def probe(collection: str, dimension: int) -> q.UpdateBatchPoints:
+def probe(collection: str, dimension: int, *, tenants: bool = False) -> q.UpdateBatchPoints:
     """Return a request with every kind of operation that a batch may hold, on a point of nobody, which it removes."""
     vector = pack_vector([1.0] * dimension)
     payload = {USER_ID_FIELD: _NOBODY, POINT_ID_FIELD: _PROBE}
     point = Upsert(user_id=_NOBODY, point_id=_PROBE, vector=vector, payload=payload)
     removed = DeletePoints((_PROBE,))
-    return update_batch(collection, [DeleteMatching(_NOBODY), removed, UpsertPoints((point,)), removed])
+    operations: list[Operation] = [DeleteMatching(_NOBODY), removed, UpsertPoints((point,)), removed]
+    return update_batch(collection, operations, tenants=tenants)
 
 
-def search(collection: str, job: Search) -> q.QueryPoints:
-    """Return the query of a search job whose vector is packed."""
+def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPoints:
+    """Return the query of a search job whose vector is packed.
+
+    ``rescored``: quantized vectors find more points than asked for, and the points' own vectors tell the best of them.
+    Where nothing is quantized it changes nothing.
+    """
     kind = KINDS[job.kind]
     where = [(name, value) for name in kind.narrowing if (value := getattr(job, name)) is not None]
     request = q.QueryPoints(
@@ -60,6 +71,9 @@ def search(collection: str, job: Search) -> q.QueryPoints:
     request.filter.must.extend(_of_user(job.user_id, where))
     for field, flag in kind.search_filter.items():
         request.filter.must.append(q.Condition(field=q.FieldCondition(key=field, match=q.Match(boolean=flag))))
+    if rescored:
+        request.params.quantization.rescore = True
+        request.params.quantization.oversampling = OVERSAMPLING
     _put_vector(request.query.nearest.dense, job.vector)
     return request
 
@@ -79,7 +93,7 @@ def _add_delete(request: q.UpdateBatchPoints, point_ids: Sequence[str]) -> None:
     condition.append(_any_point_id(point_ids))
 
 
-def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert]) -> None:
+def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert], *, tenants: bool) -> None:
     primary_ids = [primary_id(point.point_id) for point in points]
     # Older points carry an integer as their primary id: an overwrite must not leave them beside the new one.
     older = request.operations.add().delete_points.points.filter
@@ -90,6 +104,8 @@ def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert]) -> None:
         message = messages.add()
         message.id.uuid = uuid
         put_payload(message.payload, point.payload)
+        if tenants:
+            message.payload[TENANT_FIELD].string_value = str(point.user_id)
         _put_vector(message.vectors.vector.dense, point.vector)
 
 

@@ -49,6 +49,9 @@ class QdrantRpc:
         self.create_collection: Method[q.CreateCollection, q.CollectionOperationResponse] = Method(
             "create_collection", collections.Create
         )
+        self.update_collection: Method[q.UpdateCollection, q.CollectionOperationResponse] = Method(
+            "update_collection", collections.Update
+        )
         self.delete_collection: Method[q.DeleteCollection, q.CollectionOperationResponse] = Method(
             "delete_collection", collections.Delete
         )

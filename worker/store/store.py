@@ -17,6 +17,7 @@ from worker.kinds import POINT_ID_FIELD
 from worker.store import messages
 from worker.store.channel import open_channel
 from worker.store.collections import Collections, CollectionShape
+from worker.store.indexing import is_held, threshold_of
 from worker.store.operations import CollectionRef, Operation, UpsertPoints
 from worker.store.rpc import QdrantRpc
 from worker.store.values import payload_of
@@ -98,7 +99,7 @@ class VectorStore:
             return
         timeout_s -= time.monotonic() - started
         name = self.collections.name(ref)
-        request = messages.update_batch(name, operations)
+        request = messages.update_batch(name, operations, tenants=self.collections.tenants)
         try:
             answer = await self._rpc.call(f"writing to {name}", self._rpc.update_batch, request, timeout_s=timeout_s)
         except StoreRefused:
@@ -113,7 +114,7 @@ class VectorStore:
     async def probe(self, ref: CollectionRef) -> None:
         """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes."""
         name = await self.collections.ensure(ref)
-        request = messages.probe(name, self.collections.dimension)
+        request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
         answer = await self._rpc.call(f"probing {name}", self._rpc.update_batch, request)
         _check_applied(name, request, answer)
 
@@ -123,7 +124,7 @@ class VectorStore:
         Searches of one collection that are asked for at once go as one request, and share its time.
         """
         ref = CollectionRef(job.kind, job.namespace)
-        request = messages.search(self.collections.name(ref), job)
+        request = messages.search(self.collections.name(ref), job, rescored=self.collections.quantized)
         try:
             answer = await self._queries.do(_Query(request, timeout_s))
         except StoreUnavailable as error:
@@ -219,4 +220,5 @@ def _described(name: str, ref: CollectionRef, info: q.CollectionInfo) -> Collect
         segments=info.segments_count,
         dimension=info.config.params.vectors_config.params.size,
         payload_indexes=sorted(info.payload_schema),
+        indexing_held=is_held(threshold_of(info)),
     )
