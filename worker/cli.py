@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import sys
 import tempfile
 import time
@@ -26,8 +25,11 @@ from rich.progress import Progress, track
 
 from worker import __version__, failpoints, tables
 from worker.app import App
-from worker.bench.phases import Bench, Options
-from worker.bench.report import markdown, print_report, report
+from worker.bench.command_line import bench_options, options
+from worker.bench.place import own_names
+from worker.bench.report import report
+from worker.bench.report_tables import markdown, print_report
+from worker.bench.run import measure
 from worker.checks import Check, run_checks
 from worker.contract import Receipt, json_schema
 from worker.demo.dataset import DIMENSION
@@ -40,6 +42,7 @@ from worker.queue.keys import Keys
 from worker.queue.meta import QueueMeta, read_meta, repartition
 from worker.settings import MOST_PARTITIONS, Role, Settings, load_settings
 from worker.status import collect_status
+from worker.store.bulk import BulkMode, IndexingState
 from worker.store.store import VectorStore
 from worker.wiring import engines_where_unset, open_queue, open_store
 
@@ -157,50 +160,57 @@ async def _repartition(redis: ArqRedis, keys: Keys, number: int, wait_s: float) 
 
 
 @main.command()
+@click.argument("mode", type=click.Choice(["on", "off"]), required=False)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+def bulk(mode: str | None, *, as_json: bool) -> None:
+    """Show whether indexing is held back, or turn bulk mode on or off.
+
+    ON before a large import: Qdrant stores points without indexing them, which is faster; searches of users with many
+    points are slower meanwhile. OFF afterwards: Qdrant indexes all of it. Collections made in between join. Either may
+    be given again at any time.
+    """
+
+    async def turn(_settings: Settings, _redis: ArqRedis, store: VectorStore) -> list[IndexingState]:
+        bulk_mode = BulkMode(store.collections)
+        return await {None: bulk_mode.state, "on": bulk_mode.on, "off": bulk_mode.off}[mode]()
+
+    found = _with_parts(turn)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        tables.print_indexing(found, Console())
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of all jobs and replies."""
     click.echo(json.dumps(json_schema(), indent=2))
 
 
 @main.command()
-@click.option("--jobs", default=20_000, show_default=True, help="Writes to drain in each round.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are told.")
-@click.option("--calls", default=300, show_default=True, help="Calls for each latency.")
-@click.option("--users", default=1_000, show_default=True, help="Users that the writes belong to.")
-@click.option("--callers", default=32, show_default=True, help="Callers at once, where there are many.")
-@click.option("--dimension", type=int, help="Dimension of the vectors; default: QDRANT_VECTOR_DIMENSION.")
-@click.option("--seed", default=1, show_default=True, help="Seed of the data.")
-@click.option("--peers", is_flag=True, help="Measure one arq job per write as well, in alternating order.")
-@click.option("--peer-jobs", default=3_000, show_default=True, help="Writes for a peer in each round.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
-def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, **options: Any) -> None:
-    """Measure pushes, drains and searches on the configured servers, or on embedded engines in a temporary place.
+@bench_options
+def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, **chosen: Any) -> None:
+    """Measure pushes, drains, searches and more on the configured servers, or on embedded engines in a temporary place.
 
-    It works under a key prefix and in collections of its own, and removes them afterwards.
+    It works under a key prefix and in collections of its own, and removes them afterwards. It ends with 1 if a call
+    failed or a write got lost: then the figures are worth nothing.
     """
-    console, chosen = Console(), Options(**options)
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-bench-") as directory:
-        name = f"bench-{secrets.token_hex(4)}"
-        own = {
-            "queue_prefix": name,
-            "qdrant_memories_collection": f"{name}-m",
-            "qdrant_documents_collection": f"{name}-d",
-            "port": 0,
-            "bind_host": "127.0.0.1",
-        }
-        settings = load_settings(**own, **({} if dimension is None else {"qdrant_vector_dimension": dimension}))
+        wanted = options(**chosen)
+        dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
+        settings = load_settings(**own_names(), **dimensions)
         configure_logs("WARNING", as_json=False)
         wiring = engines_where_unset(settings.model_copy(update={"data_dir": Path(directory)}))
         with wiring as wired, Progress(console=Console(stderr=True), transient=True) as progress:
-            rounds = _in_loop(lambda: Bench(wired, chosen, progress).run())
-    found = report(rounds, chosen, dimension=settings.qdrant_vector_dimension)
+            embedded = settings.qdrant_url is None
+            found = report(_in_loop(lambda: measure(wired, wanted, progress, embedded=embedded)))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     if as_markdown:
         click.echo(markdown(found))
     else:
-        print_report(found, console)
+        print_report(found, Console())
+    sys.exit(1 if found.errors else 0)
 
 
 @main.group()

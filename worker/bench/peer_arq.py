@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
+import uvloop
 from arq import create_pool
 from arq.connections import RedisSettings
 from arq.worker import Worker
 from qdrant_client import AsyncQdrantClient, models
 
+from worker.bench.direct_calls import qdrant_access
 from worker.settings import Settings, load_settings
 
-QUEUE = "peer:arq"
 JOBS_AT_ONCE = 50
 """arq's default is 10; with 50 it is faster here."""
+
+
+def queue_name(settings: Settings) -> str:
+    """Return the name of arq's queue, which job ids begin with: all keys are removed with the place."""
+    return f"{settings.queue_prefix}:peer"
 
 
 def redis_settings(settings: Settings) -> RedisSettings:
@@ -35,21 +39,6 @@ def redis_settings(settings: Settings) -> RedisSettings:
     return replace(found, ssl_check_hostname=found.ssl, **changes)
 
 
-def qdrant_client(settings: Settings) -> AsyncQdrantClient:
-    """Return the client that an app would use, over gRPC."""
-    parts = urlsplit(settings.qdrant_url or "")
-    key = settings.qdrant_api_key
-    return AsyncQdrantClient(
-        host=parts.hostname,
-        grpc_port=parts.port or 6334,
-        prefer_grpc=True,
-        https=parts.scheme == "https",
-        api_key=key.get_secret_value() if key else None,
-        check_compatibility=False,
-        timeout=60,
-    )
-
-
 async def upsert(ctx: dict[str, Any], point_id: str, vector: list[float], payload: dict[str, Any]) -> None:
     """Write one point, as the job of an arq user would."""
     point = models.PointStruct(id=point_id, vector=vector, payload=payload)
@@ -58,11 +47,12 @@ async def upsert(ctx: dict[str, Any], point_id: str, vector: list[float], payloa
 
 async def _main() -> None:
     settings = load_settings()
-    qdrant = qdrant_client(settings)
+    queue = queue_name(settings)
+    qdrant = AsyncQdrantClient(**qdrant_access(settings))
     worker = Worker(
         functions=[upsert],
-        queue_name=QUEUE,
-        redis_pool=await create_pool(redis_settings(settings), default_queue_name=QUEUE),
+        queue_name=queue,
+        redis_pool=await create_pool(redis_settings(settings), default_queue_name=queue),
         max_jobs=JOBS_AT_ONCE,
         ctx={"qdrant": qdrant, "collection": settings.qdrant_memories_collection},
     )
@@ -72,4 +62,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    uvloop.run(_main())  # as our own worker has it

@@ -1,216 +1,187 @@
-"""The phases of the benchmark: each measures one path by itself, on the same data and the same engines."""
+"""Our own phases: each measures one path, or several beside each other.
+
+A search process runs all the time, and does nothing unless asked. An ingest process is started where it is needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
-from arq import create_pool
-from rich.progress import Progress
 
-from worker.bench import peer_arq
-from worker.bench.load import Load
-from worker.bench.processes import peer_process, worker_process
-from worker.bench.timing import Latency, closed_loop, drained_rate
-from worker.client import MemoryQueue
-from worker.contract import Search, Upsert
-from worker.kinds import KINDS, primary_id
-from worker.queue.keys import Keys
-from worker.queue.meta import publish_meta
-from worker.queue.state import partition_states
-from worker.settings import Settings
-from worker.store.operations import CollectionRef
-from worker.vectors import unpack_vector
-from worker.wiring import open_client, open_queue, open_store, queue_meta
+from worker.bench import names
+from worker.bench.drains import drained
+from worker.bench.figures import Figure, Round
+from worker.bench.own_calls import FLOOD
+from worker.bench.session import Session
+from worker.bench.tasks import Task
 
-_DRAIN_TIMEOUT_S = 600.0
-_APPLIED_TIMEOUT_S = 60.0
-_SEARCH_SCORE = -1.0
+LOADS = (0.2, 0.8)
+"""Shares of the drain's rate at which others write while one is measured."""
 
+_PROBES_A_SECOND = 75.0
+_LEAD = 0.3
+"""Time for a load to be felt before anything is measured beside it, as a share of the time for many callers."""
+_KEPT = 0.95
+_BEGUN = 0.98
+_MIXED = {names.SEARCH: 4, names.GET: 2, names.VISIBLE: 1, names.DELETED: 1}
+"""Parts of the callers."""
+_DELETED_TIMES = 3
+"""Points set aside to be deleted in the mix, for each call of a latency."""
+_MANY = 1_000_000
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured: ``jobs`` to drain, ``peer_jobs`` for slower peers, ``calls`` for each latency."""
-
-    jobs: int = 20_000
-    peer_jobs: int = 3_000
-    calls: int = 300
-    users: int = 1_000
-    rounds: int = 3
-    callers: int = 32
-    seed: int = 1
-    peers: bool = False
+Phase = Callable[[Round], Awaitable[None]]
 
 
-class Round(msgspec.Struct, kw_only=True):
-    """What one round measured; rates in writes a second."""
+class Phases:
+    """The phases by name; `fill` goes before them."""
 
-    push_one: Latency
-    push_many_callers: Latency
-    push_bulk_rate: float
-    drain_rate: float
-    visible: Latency
-    search: Latency
-    search_direct: Latency
-    arq_rate: float | None = None
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._options = session.options
 
+    def all(self) -> Mapping[str, Phase]:
+        """Return the phases of a round, in their order."""
+        return {
+            "push": self.push,
+            "drain": self.drain,
+            "visible": self.visible,
+            "search": self.search,
+            "get": self.get,
+            "delete": self.delete,
+            "mixed": self.mixed,
+            "ingest": self.ingest,
+        }
 
-class Bench:
-    """Runs the phases against the servers of the settings; nobody else may use their queue meanwhile."""
-
-    def __init__(self, settings: Settings, options: Options, progress: Progress) -> None:
-        self._settings = settings
-        self._options = options
-        self._progress = progress
-        self._load = Load(seed=options.seed, users=options.users, dimension=settings.qdrant_vector_dimension)
-        self._next_write = 0
-
-    async def run(self) -> list[Round]:
-        """Return the rounds, each of all phases; peers come first in every other round."""
-        async with self._collections():
-            return [await self._round(number) for number in range(self._options.rounds)]
-
-    async def _round(self, number: int) -> Round:
-        arq_rate = None
-        if self._options.peers and number % 2:
-            arq_rate = await self._arq_per_write()
-        push_one, push_many_callers, push_bulk_rate = await self._push()
-        drain_rate = await self._drain()
-        visible = await self._visible()
-        search, search_direct = await self._search()
-        if self._options.peers and not number % 2:
-            arq_rate = await self._arq_per_write()
-        return Round(
-            push_one=push_one,
-            push_many_callers=push_many_callers,
-            push_bulk_rate=push_bulk_rate,
-            drain_rate=drain_rate,
-            visible=visible,
-            search=search,
-            search_direct=search_direct,
-            arq_rate=arq_rate,
+    async def fill(self, found: Round) -> None:
+        """Store the points that reads look for, in the fastest way we have: push in bulk, drain meanwhile."""
+        session, total = self._session, self._options.points
+        await session.with_ingest()
+        with session.step(names.FILL, total) as on_progress:
+            (pushed,) = await session.own.run(Task(path=names.BULK, count=total), on_progress=on_progress)
+        session.ledger.stored += pushed.sent
+        took_s = pushed.took_s + (await session.drain(names.FILL)).took_s
+        found[names.FILL] = Figure(
+            loop="total", calls=pushed.calls, sent=total, took_s=took_s, rate=total / took_s, errors=pushed.errors
         )
+        session.drain_rate = found[names.FILL].rate
 
-    async def _push(self) -> tuple[Latency, Latency, float]:
-        """Push with no worker running, until a backlog of ``jobs`` waits."""
+    async def push(self, found: Round) -> None:
+        """Push with nobody to apply it: a backlog is left for the drain."""
+        session = self._session
+        await session.without_ingest()
+        await session.write_by_each(session.own, found, names.PUSH)
+        await session.push_bulk(max(1, self._options.jobs // 2), found)
+
+    async def drain(self, found: Round) -> None:
+        """Have one process drain a backlog that was there before it."""
+        session = self._session
+        await session.without_ingest()
+        missing = self._options.jobs - await session.place.waiting()
+        if missing > 0:
+            singles = Task(path=names.PUSH, count=missing, callers=self._options.concurrency)
+            await session.write(session.own, None, "a backlog is built", singles)
+        total = await session.place.waiting()
+        pids = {"worker": await session.with_ingest(), **session.engines}
+        with session.step(names.DRAIN, total) as on_progress:
+            figure = await drained(session.place.waiting, total, pids=pids, on_progress=on_progress)
+        found[names.DRAIN] = figure
+        session.drain_rate = figure.rate
+
+    async def visible(self, found: Round) -> None:
+        """Write, and wait until a search finds it: alone, and while others write."""
+        session = self._session
+        await session.with_ingest()
+        await session.settle()
+        await session.write(session.own, found, names.IDLE, session.closed(names.VISIBLE, 1))
+        for load in LOADS:
+            await self._visible_at(load, found)
+            await session.drain()
+
+    async def _visible_at(self, load: float, found: Round) -> None:
+        session, calls = self._session, self._options.calls
+        rate, lead_s = load * session.drain_rate, _LEAD * self._options.seconds
+        flood = Task(path=FLOOD, count=max(1, round(rate * (calls / _PROBES_A_SECOND + 2 * lead_s))), rate=rate)
+        probe = Task(path=names.VISIBLE, count=calls, rate=_PROBES_A_SECOND)
+        flooding = asyncio.create_task(session.write(session.others, found, names.load_of(load), flood))
+        try:
+            await asyncio.sleep(lead_s)
+            await session.write(session.own, found, names.visible_at(load), probe)
+            others = await flooding
+        finally:
+            flooding.cancel()
+        if others.rate < _KEPT * rate:
+            session.notes[f"{load:.0%} load: those who made it could not keep its rate"] += 1
+
+    async def search(self, found: Round) -> None:
+        """Search, through the queue and straight at the engine."""
+        session = self._session
+        await session.settle()
+        await session.read_by_each(session.own, found, names.SEARCH)
+        await session.measure(session.direct, found, names.STRAIGHT, session.closed(names.STRAIGHT, 1))
+
+    async def get(self, found: Round) -> None:
+        """Read points by their ids."""
+        session = self._session
+        await session.settle()
+        await session.read_by_each(session.own, found, names.GET)
+
+    async def delete(self, found: Round) -> None:
+        """Push deletes with nobody to apply them; then delete until applied."""
+        session = self._session
+        tasks = [*session.loops(names.DELETE), (names.DELETED, session.closed(names.DELETED, 1))]
+        first = await self._victims(sum(task.warmup + task.count for _, task in tasks))
+        await session.without_ingest()
+        for name, task in tasks:
+            if name == names.DELETED:
+                await session.settle()
+                await session.with_ingest()
+            figure = await session.measure(session.own, found, name, msgspec.structs.replace(task, first=first))
+            session.ledger.stored -= figure.sent
+            first += figure.sent
+
+    async def _victims(self, count: int) -> int:
+        """Return the first of so many points that are there, to be deleted; store them where there are too few."""
+        session = self._session
+        first = session.ledger.victims(count)
+        if first is None:
+            await session.push_bulk(count)
+            first = session.ledger.victims(count)
+        await session.settle()
+        return first or 0
+
+    async def mixed(self, found: Round) -> None:
+        """Search, get, write and delete at the same time, with a process for each role."""
+        session, options = self._session, self._options
+        victims = await self._victims(_DELETED_TIMES * options.calls)
+        await session.with_ingest()
+        tasks = {path: self._part(path, parts, victims) for path, parts in _MIXED.items()}
+        with session.step("mixed", None):
+            figures = await session.own.run(*tasks.values())
+        for path, figure in zip(tasks, figures, strict=True):
+            found[names.in_mix(path)] = figure
+        written, deleted = (found[names.in_mix(path)].sent for path in (names.VISIBLE, names.DELETED))
+        session.ledger.stored += written - deleted
+
+    def _part(self, path: str, parts: int, victims: int) -> Task:
         options = self._options
-        singles = min(options.calls, options.jobs // 4)
-        many = min(10 * singles, options.jobs // 4)
-        async with self._queue() as queue:
-            with self._task("push, one caller", singles):
-                one = await closed_loop(lambda _: self._push_next(queue), count=singles)
-            with self._task(f"push, {options.callers} callers", many):
-                callers = await closed_loop(lambda _: self._push_next(queue), count=many, callers=options.callers)
-            rest = list(self._take(options.jobs - singles - many))
-            with self._task("push, many at a time", len(rest)):
-                bulk = await closed_loop(lambda _: queue.upsert_many(rest), count=1)
-        return one, callers, len(rest) * bulk.rate
+        callers = max(1, options.concurrency * parts // sum(_MIXED.values()))
+        count = _DELETED_TIMES * options.calls if path == names.DELETED else _MANY
+        first = {names.VISIBLE: self._session.ledger.take(_MANY), names.DELETED: victims}.get(path, 0)
+        return Task(path=path, first=first, count=count, callers=callers, seconds=options.seconds)
 
-    async def _drain(self) -> float:
-        """Start one ingest process on the backlog; return how many writes a second leave it."""
-        with self._task("drain, one process", self._options.jobs) as advance:
-            async with self._waiting() as waiting, worker_process(self._settings, "ingest"):
-                return await drained_rate(waiting, self._options.jobs, timeout_s=_DRAIN_TIMEOUT_S, on_progress=advance)
-
-    async def _visible(self) -> Latency:
-        """One write at a time on an idle system, until a search can find it."""
-        async with self._queue() as queue, worker_process(self._settings, "ingest"):
-
-            async def write(_: int) -> None:
-                receipt = await queue.upsert_many(self._take(1))
-                await queue.wait_applied(receipt[0], timeout=_APPLIED_TIMEOUT_S)
-
-            with self._task("write until searchable", self._options.calls):
-                return await closed_loop(write, count=self._options.calls)
-
-    async def _search(self) -> tuple[Latency, Latency]:
-        """The same searches through the queue and straight at the engine, one caller."""
-        calls = self._options.calls
-        async with (
-            self._queue() as queue,
-            worker_process(self._settings, "search"),
-            open_store(self._settings) as store,
-        ):
-
-            async def ask(number: int) -> None:
-                query = self._query(number)
-                await queue.search(user_id=query.user_id, vector=query.vector, min_score=query.min_score)
-
-            async def ask_directly(number: int) -> None:
-                await store.search(self._query(number), timeout_s=self._settings.qdrant_timeout_s)
-
-            with self._task("search", 2 * calls):
-                return await closed_loop(ask, count=calls), await closed_loop(ask_directly, count=calls)
-
-    async def _arq_per_write(self) -> float:
-        """The peer: one arq job per write, into the same collection."""
-        jobs = self._options.peer_jobs
-        pool = await create_pool(peer_arq.redis_settings(self._settings), default_queue_name=peer_arq.QUEUE)
-        try:
-            for job in self._take(jobs):
-                vector = unpack_vector(bytes(job.vector)).tolist()  # type: ignore[arg-type]  # the load packs its vectors
-                payload = {**job.payload, "user_id": job.user_id, "_point_id": job.point_id}
-                await pool.enqueue_job("upsert", primary_id(job.point_id), vector, payload)
-
-            async def waiting() -> int:
-                return int(await pool.zcard(peer_arq.QUEUE))
-
-            with self._task("one arq job per write", jobs) as advance:
-                async with peer_process(self._settings, "worker.bench.peer_arq"):
-                    return await drained_rate(waiting, jobs, timeout_s=_DRAIN_TIMEOUT_S, on_progress=advance)
-        finally:
-            await pool.aclose(close_connection_pool=True)
-
-    def _take(self, count: int) -> list[Upsert]:
-        first, self._next_write = self._next_write, self._next_write + count
-        return list(self._load.writes(first, count))
-
-    def _query(self, number: int) -> Search:
-        return Search(user_id=self._load.user(number), vector=self._load.vector(number), min_score=_SEARCH_SCORE)
-
-    async def _push_next(self, queue: MemoryQueue) -> None:
-        job = self._take(1)[0]
-        await queue.upsert(user_id=job.user_id, point_id=job.point_id, vector=job.vector, payload=job.payload)
-
-    def _queue(self) -> MemoryQueue:
-        return open_client(self._settings)
-
-    @asynccontextmanager
-    async def _collections(self) -> AsyncIterator[None]:
-        """Fix the queue's limits and make the collections; remove both afterwards."""
-        # The store is closed in between: gRPC and the starting of processes get in each other's way.
-        redis = open_queue(self._settings)
-        keys = Keys(self._settings.queue_prefix)
-        try:
-            await publish_meta(redis, keys, queue_meta(self._settings))
-            async with open_store(self._settings) as store:
-                await store.prepare()
-            yield
-        finally:
-            async with open_store(self._settings) as store:
-                for kind in KINDS:
-                    await store.collections.drop(CollectionRef(kind))
-            async for key in redis.scan_iter(match=f"*{keys.prefix}:*", count=1000):
-                await redis.delete(key)
-            await redis.aclose(close_connection_pool=True)
-
-    @asynccontextmanager
-    async def _waiting(self) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-        redis = open_queue(self._settings)
-        keys = Keys(self._settings.queue_prefix)
-
-        async def waiting() -> int:
-            states = await partition_states(redis, keys, self._settings.queue_partitions)
-            return sum(state.waiting for state in states)
-
-        try:
-            yield waiting
-        finally:
-            await redis.aclose(close_connection_pool=True)
-
-    @contextmanager
-    def _task(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        task = self._progress.add_task(what, total=total)
-        yield lambda done: self._progress.update(task, completed=done)
-        self._progress.update(task, completed=total)
-        self._progress.remove_task(task)
+    async def ingest(self, found: Round) -> None:
+        """Search while another process drains a backlog as fast as it can."""
+        session, options = self._session, self._options
+        await session.settle()
+        await session.without_ingest()
+        backlog = max(options.jobs, round(session.drain_rate * options.seconds * (1 + _LEAD)))
+        await session.push_bulk(backlog)
+        search = Task(path=names.SEARCH, count=_MANY, seconds=options.seconds)
+        await session.with_ingest()
+        await session.place.falls_below(round(_BEGUN * backlog))
+        await session.measure(session.own, found, names.DURING_INGEST, search)
+        if not await session.place.waiting():
+            session.notes["the backlog ran out before the searches beside it had ended"] += 1
+        await session.drain()

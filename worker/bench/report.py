@@ -1,153 +1,170 @@
-"""The report of a benchmark: medians over its rounds, as a table, as Markdown and as JSON."""
+"""The report of a run: medians over its rounds, comparisons, and what went wrong."""
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
-from worker import __version__
-from worker.bench.phases import Options, Round
-from worker.bench.timing import Latency
+from worker.bench import names
+from worker.bench.compare import Compared, Spread, compared, counterparts, our_rate_to, spread
+from worker.bench.figures import Figure, Round
+from worker.bench.machine import machine_line
+from worker.bench.run import Found
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One path: medians over the rounds, and the lowest and highest rate of a round."""
+    """One path: quantiles in milliseconds and calls a second, over the rounds.
+
+    ``ours_to_it``, for a peer: how many times its rate ours is. ``errors``: calls that failed, in all rounds.
+    """
 
     path: str
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    rate: float
-    lowest_rate: float
-    highest_rate: float
+    loop: str
+    p50_ms: Spread | None
+    p90_ms: Spread | None
+    p99_ms: Spread | None
+    rate: Spread
+    ours_to_it: Spread | None = None
+    errors: int = 0
 
 
-class Ratio(msgspec.Struct, frozen=True):
-    """How two paths of one run compare."""
+class Cpu(msgspec.Struct, frozen=True):
+    """CPU time of each process for a write, in microseconds, over the rounds."""
 
-    what: str
-    value: float
-    unit: str
+    path: str
+    cpu_us: dict[str, Spread]
+
+
+class Guide(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation as the performance guide tells of it (on other hardware), and here."""
+
+    operation: str
+    path: str
+    guide: tuple[float, float, float]
+    p50_ms: float | None
+    p99_ms: float | None
+    rate: float | None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything measured, and where."""
+    """Everything that was found, and what it comes to. With ``errors`` it is worth nothing."""
 
-    version: str
-    machine: str
-    dimension: int
-    options: Options
+    where: str
     lines: list[Line]
-    ratios: list[Ratio]
-    rounds: list[Round]
+    compared: list[Compared]
+    cpu: list[Cpu]
+    guide: list[Guide]
+    errors: list[str]
+    found: Found
 
 
-def report(rounds: Sequence[Round], options: Options, *, dimension: int) -> Report:
-    """Return the medians of ``rounds`` and the ratios between them."""
-    lines = [
-        _latency("push, one caller", rounds, lambda r: r.push_one),
-        _latency(f"push, {options.callers} callers", rounds, lambda r: r.push_many_callers),
-        _rate("push, many at a time", [r.push_bulk_rate for r in rounds]),
-        _rate("drain of single writes, one process", [r.drain_rate for r in rounds]),
-        _latency("write until searchable, idle", rounds, lambda r: r.visible),
-        _latency("search, one caller", rounds, lambda r: r.search),
-        _latency("search straight at the engine", rounds, lambda r: r.search_direct),
-    ]
-    arq_rates = [r.arq_rate for r in rounds if r.arq_rate is not None]
-    if arq_rates:
-        lines.append(_rate("one arq job per write, one process", arq_rates))
+_GUIDE = {
+    "Upsert": (8, 25, 1200),
+    "Search": (12, 35, 850),
+    "Get": (3, 10, 3000),
+    "Delete": (5, 15, 2000),
+}
+"""p50 and p99 in ms and requests a second, on 16 cores of a Ryzen 9 7950X, as the guide has them."""
+
+
+def report(found: Found) -> Report:
+    """Return the report of what was found."""
+    rounds, callers = found.rounds, found.options.concurrency
     return Report(
-        version=__version__,
-        machine=machine(),
-        dimension=dimension,
-        options=options,
-        lines=lines,
-        ratios=_ratios(rounds),
-        rounds=list(rounds),
+        where=machine_line(found.machine, found.engines),
+        lines=_lines(found),
+        compared=compared(rounds, callers),
+        cpu=_cpu(rounds),
+        guide=_guide(rounds, callers),
+        errors=_errors(found),
+        found=found,
     )
 
 
-def print_report(found: Report, console: Console) -> None:
-    """Print the report as tables."""
-    console.print(f"{found.machine}; vectors of {found.dimension} dimensions; {len(found.rounds)} rounds, medians")
-    table = Table()
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading == _HEADINGS[0] else "right")
-    for line in found.lines:
-        table.add_row(*_cells(line))
-    console.print(table)
-    for ratio in found.ratios:
-        console.print(f"{ratio.what}: [bold]{ratio.value:.3g}[/]{ratio.unit}")
+def _lines(found: Found) -> list[Line]:
+    """Return a line for each path, in the order of the first round, the peers behind."""
+    rounds, callers = found.rounds, found.options.concurrency
+    paths = list(dict.fromkeys(name for one in rounds for name in one))
+    peers = counterparts(callers)
+    ordered = sorted(paths, key=lambda path: path in peers)
+    return [_line(names.FILL, [found.fill], callers), *(_line(path, rounds, callers) for path in ordered)]
 
 
-def markdown(found: Report) -> str:
-    """Return the report as Markdown."""
-    rows = [_HEADINGS, ("---", *["---:"] * (len(_HEADINGS) - 1)), *(_cells(line) for line in found.lines)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    ratios = "\n".join(f"- {ratio.what}: **{ratio.value:.3g}**{ratio.unit}" for ratio in found.ratios)
-    where = f"{found.machine}; {found.dimension} dimensions; medians of {len(found.rounds)} rounds."
-    return f"{where}\n\n{table}\n\n{ratios}\n"
-
-
-def machine() -> str:
-    """Describe this machine: processor, cores, system."""
-    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    return f"{_processor()}, {os.cpu_count()} cores, {system}"
-
-
-_HEADINGS = ("path", "p50 ms", "p99 ms", "a second", "lowest to highest")
-
-
-def _cells(line: Line) -> tuple[str, ...]:
-    return (
-        line.path,
-        "" if line.p50_ms is None else f"{line.p50_ms:.2f}",
-        "" if line.p99_ms is None else f"{line.p99_ms:.2f}",
-        f"{line.rate:,.0f}",
-        f"{line.lowest_rate:,.0f} to {line.highest_rate:,.0f}",
-    )
-
-
-def _latency(path: str, rounds: Sequence[Round], of: Callable[[Round], Latency]) -> Line:
-    found = [of(one) for one in rounds]
-    rates = [latency.rate for latency in found]
+def _line(path: str, rounds: Sequence[Round], callers: int) -> Line:
+    figures = _figures_of(rounds, path)
     return Line(
         path=path,
-        p50_ms=statistics.median(latency.p50_ms for latency in found),
-        p99_ms=statistics.median(latency.p99_ms for latency in found),
-        rate=statistics.median(rates),
-        lowest_rate=min(rates),
-        highest_rate=max(rates),
+        loop=figures[0].loop,
+        p50_ms=_spread(figure.p50_ms for figure in figures),
+        p90_ms=_spread(figure.p90_ms for figure in figures),
+        p99_ms=_spread(figure.p99_ms for figure in figures),
+        rate=_spread(figure.rate for figure in figures) or Spread(0, 0, 0),
+        ours_to_it=our_rate_to(path, rounds, callers),
+        errors=sum(sum(figure.errors.values()) for figure in figures),
     )
 
 
-def _rate(path: str, rates: Sequence[float]) -> Line:
-    return Line(path=path, rate=statistics.median(rates), lowest_rate=min(rates), highest_rate=max(rates))
+def _spread(values: Iterable[float | None]) -> Spread | None:
+    return spread([value for value in values if value is not None])
 
 
-def _ratios(rounds: Sequence[Round]) -> list[Ratio]:
-    ratios = [
-        Ratio(
-            "search through the queue, p50 above the engine's own",
-            statistics.median(r.search.p50_ms - r.search_direct.p50_ms for r in rounds),
-            " ms",
+def _cpu(rounds: Sequence[Round]) -> list[Cpu]:
+    found = []
+    for path in (names.DRAIN, names.ARQ):
+        figures = _figures_of(rounds, path)
+        processes = dict.fromkeys(process for figure in figures for process in figure.cpu_us)
+        if processes:
+            of = {process: _spread(figure.cpu_us.get(process) for figure in figures) for process in processes}
+            found.append(Cpu(path, {process: value for process, value in of.items() if value}))
+    return found
+
+
+def _guide(rounds: Sequence[Round], callers: int) -> list[Guide]:
+    """Set our own figures beside the guide's: latency of one caller, and what many callers get a second."""
+    paths = {"Upsert": names.PUSH, "Search": names.SEARCH, "Get": names.GET, "Delete": names.DELETE}
+    return [
+        Guide(
+            operation=operation,
+            path=path,
+            guide=_GUIDE[operation],
+            p50_ms=_median(one, lambda figure: figure.p50_ms),
+            p99_ms=_median(one, lambda figure: figure.p99_ms),
+            rate=_median(_figures_of(rounds, names.by(path, callers)), lambda figure: figure.rate),
         )
+        for operation, path in paths.items()
+        if (one := _figures_of(rounds, names.by(path, 1)))
     ]
-    with_arq = [r.drain_rate / r.arq_rate for r in rounds if r.arq_rate]
-    if with_arq:
-        ratios.append(Ratio("drain of single writes to one arq job per write", statistics.median(with_arq), " times"))
-    return ratios
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as described:  # noqa: PTH123  # a file of the kernel's
-            names = [line.partition(":")[2].strip() for line in described if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown processor"
+def _figures_of(rounds: Sequence[Round], path: str) -> list[Figure]:
+    return [one[path] for one in rounds if path in one]
+
+
+def _median(figures: Sequence[Figure], of: Callable[[Figure], float | None]) -> float | None:
+    found = _spread(of(figure) for figure in figures)
+    return found.median if found else None
+
+
+def _errors(found: Found) -> list[str]:
+    """Return what went wrong: calls that failed, by path and kind, and problems of the run."""
+    counted: Counter[str] = Counter()
+    for where, figure in _figures(found):
+        for error, count in figure.errors.items():
+            counted[f"{where}: {error}"] += count
+    lost = [
+        f"of a backlog of {backlog.jobs:,} the engine has {backlog.stored:,} points"
+        for backlog in found.backlogs
+        if backlog.stored != backlog.jobs
+    ]
+    return [*(f"{error} ({count} times)" for error, count in counted.items()), *lost, *found.problems]
+
+
+def _figures(found: Found) -> Iterable[tuple[str, Figure]]:
+    for one in (found.fill, *found.rounds):
+        yield from one.items()
+    for delay, one in found.network.items():
+        yield from ((f"{name}, delay {delay}", figure) for name, figure in one.items())
+    for backlog in found.backlogs:
+        yield f"push of a backlog of {backlog.jobs:,}", backlog.pushed

@@ -1,0 +1,97 @@
+"""The network that is farther away: later by what was asked for, and otherwise the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from worker.bench.delay import HOST, DelayProxy, precise_loop
+from worker.bench.network import delayed
+from worker.bench.processes import Processes
+from worker.errors import ConfigurationError
+from worker.settings import load_settings
+
+DELAY_S = 0.01
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+    writer.close()
+
+
+def through_proxy(talk: Talk, delay_s: float = DELAY_S) -> None:
+    """Talk to an echo through a proxy, in a loop as the benchmark has it."""
+
+    async def run() -> None:
+        async with (
+            await asyncio.start_server(echo, HOST, 0) as far,
+            DelayProxy(HOST, far.sockets[0].getsockname()[1], delay_s=delay_s) as proxy,
+        ):
+            reader, writer = await asyncio.open_connection(HOST, proxy.port)
+            try:
+                await asyncio.wait_for(talk(reader, writer), 20)
+            finally:
+                writer.transport.abort()
+
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(run())
+
+
+def test_a_round_trip_takes_the_delay_twice() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        took_s = []
+        for _ in range(5):
+            started = time.monotonic()
+            writer.write(b"ping")
+            assert await reader.readexactly(4) == b"ping"
+            took_s.append(time.monotonic() - started)
+        assert min(took_s) >= 2 * DELAY_S
+
+    through_proxy(talk)
+
+
+def test_much_data_arrives_whole_and_in_order_and_is_not_delayed_piece_by_piece() -> None:
+    sent = b"".join(number.to_bytes(4, "big") for number in range(250_000))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(sent)
+        assert await reader.readexactly(len(sent)) == sent
+
+    started = time.monotonic()
+    through_proxy(talk, delay_s=0.05)
+    assert time.monotonic() - started < 5
+
+
+def test_the_end_arrives_behind_the_data() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"last words")
+        writer.write_eof()
+        assert await reader.read() == b"last words"
+
+    through_proxy(talk)
+
+
+def test_a_connection_in_use_does_not_keep_the_proxy_from_ending() -> None:
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x")
+
+    started = time.monotonic()
+    through_proxy(talk, delay_s=5)
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("redis_url", "qdrant_url"),
+    [("rediss://127.0.0.1:1", "http://127.0.0.1:1"), ("redis://127.0.0.1:1", "https://127.0.0.1:1")],
+)
+async def test_tls_cannot_be_delayed(redis_url: str, qdrant_url: str, tmp_path: Path) -> None:
+    settings = load_settings(redis_url=redis_url, qdrant_url=qdrant_url, data_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="delay"):
+        async with delayed(Processes(), settings, 1):
+            raise AssertionError
