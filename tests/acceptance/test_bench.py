@@ -19,6 +19,11 @@ from redis import Redis
 DIMENSION = 16
 SMALL = ("--points", "100", "--users", "20", "--jobs", "1000", "--calls", "20", "--seconds", "0.2")
 SMALL += ("--rounds", "1", "--dimension", str(DIMENSION), "--concurrency", "4")
+START = """
+import os, signal, sys
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))  # what a shell starts in the background ignores Ctrl-C
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 OWN_PATHS = {
     "fill: pushed in bulk and drained",
     *(f"{path}, {callers}" for path in ("push", "search", "get", "delete") for callers in ("one caller", "4 callers")),
@@ -45,9 +50,9 @@ def environment(redis_url: str, qdrant_url: str) -> dict[str, str]:
     return {**os.environ, "REDIS_URL": redis_url, "QDRANT_URL": qdrant_url, "COLUMNS": "160"}
 
 
-def bench(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+def bench(*arguments: str, environment: dict[str, str], interrupts: str = "SIG_DFL") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "worker", "bench", *SMALL, *arguments],
+        [sys.executable, "-c", START, interrupts, "-m", "worker", "bench", *SMALL, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -58,7 +63,10 @@ def bench(*arguments: str, environment: dict[str, str]) -> subprocess.Popen[str]
 
 def done(*arguments: str, environment: dict[str, str]) -> str:
     process = bench(*arguments, environment=environment)
-    shown, _ = process.communicate(timeout=110)
+    try:
+        shown, _ = process.communicate(timeout=110)
+    finally:
+        process.kill()
     assert process.returncode == 0, shown
     return shown
 
@@ -132,16 +140,24 @@ def test_networks_backlogs_open_loops_and_a_delay_for_everything(environment: di
     assert report["errors"] == []
 
 
+@pytest.mark.parametrize(("number", "interrupts"), [(signal.SIGINT, "SIG_DFL"), (signal.SIGTERM, "SIG_IGN")])
 def test_what_is_ended_leaves_nothing_behind(
-    environment: dict[str, str], redis_url: str, qdrant_channel: grpc.Channel
+    environment: dict[str, str],
+    redis_url: str,
+    qdrant_channel: grpc.Channel,
+    number: signal.Signals,
+    interrupts: str,
 ) -> None:
-    process = bench("--points", "5000", "--rounds", "50", environment=environment)
-    until = time.monotonic() + 30
-    while len(left_behind(redis_url, qdrant_channel)) < 4 and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(left_behind(redis_url, qdrant_channel)) >= 4
-    process.send_signal(signal.SIGTERM)  # which it turns into the SIGINT of a Ctrl-C
-    shown, _ = process.communicate(timeout=60)
+    process = bench("--rounds", "50", environment=environment, interrupts=interrupts)
+    try:
+        until = time.monotonic() + 30
+        while len(left_behind(redis_url, qdrant_channel)) < 4 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(left_behind(redis_url, qdrant_channel)) >= 4
+        process.send_signal(number)
+        shown, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 1, shown
     assert "Traceback" not in shown
     assert left_behind(redis_url, qdrant_channel) == []

@@ -30,7 +30,7 @@ def test_wrong_numbers(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--only", "pull"], ["--delays", "fast"], ["--rounds", "0"], ["--points", "0"], ["--calls", "0"]]
+    "arguments", [["--only", "pull"], ["--delays", "fast"], ["--rounds", "0"], ["--points", "0"], ["--seconds", "0"]]
 )
 def test_wrong_options_are_named_and_end_with_2(arguments: list[str]) -> None:
     result = CliRunner().invoke(cli.main, ["bench", *arguments])

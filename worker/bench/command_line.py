@@ -15,6 +15,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _COUNT: Final = click.IntRange(min=1)
 _AMOUNT: Final = click.FloatRange(min=0)
+_TIME: Final = click.FloatRange(min=0, min_open=True)
 _DEFAULTS: Final = Options()
 
 
@@ -30,7 +31,7 @@ _OPTIONS: Final = (
     _option("calls", _COUNT, "Calls for each latency of one caller; many callers make up to ten times as many."),
     _option("concurrency", _COUNT, "Callers at once, where there are many."),
     _option("rounds", _COUNT, "Rounds; medians are told."),
-    _option("seconds", _AMOUNT, "Longest time for many callers at once, and beside an ingest."),
+    _option("seconds", _TIME, "Longest time for many callers at once, and beside an ingest."),
     _option("rate", _AMOUNT, "Measure open loops as well, of this many calls a second."),
     _option("users", _COUNT, "Users that the points belong to."),
     click.option("--dimension", type=_COUNT, help="Of the vectors; default: QDRANT_VECTOR_DIMENSION."),

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from worker import __version__
+from worker.queue.connection import queue_errors
 from worker.settings import Settings
 from worker.wiring import open_queue, open_store
 
@@ -50,11 +51,15 @@ def this_machine() -> Machine:
 
 
 async def these_engines(settings: Settings, *, embedded: bool) -> Engines:
-    """Describe the engines of these settings; ``embedded``: the vector engine is the one that comes with us."""
+    """Describe the engines of these settings; ``embedded``: the vector engine is the one that comes with us.
+
+    Raises `QueueUnavailable` or `StoreUnavailable`.
+    """
     redis = open_queue(settings)
     try:
-        server = await redis.info("server")
-        persistence = await redis.info("persistence")
+        with queue_errors():
+            server = await redis.info("server")
+            persistence = await redis.info("persistence")
     finally:
         await redis.aclose(close_connection_pool=True)
     async with open_store(settings) as store:

@@ -39,6 +39,7 @@ class Process:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._process = process
         self._on_trouble = on_trouble
+        self._reader: threading.Thread | None = None
 
     @property
     def pid(self) -> int:
@@ -53,7 +54,8 @@ class Process:
             if not line:
                 raise MemoryWorkerError(f"a process did not start: {' '.join(self.tail)}")
             self.ready = self._noted(line)
-        threading.Thread(target=self._read_on, args=(log,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read_on, args=(log,), daemon=True)
+        self._reader.start()
 
     def ask(self, line: bytes) -> None:
         """Write a line to its standard input."""
@@ -77,26 +79,32 @@ class Process:
             self._process.kill()
             self._process.wait()
             self._on_trouble("a process had to be killed")
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if self._reader is not None:
+            self._reader.join(_STOP_TIMEOUT_S)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            self._pipe(pipe).close()
 
     def _read_on(self, log: IO[bytes]) -> None:
-        with log:
-            for line in log:
-                self._noted(line)
+        for line in log:
+            self._noted(line)
 
     def _noted(self, line: bytes) -> str:
         text = line.decode(errors="replace").rstrip()
         self.tail.append(text)
-        if trouble := _TROUBLE.match(text):
-            self._on_trouble(trouble["event"])
+        if trouble := trouble_in(text):
+            self._on_trouble(trouble)
         return text
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
         assert pipe is not None  # noqa: S101  # it was asked for
         return pipe
+
+
+def trouble_in(line: str) -> str | None:
+    """Return the event of a log line that is a warning, or worse."""
+    found = _TROUBLE.match(line)
+    return found["event"] if found else None
 
 
 class Caller:
@@ -144,7 +152,7 @@ class Processes:
     async def _started(self, command: Sequence[str], settings: Settings, *, ready: str) -> AsyncIterator[Process]:
         # Not asyncio's own: uvloop forks, and gRPC remarks on every fork beside it.
         popen = subprocess.Popen(  # noqa: ASYNC220,S603  # a start takes a millisecond; the command is ours
-            [sys.executable, "-m", *command],
+            [sys.executable, "-m", "worker.bench.leashed", *command],
             env={**_inherited(), **environment(settings), "LOG_LEVEL": "INFO", "LOG_JSON": "false"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

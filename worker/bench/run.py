@@ -21,6 +21,7 @@ from worker.bench.place import own_place
 from worker.bench.processes import Processes
 from worker.bench.session import Session, engine_pids, session
 from worker.bench.usage import Memory
+from worker.errors import MemoryWorkerError
 from worker.settings import Settings
 
 _QUIET = 0.25
@@ -133,10 +134,25 @@ async def _problems(running: Session) -> list[str]:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end it as Ctrl-C does, so that nothing is left behind."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    """Let SIGTERM end the block as Ctrl-C does, so that nothing is left behind; raises `MemoryWorkerError` then.
+
+    Not by way of SIGINT: in the background of a shell that is ignored.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        told = True
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
     try:
         yield
+    except asyncio.CancelledError:
+        if told:
+            raise MemoryWorkerError("ended by SIGTERM; nothing was left behind") from None
+        raise
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
