@@ -19,6 +19,7 @@ from arq.connections import ArqRedis
 from arq.worker import Worker
 
 from worker import __version__
+from worker.arq_workers import ReadWorker
 from worker.contract import CONTRACT_VERSION
 from worker.errors import ConfigurationError, QueueError, StoreError, StoreUnavailable
 from worker.health import Health, beat
@@ -58,6 +59,7 @@ class App:
         self._role = role
         self._stop = asyncio.Event()
         self._workers: dict[str, Worker] = {}
+        self._reading: set[asyncio.Task[Any]] = set()
         busy_s = settings.qdrant_timeout_s + settings.drain_slice_s
         roles = {name: _STALE_S + busy_s for name in ("ingest", "search") if role in (name, "all")}
         self._health = Health({"redis": _STALE_S, "qdrant": _STALE_S, **roles})
@@ -186,7 +188,7 @@ class App:
             if self._stop.is_set():
                 await self._finish(roles)
         finally:
-            await _end([*roles, *attending, stopping])
+            await _end([*roles, *attending, stopping, *self._reading])
         for task in (*attending, *roles):
             if not task.cancelled():
                 task.result()
@@ -206,7 +208,22 @@ class App:
                 log_event(logger, logging.ERROR, "role_restarts", role=name, error=reason)
                 await asyncio.sleep(_RESTART_DELAY_S)
             finally:
-                await _close(worker)
+                await self._close(worker)
+
+    async def _close(self, worker: Worker) -> None:
+        """Cancel what still runs and close the connections; arq's own ``close`` stops at the first cancelled task.
+
+        Reads in flight go on beside the next worker: their callers wait, and nobody else would answer them.
+        """
+        redis, tasks = worker.pool, list(worker.tasks.values())
+        if isinstance(worker, ReadWorker) and not self._stop.is_set():
+            self._reading.update(tasks)
+            for task in tasks:
+                task.add_done_callback(self._reading.discard)
+            tasks = []
+        await _end([task for task in (worker.main_task, *tasks) if task is not None])
+        with contextlib.suppress(QueueError), queue_errors():
+            await redis.aclose(close_connection_pool=True)
 
     async def _finish(self, roles: list[asyncio.Task[None]]) -> None:
         """Take no new jobs, and wait for those in flight, for as long as grace allows."""
@@ -226,14 +243,6 @@ class App:
         finally:
             for number in handled:
                 loop.remove_signal_handler(number)
-
-
-async def _close(worker: Worker) -> None:
-    """Cancel what still runs and close the connections; arq's own ``close`` stops at the first cancelled task."""
-    redis = worker.pool
-    await _end([task for task in (worker.main_task, *worker.tasks.values()) if task is not None])
-    with contextlib.suppress(QueueError), queue_errors():
-        await redis.aclose(close_connection_pool=True)
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

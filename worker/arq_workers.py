@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from arq.constants import in_progress_key_prefix, result_key_prefix
 from arq.jobs import serialize_result
 from arq.utils import timestamp_ms
 from arq.worker import Worker
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from worker.errors import QueueError
 from worker.logs import log_event
@@ -49,6 +50,11 @@ class RoleWorker(Worker):
 
     async def _look(self) -> None:
         await super()._poll_iteration()
+
+    async def heart_beat(self) -> None:
+        """Tell arq's tools that this worker lives; a Redis that has no room for that is no reason to end."""
+        with suppress(OutOfMemoryError):
+            await super().heart_beat()
 
     async def _wait(self) -> None:
         """Wait for the bell or, at the limit of jobs at once, for one of them to end: the bell is for the others."""

@@ -16,11 +16,14 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from worker.errors import ConfigurationError
 
 PAGES_A_SECOND = 100
 LONGEST_WAIT_S = 5.0
+MOST_CONNECTIONS = 400
+SILENCE_S = 10.0
 PAGE_LIFE_S = 1.0
 _START_S = 10.0
 _BACKLOG = 512
@@ -69,7 +72,7 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
                 access_log=False,
                 lifespan="off",
                 loop="asyncio",
-                http="h11",
+                http=_Connection,
                 ws="none",
                 server_header=False,
                 timeout_keep_alive=30,
@@ -84,6 +87,22 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
         finally:
             server.should_exit = True
             thread.join(_START_S)
+
+
+class _Connection(H11Protocol):
+    """A connection that must say soon what it wants: who says nothing would keep a file open that the worker needs."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin, unless there are too many already."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(SILENCE_S, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if getattr(self, "cycle", None) is None:  # it has not asked for anything yet
+            self.transport.abort()
 
 
 def _listen(host: str, port: int) -> socket.socket:

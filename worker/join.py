@@ -51,8 +51,14 @@ class Joiner(Generic[_Item, _Result]):
         results: Sequence[_Result | Exception]
         try:
             results = await self._work([item for item, _ in joined])
+            if len(results) != len(joined):
+                raise RuntimeError(f"{len(joined)} items, {len(results)} results")
         except Exception as error:  # noqa: BLE001  # it is raised for those who wait
             results = [error] * len(joined)
+        except asyncio.CancelledError:
+            for _, done in joined:
+                done.cancel()
+            raise
         for (_, done), result in zip(joined, results, strict=True):
             if done.done():  # nobody waits any more
                 continue

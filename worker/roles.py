@@ -61,7 +61,7 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled:
     return DrainWorker(
         Bell(redis, keys.drain_bell),
         polled,
-        poll_s=settings.worker_poll_ms / 1000,
+        poll_s=_poll_s(settings, settings.worker_poll_ms),
         functions=_named({DRAIN: drain}),
         queue_name=keys.drain_queue,
         redis_pool=redis,
@@ -83,7 +83,7 @@ def search_worker(redis: ArqRedis, settings: Settings, reads: Reads, polled: Cal
         Bell(redis, keys.search_bell),
         polled,
         keys,
-        poll_s=settings.search_poll_ms / 1000,
+        poll_s=_poll_s(settings, settings.search_poll_ms),
         functions=_named(functions),
         queue_name=keys.search_queue,
         redis_pool=redis,
@@ -92,6 +92,11 @@ def search_worker(redis: ArqRedis, settings: Settings, reads: Reads, polled: Cal
         keep_result=_READ_RESULT_S,
         **_OF_BOTH,
     )
+
+
+def _poll_s(settings: Settings, poll_ms: int) -> float:
+    """Return for how long to wait at the bell: Redis must answer before the connection gives it up."""
+    return min(poll_ms / 1000, settings.redis_timeout_s / 2)
 
 
 def _named(functions: dict[str, Callable[..., Awaitable[Any]]]) -> list[Any]:

@@ -45,18 +45,24 @@ class Surveyor:
         self._life_s = _TURNS_OF_LIFE * interval_s
         self._office = SurveyOffice(redis, keys, life_s=self._life_s)
         self._collections: list[CollectionInfo] = []
-        self._collections_seen_at = float("-inf")
+        self._leads = False
         self._store_error: str | None = None
         self._latest: tuple[Status, float, bool] | None = None
 
     async def run(self) -> None:
-        """Survey until cancelled."""
-        while True:
-            try:
-                await self._turn()
-            except QueueError as error:
-                log_event(logger, logging.DEBUG, "survey_failed", error=str(error))
-            await asyncio.sleep(self._interval_s)
+        """Survey until cancelled; whatever goes wrong with it is no reason to end a worker."""
+        looking = asyncio.create_task(self._keep_looking_at_collections(), name="collections")
+        try:
+            while True:
+                try:
+                    await self._turn()
+                except QueueError as error:
+                    log_event(logger, logging.DEBUG, "survey_failed", error=str(error))
+                except Exception as error:  # noqa: BLE001
+                    log_event(logger, logging.ERROR, "survey_failed", failure=error)
+                await asyncio.sleep(self._interval_s)
+        finally:
+            looking.cancel()
 
     def latest(self) -> Status | None:
         """Return the last survey, unless it is too old; in any thread."""
@@ -71,26 +77,30 @@ class Surveyor:
     async def _turn(self) -> None:
         asked = time.monotonic()
         leads = await self._office.take()
-        if leads:
-            survey: Status | None = await self._survey()
-            await self._office.publish(msgspec.json.encode(survey))
-        else:
-            survey = _decoded(await self._office.last())
+        self._leads = leads
+        survey = await self._survey() if leads else _decoded(await self._office.last())
         self._latest = (survey, asked, leads) if survey else None
+        if leads:
+            await self._office.publish(msgspec.json.encode(survey))
 
     async def _survey(self) -> Status:
-        queue = await collect_queue(self._redis, self._keys)
-        if time.monotonic() - self._collections_seen_at > _COLLECTIONS_EVERY_S:
-            await self._look_at_collections()
-        fields = msgspec.structs.asdict(queue)
+        fields = msgspec.structs.asdict(await collect_queue(self._redis, self._keys))
         return Status(**fields, collections=self._collections, store_error=self._store_error)
 
+    async def _keep_looking_at_collections(self) -> None:
+        """Look now and then, beside the turns: a slow Qdrant must not hide what is known of the queue."""
+        while True:
+            if self._leads:
+                await self._look_at_collections()
+            await asyncio.sleep(_COLLECTIONS_EVERY_S if self._leads else self._interval_s)
+
     async def _look_at_collections(self) -> None:
-        self._collections_seen_at = time.monotonic()
         try:
             self._collections, self._store_error = await self._store.info(), None
         except StoreError as error:
             self._collections, self._store_error = [], str(error)
+        except Exception as error:  # noqa: BLE001  # as in `run`
+            log_event(logger, logging.ERROR, "survey_failed", failure=error)
 
 
 def _decoded(survey: bytes | None) -> Status | None:

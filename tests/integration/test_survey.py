@@ -100,7 +100,7 @@ class TestTold:
     ) -> None:
         own = replica()
         async with at_work(own):
-            await until(own.surveyor.own)
+            await until(lambda: (survey := own.surveyor.own()) and survey.collections)
             told = own.told()
         by_partition = {("0",): 2.0, ("1",): 1.0, ("2",): 1.0, ("3",): 0.0}
         assert told["backlog_jobs"] == by_partition
@@ -254,8 +254,8 @@ class TestAge:
     ) -> None:
         async with VectorStore("http://127.0.0.1:1", shape, timeout_s=1) as nowhere:
             own = Replica(Surveyor(redis, keys, nowhere, interval_s=INTERVAL_S))
-            await own.surveyor._turn()
-            survey = own.surveyor.latest()
+            async with at_work(own):
+                survey = await until(lambda: (found := own.surveyor.latest()) and found.store_error and found)
             assert isinstance(survey, Status)
             assert survey.store_error is not None
             assert "UNAVAILABLE" in survey.store_error

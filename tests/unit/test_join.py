@@ -79,3 +79,12 @@ async def test_who_gave_up_is_not_missed() -> None:
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert work.seen == [[1, 2]]
+
+
+async def test_too_few_results_are_an_error_for_all() -> None:
+    async def forgetful(items: list[int]) -> list[int | Exception]:
+        return [2 * item for item in items[1:]]
+
+    joiner = Joiner[int, int](forgetful, most=10)
+    for found in await asyncio.gather(*map(joiner.do, range(3)), return_exceptions=True):
+        assert isinstance(found, RuntimeError)

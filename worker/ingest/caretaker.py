@@ -66,7 +66,6 @@ class Caretaker:
             try:
                 await self._look()
                 well_at = time.monotonic()
-                self._health.up("redis")
             except QueueError as error:
                 log_event(logger, logging.WARNING, "redis_unwell", error=str(error))
                 self._health.down("redis", str(error))
@@ -78,6 +77,10 @@ class Caretaker:
         await self._clock.refresh(self._redis)
         await self._check_partitions()
         full = not await self._takes_writes()
+        if full:
+            self._health.down("redis", "Redis is full")
+        else:
+            self._health.up("redis")
         if self._drainer is None:
             return
         rung = await sweep(self._redis, self._keys, self._partitions)

@@ -13,6 +13,7 @@ from worker.queue.keys import Keys
 
 DEFAULT_PARTITIONS = 32
 _BOUNDS = ("max_jobs", "max_bytes", "max_reads", "min_replicas")
+_KNOWN = ("partitions", "dimension", "max_job_bytes", *_BOUNDS)
 
 
 class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,10 @@ async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
         found = await redis.execute_command("HGETALL", keys.meta)  # type: ignore[no-untyped-call]
     if b"partitions" not in found:
         return None
-    numbers = {name.decode(): int(value) for name, value in found.items()}
+    # Only what is known: another version of the worker may publish more, and in another form.
+    numbers = {name: int(found[name.encode()]) for name in _KNOWN if found.get(name.encode(), b"").isdigit()}
+    if "partitions" not in numbers:
+        return None
     defaults = Limits()
     return QueueMeta(
         partitions=numbers["partitions"],

@@ -29,6 +29,9 @@ MOST_JOINED = 16
 """Searches in one request, at most: none should wait for many others to be done."""
 
 
+_STATUSES = {number: name.lower() for name, number in q.CollectionStatus.items()}
+
+
 class _Query(NamedTuple):
     request: q.QueryPoints
     timeout_s: float
@@ -147,6 +150,10 @@ class VectorStore:
             answer = await self._rpc.call(f"searching {name}", self._rpc.query_batch, request, timeout_s=timeout_s)
         except StoreRefused:  # one bad query is no reason to refuse the others
             return await asyncio.gather(*map(self._query_or_error, queries))
+        if len(answer.result) != len(queries):
+            raise StoreUnavailable(
+                f"searching {name}: {len(queries)} searches, {len(answer.result)} results", code="INCOMPLETE"
+            )
         return [_Answer(batch.result, answer.time) for batch in answer.result]
 
     async def _query_or_error(self, query: _Query) -> _Answer | Exception:
@@ -214,7 +221,7 @@ def _described(name: str, ref: CollectionRef, info: q.CollectionInfo) -> Collect
         name=name,
         kind=ref.kind,
         namespace=ref.namespace,
-        status=q.CollectionStatus.Name(info.status).lower(),
+        status=_STATUSES.get(info.status, "unknown"),
         points=info.points_count,
         indexed_vectors=info.indexed_vectors_count,
         segments=info.segments_count,

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Enqueue a read job for the search role, as arq would.
 -- Invariant: the job is stored and due, or nothing is, and an error says why.
 --

@@ -5,8 +5,10 @@
 -- KEYS  arq queue, then the lists
 -- ARGV  life of a list (ms), then for each list: id of the job, the reply
 for i = 2, #KEYS do
-  redis.call('RPUSH', KEYS[i], ARGV[2 * i - 1])
-  redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  -- What one caller has done to its own list is not to be felt by the others.
+  if type(redis.pcall('RPUSH', KEYS[i], ARGV[2 * i - 1])) == 'number' then
+    redis.call('PEXPIRE', KEYS[i], ARGV[1])
+  end
   redis.call('ZREM', KEYS[1], ARGV[2 * i - 2])
 end
 return #KEYS - 1

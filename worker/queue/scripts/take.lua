@@ -5,7 +5,7 @@
 --
 -- KEYS  arq queue, bell
 -- ARGV  most jobs, what stands before a job's id in the name of its key, for how long it stays in the queue (ms)
--- Returns for each job: id, since when it was due (ms), the job; no job where it is gone or may not be read.
+-- Returns for each job that is still there: id, since when it was due (ms), the job.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[1]))
@@ -15,12 +15,13 @@ for i = 1, #due, 2 do
   if type(body) == 'string' then
     redis.call('DEL', ARGV[2] .. due[i])
     redis.call('ZADD', KEYS[1], now + ARGV[3], due[i])
+    found[#found + 1] = due[i]
+    found[#found + 1] = due[i + 1]
+    found[#found + 1] = body
   else
+    -- It has expired, or may not be read: nobody can answer it.
     redis.call('ZREM', KEYS[1], due[i])
   end
-  found[#found + 1] = due[i]
-  found[#found + 1] = due[i + 1]
-  found[#found + 1] = type(body) == 'string' and body or ''
 end
 if redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 and redis.call('LLEN', KEYS[2]) == 0 then
   redis.call('RPUSH', KEYS[2], 1)
