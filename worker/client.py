@@ -65,7 +65,8 @@ class MemoryQueue:
     Connections belong to the event loop that first used them; in another loop (after the first has ended) new ones
     are opened. Close it with ``async with`` or `close`.
 
-    Every method raises `QueueUnavailable` when Redis cannot be reached within ``timeout_s`` seconds or refuses.
+    Every method raises `QueueUnavailable` when Redis cannot be reached within ``timeout_s`` seconds or refuses. A push
+    that raised it is stored by then or never will be; one that is cancelled before may still be stored.
     """
 
     def __init__(self, url: str, *, prefix: str = "mw", timeout_s: float = 5.0, access: Access | None = None) -> None:
