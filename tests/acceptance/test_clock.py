@@ -20,7 +20,7 @@ def skewed():
     return time.time() + {skew_s}
 
 arq.utils.time = skewed
-worker.queue.clock.time = types.SimpleNamespace(time=skewed)
+worker.queue.clock.time = types.SimpleNamespace(time=skewed, monotonic=time.monotonic)
 from worker.cli import main
 main()
 """
