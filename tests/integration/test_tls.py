@@ -83,6 +83,7 @@ class TlsRedis(RedisProxy):
     context: ssl.SSLContext
 
     async def __aenter__(self) -> Self:
+        self._passing.set()
         self._server = await asyncio.start_server(self._serve, HOST, 0, ssl=self.context)
         return self
 
