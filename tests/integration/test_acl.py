@@ -235,7 +235,6 @@ class TestAtWork:
             await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
             [removed] = await events.wait_for("foreign_jobs_removed")
             assert removed["queue"] == KEYS.drain_queue
-            await events.wait_for("read_job_failed", times=2)
             assert connect("test").zcard(KEYS.search_queue) == 0
             assert not events.of("role_restarts")
 
