@@ -1,23 +1,23 @@
 """arq's worker, made to wait at a bell instead of polling, and kept from what would end or slow it.
 
-`DrainWorker` claims and finishes its jobs as arq does. `ReadWorker` takes many at once in one round trip, and finishes
-each with its reply: a read that is lost with its worker is its caller's to repeat, so there is nothing to keep it for.
+`DrainWorker` claims many doorbells in one round trip, by arq's own marks. `ReadWorker` takes many reads so, and
+finishes each with its reply: a read that is lost with its worker is its caller's to repeat, so nothing keeps it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
-from arq.constants import in_progress_key_prefix, result_key_prefix
+from arq.constants import result_key_prefix
 from arq.jobs import serialize_result
 from arq.utils import timestamp_ms
 from arq.worker import Worker
-from redis.exceptions import NoPermissionError, OutOfMemoryError
+from redis.exceptions import OutOfMemoryError
 
 from worker.errors import QueueError
 from worker.logs import log_event
@@ -25,6 +25,7 @@ from worker.queue.bell import Bell
 from worker.queue.calls import TakenCall, take_calls
 from worker.queue.codec import decode_arq
 from worker.queue.connection import queue_request
+from worker.queue.doorbell import claim, finish
 from worker.queue.keys import Keys
 
 logger = logging.getLogger(__name__)
@@ -35,21 +36,34 @@ _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
 
 class RoleWorker(Worker):
-    """Looks for work when the bell rings, or after ``poll_s`` seconds; calls ``polled`` whenever it has looked."""
+    """Looks for work when the bell rings, or after ``poll_s`` seconds; calls ``polled`` whenever it has looked.
 
-    def __init__(self, bell: Bell, polled: Callable[[], None], *, poll_s: float, **options: Any) -> None:
+    What takes arq half a dozen round trips to claim and to finish takes one each here. The loop, the stop and the sign
+    of life are arq's.
+    """
+
+    def __init__(self, bell: Bell, polled: Callable[[], None], keys: Keys, *, poll_s: float, **options: Any) -> None:
         super().__init__(**options, poll_delay=0, max_tries=NEVER, job_deserializer=decode_job)
         self._bell = bell
         self._polled = polled
+        self._keys = keys
         self._poll_s = poll_s
 
     async def _poll_iteration(self) -> None:
         await self._wait()
-        await self._look()
+        for job_id, task in list(self.tasks.items()):
+            if task.done():
+                del self.tasks[job_id]
+                task.result()
+        free = self.max_jobs - len(self.tasks)
+        if free and not self.burst:
+            await self._take(free)
+        await self.heart_beat()
         self._polled()
 
-    async def _look(self) -> None:
-        await super()._poll_iteration()
+    async def _take(self, most: int) -> None:
+        """Take up to so many jobs off the queue, and begin each as one of ``tasks``."""
+        raise NotImplementedError
 
     async def heart_beat(self) -> None:
         """Tell arq's tools that this worker lives; a Redis that has no room for that is no reason to end."""
@@ -68,42 +82,54 @@ class RoleWorker(Worker):
 
 
 class DrainWorker(RoleWorker):
-    """Whoever may write to its queue cannot end it for good by a job that stays there."""
+    """Drains partitions whose doorbell has rung; ``drain`` says when to ring again (``None``: somebody else will)."""
 
-    async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Start jobs; forget those whose id arq cannot read, or whose keys this user of Redis may not touch."""
-        own = f"{self.queue_name.rpartition(':')[0]}:".encode()
-        foreign = {job_id for job_id in job_ids if not (job_id.startswith(own) and job_id.isascii())}
-        hopeless = [job_id for job_id in foreign if not await self._can_be_started(job_id)]
-        if hopeless:
-            await self.pool.zrem(self.queue_name, *hopeless)
-            log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=len(hopeless))
-        await super().start_jobs([job_id for job_id in job_ids if job_id not in hopeless])
+    def __init__(
+        self,
+        bell: Bell,
+        polled: Callable[[], None],
+        keys: Keys,
+        drain: Callable[[int], Awaitable[float | None]],
+        *,
+        partitions: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(bell, polled, keys, **options)
+        self._drain = drain
+        # What other workers have claimed stands at the head of the queue: look past all of it.
+        self._look_at = max(2 * partitions, 1000)
 
-    async def _can_be_started(self, job_id: bytes) -> bool:
+    async def _take(self, most: int) -> None:
+        partitions, removed = await claim(
+            self.pool, self._keys, most=most, look_at=self._look_at, life_s=self.in_progress_timeout_s
+        )
+        if removed:
+            log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=removed)
+        for partition in partitions:
+            self.tasks[self._keys.drain_job_id(partition)] = asyncio.create_task(self._run_drain(partition))
+
+    async def _run_drain(self, partition: int) -> None:
+        ring_after_s: float | None = 0.0
         try:
-            await self.pool.exists(f"{in_progress_key_prefix}{job_id.decode()}")
-        except (UnicodeDecodeError, NoPermissionError):
-            return False
-        return True
+            ring_after_s = await self._drain(partition)
+        finally:
+            await asyncio.shield(self._finish(partition, ring_after_s))
+
+    async def _finish(self, partition: int, ring_after_s: float | None) -> None:
+        self.jobs_complete += 1
+        try:
+            await finish(self.pool, self._keys, partition, ring_after_s=ring_after_s)
+        except QueueError as error:
+            # The caretaker takes the claim for lost, and rings in its stead.
+            log_event(logger, logging.WARNING, "ring_failed", partition=partition, error=str(error))
 
 
 class ReadWorker(RoleWorker):
     """Answers read jobs; one without a list for its reply leaves the result where arq does, without its arguments."""
 
-    def __init__(self, bell: Bell, polled: Callable[[], None], keys: Keys, **options: Any) -> None:
-        super().__init__(bell, polled, **options)
-        self._keys = keys
-
-    async def _look(self) -> None:
-        for job_id, task in list(self.tasks.items()):
-            if task.done():
-                del self.tasks[job_id]
-                task.result()
-        if not self.burst:
-            for call in await take_calls(self.pool, self._keys, most=self.max_jobs - len(self.tasks)):
-                self.tasks[_shown(call.job_id)] = asyncio.create_task(self._serve(call))
-        await self.heart_beat()
+    async def _take(self, most: int) -> None:
+        for call in await take_calls(self.pool, self._keys, most=most):
+            self.tasks[_shown(call.job_id)] = asyncio.create_task(self._serve(call))
 
     async def _serve(self, call: TakenCall) -> None:
         started_ms = timestamp_ms()

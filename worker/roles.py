@@ -16,7 +16,7 @@ from worker.ingest.drain import Drainer
 from worker.logs import log_event
 from worker.queue.bell import Bell
 from worker.queue.codec import encode_arq
-from worker.queue.doorbell import DRAIN, ring
+from worker.queue.doorbell import DRAIN
 from worker.queue.keys import Keys
 from worker.reads import READ_JOBS, Reads
 from worker.settings import Settings
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 _DRAIN_TIMEOUT_S = 600.0
 """Beyond any drain, which ends itself; what ends a drain whose process is gone is its lease, not arq's mark."""
 _READ_RESULT_S = 60.0
-_RING_AFTER = "ring_after_s"
 _OF_BOTH: dict[str, Any] = {
     "health_check_interval": 5.0,
     "handle_signals": False,
@@ -39,28 +38,21 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled:
     """Return the arq worker that drains partitions, and tells whenever it has looked for work."""
     keys = Keys(settings.queue_prefix)
 
-    async def drain(ctx: dict[str, Any], partition: int) -> None:
-        if ctx["job_id"] != keys.drain_job_id(partition):
-            raise QueueError("a drain that is not the doorbell of its partition")
-        ctx[_RING_AFTER] = settings.retry_max_s  # should the drain end in an error that nobody foresaw
+    async def drain(partition: int) -> float | None:
         try:
-            ctx[_RING_AFTER] = (await drainer.drain(partition)).ring_after_s
+            return (await drainer.drain(partition)).ring_after_s
         except (QueueError, PartitionMismatch) as error:
             log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
-
-    async def ring_again(ctx: dict[str, Any]) -> None:
-        delay_s = ctx.get(_RING_AFTER)
-        if delay_s is None:
-            return
-        try:
-            await ring(redis, keys, keys.partition_of_job_id(ctx["job_id"]), delay_s=delay_s)
-        except QueueError as error:
-            # The caretaker rings in its stead.
-            log_event(logger, logging.WARNING, "ring_failed", job=ctx["job_id"], error=str(error))
+        except Exception as error:  # noqa: BLE001  # what nobody foresaw must not end the role of all partitions
+            log_event(logger, logging.ERROR, "drain_failed", failure=error, partition=partition, error=str(error))
+        return settings.retry_max_s
 
     return DrainWorker(
         Bell(redis, keys.drain_bell),
         polled,
+        keys,
+        drain,
+        partitions=settings.queue_partitions,
         poll_s=_poll_s(settings, settings.worker_poll_ms),
         functions=_named({DRAIN: drain}),
         queue_name=keys.drain_queue,
@@ -68,9 +60,6 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled:
         max_jobs=settings.worker_concurrency,
         job_timeout=_DRAIN_TIMEOUT_S,
         keep_result=0,
-        after_job_end=ring_again,
-        # What other workers have claimed stands at the head of the queue: look past all of it.
-        queue_read_limit=max(2 * settings.queue_partitions, 1000),
         **_OF_BOTH,
     )
 

@@ -12,7 +12,7 @@ from tests.integration.conftest import Everything, running
 from tests.integration.jobs import PARTITIONS, axis
 from worker.client import MemoryQueue
 from worker.queue.clock import RedisClock
-from worker.queue.doorbell import doorbell, ring, sweep
+from worker.queue.doorbell import claim, doorbell, finish, ring, sweep
 from worker.queue.keys import Keys
 from worker.queue.lease import acquire_lease
 from worker.queue.push import push
@@ -180,3 +180,54 @@ async def test_redis_clock(redis: ArqRedis) -> None:
     clock.offset_ms = 3_600_000.0
     await clock.refresh(redis)
     assert clock.now_ms() == pytest.approx(await redis_ms(redis), abs=1_000)
+
+
+class TestClaim:
+    """As arq claims and finishes a job, in one round trip each."""
+
+    async def test_each_doorbell_is_given_once(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(partition, b"a") for partition in range(3)])
+        assert await claim(redis, keys, most=2, look_at=1000, life_s=600) == ([0, 1], 0)
+        assert await claim(redis, keys, most=2, look_at=1000, life_s=600) == ([2], 0)
+        assert await claim(redis, keys, most=2, look_at=1000, life_s=600) == ([], 0)
+        # The doorbells stay where arq's own tools look for them, and so does its mark.
+        assert await redis.zcard(keys.drain_queue) == 3
+        assert 590_000 < await redis.pttl(keys.arq_in_progress(keys.drain_job_id(0))) <= 600_000
+
+    async def test_what_was_finished_may_be_rung_again(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        await claim(redis, keys, most=1, look_at=1000, life_s=600)
+        await redis.delete(keys.stream(0))
+        await finish(redis, keys, 0, ring_after_s=0)
+        assert await redis.zcard(keys.drain_queue) == 0
+        assert not await redis.exists(
+            keys.arq_job(keys.drain_job_id(0)), keys.arq_in_progress(keys.drain_job_id(0)), keys.stream(0)
+        )
+        await push(redis, keys, PARTITIONS, [(0, b"b")])
+        assert await claim(redis, keys, most=1, look_at=1000, life_s=600) == ([0], 0)
+
+    async def test_what_came_meanwhile_rings_at_the_end(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        await claim(redis, keys, most=1, look_at=1000, life_s=600)
+        await redis.delete(keys.stream(0))
+        await redis.delete(keys.drain_bell)
+        await push(redis, keys, PARTITIONS, [(0, b"b")])
+        assert not await redis.exists(keys.drain_bell)  # nobody needs to come: somebody is at it
+        await finish(redis, keys, 0, ring_after_s=0)
+        assert await redis.llen(keys.drain_bell) == 1  # type: ignore[misc]
+        assert await claim(redis, keys, most=1, look_at=1000, life_s=600) == ([0], 0)
+
+    async def test_a_delay_and_somebody_else(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"a")])
+        assert await claim(redis, keys, most=4, look_at=1000, life_s=600) == ([0, 1], 0)
+        await finish(redis, keys, 0, ring_after_s=60)
+        await finish(redis, keys, 1, ring_after_s=None)
+        assert await claim(redis, keys, most=4, look_at=1000, life_s=600) == ([], 0)
+        assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(0).encode()]
+
+    async def test_strangers_leave_the_queue(self, redis: ArqRedis, keys: Keys) -> None:
+        strangers = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
+        await redis.zadd(keys.drain_queue, strangers)
+        await push(redis, keys, PARTITIONS, [(3, b"a")])
+        assert await claim(redis, keys, most=4, look_at=1000, life_s=600) == ([3], len(strangers))
+        assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]

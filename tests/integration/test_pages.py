@@ -134,14 +134,14 @@ class TestReady:
         monkeypatch.setattr(app_module, "_STALE_S", 0.3)
         chosen = settings(qdrant_timeout_s=0.2, drain_slice_s=0.1, sweep_interval_s=0.05)
         goes_on = asyncio.Event()
-        look = ReadWorker._look
+        take = ReadWorker._take
 
-        async def stuck(self: ReadWorker) -> None:
+        async def stuck(self: ReadWorker, most: int) -> None:
             await goes_on.wait()
-            await look(self)
+            await take(self, most)
 
         async with serving(chosen) as page:
-            monkeypatch.setattr(ReadWorker, "_look", stuck)
+            monkeypatch.setattr(ReadWorker, "_take", stuck)
             assert "not looked at for" in await page.unready("search")
             assert (await page.get("/readyz")).json()["components"]["ingest"] == {"up": True}
             goes_on.set()

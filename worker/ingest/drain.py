@@ -14,7 +14,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from arq.connections import ArqRedis
@@ -80,6 +80,13 @@ class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
     ring_after_s: float | None = 0.0
     jobs: int = 0
     dead: int = 0
+
+
+class _Committed(NamedTuple):
+    """What came of a batch: how many of it are dead letters, and how many entries are left behind it."""
+
+    letters: int
+    left: int
 
 
 class Drainer:
@@ -155,10 +162,12 @@ class Drainer:
             if not batch.taken:
                 log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
                 return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
-            letters, following = await self._finish(lease, batch, book)
-            if letters is not None:
+            done, following = await self._finish(lease, batch, book)
+            if done is not None:
                 jobs += len(batch.taken)
-                dead += letters
+                dead += done.letters
+                if not done.left:
+                    break
             if self._stopping():
                 return DrainResult(ending="stopped", jobs=jobs, dead=dead)
             if time.monotonic() >= until:
@@ -172,11 +181,10 @@ class Drainer:
         claims, superseded = await self._log.claims(lease.partition)
         return ClaimBook({letter_id: decode_claim(body) for letter_id, body in claims.items()}, superseded)
 
-    async def _finish(self, lease: Lease, batch: Intake, book: ClaimBook) -> tuple[int | None, Intake | None]:
+    async def _finish(self, lease: Lease, batch: Intake, book: ClaimBook) -> tuple[_Committed | None, Intake | None]:
         """Apply and commit a batch, reading ahead meanwhile if it was a full one.
 
-        Return how many of it are dead letters (``None``: smaller batches must be tried first), and the batch behind it
-        if that is known.
+        Return what came of it (``None``: smaller batches must be tried first), and the batch behind it if it is known.
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
@@ -184,9 +192,9 @@ class Drainer:
             done = await self._apply(lease, batch, book)
             if done is None:
                 return None, None
-            await self._commit(lease, batch.taken, done, apply_s=time.monotonic() - started)
+            left = await self._commit(lease, batch.taken, done, apply_s=time.monotonic() - started)
             book.settle(done)
-            return len(done.dead), await ahead if ahead else None
+            return _Committed(len(done.dead), left), await ahead if ahead else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # what went wrong ahead shows again when it is read in its turn
@@ -248,16 +256,17 @@ class Drainer:
             if self._sizes[partition] >= self._options.batch_max_jobs:
                 del self._sizes[partition]
 
-    async def _commit(self, lease: Lease, taken: Sequence[Entry], done: Reckoning, *, apply_s: float) -> None:
+    async def _commit(self, lease: Lease, taken: Sequence[Entry], done: Reckoning, *, apply_s: float) -> int:
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
-        await asyncio.shield(
+        left = await asyncio.shield(
             self._log.commit(
                 lease, taken, done.dead, superseded=done.superseded, purged=done.purged, settled=done.settled
             )
         )
         failpoint("committed")
         account.batch_left(lease.partition, taken, done, now_ms=self._clock.now_ms(), apply_s=apply_s)
+        return left
 
     async def _judge(self, pair: tuple[Entry, WriteJob], error: StoreRefused) -> DeadEntry:
         """Blame the job only if Qdrant takes harmless writes to the same collections; raises `StoreError` if not."""

@@ -38,6 +38,39 @@ async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 
     return bool(rung)
 
 
+async def claim(redis: ArqRedis, keys: Keys, *, most: int, look_at: int, life_s: float) -> tuple[list[int], int]:
+    """Claim partitions whose doorbell is due, as arq claims jobs; return them, and how many strangers were removed.
+
+    ``look_at`` bounds how many doorbells are looked at: those that others have claimed stand in front. A claim that is
+    not finished is taken for lost by `sweep`, and by everybody after ``life_s`` seconds.
+    """
+    own = keys.drain_job_id_prefix
+    with queue_request("claim"):
+        removed, *ids = await scripts.run(
+            redis,
+            "claim",
+            [keys.drain_queue],
+            [most, look_at, int(life_s * 1000), keys.arq_job(""), keys.arq_in_progress(""), own],
+        )
+    return [int(job_id[len(own) :]) for job_id in ids], removed
+
+
+async def finish(redis: ArqRedis, keys: Keys, partition: int, *, ring_after_s: float | None) -> None:
+    """End a drain that was claimed; if entries wait, ring again in so many seconds (``None``: somebody else will)."""
+    job_id = keys.drain_job_id(partition)
+    delay_ms = -1 if ring_after_s is None else int(ring_after_s * 1000)
+    with queue_request("finish"):
+        await scripts.run(
+            redis,
+            "finish",
+            [
+                *(keys.stream(partition), keys.drain_queue, keys.arq_job(job_id)),
+                *(keys.arq_in_progress(job_id), keys.drain_bell),
+            ],
+            [job_id, doorbell(partition), DOORBELL_LIFE_MS, delay_ms],
+        )
+
+
 async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float = ORPHAN_GRACE_S) -> int:
     """Ring every doorbell that was lost (a worker was killed, a wake-up swallowed); return how many.
 

@@ -117,13 +117,14 @@ class Keys:
         """Return the key of the list that takes the reply to a read job."""
         return f"{self.prefix}:reply:{job_id}"
 
+    @property
+    def drain_job_id_prefix(self) -> str:
+        """How the arq job ids of drains begin."""
+        return f"{self.prefix}:drain:"
+
     def drain_job_id(self, partition: int) -> str:
         """Return the arq job id of a partition's drain: one at a time."""
-        return f"{self.prefix}:drain:{partition}"
-
-    def partition_of_job_id(self, job_id: str) -> int:
-        """Return the partition whose drain has this arq job id."""
-        return int(job_id.rpartition(":")[2])
+        return f"{self.drain_job_id_prefix}{partition}"
 
     def arq_job(self, job_id: str) -> str:
         """Return arq's key of a job's definition."""

@@ -102,11 +102,12 @@ class JobLog:
         superseded: Sequence[str] = (),
         purged: Sequence[str] = (),
         settled: Sequence[str] = (),
-    ) -> None:
+    ) -> int:
         """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters; renew the lease.
 
         Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
-        ``settled`` removed. Raises `LeaseLost` when the lease is no longer held: then nothing was changed.
+        ``settled`` removed. Return how many entries are left; raises `LeaseLost` when the lease is no longer held:
+        then nothing was changed.
         """
         partition, last_id = lease.partition, batch[-1].entry_id
         args: list[Any] = [lease.token, lease.ttl_ms, last_id, _behind(last_id)]
@@ -120,7 +121,7 @@ class JobLog:
         keys = self._keys
         started = time.monotonic()
         with queue_request("commit"):
-            await scripts.run(
+            left = await scripts.run(
                 self._redis,
                 "commit",
                 [
@@ -136,6 +137,7 @@ class JobLog:
                 args,
             )
         lease.renewed_at = started
+        return int(left)
 
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
         """Return once the job of ``receipt`` has been applied; one blocking call, no polling.

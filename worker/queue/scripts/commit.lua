@@ -3,6 +3,8 @@
 -- Invariant: an entry leaves the stream in the same step in which it is counted as applied or stands in the dead
 -- letters, and only for the drain that holds the lease. Done twice, because a reply was lost, it counts once.
 --
+-- Returns how many entries are left.
+--
 -- KEYS  lease, stream, applied, dead letters, backlog, attempts, claims, superseded
 -- ARGV  token, life of the lease (ms), last id of the batch, the id right behind it, bytes,
 --       number of words that follow about dead letters, for each: id, reason, detail, op, user id, claim,
@@ -57,9 +59,10 @@ for i = superseded_end + 2, #ARGV do
 end
 
 local removed = redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[4])
+local left = redis.call('XLEN', KEYS[2])
 if removed == 0 then
   -- Committed before, and the reply was lost.
-  return 0
+  return left
 end
 local mark = {'XADD', KEYS[3], 'MAXLEN', '=', 1, ARGV[3], 'jobs', removed}
 local marked = redis.pcall(unpack(mark))
@@ -72,4 +75,4 @@ redis.call('HINCRBY', KEYS[5], 'bytes', -ARGV[5])
 if redis.call('HINCRBY', KEYS[5], 'jobs', -removed) <= 0 then
   redis.call('DEL', KEYS[5])
 end
-return 1
+return left
