@@ -56,13 +56,16 @@ class Status(QueueStatus, frozen=True, kw_only=True):
 async def collect_status(redis: ArqRedis, keys: Keys, store: VectorStore) -> Status:
     """Return the state of the system; raises `QueueUnavailable`, but reports a failing store as part of it."""
     queue = await collect_queue(redis, keys)
-    collections: list[CollectionInfo] = []
-    store_error = None
-    try:
-        collections = await store.info()
-    except StoreError as error:
-        store_error = str(error)
+    collections, store_error = await collect_collections(store)
     return Status(**msgspec.structs.asdict(queue), collections=collections, store_error=store_error)
+
+
+async def collect_collections(store: VectorStore) -> tuple[list[CollectionInfo], str | None]:
+    """Return what is stored, and why nothing is known of it where that is so."""
+    try:
+        return await store.info(), None
+    except StoreError as error:
+        return [], str(error)
 
 
 async def collect_queue(redis: ArqRedis, keys: Keys) -> QueueStatus:

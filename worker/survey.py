@@ -16,12 +16,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.contract import CollectionInfo
-from worker.errors import QueueError, StoreError
+from worker.errors import QueueError
 from worker.logs import log_event
 from worker.metrics import PREFIX
 from worker.queue.keys import Keys
 from worker.queue.survey import SurveyOffice
-from worker.status import QueueStatus, Status, collect_queue
+from worker.status import QueueStatus, Status, collect_collections, collect_queue
 from worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -96,9 +96,7 @@ class Surveyor:
 
     async def _look_at_collections(self) -> None:
         try:
-            self._collections, self._store_error = await self._store.info(), None
-        except StoreError as error:
-            self._collections, self._store_error = [], str(error)
+            self._collections, self._store_error = await collect_collections(self._store)
         except Exception as error:  # noqa: BLE001  # as in `run`
             log_event(logger, logging.ERROR, "survey_failed", failure=error)
 
