@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -182,6 +183,8 @@ class App:
         ]
         attending = [asyncio.create_task(work, name=name) for name, work in attendants.items()]
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        gc.collect()
+        gc.freeze()
         on_ready()
         try:
             await asyncio.wait([*roles, *attending, stopping], return_when=asyncio.FIRST_COMPLETED)

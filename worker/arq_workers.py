@@ -82,7 +82,11 @@ class RoleWorker(Worker):
 
 
 class DrainWorker(RoleWorker):
-    """Drains partitions whose doorbell has rung; ``drain`` says when to ring again (``None``: somebody else will)."""
+    """Drains partitions whose doorbell has rung; ``drain`` says when to ring again (``None``: somebody else will).
+
+    A job of arq's is a group of partitions, claimed together because what waits in all of them makes one batch of
+    ``most_jobs``: their drains go in step, and what they ask of Redis and Qdrant goes as one request.
+    """
 
     def __init__(
         self,
@@ -92,21 +96,35 @@ class DrainWorker(RoleWorker):
         drain: Callable[[int], Awaitable[float | None]],
         *,
         partitions: int,
+        most_jobs: int,
         **options: Any,
     ) -> None:
         super().__init__(bell, polled, keys, **options)
         self._drain = drain
+        self._most_jobs = most_jobs
         # What other workers have claimed stands at the head of the queue: look past all of it.
         self._look_at = max(2 * partitions, 1000)
 
     async def _take(self, most: int) -> None:
-        partitions, removed = await claim(
-            self.pool, self._keys, most=most, look_at=self._look_at, life_s=self.in_progress_timeout_s
+        groups, removed = await claim(
+            self.pool,
+            self._keys,
+            groups=most,
+            most_jobs=self._most_jobs,
+            look_at=self._look_at,
+            life_s=self.in_progress_timeout_s,
         )
         if removed:
             log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=removed)
-        for partition in partitions:
-            self.tasks[self._keys.drain_job_id(partition)] = asyncio.create_task(self._run_drain(partition))
+        for group in groups:
+            # Named by its first partition, which nobody else can claim meanwhile.
+            self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
+
+    async def _run_group(self, group: list[int]) -> None:
+        ends = await asyncio.gather(*map(self._run_drain, group), return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
 
     async def _run_drain(self, partition: int) -> None:
         ring_after_s: float | None = 0.0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Waiting: TypeAlias = "tuple[_Item, asyncio.Future[_Result]]"
 
 
 class Joiner(Generic[_Item, _Result]):
     """Does the ``work`` of all items of one ``key`` that come within one turn of the event loop at once.
 
-    ``work`` takes up to ``most`` items and returns, in their order, a result or an error for each; what it raises is
-    raised for all of them. Nothing waits for company: an item that comes alone is worked on alone.
+    ``work`` takes items that weigh up to ``most`` together, or one that weighs more, and returns, in their order, a
+    result or an error for each; what it raises is raised for all of them. Nothing waits for company: an item that comes
+    alone is worked on alone.
     """
 
     def __init__(
@@ -23,11 +25,13 @@ class Joiner(Generic[_Item, _Result]):
         *,
         most: int,
         key: Callable[[_Item], object] = lambda _: None,
+        weigh: Callable[[_Item], int] = lambda _: 1,
     ) -> None:
         self._work = work
         self._most = most
         self._key = key
-        self._waiting: dict[object, list[tuple[_Item, asyncio.Future[_Result]]]] = {}
+        self._weigh = weigh
+        self._waiting: dict[object, list[_Waiting[_Item, _Result]]] = {}
         self._working: set[asyncio.Task[None]] = set()
 
     async def do(self, item: _Item) -> _Result:
@@ -42,12 +46,23 @@ class Joiner(Generic[_Item, _Result]):
     def _start(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for same in waiting.values():
-            for first in range(0, len(same), self._most):
-                task = asyncio.create_task(self._run(same[first : first + self._most]))
+            for joined in self._loads(same):
+                task = asyncio.create_task(self._run(joined))
                 self._working.add(task)
                 task.add_done_callback(self._working.discard)
 
-    async def _run(self, joined: list[tuple[_Item, asyncio.Future[_Result]]]) -> None:
+    def _loads(self, same: list[_Waiting[_Item, _Result]]) -> Iterator[list[_Waiting[_Item, _Result]]]:
+        load: list[_Waiting[_Item, _Result]] = []
+        weight = 0
+        for waiting in same:
+            weight += self._weigh(waiting[0])
+            if load and weight > self._most:
+                yield load
+                load, weight = [], self._weigh(waiting[0])
+            load.append(waiting)
+        yield load
+
+    async def _run(self, joined: list[_Waiting[_Item, _Result]]) -> None:
         results: Sequence[_Result | Exception]
         try:
             results = await self._work([item for item, _ in joined])

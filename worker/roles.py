@@ -53,6 +53,7 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled:
         keys,
         drain,
         partitions=settings.queue_partitions,
+        most_jobs=settings.batch_max_jobs,
         poll_s=_poll_s(settings, settings.worker_poll_ms),
         functions=_named({DRAIN: drain}),
         queue_name=keys.drain_queue,

@@ -10,10 +10,10 @@ input ends, after the calls in flight (2 seconds at most). What an update return
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +24,7 @@ from qdrant_client import grpc as q
 from worker.embedded.collections_service import CollectionsService, HealthService
 from worker.embedded.points_service import PointsService
 from worker.embedded.refusals import ApiKeyCheck
+from worker.embedded.right_of_way import CallThreads
 from worker.embedded.shards import Shards
 
 HOST = "127.0.0.1"
@@ -62,6 +63,7 @@ def _serve(shards: Shards, arguments: argparse.Namespace) -> None:
     server = _server(shards, arguments.api_key_file)
     port = _bound_port(server, arguments.port)
     server.start()
+    gc.freeze()  # what is loaded by now stays: no collection needs to look through it again
     try:
         os.write(sys.stdout.fileno(), f"ready {port}\n".encode())
         _wait_for_end()
@@ -82,7 +84,7 @@ def _server(shards: Shards, api_key_file: Path | None) -> grpc.Server:
     checks: list[grpc.ServerInterceptor] = (
         [ApiKeyCheck(api_key_file.read_text(encoding="utf-8").strip())] if api_key_file else []
     )
-    server = grpc.server(ThreadPoolExecutor(THREADS), interceptors=checks, options=_SERVER_OPTIONS)
+    server = grpc.server(CallThreads(THREADS, shards.way), interceptors=checks, options=_SERVER_OPTIONS)
     q.add_QdrantServicer_to_server(HealthService(), server)  # type: ignore[no-untyped-call]
     q.add_CollectionsServicer_to_server(CollectionsService(shards), server)  # type: ignore[no-untyped-call]
     q.add_PointsServicer_to_server(PointsService(shards), server)  # type: ignore[no-untyped-call]

@@ -35,13 +35,14 @@ from worker.ingest.breaker import Breaker
 from worker.ingest.claims import ClaimBook, Reckoning, decode_claim
 from worker.ingest.gate import Gate
 from worker.ingest.intake import Intake, refused, take_in
+from worker.ingest.joint import JointWriter
 from worker.ingest.plan import CollectionPlan, needs_existing, plan
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
 from worker.metrics import DRAINS, breaker_is
 from worker.queue.clock import RedisClock
 from worker.queue.keys import Keys
-from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
+from worker.queue.lease import Lease, release_lease, renew_lease, take_lease
 from worker.queue.log import DeadEntry, Entry, JobLog
 from worker.store.operations import CollectionRef
 from worker.store.store import VectorStore
@@ -106,6 +107,7 @@ class Drainer:
         self._keys = keys
         self._log = JobLog(redis, keys)
         self._store = store
+        self._writer = JointWriter(store, most_jobs=options.batch_max_jobs)
         self._options = options
         self._clock = clock or RedisClock()
         self._stopping = stopping
@@ -131,19 +133,40 @@ class Drainer:
         wait_s = self._breaker.wait_s()
         if wait_s > 0:
             return DrainResult(ending="outage", ring_after_s=wait_s)
-        options = self._options
-        lease = await acquire_lease(
-            self._redis, self._keys, partition, ttl_s=options.lease_ttl_s, partitions=options.partitions
-        )
-        account.lease_asked(lease)
-        if lease is None:
-            return DrainResult(ending="busy", ring_after_s=None)
-        return await self._drain_and_give_back(lease)
+        async with self._gate.enter(alone=False):
+            lease = Lease(partition, self._options.lease_ttl_s)
+            taken, head = await self._open(lease)
+            account.lease_asked(lease if taken else None)
+            if not taken:
+                return DrainResult(ending="busy", ring_after_s=None)
+            if not lease.is_suspect:
+                return await self._drain_and_give_back(lease, head)
+        async with self._gate.enter(alone=True):
+            return await self._drain_and_give_back(lease, None)
 
-    async def _drain_and_give_back(self, lease: Lease) -> DrainResult:
+    async def _open(self, lease: Lease) -> tuple[bool, Sequence[Entry] | None]:
+        """Take the lease and, in the same round trip, read the head if it may be tried beside others."""
+        failpoint("before_read")
+        taken, head = await asyncio.gather(
+            take_lease(self._redis, self._keys, lease, partitions=self._options.partitions), self._head(lease)
+        )
+        failpoint("read")
+        return taken, head
+
+    async def _head(self, lease: Lease) -> Sequence[Entry] | None:
         try:
-            async with self._gate.enter(alone=lease.is_suspect):
-                return await self._drain_leased(lease)
+            return await self._log.read(
+                lease,
+                max_jobs=self._size(lease),
+                max_bytes=self._options.batch_max_bytes,
+                spare_suspects=True,
+            )
+        except LeaseLost:  # somebody else has it, or the two did not go together
+            return None
+
+    async def _drain_and_give_back(self, lease: Lease, head: Sequence[Entry] | None) -> DrainResult:
+        try:
+            return await self._drain_leased(lease, head)
         except LeaseLost:
             account.lease_lost(lease.partition)
             return DrainResult(ending="lost", ring_after_s=None)
@@ -153,11 +176,11 @@ class Drainer:
             account.lease_ended()
             await asyncio.shield(self._give_back(lease))
 
-    async def _drain_leased(self, lease: Lease) -> DrainResult:
+    async def _drain_leased(self, lease: Lease, head: Sequence[Entry] | None) -> DrainResult:
         until = time.monotonic() + self._options.slice_s
         book = await self._open_book(lease)
         jobs = dead = 0
-        batch = await self._read(lease)
+        batch = await self._read(lease) if head is None else self._take_in(lease, head)
         while batch is not None:
             if not batch.taken:
                 log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
@@ -194,7 +217,7 @@ class Drainer:
                 return None, None
             left = await self._commit(lease, batch.taken, done, apply_s=time.monotonic() - started)
             book.settle(done)
-            return _Committed(len(done.dead), left), await ahead if ahead else None
+            return _Committed(len(done.dead), left), await ahead if ahead and left else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # what went wrong ahead shows again when it is read in its turn
@@ -209,8 +232,12 @@ class Drainer:
             after=behind.taken[-1] if behind else None,
         )
         failpoint("read")
+        return self._take_in(lease, entries)
+
+    def _take_in(self, lease: Lease, entries: Sequence[Entry]) -> Intake | None:
         if not entries:
             return None
+        options = self._options
         return take_in(entries, options.limits, partition=lease.partition, partitions=options.partitions)
 
     def _size(self, lease: Lease) -> int:
@@ -294,7 +321,7 @@ class Drainer:
         timeout_s = await self._deadline_s(lease)
         lease.in_doubt = True
         try:
-            await self._store.apply(step.ref, step.operations, timeout_s=timeout_s)
+            await self._writer.write(step, timeout_s=timeout_s)
         except StoreError as error:
             lease.in_doubt = isinstance(error, StoreUnavailable) and error.in_doubt
             raise
@@ -321,6 +348,8 @@ class Drainer:
         return DrainResult(ending="outage", ring_after_s=delay_s)
 
     async def _give_back(self, lease: Lease) -> None:
+        if lease.is_over:
+            return
         try:
             settle_s = self._options.settle_s if lease.in_doubt else 0
             await release_lease(self._redis, self._keys, lease, settle_s=settle_s)

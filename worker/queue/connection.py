@@ -32,6 +32,7 @@ from worker.errors import (
     Superseded,
     TooLate,
 )
+from worker.join import Joiner
 from worker.metrics import REDIS_REQUESTS, timed
 from worker.queue.codec import decode_arq, encode_arq
 
@@ -74,6 +75,30 @@ class _TlsConnection(SSLConnection):
         self.ssl_context.context = context
 
 
+MOST_JOINED = 64
+"""Scripts in one round trip, at most: none should wait for many others to be done."""
+
+
+class _JoiningRedis(ArqRedis):
+    """Sends the scripts that are run at about the same time in one round trip; each is still a step of its own."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._scripts: Joiner[tuple[Any, ...], Any] = Joiner(self._run_scripts, most=MOST_JOINED)
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script that Redis has; as redis-py, but joined with others."""
+        return await self._scripts.do(("EVALSHA", sha, numkeys, *keys_and_args))
+
+    async def _run_scripts(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        if len(commands) == 1:
+            return [await self.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+        async with self.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(await pipe.execute(raise_on_error=False))
+
+
 _FROM_URL = Access()
 
 
@@ -101,7 +126,7 @@ def open_redis(
     if url.startswith("unix://"):
         del options["socket_keepalive"]
     try:
-        redis = cast("ArqRedis", ArqRedis.from_url(url, **options))
+        redis = cast("ArqRedis", _JoiningRedis.from_url(url, **options))
     except ValueError:
         raise _not_a_url("host, port or an option is wrong") from None
     pool = redis.connection_pool

@@ -38,21 +38,26 @@ async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 
     return bool(rung)
 
 
-async def claim(redis: ArqRedis, keys: Keys, *, most: int, look_at: int, life_s: float) -> tuple[list[int], int]:
+async def claim(
+    redis: ArqRedis, keys: Keys, *, groups: int, most_jobs: int, look_at: int, life_s: float
+) -> tuple[list[list[int]], int]:
     """Claim partitions whose doorbell is due, as arq claims jobs; return them, and how many strangers were removed.
 
-    ``look_at`` bounds how many doorbells are looked at: those that others have claimed stand in front. A claim that is
-    not finished is taken for lost by `sweep`, and by everybody after ``life_s`` seconds.
+    They come in up to ``groups`` groups: in each, partitions in which ``most_jobs`` entries wait in all, or one in
+    which more do. ``look_at`` bounds how many doorbells are looked at: those that others have claimed stand in front.
+    A claim that is not finished is taken for lost by `sweep`, and by everybody after ``life_s`` seconds.
     """
-    own = keys.drain_job_id_prefix
     with queue_request("claim"):
-        removed, *ids = await scripts.run(
+        removed, *claimed = await scripts.run(
             redis,
             "claim",
-            [keys.drain_queue],
-            [most, look_at, int(life_s * 1000), keys.arq_job(""), keys.arq_in_progress(""), own],
+            [keys.drain_queue, keys.drain_bell],
+            [
+                *(groups, most_jobs, look_at, int(life_s * 1000)),
+                *(keys.arq_in_progress(""), keys.drain_job_id_prefix, keys.stream_prefix),
+            ],
         )
-    return [int(job_id[len(own) :]) for job_id in ids], removed
+    return claimed, removed
 
 
 async def finish(redis: ArqRedis, keys: Keys, partition: int, *, ring_after_s: float | None) -> None:

@@ -85,9 +85,14 @@ class Keys:
         """What a search worker waits at."""
         return f"{self.search_queue}:bell"
 
+    @property
+    def stream_prefix(self) -> str:
+        """How the keys of entries begin."""
+        return f"{self.prefix}:stream:"
+
     def stream(self, partition: int) -> str:
         """Return the key of a partition's entries."""
-        return f"{self.prefix}:stream:{partition}"
+        return f"{self.stream_prefix}{partition}"
 
     def lease(self, partition: int) -> str:
         """Return the key of a partition's lease."""

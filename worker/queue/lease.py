@@ -29,7 +29,8 @@ class Lease:
     ``has_claims`` says that dead letters of the partition must be held against its jobs: only its drains add any.
     ``is_suspect`` says that its next batch may kill the process: nothing else may be tried beside it. ``was_orphaned``
     says that the drain before this one never ended. ``in_doubt`` says that a request may still be applied of which
-    nobody knows how it ended: until it is settled, nothing that comes behind it may be sent.
+    nobody knows how it ended: until it is settled, nothing that comes behind it may be sent. ``is_over`` says that it
+    was given back with the last entry.
     """
 
     partition: int
@@ -40,6 +41,7 @@ class Lease:
     is_suspect: bool = False
     was_orphaned: bool = False
     in_doubt: bool = False
+    is_over: bool = False
 
     @property
     def ttl_ms(self) -> int:
@@ -57,6 +59,12 @@ async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: f
     Raises `PartitionMismatch` when the queue has another number of ``partitions``.
     """
     lease = Lease(partition, ttl_s)
+    return lease if await take_lease(redis, keys, lease, partitions=partitions) else None
+
+
+async def take_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, partitions: int) -> bool:
+    """Take a lease that is not held yet, and note what it says of its partition; as `acquire_lease`."""
+    partition = lease.partition
     with queue_request("acquire"):
         taken = await scripts.run(
             redis,
@@ -65,9 +73,9 @@ async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: f
             [lease.token, lease.ttl_ms, MOST_CRASHES, partitions],
         )
     if taken is None:
-        return None
+        return False
     lease.has_claims, lease.is_suspect, lease.was_orphaned = map(bool, taken)
-    return lease
+    return True
 
 
 async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:

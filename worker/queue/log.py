@@ -60,10 +60,19 @@ class JobLog:
         self._redis = redis
         self._keys = keys
 
-    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None) -> list[Entry]:
+    async def read(
+        self,
+        lease: Lease,
+        *,
+        max_jobs: int,
+        max_bytes: int,
+        after: Entry | None = None,
+        spare_suspects: bool = False,
+    ) -> list[Entry]:
         """Return entries from the head, or those behind ``after``, and renew the lease; at least one if there is any.
 
-        Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
+        ``spare_suspects``: none of what is suspected of killing its process, which must be tried alone. Raises
+        `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
         """
         partition = lease.partition
         started = time.monotonic()
@@ -74,7 +83,7 @@ class JobLog:
                 [self._keys.lease(partition), self._keys.stream(partition), self._keys.attempts(partition)],
                 [
                     *(lease.token, lease.ttl_ms, max_jobs, max_bytes),
-                    *(f"({after.entry_id}" if after else "-", MOST_CRASHES, MOST_CRASHES_ALONE),
+                    *(f"({after.entry_id}" if after else "-", MOST_CRASHES, MOST_CRASHES_ALONE, int(spare_suspects)),
                 ],
             )
         lease.renewed_at = started
@@ -103,9 +112,9 @@ class JobLog:
         purged: Sequence[str] = (),
         settled: Sequence[str] = (),
     ) -> int:
-        """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters; renew the lease.
+        """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters.
 
-        Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
+        The lease is renewed or, when nothing is left, given back. Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
         ``settled`` removed. Return how many entries are left; raises `LeaseLost` when the lease is no longer held:
         then nothing was changed.
         """
@@ -136,7 +145,7 @@ class JobLog:
                 ],
                 args,
             )
-        lease.renewed_at = started
+        lease.renewed_at, lease.is_over = started, left == 0
         return int(left)
 
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:

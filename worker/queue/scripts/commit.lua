@@ -2,6 +2,7 @@
 -- Remove a batch from the head of a partition: what was applied leaves, what never can be becomes a dead letter.
 -- Invariant: an entry leaves the stream in the same step in which it is counted as applied or stands in the dead
 -- letters, and only for the drain that holds the lease. Done twice, because a reply was lost, it counts once.
+-- The lease is renewed or, when nothing is left, given back.
 --
 -- Returns how many entries are left.
 --
@@ -13,7 +14,6 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST')
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('HDEL', KEYS[6], 'head', 'last', 'tries', 'token')
 
 local time = redis.call('TIME')
@@ -60,6 +60,11 @@ end
 
 local removed = redis.call('XTRIM', KEYS[2], 'MINID', '=', ARGV[4])
 local left = redis.call('XLEN', KEYS[2])
+if left > 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+else
+  redis.call('DEL', KEYS[1])
+end
 if removed == 0 then
   -- Committed before, and the reply was lost.
   return left

@@ -13,7 +13,7 @@ end
 redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + delay, ARGV[1])
-if delay == 0 and redis.call('LLEN', KEYS[5]) < 16 then
+if delay == 0 and redis.call('LLEN', KEYS[5]) == 0 then
   redis.call('RPUSH', KEYS[5], 1)
 end
 return 1

@@ -47,7 +47,7 @@ for n = 1, named do
   local job_id, job = ARGV[4 + 2 * n], ARGV[5 + 2 * n]
   if redis.call('SET', KEYS[4 + 2 * n], job, 'PX', ARGV[3], 'NX') then
     redis.call('ZADD', KEYS[3], now, job_id)
-    if redis.call('LLEN', KEYS[4]) < 16 then
+    if redis.call('LLEN', KEYS[4]) == 0 then
       redis.call('RPUSH', KEYS[4], 1)
     end
   end

@@ -8,13 +8,21 @@
 --
 -- KEYS  lease, stream, attempts
 -- ARGV  token, life of the lease (ms), most entries, most bytes (the first entry is read whatever its size),
---       where to start ('-', or '(' and the id of the entry before), deaths with a batch, deaths with one entry alone
+--       where to start ('-', or '(' and the id of the entry before), deaths with a batch, deaths with one entry alone,
+--       whether (0 or 1) to leave alone what is suspected of killing: then nothing is returned
 -- Returns a flat list: crashed (0 or 1), then for each entry: id, contract version, job, id of the dead letter that it
 -- is a replay of (empty strings for missing fields)
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST')
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+
+if ARGV[8] == '1' then
+  local note = redis.call('HMGET', KEYS[3], 'tries', 'suspect_to')
+  if note[2] or (note[1] and tonumber(note[1]) + 1 >= tonumber(ARGV[6])) then
+    return {0}
+  end
+end
 
 local most, budget, page = tonumber(ARGV[3]), tonumber(ARGV[4]), 16
 local found, start, count = {0}, ARGV[5], 0

@@ -29,7 +29,7 @@ redis.call('HINCRBY', KEYS[3], 'bytes', #fields.j)
 if redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4], 'NX') then
   local time = redis.call('TIME')
   redis.call('ZADD', KEYS[4], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
-  if redis.call('LLEN', KEYS[8]) < 16 then
+  if redis.call('LLEN', KEYS[8]) == 0 then
     redis.call('RPUSH', KEYS[8], 1)
   end
 end

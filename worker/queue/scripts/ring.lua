@@ -11,7 +11,7 @@ if not redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3], 'NX') then
 end
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4], ARGV[1])
-if ARGV[4] == '0' and redis.call('LLEN', KEYS[4]) < 16 then
+if ARGV[4] == '0' and redis.call('LLEN', KEYS[4]) == 0 then
   redis.call('RPUSH', KEYS[4], 1)
 end
 return 1

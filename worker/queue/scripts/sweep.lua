@@ -37,7 +37,7 @@ for i = 5, #KEYS, 4 do
     if (orphaned or not claimed) and not (redis.call('ZSCORE', KEYS[1], job_id) and redis.call('EXISTS', job) == 1) then
       redis.call('SET', job, doorbell, 'PX', ARGV[1])
       redis.call('ZADD', KEYS[1], now, job_id)
-      if redis.call('LLEN', KEYS[4]) < 16 then
+      if redis.call('LLEN', KEYS[4]) == 0 then
         redis.call('RPUSH', KEYS[4], 1)
       end
       rung = rung + (orphaned and 0 or 1)
