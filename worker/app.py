@@ -183,8 +183,7 @@ class App:
         ]
         attending = [asyncio.create_task(work, name=name) for name, work in attendants.items()]
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # what is loaded by now stays: looking through it again would stop everything for 50 ms
         on_ready()
         try:
             await asyncio.wait([*roles, *attending, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -170,7 +170,7 @@ async def test_embedded_engines_are_shared_and_keep_their_data(tmp_path: Path) -
 async def test_sigterm_finishes_what_is_in_flight_and_gives_the_leases_back(
     environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    worker = start_worker("ingest", BATCH_MAX_JOBS="1")
+    worker = start_worker("ingest", BATCH_MAX_JOBS="1", LOG_LEVEL="DEBUG")
     async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
         points = [
             {"user_id": user, "point_id": f"mem_{user}_{n}", "vector": VECTOR}

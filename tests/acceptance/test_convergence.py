@@ -52,7 +52,7 @@ async def test_a_killed_worker_loses_nothing_and_resurrects_nothing(
     stored: Callable[[], dict[Place, int]],
 ) -> None:
     # Small batches, so that the kill comes in the middle of many.
-    doomed = start_worker("ingest", BATCH_MAX_JOBS="16")
+    doomed = start_worker("ingest", BATCH_MAX_JOBS="16", LOG_LEVEL="DEBUG")
     oracle = Oracle()
     producing = asyncio.create_task(_produce(environment, seed, oracle))
     await asyncio.to_thread(doomed.wait_for, "batch_applied")

@@ -1,4 +1,4 @@
-"""The account a drain gives of itself: to the log, one line a batch, and to Prometheus."""
+"""The account a drain gives of itself: to the log, one line a batch when debugging, and to Prometheus."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def batch_left(partition: int, taken: Sequence[Entry], done: Reckoning, *, now_m
     metrics.BATCH_BYTES.observe(size_bytes)
     log_event(
         logger,
-        logging.INFO,
+        logging.DEBUG,
         "batch_applied",
         partition=partition,
         jobs=len(taken),

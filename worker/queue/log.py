@@ -114,9 +114,9 @@ class JobLog:
     ) -> int:
         """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters.
 
-        The lease is renewed or, when nothing is left, given back. Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
-        ``settled`` removed. Return how many entries are left; raises `LeaseLost` when the lease is no longer held:
-        then nothing was changed.
+        The lease is renewed or, when nothing is left, given back. Of older dead letters, those ``superseded`` are
+        marked, those ``purged`` forgotten, and the claims of those ``settled`` removed. Return how many entries are
+        left; raises `LeaseLost` when the lease is no longer held: then nothing was changed.
         """
         partition, last_id = lease.partition, batch[-1].entry_id
         args: list[Any] = [lease.token, lease.ttl_ms, last_id, _behind(last_id)]
