@@ -85,6 +85,31 @@ async def test_requests_to_qdrant_for_a_thousand_writes(
     assert qdrant_proxy.calls.count(UPDATE) == least
 
 
+async def test_small_writes_of_many_partitions_are_one_request(
+    settings: MakeSettings, qdrant_proxy: QdrantProxy, redis_proxy: RedisProxy, queue: MemoryQueue
+) -> None:
+    partitions, users = 16, 40
+    chosen = settings(
+        qdrant_url=qdrant_proxy.url,
+        redis_url=SecretStr(redis_proxy.url),
+        queue_partitions=partitions,
+        worker_poll_ms=1000,
+        sweep_interval_s=60,
+    )
+    async with running(chosen, role="search"):  # fixes the partitions
+        points = [{"user_id": user, "point_id": f"mem_{user}_1", "vector": axis(user)} for user in range(1, users + 1)]
+        receipts = await queue.upsert_many(points)
+    touched = {receipt.partition: receipt for receipt in receipts}
+    assert len(touched) > partitions // 2
+    redis_proxy.words()
+    async with running(chosen, role="ingest"):
+        for receipt in touched.values():
+            await queue.wait_applied(receipt, timeout=20)
+    assert qdrant_proxy.calls.count(UPDATE) == 1
+    # For each partition: lease, read, commit, finish. All else, the start of a worker and its survey, is once.
+    assert Counter(redis_proxy.words())["EVALSHA"] <= 4 * len(touched) + 15
+
+
 async def test_redis_commands_for_a_thousand_writes(
     settings: MakeSettings, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys, queue: MemoryQueue
 ) -> None:

@@ -182,21 +182,27 @@ async def test_redis_clock(redis: ArqRedis) -> None:
     assert clock.now_ms() == pytest.approx(await redis_ms(redis), abs=1_000)
 
 
+async def claimed(redis: ArqRedis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:
+    found, strangers = await claim(redis, keys, groups=groups, most_jobs=most_jobs, look_at=1000, life_s=600)
+    assert not strangers
+    return found
+
+
 class TestClaim:
     """As arq claims and finishes a job, in one round trip each."""
 
     async def test_each_doorbell_is_given_once(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(partition, b"a") for partition in range(3)])
-        assert await claim(redis, keys, most=2, look_at=1000, life_s=600) == ([0, 1], 0)
-        assert await claim(redis, keys, most=2, look_at=1000, life_s=600) == ([2], 0)
-        assert await claim(redis, keys, most=2, look_at=1000, life_s=600) == ([], 0)
+        assert await claimed(redis, keys, groups=2) == [[0], [1]]
+        assert await claimed(redis, keys, groups=2) == [[2]]
+        assert await claimed(redis, keys, groups=2) == []
         # The doorbells stay where arq's own tools look for them, and so does its mark.
         assert await redis.zcard(keys.drain_queue) == 3
         assert 590_000 < await redis.pttl(keys.arq_in_progress(keys.drain_job_id(0))) <= 600_000
 
     async def test_what_was_finished_may_be_rung_again(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
-        await claim(redis, keys, most=1, look_at=1000, life_s=600)
+        await claimed(redis, keys)
         await redis.delete(keys.stream(0))
         await finish(redis, keys, 0, ring_after_s=0)
         assert await redis.zcard(keys.drain_queue) == 0
@@ -204,30 +210,52 @@ class TestClaim:
             keys.arq_job(keys.drain_job_id(0)), keys.arq_in_progress(keys.drain_job_id(0)), keys.stream(0)
         )
         await push(redis, keys, PARTITIONS, [(0, b"b")])
-        assert await claim(redis, keys, most=1, look_at=1000, life_s=600) == ([0], 0)
+        assert await claimed(redis, keys) == [[0]]
 
     async def test_what_came_meanwhile_rings_at_the_end(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
-        await claim(redis, keys, most=1, look_at=1000, life_s=600)
+        await claimed(redis, keys)
         await redis.delete(keys.stream(0))
         await redis.delete(keys.drain_bell)
         await push(redis, keys, PARTITIONS, [(0, b"b")])
         assert not await redis.exists(keys.drain_bell)  # nobody needs to come: somebody is at it
         await finish(redis, keys, 0, ring_after_s=0)
         assert await redis.llen(keys.drain_bell) == 1  # type: ignore[misc]
-        assert await claim(redis, keys, most=1, look_at=1000, life_s=600) == ([0], 0)
+        assert await claimed(redis, keys) == [[0]]
 
     async def test_a_delay_and_somebody_else(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"a")])
-        assert await claim(redis, keys, most=4, look_at=1000, life_s=600) == ([0, 1], 0)
+        assert await claimed(redis, keys) == [[0], [1]]
         await finish(redis, keys, 0, ring_after_s=60)
         await finish(redis, keys, 1, ring_after_s=None)
-        assert await claim(redis, keys, most=4, look_at=1000, life_s=600) == ([], 0)
+        assert await claimed(redis, keys) == []
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(0).encode()]
 
     async def test_strangers_leave_the_queue(self, redis: ArqRedis, keys: Keys) -> None:
         strangers = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
         await redis.zadd(keys.drain_queue, strangers)
         await push(redis, keys, PARTITIONS, [(3, b"a")])
-        assert await claim(redis, keys, most=4, look_at=1000, life_s=600) == ([3], len(strangers))
+        assert await claim(redis, keys, groups=4, most_jobs=1, look_at=1000, life_s=600) == ([[3]], len(strangers))
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]
+
+    async def test_what_makes_one_batch_is_one_group(self, redis: ArqRedis, keys: Keys) -> None:
+        jobs = {0: 2, 1: 9, 2: 3, 3: 1}
+        for partition, count in jobs.items():
+            await push(redis, keys, PARTITIONS, [(partition, b"a")] * count)
+        assert await claimed(redis, keys, groups=2, most_jobs=6) == [[0, 2, 3], [1]]
+
+    async def test_a_group_that_is_full_is_followed_by_another(self, redis: ArqRedis, keys: Keys) -> None:
+        for partition in range(4):
+            await push(redis, keys, PARTITIONS, [(partition, b"a")] * 2)
+        assert await claimed(redis, keys, groups=4, most_jobs=5) == [[0, 1], [2, 3]]
+
+    async def test_somebody_else_is_woken_for_what_is_left_and_for_nothing_else(
+        self, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await push(redis, keys, PARTITIONS, [(partition, b"a") for partition in range(3)])
+        assert await redis.llen(keys.drain_bell) == 1  # type: ignore[misc]
+        await redis.delete(keys.drain_bell)  # it was heard
+        assert await claimed(redis, keys, groups=2) == [[0], [1]]
+        assert await redis.llen(keys.drain_bell) == 1  # type: ignore[misc]
+        assert await claimed(redis, keys, groups=2) == [[2]]
+        assert not await redis.exists(keys.drain_bell)

@@ -14,7 +14,7 @@ from tests.integration.proxies import RedisProxy
 from worker.contract import CONTRACT_VERSION, Receipt
 from worker.errors import DeadLettered, LeaseLost, NotApplied
 from worker.queue.keys import Keys
-from worker.queue.lease import Lease, acquire_lease, release_lease
+from worker.queue.lease import Lease, acquire_lease
 from worker.queue.log import DeadEntry, Entry, JobLog
 from worker.queue.push import push
 
@@ -183,13 +183,22 @@ class TestCommit:
         assert await redis.pttl(keys.lease(0)) <= 2_000
 
     async def test_it_renews_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
-        await fill(redis, keys, b"a")
-        batch = await read(log, lease)
+        await fill(redis, keys, b"a", b"b")
+        batch = await read(log, lease, max_jobs=1)
         lease.renewed_at -= 6
         await redis.pexpire(keys.lease(0), 2_000)
-        await log.commit(lease, batch)
+        assert await log.commit(lease, batch) == 1
         assert await redis.pttl(keys.lease(0)) > 7_000
         assert lease.remaining_s() > 7
+        assert not lease.is_over
+
+    async def test_with_the_last_entry_the_lease_is_given_back(
+        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+    ) -> None:
+        await fill(redis, keys, b"a")
+        assert await log.commit(lease, await read(log, lease)) == 0
+        assert lease.is_over
+        assert not await redis.exists(keys.lease(0))
 
     async def test_sent_twice_because_its_reply_was_lost_it_counts_once(
         self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys, lease: Lease
@@ -275,6 +284,7 @@ class TestWaitApplied:
         [receipt] = await fill(redis, keys, b"a")
         await log.commit(lease, await read(log, lease))
         await fill(redis, keys, b"b")
-        await log.commit(lease, await read(log, lease))
-        await release_lease(redis, keys, lease)
+        another = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
+        assert another is not None
+        await log.commit(another, await read(log, another))
         await log.wait_applied(receipt, timeout_s=0.05)

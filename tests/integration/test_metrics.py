@@ -152,7 +152,7 @@ class TestWrites:
             UPDATE
         )
         assert counted.of("redis_request_duration_seconds_count", command="commit", code="OK") == batches
-        for command in ("acquire", "read", "release", "push", "publish", "time", "meta", "canary"):
+        for command in ("acquire", "read", "finish", "push", "publish", "time", "meta", "canary"):
             assert counted.of("redis_request_duration_seconds_count", command=command, code="OK") >= 1, command
         assert not counted.of("role_restarts_total")
 

@@ -77,3 +77,12 @@ def test_a_failed_probe_opens_it_for_longer(breaker: Breaker, clock: Clock) -> N
 def test_it_waits_as_long_as_the_engine_asks(breaker: Breaker) -> None:
     breaker.failed(outage("RESOURCE_EXHAUSTED", retry_after_s=7.0))
     assert breaker.wait_s() == 7.0
+
+
+def test_drains_that_fail_together_count_once(breaker: Breaker, clock: Clock) -> None:
+    first, *others = (breaker.failed(outage()) for _ in range(8))
+    assert others == [pytest.approx(first)] * 7
+    clock.now_s += 1.0
+    assert breaker.wait_s() == 0
+    breaker.failed(outage())
+    assert breaker.wait_s() <= 2.0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trustme
 from pydantic import SecretStr
+from redis.asyncio.connection import Connection
 
 from worker.client import MemoryQueue
 from worker.errors import ConfigurationError
@@ -177,3 +178,10 @@ class TestWiring:
         settings = Settings(qdrant_url="http://qdrant:6334", qdrant_tls_ca_file=tmp_path / "ca.pem")
         with pytest.raises(ConfigurationError, match="QDRANT_URL does not begin with https://"):
             open_store(settings)
+
+
+def test_commands_are_packed_as_redis_py_packs_them() -> None:
+    pool = open_redis("redis://localhost", timeout_s=5).connection_pool
+    ours = pool.connection_class(**pool.connection_kwargs)
+    for command in (("EVALSHA", "a1", 2, "mw:é", b"\x00\xff", 0.05, 7), ("CONFIG GET", "maxmemory"), (b"PING",)):
+        assert b"".join(ours.pack_command(*command)) == b"".join(Connection().pack_command(*command))

@@ -51,7 +51,8 @@ def test_the_table_lists_what_is_produced() -> None:
 
 
 def test_every_way_to_make_a_key_is_in_this_test() -> None:
-    ways = {name for name in vars(Keys) if not name.startswith("_")} - {"prefix", "drain_job_id", "drain_job_id_prefix"}
+    parts = {"prefix", "drain_job_id", "drain_job_id_prefix", "stream_prefix"}
+    ways = {name for name in vars(Keys) if not name.startswith("_")} - parts
     assert len(ways) == len(PRODUCED)
 
 
@@ -71,6 +72,7 @@ def test_prefixes_keep_queues_apart() -> None:
 def test_a_job_id_names_its_partition(partition: int, prefix: str) -> None:
     keys = Keys(prefix)
     assert keys.drain_job_id(partition).removeprefix(keys.drain_job_id_prefix) == str(partition)
+    assert keys.stream(partition).removeprefix(keys.stream_prefix) == str(partition)
 
 
 @pytest.mark.parametrize(

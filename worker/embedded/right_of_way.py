@@ -25,6 +25,11 @@ class RightOfWay:
         self._changed = threading.Condition()
         self._this_call = threading.local()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call has right of way."""
+        return self._going > 0
+
     def arrives(self) -> None:
         """A call has come; nobody knows yet what it wants."""
         with self._changed:

@@ -61,6 +61,9 @@ class Breaker:
         """Open, if the error is one of the whole server; return for how many seconds, or ``None`` if it is not."""
         if not isinstance(error, StoreUnavailable) or error.code not in _OF_THE_WHOLE_SERVER:
             return None
+        left_s = self._open_until - self._now()
+        if self._failures and not self._probing and left_s > 0:
+            return left_s  # of drains that failed together, the first counts
         self._failures += 1
         self._probing = False
         delay_s = self._retry.delay_s(self._failures, retry_after_s=error.retry_after_s)
