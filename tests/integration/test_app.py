@@ -266,8 +266,8 @@ class TestQdrant:
                 await queue.upsert(user_id=user_id, point_id=f"mem_{user_id}_1", vector=axis(0))
                 for user_id in range(1, 9)
             ]
-            outages = await events.wait_for("outage", times=3)
-            assert outages[2]["retry_in_s"] > outages[0]["retry_in_s"]
+            first, *others = await events.wait_for("outage", times=12)  # those that failed together count once
+            assert max(outage["retry_in_s"] for outage in others) > 2 * first["retry_in_s"]
             qdrant_proxy.rules.clear()
             await asyncio.gather(*map(queue.wait_applied, receipts))
         assert len(engine.points(shape.memories)) == 8
