@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from arq.constants import result_key_prefix
@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 NEVER = 2**31
 """Tries after which arq would give a job up: what to do with a job is not for arq to decide."""
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+
+
+Drain: TypeAlias = Callable[[int, bool], Awaitable[float | None]]
+"""Drains a partition, once or for a while; returns when to ring again (``None``: somebody else will)."""
 
 
 class RoleWorker(Worker):
@@ -85,7 +89,8 @@ class DrainWorker(RoleWorker):
     """Drains partitions whose doorbell has rung; ``drain`` says when to ring again (``None``: somebody else will).
 
     A job of arq's is a group of partitions, claimed together because what waits in all of them makes one batch of
-    ``most_jobs``: their drains go in step, and what they ask of Redis and Qdrant goes as one request.
+    ``most_jobs``: their drains go in step, and what they ask of Redis and Qdrant goes as one request. Each applies one
+    batch, so that a group stays small however much comes meanwhile; what is left is claimed again, by what it is then.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class DrainWorker(RoleWorker):
         bell: Bell,
         polled: Callable[[], None],
         keys: Keys,
-        drain: Callable[[int], Awaitable[float | None]],
+        drain: Drain,
         *,
         partitions: int,
         most_jobs: int,
@@ -121,15 +126,16 @@ class DrainWorker(RoleWorker):
             self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
 
     async def _run_group(self, group: list[int]) -> None:
-        ends = await asyncio.gather(*map(self._run_drain, group), return_exceptions=True)
+        drains = (self._run_drain(partition, once=len(group) > 1) for partition in group)
+        ends = await asyncio.gather(*drains, return_exceptions=True)
         for end in ends:
             if end is not None:
                 raise end
 
-    async def _run_drain(self, partition: int) -> None:
+    async def _run_drain(self, partition: int, *, once: bool) -> None:
         ring_after_s: float | None = 0.0
         try:
-            ring_after_s = await self._drain(partition)
+            ring_after_s = await self._drain(partition, once)
         finally:
             await asyncio.shield(self._finish(partition, ring_after_s))
 

@@ -38,9 +38,9 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled:
     """Return the arq worker that drains partitions, and tells whenever it has looked for work."""
     keys = Keys(settings.queue_prefix)
 
-    async def drain(partition: int) -> float | None:
+    async def drain(partition: int, once: bool) -> float | None:
         try:
-            return (await drainer.drain(partition)).ring_after_s
+            return (await drainer.drain(partition, once=once)).ring_after_s
         except (QueueError, PartitionMismatch) as error:
             log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
         except Exception as error:  # noqa: BLE001  # what nobody foresaw must not end the role of all partitions

@@ -122,7 +122,13 @@ class Settings(BaseSettings):
     )
 
     worker_role: Role = Field("all", description="What this process does: `ingest`, `search` or `all`.")
-    worker_concurrency: int = Field(4, ge=1, le=256, description="Partitions drained at once by one process.")
+    worker_concurrency: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Batches on their way at once in one process: of one partition in which much waits, "
+        "or of many in which little does.",
+    )
     worker_poll_ms: int = Field(
         50, ge=1, le=1000, description="Milliseconds between looks for partitions that are due but rang no bell."
     )

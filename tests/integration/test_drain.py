@@ -580,6 +580,15 @@ class TestLease:
 
 
 class TestEnds:
+    async def test_it_may_apply_one_batch_and_no_more(
+        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await pushed(*(memory(1, number) for number in range(5)))
+        result = await drainer(batch_max_jobs=2).drain(0, once=True)
+        assert (result.ending, result.ring_after_s, result.jobs) == ("slice", 0, 2)
+        assert len(await waiting(redis, keys)) == 3
+        assert not await redis.exists(keys.lease(0))
+
     async def test_its_slice_is_over(self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys) -> None:
         ids = await pushed(*(memory(1, number) for number in range(5)))
         result = await drainer(slice_s=0, batch_max_jobs=2).drain(0)

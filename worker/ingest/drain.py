@@ -122,14 +122,17 @@ class Drainer:
         seen = self._outage_seen
         return seen[1] if seen and time.monotonic() - seen[0] < within_s else None
 
-    async def drain(self, partition: int) -> DrainResult:
-        """Apply what waits in ``partition``, if no other drain holds its lease and Qdrant is not known to be away."""
-        result = await self._drain(partition)
+    async def drain(self, partition: int, *, once: bool = False) -> DrainResult:
+        """Apply what waits in ``partition``, if no other drain holds its lease and Qdrant is not known to be away.
+
+        ``once``: one batch of it, and not for a whole slice of time.
+        """
+        result = await self._drain(partition, 0.0 if once else self._options.slice_s)
         DRAINS.labels(result.ending).inc()
         breaker_is(self._breaker.state)
         return result
 
-    async def _drain(self, partition: int) -> DrainResult:
+    async def _drain(self, partition: int, slice_s: float) -> DrainResult:
         wait_s = self._breaker.wait_s()
         if wait_s > 0:
             return DrainResult(ending="outage", ring_after_s=wait_s)
@@ -140,9 +143,9 @@ class Drainer:
             if not taken:
                 return DrainResult(ending="busy", ring_after_s=None)
             if not lease.is_suspect:
-                return await self._drain_and_give_back(lease, head)
+                return await self._drain_and_give_back(lease, head, slice_s)
         async with self._gate.enter(alone=True):
-            return await self._drain_and_give_back(lease, None)
+            return await self._drain_and_give_back(lease, None, slice_s)
 
     async def _open(self, lease: Lease) -> tuple[bool, Sequence[Entry] | None]:
         """Take the lease and, in the same round trip, read the head if it may be tried beside others."""
@@ -164,9 +167,9 @@ class Drainer:
         except LeaseLost:  # somebody else has it, or the two did not go together
             return None
 
-    async def _drain_and_give_back(self, lease: Lease, head: Sequence[Entry] | None) -> DrainResult:
+    async def _drain_and_give_back(self, lease: Lease, head: Sequence[Entry] | None, slice_s: float) -> DrainResult:
         try:
-            return await self._drain_leased(lease, head)
+            return await self._drain_leased(lease, head, slice_s)
         except LeaseLost:
             account.lease_lost(lease.partition)
             return DrainResult(ending="lost", ring_after_s=None)
@@ -176,8 +179,8 @@ class Drainer:
             account.lease_ended()
             await asyncio.shield(self._give_back(lease))
 
-    async def _drain_leased(self, lease: Lease, head: Sequence[Entry] | None) -> DrainResult:
-        until = time.monotonic() + self._options.slice_s
+    async def _drain_leased(self, lease: Lease, head: Sequence[Entry] | None, slice_s: float) -> DrainResult:
+        until = time.monotonic() + slice_s
         book = await self._open_book(lease)
         jobs = dead = 0
         batch = await self._read(lease) if head is None else self._take_in(lease, head)
