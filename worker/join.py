@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -15,8 +15,8 @@ class Joiner(Generic[_Item, _Result]):
     """Does the ``work`` of all items of one ``key`` that come within one turn of the event loop at once.
 
     ``work`` takes items that weigh up to ``most`` together, or one that weighs more, and returns, in their order, a
-    result or an error for each; what it raises is raised for all of them. Nothing waits for company: an item that comes
-    alone is worked on alone.
+    result or an error for each; what it raises is raised for all of them. It is cancelled once all who wait for it are.
+    Nothing waits for company: an item that comes alone is worked on alone.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Joiner(Generic[_Item, _Result]):
                 task = asyncio.create_task(self._run(joined))
                 self._working.add(task)
                 task.add_done_callback(self._working.discard)
+                _cancel_with(task, [done for _, done in joined])
 
     def _loads(self, same: list[_Waiting[_Item, _Result]]) -> Iterator[list[_Waiting[_Item, _Result]]]:
         load: list[_Waiting[_Item, _Result]] = []
@@ -81,3 +82,14 @@ class Joiner(Generic[_Item, _Result]):
                 done.set_exception(result)
             else:
                 done.set_result(result)
+
+
+def _cancel_with(task: asyncio.Task[None], waiters: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel the work once nobody waits for it any more: it is as if each had done its own."""
+
+    def look(_: object) -> None:
+        if all(done.cancelled() for done in waiters):
+            task.cancel()
+
+    for done in waiters:
+        done.add_done_callback(look)

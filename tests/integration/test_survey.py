@@ -63,9 +63,11 @@ async def at_work(*replicas: Replica) -> AsyncIterator[list[asyncio.Task[None]]]
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending = set(tasks)
+        while pending:  # again and again: redis-py may swallow a cancellation that comes while it looks for stale data
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1)
 
 
 async def until(met: Callable[[], Any]) -> Any:

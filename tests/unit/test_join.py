@@ -95,3 +95,25 @@ async def test_what_is_heavy_goes_alone_and_what_is_light_together() -> None:
     joiner = Joiner[int, int](work, most=10, weigh=lambda item: item)
     await asyncio.gather(*map(joiner.do, [4, 5, 30, 1, 9, 1]))
     assert work.seen == [[4, 5], [30], [1, 9], [1]]
+
+
+async def test_work_that_nobody_waits_for_is_cancelled_and_no_sooner() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(items: list[int]) -> list[int]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return items
+
+    joiner = Joiner[int, int](work, most=10)
+    first, second = asyncio.create_task(joiner.do(1)), asyncio.create_task(joiner.do(2))
+    await begun.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    await asyncio.sleep(0)
+    assert not ended.is_set()
+    second.cancel()
+    await asyncio.wait_for(ended.wait(), 5)
