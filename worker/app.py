@@ -26,7 +26,7 @@ from worker.errors import ConfigurationError, QueueError, StoreError, StoreUnava
 from worker.health import Health, beat
 from worker.http import http_server
 from worker.ingest.caretaker import Caretaker
-from worker.ingest.drain import Drainer
+from worker.ingest.drainer import Drainer
 from worker.logs import log_event
 from worker.metrics import INFO, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero
 from worker.pages import Rates, pages

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 
@@ -35,8 +35,8 @@ NEVER = 2**31
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
 
-Drain: TypeAlias = Callable[[int, bool], Awaitable[float | None]]
-"""Drains a partition, once or for a while; returns when to ring again (``None``: somebody else will)."""
+Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, float | None]]]
+"""Drains partitions; returns for each when to ring again (``None``: somebody else will)."""
 
 
 class RoleWorker(Worker):
@@ -86,11 +86,11 @@ class RoleWorker(Worker):
 
 
 class DrainWorker(RoleWorker):
-    """Drains partitions whose doorbell has rung; ``drain`` says when to ring again (``None``: somebody else will).
+    """Drains partitions whose doorbell has rung.
 
     A job of arq's is a group of partitions, claimed together because what waits in all of them makes one batch of
-    ``most_jobs``: their drains go in step, and what they ask of Redis and Qdrant goes as one request. Each applies one
-    batch, so that a group stays small however much comes meanwhile; what is left is claimed again, by what it is then.
+    ``most_jobs``. Of what comes meanwhile no more than a batch is drained with them; the rest is claimed again, by
+    what it is then.
     """
 
     def __init__(
@@ -125,27 +125,20 @@ class DrainWorker(RoleWorker):
             # Named by its first partition, which nobody else can claim meanwhile.
             self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
 
-    async def _run_group(self, group: list[int]) -> None:
-        drains = (self._run_drain(partition, once=len(group) > 1) for partition in group)
-        ends = await asyncio.gather(*drains, return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
-
-    async def _run_drain(self, partition: int, *, once: bool) -> None:
-        ring_after_s: float | None = 0.0
+    async def _run_group(self, group: Sequence[int]) -> None:
+        ring_after_s: Mapping[int, float | None] = dict.fromkeys(group, 0.0)
         try:
-            ring_after_s = await self._drain(partition, once)
+            ring_after_s = await self._drain(group)
         finally:
-            await asyncio.shield(self._finish(partition, ring_after_s))
+            await asyncio.shield(self._finish(ring_after_s))
 
-    async def _finish(self, partition: int, ring_after_s: float | None) -> None:
-        self.jobs_complete += 1
+    async def _finish(self, ring_after_s: Mapping[int, float | None]) -> None:
+        self.jobs_complete += len(ring_after_s)
         try:
-            await finish(self.pool, self._keys, partition, ring_after_s=ring_after_s)
+            await finish(self.pool, self._keys, ring_after_s)
         except QueueError as error:
-            # The caretaker takes the claim for lost, and rings in its stead.
-            log_event(logger, logging.WARNING, "ring_failed", partition=partition, error=str(error))
+            # The caretaker takes the claims for lost, and rings in its stead.
+            log_event(logger, logging.WARNING, "ring_failed", partitions=list(ring_after_s), error=str(error))
 
 
 class ReadWorker(RoleWorker):

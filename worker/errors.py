@@ -115,6 +115,9 @@ class PushedInPart(QueueError):
 class LeaseLost(QueueError):
     """The lease on a partition expired or was taken over; nothing more may be done in its name."""
 
+    def __init__(self) -> None:
+        super().__init__("the lease on the partition is no longer held")
+
 
 class Superseded(QueueError):
     """Newer jobs of the same points have been applied since the letter died: its replay would undo them."""

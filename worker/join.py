@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 _Item = TypeVar("_Item")
@@ -14,8 +14,8 @@ _Waiting: TypeAlias = "tuple[_Item, asyncio.Future[_Result]]"
 class Joiner(Generic[_Item, _Result]):
     """Does the ``work`` of all items of one ``key`` that come within one turn of the event loop at once.
 
-    ``work`` takes items that weigh up to ``most`` together, or one that weighs more, and returns, in their order, a
-    result or an error for each; what it raises is raised for all of them. It is cancelled once all who wait for it are.
+    ``work`` takes up to ``most`` items and returns, in their order, a result or an error for each; what it raises is
+    raised for all of them. It is cancelled once all who wait for it are.
     Nothing waits for company: an item that comes alone is worked on alone.
     """
 
@@ -25,12 +25,10 @@ class Joiner(Generic[_Item, _Result]):
         *,
         most: int,
         key: Callable[[_Item], object] = lambda _: None,
-        weigh: Callable[[_Item], int] = lambda _: 1,
     ) -> None:
         self._work = work
         self._most = most
         self._key = key
-        self._weigh = weigh
         self._waiting: dict[object, list[_Waiting[_Item, _Result]]] = {}
         self._working: set[asyncio.Task[None]] = set()
 
@@ -46,22 +44,12 @@ class Joiner(Generic[_Item, _Result]):
     def _start(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for same in waiting.values():
-            for joined in self._loads(same):
+            for first in range(0, len(same), self._most):
+                joined = same[first : first + self._most]
                 task = asyncio.create_task(self._run(joined))
                 self._working.add(task)
                 task.add_done_callback(self._working.discard)
                 _cancel_with(task, [done for _, done in joined])
-
-    def _loads(self, same: list[_Waiting[_Item, _Result]]) -> Iterator[list[_Waiting[_Item, _Result]]]:
-        load: list[_Waiting[_Item, _Result]] = []
-        weight = 0
-        for waiting in same:
-            weight += self._weigh(waiting[0])
-            if load and weight > self._most:
-                yield load
-                load, weight = [], self._weigh(waiting[0])
-            load.append(waiting)
-        yield load
 
     async def _run(self, joined: list[_Waiting[_Item, _Result]]) -> None:
         results: Sequence[_Result | Exception]

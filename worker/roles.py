@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -11,8 +12,8 @@ from arq.worker import Worker, func
 
 from worker.arq_workers import DrainWorker, ReadWorker
 from worker.contract import MAX_TIMEOUT_MS
-from worker.errors import PartitionMismatch, QueueError
-from worker.ingest.drain import Drainer
+from worker.errors import PartitionMismatch, QueueUnavailable
+from worker.ingest.drainer import Drainer
 from worker.logs import log_event
 from worker.queue.bell import Bell
 from worker.queue.codec import encode_arq
@@ -38,14 +39,18 @@ def ingest_worker(redis: ArqRedis, settings: Settings, drainer: Drainer, polled:
     """Return the arq worker that drains partitions, and tells whenever it has looked for work."""
     keys = Keys(settings.queue_prefix)
 
-    async def drain(partition: int, once: bool) -> float | None:
+    async def drain(partitions: Sequence[int]) -> Mapping[int, float | None]:
         try:
-            return (await drainer.drain(partition, once=once)).ring_after_s
-        except (QueueError, PartitionMismatch) as error:
-            log_event(logger, logging.WARNING, "drain_failed", partition=partition, error=str(error))
+            results = await drainer.drain_group(partitions)
+            return {partition: result.ring_after_s for partition, result in results.items()}
+        except (QueueUnavailable, PartitionMismatch) as error:
+            log_event(logger, logging.WARNING, "drain_failed", partitions=list(partitions), error=str(error))
         except Exception as error:  # noqa: BLE001  # what nobody foresaw must not end the role of all partitions
-            log_event(logger, logging.ERROR, "drain_failed", failure=error, partition=partition, error=str(error))
-        return settings.retry_max_s
+            if len(partitions) > 1:  # nor keep any of them from being drained but the one to blame
+                ends = await asyncio.gather(*(drain([partition]) for partition in partitions))
+                return {partition: after_s for end in ends for partition, after_s in end.items()}
+            log_event(logger, logging.ERROR, "drain_failed", failure=error, partitions=partitions, error=str(error))
+        return dict.fromkeys(partitions, settings.retry_max_s)
 
     return DrainWorker(
         Bell(redis, keys.drain_bell),

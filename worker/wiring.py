@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from worker.client import MemoryQueue
 from worker.embedded.engines import Engine, start_edge, start_valkey
 from worker.errors import ConfigurationError
-from worker.ingest.drain import DrainOptions
+from worker.ingest.options import DrainOptions
 from worker.ingest.retry import RetryPolicy
 from worker.logs import log_event
 from worker.queue.connection import Access, open_redis

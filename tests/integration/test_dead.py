@@ -9,10 +9,11 @@ from arq.connections import ArqRedis
 
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS
+from tests.integration.leases import acquire_lease, commit
 from worker.contract import CONTRACT_VERSION, Receipt
 from worker.queue.dead import DeadLetters
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease, release_lease
+from worker.queue.lease import release_lease
 from worker.queue.log import DeadEntry, JobLog
 from worker.queue.push import push
 
@@ -33,7 +34,7 @@ async def die(redis: ArqRedis, keys: Keys, partition: int, *bodies: bytes) -> li
         DeadEntry(entry_id=entry.entry_id, reason="invalid", detail="vector: NaN", op="upsert", user_id="7")
         for entry in batch
     ]
-    await log.commit(lease, batch, dead)
+    await commit(log, lease, batch, dead)
     await release_lease(redis, keys, lease)
     for job_id in (keys.drain_job_id(partition),):
         await redis.delete(keys.arq_job(job_id))

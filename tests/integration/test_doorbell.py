@@ -10,11 +10,11 @@ from arq.connections import ArqRedis
 
 from tests.integration.conftest import Everything, running
 from tests.integration.jobs import PARTITIONS, axis
+from tests.integration.leases import acquire_lease
 from worker.client import MemoryQueue
 from worker.queue.clock import RedisClock
-from worker.queue.doorbell import claim, doorbell, finish, ring, sweep
+from worker.queue.doorbell import claim, doorbell, finish, sweep
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease
 from worker.queue.push import push
 from worker.settings import Settings
 
@@ -37,31 +37,6 @@ async def silence(redis: ArqRedis, keys: Keys, partition: int = 0) -> None:
 async def redis_ms(redis: ArqRedis) -> float:
     seconds, microseconds = await redis.time()
     return seconds * 1000 + microseconds / 1000
-
-
-class TestRing:
-    async def test_not_for_nothing(self, redis: ArqRedis, keys: Keys, everything: Everything) -> None:
-        assert not await ring(redis, keys, 0)
-        assert await everything() == {}
-
-    async def test_once(self, redis: ArqRedis, keys: Keys) -> None:
-        await push(redis, keys, PARTITIONS, [(0, b"a")])
-        assert not await ring(redis, keys, 0)
-        await silence(redis, keys)
-        assert await ring(redis, keys, 0)
-        assert await due_ms(redis, keys) == pytest.approx(await redis_ms(redis), abs=5_000)
-        assert not await ring(redis, keys, 0)
-
-    async def test_later(self, redis: ArqRedis, keys: Keys) -> None:
-        await push(redis, keys, PARTITIONS, [(0, b"a")])
-        await silence(redis, keys)
-        before = await redis_ms(redis)
-        assert await ring(redis, keys, 0, delay_s=30)
-        due = await due_ms(redis, keys)
-        assert due == pytest.approx(before + 30_000, abs=5_000)
-        assert not await ring(redis, keys, 0)
-        await push(redis, keys, PARTITIONS, [(0, b"b")])
-        assert await due_ms(redis, keys) == due
 
 
 async def lose_all(redis: ArqRedis, keys: Keys) -> None:
@@ -111,7 +86,7 @@ class TestSweep:
     async def test_what_is_well_is_left_alone(self, redis: ArqRedis, keys: Keys, everything: Everything) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
         await silence(redis, keys, 1)
-        await ring(redis, keys, 1, delay_s=30)
+        await finish(redis, keys, {1: 30})
         await silence(redis, keys, 2)
         assert await acquire_lease(redis, keys, 2, ttl_s=30, partitions=PARTITIONS)
         await redis.set(keys.arq_in_progress(keys.drain_job_id(2)), "1")
@@ -124,7 +99,7 @@ class TestSweep:
     async def test_a_delayed_doorbell_of_a_killed_worker_stays_delayed(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await silence(redis, keys)
-        await ring(redis, keys, 0, delay_s=30)
+        await finish(redis, keys, {0: 30})
         due = await due_ms(redis, keys)
         await kill_the_worker(redis, keys)
         await sweep(redis, keys, PARTITIONS)
@@ -204,7 +179,7 @@ class TestClaim:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await claimed(redis, keys)
         await redis.delete(keys.stream(0))
-        await finish(redis, keys, 0, ring_after_s=0)
+        await finish(redis, keys, {0: 0})
         assert await redis.zcard(keys.drain_queue) == 0
         assert not await redis.exists(
             keys.arq_job(keys.drain_job_id(0)), keys.arq_in_progress(keys.drain_job_id(0)), keys.stream(0)
@@ -219,15 +194,14 @@ class TestClaim:
         await redis.delete(keys.drain_bell)
         await push(redis, keys, PARTITIONS, [(0, b"b")])
         assert not await redis.exists(keys.drain_bell)  # nobody needs to come: somebody is at it
-        await finish(redis, keys, 0, ring_after_s=0)
+        await finish(redis, keys, {0: 0})
         assert await redis.llen(keys.drain_bell) == 1  # type: ignore[misc]
         assert await claimed(redis, keys) == [[0]]
 
     async def test_a_delay_and_somebody_else(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"a")])
         assert await claimed(redis, keys) == [[0], [1]]
-        await finish(redis, keys, 0, ring_after_s=60)
-        await finish(redis, keys, 1, ring_after_s=None)
+        await finish(redis, keys, {0: 60, 1: None})
         assert await claimed(redis, keys) == []
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(0).encode()]
 

@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
+from tests.integration.leases import acquire_lease
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 from worker.contract import (
     CONTRACT_VERSION,
@@ -26,12 +27,13 @@ from worker.contract import (
     partition_of,
 )
 from worker.errors import PartitionMismatch, Superseded
-from worker.ingest.drain import HELD_DELAY_S, Drainer, DrainOptions, DrainResult
+from worker.ingest.context import HELD_DELAY_S, DrainResult
+from worker.ingest.drainer import Drainer
+from worker.ingest.options import DrainOptions
 from worker.ingest.retry import RetryPolicy
 from worker.kinds import primary_id
 from worker.queue.dead import DeadLetter, DeadLetters
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease
 from worker.queue.push import push
 from worker.store.collections import CollectionShape
 from worker.store.operations import CollectionRef
@@ -580,15 +582,6 @@ class TestLease:
 
 
 class TestEnds:
-    async def test_it_may_apply_one_batch_and_no_more(
-        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
-    ) -> None:
-        await pushed(*(memory(1, number) for number in range(5)))
-        result = await drainer(batch_max_jobs=2).drain(0, once=True)
-        assert (result.ending, result.ring_after_s, result.jobs) == ("slice", 0, 2)
-        assert len(await waiting(redis, keys)) == 3
-        assert not await redis.exists(keys.lease(0))
-
     async def test_its_slice_is_over(self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys) -> None:
         ids = await pushed(*(memory(1, number) for number in range(5)))
         result = await drainer(slice_s=0, batch_max_jobs=2).drain(0)

@@ -7,9 +7,10 @@ from arq.connections import ArqRedis
 
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import PARTITIONS
+from tests.integration.leases import acquire_lease, commit
 from worker.errors import LeaseLost, PartitionMismatch, QueueUnavailable
 from worker.queue.keys import Keys
-from worker.queue.lease import Lease, acquire_lease, release_lease, renew_lease
+from worker.queue.lease import Lease, release_lease, renew_lease
 from worker.queue.log import JobLog
 from worker.queue.meta import QueueMeta, publish_meta
 from worker.queue.push import push
@@ -109,7 +110,7 @@ class TestOrphaned:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
         ended = await held(redis, keys)
         batch = await log.read(ended, max_jobs=1, max_bytes=1000)
-        await log.commit(ended, batch)
+        await commit(log, ended, batch)
         await log.read(ended, max_jobs=1, max_bytes=1000)
         await release_lease(redis, keys, ended)
         successor = await held(redis, keys)

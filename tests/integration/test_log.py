@@ -10,12 +10,13 @@ from arq.connections import ArqRedis
 
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Everything
 from tests.integration.jobs import PARTITIONS
+from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
 from worker.contract import CONTRACT_VERSION, Receipt
 from worker.errors import DeadLettered, LeaseLost, NotApplied
 from worker.queue.keys import Keys
-from worker.queue.lease import Lease, acquire_lease
-from worker.queue.log import DeadEntry, Entry, JobLog
+from worker.queue.lease import Lease
+from worker.queue.log import DeadEntry, Done, Entry, JobLog
 from worker.queue.push import push
 
 NO_LIMIT = 2**30
@@ -124,7 +125,7 @@ class TestCommit:
     ) -> None:
         receipts = await fill(redis, keys, b"a", b"bb", b"ccc")
         await push(redis, keys, PARTITIONS, [(1, b"other")])
-        await log.commit(lease, await read(log, lease, max_jobs=2))
+        await commit(log, lease, await read(log, lease, max_jobs=2))
 
         assert [entry.body for entry in await read(log, lease)] == [b"ccc"]
         assert await redis.xlen(keys.stream(1)) == 1
@@ -136,8 +137,8 @@ class TestCommit:
         self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a", b"bb")
-        await log.commit(lease, await read(log, lease, max_jobs=1))
-        await log.commit(lease, await read(log, lease))
+        await commit(log, lease, await read(log, lease, max_jobs=1))
+        await commit(log, lease, await read(log, lease))
         assert not await redis.exists(keys.backlog)
 
     async def test_dead_letters_move_as_they_are(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
@@ -145,7 +146,7 @@ class TestCommit:
         await redis.xadd(keys.stream(0), {"j": "c", "reason": "its own"})
         batch = await read(log, lease)
 
-        await log.commit(lease, batch, [dead(batch[0], "first"), dead(batch[2], "third")])
+        await commit(log, lease, batch, [dead(batch[0], "first"), dead(batch[2], "third")])
 
         assert await redis.xlen(keys.stream(0)) == 0
         (first_id, first), (third_id, third) = await redis.xrange(keys.dead(0))
@@ -163,7 +164,7 @@ class TestCommit:
         """A drain finds the malformed ones first, and only then those that Qdrant refuses."""
         await fill(redis, keys, b"a", b"b", b"c")
         batch = await read(log, lease)
-        await log.commit(lease, batch, [dead(batch[2]), dead(batch[0])])
+        await commit(log, lease, batch, [dead(batch[2]), dead(batch[0])])
         letters = [entry_id.decode() for entry_id, _ in await redis.xrange(keys.dead(0))]
         assert letters == [batch[0].entry_id, batch[2].entry_id]
         assert await redis.xlen(keys.stream(0)) == 0
@@ -177,7 +178,7 @@ class TestCommit:
         before = await everything()
 
         with pytest.raises(LeaseLost):
-            await log.commit(lease, batch, [dead(batch[0])])
+            await commit(log, lease, batch, [dead(batch[0])])
 
         assert await everything() == before
         assert await redis.pttl(keys.lease(0)) <= 2_000
@@ -187,7 +188,7 @@ class TestCommit:
         batch = await read(log, lease, max_jobs=1)
         lease.renewed_at -= 6
         await redis.pexpire(keys.lease(0), 2_000)
-        assert await log.commit(lease, batch) == 1
+        assert await commit(log, lease, batch) == 1
         assert await redis.pttl(keys.lease(0)) > 7_000
         assert lease.remaining_s() > 7
         assert not lease.is_over
@@ -196,9 +197,39 @@ class TestCommit:
         self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a")
-        assert await log.commit(lease, await read(log, lease)) == 0
+        assert await commit(log, lease, await read(log, lease)) == 0
         assert lease.is_over
         assert not await redis.exists(keys.lease(0))
+
+    async def test_sent_twice_although_the_first_gave_the_lease_back(
+        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease, everything: Everything
+    ) -> None:
+        await fill(redis, keys, b"a")
+        batch = await read(log, lease)
+        assert await commit(log, lease, batch) == 0
+        before = await everything()
+        assert await commit(log, lease, batch) == 0
+        assert await everything() == before
+        await fill(redis, keys, b"b")
+        assert await commit(log, lease, batch) == 1
+        assert lease.is_over
+
+    async def test_several_at_once_and_one_of_them_in_vain(
+        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+    ) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b"), (1, b"c"), (2, b"d"), (2, b"e")])
+        others = [await acquire_lease(redis, keys, number, ttl_s=8, partitions=PARTITIONS) for number in (1, 2)]
+        leases = [lease, *(other for other in others if other is not None)]
+        batches = [await read(log, one, max_jobs=1) for one in leases]
+        await redis.delete(keys.lease(1))
+
+        dones = [Done(lease=one, batch=batch) for one, batch in zip(leases, batches, strict=True)]
+        assert await log.commit_all(dones, give_back=True) == [1, None, 1]
+
+        assert [await redis.xlen(keys.stream(number)) for number in range(3)] == [1, 1, 1]
+        assert await redis.hgetall(keys.backlog) == {b"jobs": b"3", b"bytes": b"3"}  # type: ignore[misc]
+        assert [one.is_over for one in leases] == [True, False, True]
+        assert not await redis.exists(*(keys.lease(number) for number in range(3)))
 
     async def test_sent_twice_because_its_reply_was_lost_it_counts_once(
         self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys, lease: Lease
@@ -206,11 +237,11 @@ class TestCommit:
         await fill(redis, keys, b"a", b"bb", b"ccc", b"dddd")
         log = JobLog(watched, keys)
         batch = await read(log, lease, max_jobs=2)
-        await log.commit(lease, batch[:1])  # Redis has the script from here on
+        await commit(log, lease, batch[:1])  # Redis has the script from here on
         redis_proxy.words()
 
         redis_proxy.lose_reply_to(b"EVALSHA")
-        await log.commit(lease, batch[1:], [dead(batch[1])])
+        await commit(log, lease, batch[1:], [dead(batch[1])])
 
         assert redis_proxy.words().count("EVALSHA") == 2
         assert [entry.body for entry in await read(log, lease)] == [b"ccc", b"dddd"]
@@ -224,7 +255,7 @@ class TestCommit:
         """Somebody deleted the stream by hand, and Redis's clock went back since."""
         await redis.xadd(keys.applied(0), {"jobs": "1"}, id="99999999999999-0")
         [receipt] = await fill(redis, keys, b"a")
-        await log.commit(lease, await read(log, lease))
+        await commit(log, lease, await read(log, lease))
         [(mark, _)] = await redis.xrange(keys.applied(0))
         assert mark.decode() == receipt.entry_id
 
@@ -232,7 +263,7 @@ class TestCommit:
 class TestWaitApplied:
     async def test_applied_already(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         receipts = await fill(redis, keys, b"a", b"b")
-        await log.commit(lease, await read(log, lease))
+        await commit(log, lease, await read(log, lease))
         for receipt in receipts:
             await log.wait_applied(receipt, timeout_s=0.001)
 
@@ -244,16 +275,16 @@ class TestWaitApplied:
         waiting = asyncio.create_task(JobLog(watched, keys).wait_applied(second, timeout_s=SIGNAL_TIMEOUT_S))
         await waits.wait()
 
-        await log.commit(lease, await read(log, lease, max_jobs=1))
+        await commit(log, lease, await read(log, lease, max_jobs=1))
         await log.wait_applied(first, timeout_s=1)
         assert not waiting.done()
-        await log.commit(lease, await read(log, lease))
+        await commit(log, lease, await read(log, lease))
         await waiting
         assert redis_proxy.words() == ["XREAD", "XRANGE"]
 
     async def test_not_applied_in_time(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         first, second = await fill(redis, keys, b"a", b"b")
-        await log.commit(lease, await read(log, lease, max_jobs=1))
+        await commit(log, lease, await read(log, lease, max_jobs=1))
         started = time.monotonic()
         with pytest.raises(NotApplied, match=f"{second}.*0.05 s"):
             await log.wait_applied(second, timeout_s=0.05)
@@ -264,7 +295,7 @@ class TestWaitApplied:
         first, second = await fill(redis, keys, b"a", b"b")
         waiting = asyncio.create_task(log.wait_applied(first, timeout_s=SIGNAL_TIMEOUT_S))
         batch = await read(log, lease)
-        await log.commit(lease, batch, [dead(batch[0], "it is ill")])
+        await commit(log, lease, batch, [dead(batch[0], "it is ill")])
         with pytest.raises(DeadLettered, match="it is ill") as letter:
             await waiting
         assert letter.value.reason == "refused"
@@ -275,16 +306,16 @@ class TestWaitApplied:
     ) -> None:
         await redis.xadd(keys.stream(0), {"v": "1", "j": "a"}, id="5-0")
         await redis.xadd(keys.stream(0), {"v": "1", "j": "b"}, id="6-0")
-        await log.commit(lease, await read(log, lease, max_jobs=1))
+        await commit(log, lease, await read(log, lease, max_jobs=1))
         await log.wait_applied(Receipt(0, "5-0"), timeout_s=0.05)
         with pytest.raises(NotApplied):
             await log.wait_applied(Receipt(0, "6-0"), timeout_s=0.05)
 
     async def test_a_whole_drain_later(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         [receipt] = await fill(redis, keys, b"a")
-        await log.commit(lease, await read(log, lease))
+        await commit(log, lease, await read(log, lease))
         await fill(redis, keys, b"b")
         another = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
         assert another is not None
-        await log.commit(another, await read(log, another))
+        await commit(log, another, await read(log, another))
         await log.wait_applied(receipt, timeout_s=0.05)

@@ -14,15 +14,16 @@ from prometheus_client.exposition import generate_latest
 
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
+from tests.integration.leases import acquire_lease
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 from worker.client import MemoryQueue
 from worker.contract import Delete, Purge, Upsert, encode_job, partition_of
 from worker.errors import NotApplied, ReadFailed
-from worker.ingest.drain import Drainer, DrainOptions
+from worker.ingest.drainer import Drainer
+from worker.ingest.options import DrainOptions
 from worker.kinds import primary_id
 from worker.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease
 from worker.queue.log import JobLog
 from worker.queue.push import push
 from worker.settings import Settings
@@ -152,7 +153,7 @@ class TestWrites:
             UPDATE
         )
         assert counted.of("redis_request_duration_seconds_count", command="commit", code="OK") == batches
-        for command in ("acquire", "read", "finish", "push", "publish", "time", "meta", "canary"):
+        for command in ("open", "read", "finish", "push", "publish", "time", "meta", "canary"):
             assert counted.of("redis_request_duration_seconds_count", command=command, code="OK") >= 1, command
         assert not counted.of("role_restarts_total")
 
@@ -228,7 +229,6 @@ class TestLeases:
         assert counted.by("leases_total", "outcome") == {("acquired",): 1, ("lost",): 1}
         assert (held, now("leases_held")) == ([before + 1], before)
         assert not counted.of("jobs_total")
-        assert counted.of("redis_request_duration_seconds_count", command="commit", code="LeaseLost") == 1
 
 
 class TestReads:

@@ -9,6 +9,7 @@ from arq.connections import ArqRedis
 
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
+from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
 from worker.client import PUSH_MAX_JOBS, MemoryQueue
 from worker.contract import CONTRACT_VERSION, Upsert
@@ -16,7 +17,7 @@ from worker.embedded.engines import start_valkey
 from worker.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
 from worker.queue.codec import decode_arq
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease, release_lease
+from worker.queue.lease import release_lease
 from worker.queue.log import DeadEntry, JobLog
 from worker.queue.meta import QueueMeta, publish_meta
 from worker.queue.push import push
@@ -29,7 +30,7 @@ async def drain_all(redis: ArqRedis, keys: Keys, partition: int) -> None:
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
     log = JobLog(redis, keys)
-    await log.commit(lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
+    await commit(log, lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
     await release_lease(redis, keys, lease)
 
 
@@ -173,7 +174,7 @@ async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(t
 
             batch = await log.read(lease, max_jobs=30, max_bytes=2**30)
             letter = DeadEntry(entry_id=batch[3].entry_id, reason="invalid", detail="a test")
-            await log.commit(lease, batch, [letter])
+            await commit(log, lease, batch, [letter])
             await release_lease(redis, keys, lease)
 
             assert (await redis.info("memory"))["used_memory"] < used - 20 * size

@@ -15,7 +15,8 @@ from tests.integration.jobs import LIMITS, axis, memory
 from worker.client import MemoryQueue
 from worker.contract import encode_job
 from worker.errors import NotReplicated, QueueUnavailable
-from worker.ingest.drain import Drainer, DrainOptions
+from worker.ingest.drainer import Drainer
+from worker.ingest.options import DrainOptions
 from worker.ingest.retry import RetryPolicy
 from worker.queue.keys import Keys
 from worker.queue.meta import QueueMeta, publish_meta

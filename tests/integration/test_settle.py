@@ -13,13 +13,15 @@ from qdrant_client import grpc as q
 
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, axis, memory
+from tests.integration.leases import acquire_lease
 from tests.integration.proxies import Call, QdrantProxy, Refusal, Rule
 from worker.client import MemoryQueue
 from worker.contract import Delete, WriteJob, encode_job
-from worker.ingest.drain import Drainer, DrainOptions
+from worker.ingest.drainer import Drainer
+from worker.ingest.options import DrainOptions
 from worker.ingest.retry import RetryPolicy
 from worker.queue.keys import Keys
-from worker.queue.lease import Lease, acquire_lease, release_lease
+from worker.queue.lease import Lease, release_lease
 from worker.queue.push import push
 from worker.settings import Settings
 from worker.store.collections import CollectionShape

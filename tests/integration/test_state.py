@@ -8,10 +8,10 @@ import pytest
 from arq.connections import ArqRedis
 
 from tests.integration.jobs import PARTITIONS
+from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
 from worker.contract import CONTRACT_VERSION
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease
 from worker.queue.log import DeadEntry, JobLog
 from worker.queue.push import push
 from worker.queue.state import PartitionState, partition_states
@@ -34,7 +34,7 @@ async def test_what_waits_who_drains_what_died(redis: ArqRedis, keys: Keys) -> N
     assert other is not None
     log = JobLog(redis, keys)
     batch = await log.read(other, max_jobs=1, max_bytes=1)
-    await log.commit(other, batch, [DeadEntry(entry_id=batch[0].entry_id, reason="invalid", detail="")])
+    await commit(log, other, batch, [DeadEntry(entry_id=batch[0].entry_id, reason="invalid", detail="")])
     await redis.delete(keys.lease(2))
 
     nothing, drained, dead, newer = await partition_states(redis, keys, PARTITIONS)

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
+from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
 from worker import survey as survey_module
 from worker.queue.keys import Keys
-from worker.queue.lease import acquire_lease
 from worker.queue.log import DeadEntry, JobLog
 from worker.queue.meta import QueueMeta, publish_meta
 from worker.queue.push import push
@@ -91,7 +91,7 @@ async def queued(redis: ArqRedis, keys: Keys, store: VectorStore) -> None:
     assert lease is not None
     log = JobLog(redis, keys)
     [entry] = await log.read(lease, max_jobs=1, max_bytes=10_000)
-    await log.commit(lease, [entry], [DeadEntry(entry_id=entry.entry_id, reason="invalid", detail="a test")])
+    await commit(log, lease, [entry], [DeadEntry(entry_id=entry.entry_id, reason="invalid", detail="a test")])
     await redis.zadd(keys.search_queue, {f"{keys.prefix}:search:x": 1, f"{keys.prefix}:search:y": 1})
 
 

@@ -18,7 +18,8 @@ from qdrant_client import grpc as q
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
 from worker.contract import partition_of
-from worker.ingest.drain import Drainer, DrainOptions
+from worker.ingest.drainer import Drainer
+from worker.ingest.options import DrainOptions
 from worker.kinds import primary_id
 from worker.queue.clock import RedisClock
 from worker.queue.connection import open_redis

@@ -90,13 +90,6 @@ async def test_too_few_results_are_an_error_for_all() -> None:
         assert isinstance(found, RuntimeError)
 
 
-async def test_what_is_heavy_goes_alone_and_what_is_light_together() -> None:
-    work = Work()
-    joiner = Joiner[int, int](work, most=10, weigh=lambda item: item)
-    await asyncio.gather(*map(joiner.do, [4, 5, 30, 1, 9, 1]))
-    assert work.seen == [[4, 5], [30], [1, 9], [1]]
-
-
 async def test_work_that_nobody_waits_for_is_cancelled_and_no_sooner() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.contract import Delete, Purge, Upsert, WriteJob
-from worker.ingest.plan import CollectionPlan, merged, needs_existing, plan
+from worker.ingest.plan import needs_existing, plan
 from worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
@@ -150,21 +150,15 @@ def test_a_plan_does_what_its_jobs_do_in_order(world: World, jobs: list[WriteJob
 
 @given(worlds(), batches)
 @settings(max_examples=200)
-def test_plans_of_different_users_do_the_same_as_one(world: World, jobs: list[WriteJob]) -> None:
-    plans: dict[CollectionRef, list[CollectionPlan]] = {}
-    for user_id in (1, 2):
-        for found in plan([job for job in jobs if job.user_id == user_id], world):
-            plans.setdefault(found.ref, []).append(found)
-    joint = [merged(found) for found in plans.values()]
-    assert sum(one.size for one in joint) == sum(one.size for found in plans.values() for one in found)
-    steps = [(found.ref, operation) for found in joint for operation in found.operations]
-    assert stored(after(world, steps)) == stored(in_order(world, jobs))
+def test_batches_of_different_users_may_be_planned_as_one_in_any_order(world: World, jobs: list[WriteJob]) -> None:
+    by_user = [job for user_id in (2, 1) for job in jobs if job.user_id == user_id]
+    assert stored(after(world, steps_of(by_user, world))) == stored(in_order(world, jobs))
 
 
-def test_a_plan_that_is_merged_asks_once_for_each_kind_of_operation() -> None:
+def test_a_plan_asks_once_for_each_kind_of_operation() -> None:
     writes = [upsert(f"mem_{user_id}_1") for user_id in (1, 2, 3)]
-    plans = [plan([write, delete(f"mem_{write.user_id}_2")])[0] for write in writes]
-    assert merged(plans).operations == (DeletePoints(("mem_1_2", "mem_2_2", "mem_3_2")), UpsertPoints(tuple(writes)))
+    (found,) = plan([job for write in writes for job in (write, delete(f"mem_{write.user_id}_2"))])
+    assert found.operations == (DeletePoints(("mem_1_2", "mem_2_2", "mem_3_2")), UpsertPoints(tuple(writes)))
 
 
 @given(worlds(), batches)

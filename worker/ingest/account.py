@@ -16,16 +16,15 @@ from worker.queue.log import Entry, pushed_at_s
 logger = logging.getLogger(__name__)
 
 
-def lease_asked(lease: Lease | None) -> None:
-    """A lease was asked for, and given or not."""
-    if lease is None:
-        metrics.LEASES.labels("busy").inc()
-        return
-    metrics.LEASES.labels("acquired").inc()
-    metrics.LEASES_HELD.inc()
-    if lease.was_orphaned:
-        metrics.LEASES.labels("taken_over").inc()
-        log_event(logger, logging.WARNING, "lease_taken_over", partition=lease.partition)
+def leases_asked(given: Sequence[Lease], *, busy: int) -> None:
+    """Leases were asked for, and given or not: others hold so many."""
+    metrics.LEASES.labels("busy").inc(busy)
+    metrics.LEASES.labels("acquired").inc(len(given))
+    metrics.LEASES_HELD.inc(len(given))
+    for lease in given:
+        if lease.was_orphaned:
+            metrics.LEASES.labels("taken_over").inc()
+            log_event(logger, logging.WARNING, "lease_taken_over", partition=lease.partition)
 
 
 def lease_lost(partition: int) -> None:
@@ -34,9 +33,9 @@ def lease_lost(partition: int) -> None:
     log_event(logger, logging.WARNING, "lease_lost", partition=partition)
 
 
-def lease_ended() -> None:
-    """A drain is done with its lease, however it went."""
-    metrics.LEASES_HELD.dec()
+def leases_ended(count: int) -> None:
+    """Drains are done with their leases, however it went."""
+    metrics.LEASES_HELD.dec(count)
 
 
 def batch_left(partition: int, taken: Sequence[Entry], done: Reckoning, *, now_ms: float, apply_s: float) -> None:

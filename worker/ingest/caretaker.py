@@ -17,7 +17,7 @@ from arq.connections import ArqRedis
 
 from worker.errors import PartitionMismatch, QueueError, QueueOutOfMemory
 from worker.health import Health
-from worker.ingest.drain import Drainer
+from worker.ingest.drainer import Drainer
 from worker.logs import log_event
 from worker.queue.clock import RedisClock
 from worker.queue.connection import queue_request

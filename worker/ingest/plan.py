@@ -23,30 +23,6 @@ class CollectionPlan(msgspec.Struct, frozen=True):
     ref: CollectionRef
     operations: tuple[Operation, ...]
 
-    @property
-    def size(self) -> int:
-        """How many points it names, and purges."""
-        return sum(_size(operation) for operation in self.operations)
-
-
-def _size(operation: Operation) -> int:
-    match operation:
-        case UpsertPoints():
-            return len(operation.points)
-        case DeletePoints():
-            return len(operation.point_ids)
-    return 1
-
-
-def merged(plans: Iterable[CollectionPlan]) -> CollectionPlan:
-    """Return plans of one collection, no user of which is in two of them, as one."""
-    found = list(plans)
-    operations = [operation for one in found for operation in one.operations]
-    purges = [operation for operation in operations if isinstance(operation, DeleteMatching)]
-    deletes = tuple(point_id for one in operations if isinstance(one, DeletePoints) for point_id in one.point_ids)
-    upserts = tuple(point for one in operations if isinstance(one, UpsertPoints) for point in one.points)
-    return CollectionPlan(found[0].ref, _in_order(purges, deletes, upserts))
-
 
 def _in_order(
     purges: Iterable[DeleteMatching], deletes: tuple[str, ...], upserts: tuple[Upsert, ...]

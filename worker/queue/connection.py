@@ -6,7 +6,7 @@ Errors of scripts carry a word in front (``QUEUEFULL jobs 1000``) that says what
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,14 +39,14 @@ from worker.queue.codec import decode_arq, encode_arq
 
 RETRIES = 3
 
-_ERRORS: dict[str, tuple[type[QueueError], str]] = {
-    "SUPERSEDED": (Superseded, "newer jobs of the same points have been applied since"),
-    "TOOLATE": (TooLate, "the push came too late, and was not stored"),
-    "LEASELOST": (LeaseLost, "the lease on the partition is no longer held"),
-    "MISCONF": (QueueUnavailable, ""),
-    "NOREPLICAS": (QueueUnavailable, ""),
+_MEANINGS: dict[str, Callable[[str], QueueError]] = {
+    "SUPERSEDED": lambda _: Superseded("newer jobs of the same points have been applied since"),
+    "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
+    "LEASELOST": lambda _: LeaseLost(),
+    "MISCONF": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
+    "NOREPLICAS": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
 }
-"""What the first word of an error means, and in what words it is told; none: in Redis's own."""
+"""What an error becomes, by its first word."""
 
 _REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
 """Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
@@ -227,7 +227,6 @@ def _of_response(message: str) -> Exception:
             return QueueNotEmpty(int(jobs), int(leases), int(letters))
         case ["PARTITIONS", actual]:
             return PartitionMismatch(None, int(actual))
-        case [word, *_] if word in _ERRORS:
-            error, meaning = _ERRORS[word]
-            return error(meaning or f"Redis refuses: {message}")
+        case [word, *_] if word in _MEANINGS:
+            return _MEANINGS[word](message)
     return QueueError(f"Redis: {message}")

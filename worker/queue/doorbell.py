@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from arq.connections import ArqRedis
@@ -23,19 +24,6 @@ def doorbell(partition: int) -> bytes:
     Its enqueue time is zero: the doorbell says that something waits, and the entries know since when.
     """
     return encode_arq({"t": None, "f": DRAIN, "a": (partition,), "k": {}, "et": 0})
-
-
-async def ring(redis: ArqRedis, keys: Keys, partition: int, *, delay_s: float = 0) -> bool:
-    """Wake a worker for the partition in ``delay_s`` seconds, if entries wait and nobody has been woken yet."""
-    job_id = keys.drain_job_id(partition)
-    with queue_request("ring"):
-        rung = await scripts.run(
-            redis,
-            "ring",
-            [keys.stream(partition), keys.drain_queue, keys.arq_job(job_id), keys.drain_bell],
-            [job_id, doorbell(partition), DOORBELL_LIFE_MS, int(delay_s * 1000)],
-        )
-    return bool(rung)
 
 
 async def claim(
@@ -60,20 +48,19 @@ async def claim(
     return claimed, removed
 
 
-async def finish(redis: ArqRedis, keys: Keys, partition: int, *, ring_after_s: float | None) -> None:
-    """End a drain that was claimed; if entries wait, ring again in so many seconds (``None``: somebody else will)."""
-    job_id = keys.drain_job_id(partition)
-    delay_ms = -1 if ring_after_s is None else int(ring_after_s * 1000)
+async def finish(redis: ArqRedis, keys: Keys, ring_after_s: Mapping[int, float | None]) -> None:
+    """End the drains of these partitions; where entries wait, ring again in so many seconds.
+
+    ``None``: somebody else will.
+    """
+    script_keys = [keys.drain_queue, keys.drain_bell]
+    args: list[str | bytes | int] = [DOORBELL_LIFE_MS]
+    for partition, after_s in ring_after_s.items():
+        job_id = keys.drain_job_id(partition)
+        script_keys += [keys.stream(partition), keys.arq_job(job_id), keys.arq_in_progress(job_id)]
+        args += [job_id, doorbell(partition), -1 if after_s is None else int(after_s * 1000)]
     with queue_request("finish"):
-        await scripts.run(
-            redis,
-            "finish",
-            [
-                *(keys.stream(partition), keys.drain_queue, keys.arq_job(job_id)),
-                *(keys.arq_in_progress(job_id), keys.drain_bell),
-            ],
-            [job_id, doorbell(partition), DOORBELL_LIFE_MS, delay_ms],
-        )
+        await scripts.run(redis, "finish", script_keys, args)
 
 
 async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float = ORPHAN_GRACE_S) -> int:

@@ -18,19 +18,16 @@ from worker.queue.connection import queue_request
 from worker.queue.keys import Keys
 from worker.queue.scripts import REPLICATION_TIMEOUT_S
 
-MOST_CRASHES = 3
-"""Processes that may die with a batch before its entries are tried one by one."""
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """A lease that is held. ``renewed_at`` is the local monotonic time before the last renewal was sent.
+    """A lease that is held, or asked for. ``renewed_at`` is the local monotonic time before it was last renewed.
 
     ``has_claims`` says that dead letters of the partition must be held against its jobs: only its drains add any.
     ``is_suspect`` says that its next batch may kill the process: nothing else may be tried beside it. ``was_orphaned``
     says that the drain before this one never ended. ``in_doubt`` says that a request may still be applied of which
     nobody knows how it ended: until it is settled, nothing that comes behind it may be sent. ``is_over`` says that it
-    was given back with the last entry.
+    was not given, or was given back with the last entry.
     """
 
     partition: int
@@ -51,31 +48,6 @@ class Lease:
     def remaining_s(self) -> float:
         """Return for how many seconds the lease is certain to be held, counted from before it was last renewed."""
         return self.renewed_at + self.ttl_s - time.monotonic()
-
-
-async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:
-    """Take the lease of a partition for ``ttl_s`` seconds; ``None`` when another drain holds it.
-
-    Raises `PartitionMismatch` when the queue has another number of ``partitions``.
-    """
-    lease = Lease(partition, ttl_s)
-    return lease if await take_lease(redis, keys, lease, partitions=partitions) else None
-
-
-async def take_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, partitions: int) -> bool:
-    """Take a lease that is not held yet, and note what it says of its partition; as `acquire_lease`."""
-    partition = lease.partition
-    with queue_request("acquire"):
-        taken = await scripts.run(
-            redis,
-            "acquire",
-            [keys.lease(partition), keys.claims(partition), keys.attempts(partition), keys.meta],
-            [lease.token, lease.ttl_ms, MOST_CRASHES, partitions],
-        )
-    if taken is None:
-        return False
-    lease.has_claims, lease.is_suspect, lease.was_orphaned = map(bool, taken)
-    return True
 
 
 async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:

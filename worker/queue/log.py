@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from arq.connections import ArqRedis
 
 from worker.contract import Receipt
-from worker.errors import DeadLettered, NotApplied
+from worker.errors import DeadLettered, LeaseLost, NotApplied
 from worker.queue import scripts
 from worker.queue.connection import queue_errors, queue_request
 from worker.queue.keys import Keys
-from worker.queue.lease import MOST_CRASHES, Lease
+from worker.queue.lease import Lease
 
 MAX_VERSION_DIGITS = 9
 LATE_REPLY_S = 2.0
+MOST_CRASHES = 3
+"""Processes that may die with a batch before its entries are tried one by one."""
 MOST_CRASHES_ALONE = 2
 """Processes that may die with one entry alone before it is a dead letter."""
 
@@ -53,6 +55,21 @@ class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
     claim: bytes = b""
 
 
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of ``batch``, the head of a partition: ``dead`` of it become dead letters.
+
+    Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
+    ``settled`` removed.
+    """
+
+    lease: Lease
+    batch: Sequence[Entry]
+    dead: Sequence[DeadEntry] = ()
+    superseded: Sequence[str] = ()
+    purged: Sequence[str] = ()
+    settled: Sequence[str] = ()
+
+
 class JobLog:
     """The entries of all partitions, for drains that hold a lease and for callers that wait for a receipt."""
 
@@ -60,38 +77,57 @@ class JobLog:
         self._redis = redis
         self._keys = keys
 
-    async def read(
+    async def open(
         self,
-        lease: Lease,
+        leases: Mapping[Lease, int],
         *,
+        partitions: int,
         max_jobs: int,
         max_bytes: int,
-        after: Entry | None = None,
         spare_suspects: bool = False,
-    ) -> list[Entry]:
+    ) -> list[list[Entry] | None]:
+        """Take leases, and read from the heads of their partitions; of each as many entries as it is given.
+
+        Return for each lease what was read; ``None`` where another drain holds it. Once ``max_jobs`` or ``max_bytes``
+        are read in all, those behind are left alone, and missing; the first is taken in any case, and one entry of it
+        read. ``spare_suspects``: nothing of what is suspected of killing its process, which must be tried alone.
+
+        Raises `PartitionMismatch` when the queue has another number of ``partitions``, `QueueUnavailable`.
+        """
+        keys = self._keys
+        ttl_ms = next(iter(leases)).ttl_ms
+        script_keys = [keys.meta]
+        args: list[Any] = [ttl_ms, partitions, max_jobs, max_bytes]
+        args += [MOST_CRASHES, MOST_CRASHES_ALONE, int(spare_suspects)]
+        for lease, most in leases.items():
+            number = lease.partition
+            script_keys += [keys.lease(number), keys.claims(number), keys.attempts(number), keys.stream(number)]
+            args += [lease.token, most]
+        started = time.monotonic()
+        with queue_request("open"):
+            opened = await scripts.run(self._redis, "open", script_keys, args)
+        heads = [_opened(lease, found, started) for lease, found in zip(leases, opened, strict=False)]
+        for lease in list(leases)[len(heads) :]:
+            lease.is_over = True
+        return heads
+
+    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None) -> list[Entry]:
         """Return entries from the head, or those behind ``after``, and renew the lease; at least one if there is any.
 
-        ``spare_suspects``: none of what is suspected of killing its process, which must be tried alone. Raises
-        `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
+        Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
         """
         partition = lease.partition
         started = time.monotonic()
+        start = f"({after.entry_id}" if after else "-"
         with queue_request("read"):
-            flat = await scripts.run(
+            found = await scripts.run(
                 self._redis,
                 "read",
                 [self._keys.lease(partition), self._keys.stream(partition), self._keys.attempts(partition)],
-                [
-                    *(lease.token, lease.ttl_ms, max_jobs, max_bytes),
-                    *(f"({after.entry_id}" if after else "-", MOST_CRASHES, MOST_CRASHES_ALONE, int(spare_suspects)),
-                ],
+                [lease.token, lease.ttl_ms, max_jobs, max_bytes, start, MOST_CRASHES, MOST_CRASHES_ALONE],
             )
         lease.renewed_at = started
-        crashed, rows = bool(flat[0]), zip(flat[1::4], flat[2::4], flat[3::4], flat[4::4], strict=True)
-        return [
-            Entry(entry_id.decode(), entry_version(version), body, crashed, replay_of.decode())
-            for entry_id, version, body, replay_of in rows
-        ]
+        return _entries(found)
 
     async def claims(self, partition: int) -> tuple[dict[str, bytes], frozenset[str]]:
         """Return the claims of the partition's dead letters by their ids, and the ids of those superseded."""
@@ -102,51 +138,38 @@ class JobLog:
                 claims, superseded = await pipe.execute()
         return {name.decode(): body for name, body in claims.items()}, frozenset(name.decode() for name in superseded)
 
-    async def commit(
-        self,
-        lease: Lease,
-        batch: Sequence[Entry],
-        dead: Sequence[DeadEntry] = (),
-        *,
-        superseded: Sequence[str] = (),
-        purged: Sequence[str] = (),
-        settled: Sequence[str] = (),
-    ) -> int:
-        """Remove ``batch``, the head of the partition, moving ``dead`` of it to the dead letters.
+    async def commit(self, done: Done) -> int:
+        """Remove one batch, as `commit_all`, and go on; raises `LeaseLost` when its lease is no longer held."""
+        (left,) = await self.commit_all([done])
+        if left is None:
+            raise LeaseLost
+        return left
 
-        The lease is renewed or, when nothing is left, given back. Of older dead letters, those ``superseded`` are
-        marked, those ``purged`` forgotten, and the claims of those ``settled`` removed. Return how many entries are
-        left; raises `LeaseLost` when the lease is no longer held: then nothing was changed.
+    async def commit_all(self, batches: Sequence[Done], *, give_back: bool = False) -> list[int | None]:
+        """Remove batches from the heads of their partitions.
+
+        Their leases are renewed or, when nothing is left or in any case, given back. Return for each partition how
+        many entries are left; ``None`` where the lease is no longer held: then nothing was changed.
         """
-        partition, last_id = lease.partition, batch[-1].entry_id
-        args: list[Any] = [lease.token, lease.ttl_ms, last_id, _behind(last_id)]
-        args += [sum(len(entry.body) for entry in batch)]
-        # In the order of the entries, whatever the order in which they were found: a stream takes no other.
-        letters = {letter.entry_id: letter for letter in dead}
-        letter_args: list[str | bytes] = []
-        for letter in (letters[entry.entry_id] for entry in batch if entry.entry_id in letters):
-            letter_args += [letter.entry_id, letter.reason, letter.detail, letter.op, letter.user_id, letter.claim]
-        args += [len(letter_args), *letter_args, len(superseded), *superseded, len(purged), *purged, *settled]
-        keys = self._keys
+        keys = [self._keys.backlog]
+        args: list[Any] = [0 if give_back else batches[0].lease.ttl_ms]
+        for done in batches:
+            keys += self._committed_keys(done.lease.partition)
+            args += _committed_args(done)
         started = time.monotonic()
         with queue_request("commit"):
-            left = await scripts.run(
-                self._redis,
-                "commit",
-                [
-                    keys.lease(partition),
-                    keys.stream(partition),
-                    keys.applied(partition),
-                    keys.dead(partition),
-                    keys.backlog,
-                    keys.attempts(partition),
-                    keys.claims(partition),
-                    keys.superseded(partition),
-                ],
-                args,
-            )
-        lease.renewed_at, lease.is_over = started, left == 0
-        return int(left)
+            counts = await scripts.run(self._redis, "commit", keys, args)
+        for done, left in zip(batches, counts, strict=True):
+            done.lease.renewed_at = started
+            done.lease.is_over = left == 0 or (give_back and left > 0)
+        return [left if left >= 0 else None for left in counts]
+
+    def _committed_keys(self, partition: int) -> list[str]:
+        keys = self._keys
+        return [
+            *(keys.lease(partition), keys.stream(partition), keys.applied(partition), keys.dead(partition)),
+            *(keys.attempts(partition), keys.claims(partition), keys.superseded(partition)),
+        ]
 
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
         """Return once the job of ``receipt`` has been applied; one blocking call, no polling.
@@ -183,6 +206,38 @@ def pushed_at_s(entry_id: str) -> float:
 def entry_version(field: bytes) -> int:
     """Return the contract version in a field of an entry, 0 where it names none."""
     return int(field) if field.isdigit() and len(field) <= MAX_VERSION_DIGITS else 0
+
+
+def _opened(lease: Lease, found: list[Any] | None, started: float) -> list[Entry] | None:
+    if found is None:
+        lease.is_over = True
+        return None
+    lease.renewed_at = started
+    lease.has_claims, lease.is_suspect, lease.was_orphaned = map(bool, found[:3])
+    return _entries(found[3:])
+
+
+def _entries(flat: list[Any]) -> list[Entry]:
+    """Return the entries in what a script has read: whether the head crashed, then four fields of each entry."""
+    crashed = bool(flat and flat[0])
+    return [
+        Entry(entry_id.decode(), entry_version(version), body, crashed, replay_of.decode())
+        for entry_id, version, body, replay_of in zip(flat[1::4], flat[2::4], flat[3::4], flat[4::4], strict=True)
+    ]
+
+
+def _committed_args(done: Done) -> list[Any]:
+    last_id = done.batch[-1].entry_id
+    # In the order of the entries, whatever the order in which they were found: a stream takes no other.
+    letters = {letter.entry_id: letter for letter in done.dead}
+    words: list[str | bytes] = []
+    for letter in (letters[entry.entry_id] for entry in done.batch if entry.entry_id in letters):
+        words += [letter.entry_id, letter.reason, letter.detail, letter.op, letter.user_id, letter.claim]
+    size = sum(len(entry.body) for entry in done.batch)
+    args = [done.lease.token, last_id, _behind(last_id), size]
+    for listed in (words, done.superseded, done.purged, done.settled):
+        args += [len(listed), *listed]
+    return args
 
 
 def _behind(entry_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -16,10 +17,17 @@ REPLICATION_TIMEOUT_S = 1.0
 """How long replicas may take to confirm a write, where their confirmation is asked for."""
 
 
+_USE = re.compile(r"^-- use (\w+)\n", re.MULTILINE)
+
+
 @cache
 def source(name: str) -> str:
-    """Return the text of the script ``name``."""
-    return resources.files(__name__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    """Return the text of the script ``name``, with the parts that it uses (``-- use reading``) in their places."""
+    return _USE.sub(lambda use: _text(f"parts/{use[1]}.lua"), _text(f"{name}.lua"))
+
+
+def _text(path: str) -> str:
+    return resources.files(__name__).joinpath(path).read_text(encoding="utf-8")
 
 
 @cache

@@ -1,19 +1,23 @@
 #!lua flags=allow-oom
--- End a drain as arq ends a job, and ring its partition's doorbell again if entries wait.
--- Invariant: what was pushed while the drain ran, and so rang no doorbell, is not forgotten.
+-- End drains as arq ends jobs, and ring the doorbells of those partitions in which entries wait.
+-- Invariant: what was pushed while a drain ran, and so rang no doorbell, is not forgotten.
 --
--- KEYS  stream, arq queue, arq job, arq in-progress, bell
--- ARGV  arq job id, arq job, life of a doorbell (ms), delay (ms; less than 0: somebody else will ring)
-redis.call('DEL', KEYS[3], KEYS[4])
-redis.call('ZREM', KEYS[2], ARGV[1])
-local delay = tonumber(ARGV[4])
-if delay < 0 or redis.call('XLEN', KEYS[1]) == 0 then
-  return 0
-end
-redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
+-- KEYS  arq queue, bell, then for each partition: stream, arq job, arq in-progress
+-- ARGV  life of a doorbell (ms), then for each partition: arq job id, arq job, delay (ms; less than 0: somebody else
+--       will ring)
+-- use ringing
 local time = redis.call('TIME')
-redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + delay, ARGV[1])
-if delay == 0 and redis.call('LLEN', KEYS[5]) == 0 then
-  redis.call('RPUSH', KEYS[5], 1)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 3, #KEYS, 3 do
+  local stream, job_key, in_progress = KEYS[i], KEYS[i + 1], KEYS[i + 2]
+  local job_id, job, delay = ARGV[i - 1], ARGV[i], tonumber(ARGV[i + 1])
+  redis.call('DEL', in_progress)
+  if delay >= 0 and redis.call('XLEN', stream) > 0 then
+    redis.call('SET', job_key, job, 'PX', ARGV[1])
+    ring(KEYS[1], KEYS[2], job_id, now + delay, now)
+  else
+    redis.call('DEL', job_key)
+    redis.call('ZREM', KEYS[1], job_id)
+  end
 end
 return 1

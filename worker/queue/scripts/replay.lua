@@ -5,6 +5,7 @@
 -- KEYS  dead letters, stream, backlog, arq queue, arq job, claims, superseded, bell
 -- ARGV  id, arq job id, arq job, life of a doorbell (ms), forced (0 or 1)
 -- Returns the id of the new entry, or nothing where there is no such dead letter.
+-- use ringing
 local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not letter then
   return false
@@ -28,9 +29,7 @@ redis.call('HINCRBY', KEYS[3], 'jobs', 1)
 redis.call('HINCRBY', KEYS[3], 'bytes', #fields.j)
 if redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4], 'NX') then
   local time = redis.call('TIME')
-  redis.call('ZADD', KEYS[4], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
-  if redis.call('LLEN', KEYS[8]) == 0 then
-    redis.call('RPUSH', KEYS[8], 1)
-  end
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  ring(KEYS[4], KEYS[8], ARGV[2], now, now)
 end
 return id

@@ -7,6 +7,7 @@
 --
 -- KEYS  arq queue, backlog, suspects, bell, then for each partition: stream, lease, arq job, arq in-progress
 -- ARGV  life of a doorbell (ms), grace (ms), then for each partition: arq job id, arq job
+-- use ringing
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -36,10 +37,7 @@ for i = 5, #KEYS, 4 do
     end
     if (orphaned or not claimed) and not (redis.call('ZSCORE', KEYS[1], job_id) and redis.call('EXISTS', job) == 1) then
       redis.call('SET', job, doorbell, 'PX', ARGV[1])
-      redis.call('ZADD', KEYS[1], now, job_id)
-      if redis.call('LLEN', KEYS[4]) == 0 then
-        redis.call('RPUSH', KEYS[4], 1)
-      end
+      ring(KEYS[1], KEYS[4], job_id, now, now)
       rung = rung + (orphaned and 0 or 1)
     end
   end

@@ -1,0 +1,361 @@
+"""The drain of a group: partitions in step cost little, and none of them pays for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from arq.connections import ArqRedis
+
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
+from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
+from tests.integration.leases import acquire_lease
+from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
+from tests.integration.test_drain import refuse
+from worker.client import MemoryQueue
+from worker.contract import CONTRACT_VERSION, WriteJob, encode_job, partition_of
+from worker.errors import QueueUnavailable
+from worker.ingest.context import HELD_DELAY_S
+from worker.ingest.drainer import Drainer
+from worker.ingest.options import DrainOptions
+from worker.ingest.retry import RetryPolicy
+from worker.queue.dead import DeadLetters
+from worker.queue.keys import Keys
+from worker.queue.log import MOST_CRASHES, JobLog
+from worker.queue.push import push
+from worker.settings import Settings
+from worker.store.collections import CollectionShape
+from worker.store.store import VectorStore
+
+UPDATE = "Points/UpdateBatch"
+ALL = range(PARTITIONS)
+USERS = {partition_of(user_id, PARTITIONS): user_id for user_id in range(1, 50)}
+"""A user for each partition."""
+
+MakeDrainer = Callable[..., Drainer]
+Push = Callable[..., Awaitable[list[str]]]
+
+
+@pytest.fixture
+def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
+    """Make a drainer; what it writes goes through the proxy, and nothing is waited out."""
+
+    def make(*, through: ArqRedis | None = None, **options: Any) -> Drainer:
+        quick = {"settle_s": 0, "retry": RetryPolicy(base_s=0.01, max_s=0.01)}
+        chosen = DrainOptions(**{"partitions": PARTITIONS, "limits": LIMITS, "slice_s": 10, **quick, **options})
+        return Drainer(through or redis, keys, proxied_store, chosen)
+
+    return make
+
+
+@pytest.fixture
+def pushed(redis: ArqRedis, keys: Keys) -> Push:
+    """Push jobs (or raw bodies) to a partition; return the ids of their entries."""
+
+    async def do(partition: int, *jobs: WriteJob | bytes, version: int = CONTRACT_VERSION) -> list[str]:
+        encoded = [(partition, job if isinstance(job, bytes) else encode_job(job)) for job in jobs]
+        return [receipt.entry_id for receipt in await push(redis, keys, PARTITIONS, encoded, version=version)]
+
+    return do
+
+
+@pytest.fixture
+async def one_in_each(pushed: Push, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> set[str]:
+    """Push a write to each partition; return the points. The collections are there."""
+    await proxied_store.prepare()
+    qdrant_proxy.calls.clear()
+    for partition, user_id in USERS.items():
+        await pushed(partition, memory(user_id, 1))
+    return {point_of(partition) for partition in ALL}
+
+
+def point_of(partition: int, number: int = 1) -> str:
+    return f"mem_{USERS[partition]}_{number}"
+
+
+async def endings(drainer: Drainer, partitions: Any = ALL) -> dict[int, str]:
+    return {partition: result.ending for partition, result in (await drainer.drain_group(list(partitions))).items()}
+
+
+async def waiting(redis: ArqRedis, keys: Keys) -> dict[int, int]:
+    found = {partition: await redis.xlen(keys.stream(partition)) for partition in ALL}
+    return {partition: count for partition, count in found.items() if count}
+
+
+async def held(redis: ArqRedis, keys: Keys) -> list[int]:
+    return [partition for partition in ALL if await redis.exists(keys.lease(partition))]
+
+
+class TestTogether:
+    async def test_one_request_and_three_scripts(
+        self,
+        drainer: MakeDrainer,
+        one_in_each: set[str],
+        qdrant_proxy: QdrantProxy,
+        redis_proxy: RedisProxy,
+        watched: ArqRedis,
+        redis: ArqRedis,
+        keys: Keys,
+        shape: CollectionShape,
+        engine: Contents,
+    ) -> None:
+        results = await drainer(through=watched).drain_group(list(ALL))
+        assert {(result.ending, result.ring_after_s, result.jobs) for result in results.values()} == {("empty", 0, 1)}
+        assert engine.points(shape.memories) == one_in_each
+        assert qdrant_proxy.calls.count(UPDATE) == 1
+        assert [word for word in redis_proxy.words() if word == "EVALSHA"] == ["EVALSHA"] * 2  # open, commit
+        assert await waiting(redis, keys) == {}
+        assert await held(redis, keys) == []
+        assert not await redis.exists(keys.backlog)
+
+    async def test_each_partition_in_its_own_order(
+        self, drainer: MakeDrainer, pushed: Push, shape: CollectionShape, engine: Contents
+    ) -> None:
+        for partition, user_id in USERS.items():
+            await pushed(partition, *(memory(user_id, 1, value=value) for value in ("first", "second", "third")))
+        results = await drainer().drain_group(list(ALL))
+        assert [result.jobs for result in results.values()] == [3] * PARTITIONS
+        stored = {point: payload["value"] for point, payload in engine.payloads(shape.memories).items()}
+        assert stored == {point_of(partition): "third" for partition in ALL}
+
+    @pytest.mark.usefixtures("one_in_each")
+    async def test_what_there_is_no_room_for_is_rung_for_again(
+        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await pushed(1, *(memory(USERS[1], number) for number in range(2, 6)))
+        results = await drainer(batch_max_jobs=4).drain_group([0, 1, 2, 3])
+        assert [results[partition].jobs for partition in ALL] == [1, 3, 0, 0]
+        assert {(result.ending, result.ring_after_s) for result in results.values()} == {("empty", 0), ("slice", 0)}
+        assert await waiting(redis, keys) == {1: 2, 2: 1, 3: 1}
+        assert await held(redis, keys) == []
+
+    async def test_a_batch_of_a_group_has_no_more_bytes_than_any_other(
+        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
+    ) -> None:
+        """Or one job more, as that of a single partition has one whatever its size."""
+        jobs = {partition: memory(USERS[partition], 1, value="x" * 5_000) for partition in ALL}
+        for partition, job in jobs.items():
+            await pushed(partition, job)
+        size = len(encode_job(jobs[0]))
+        assert (await endings(drainer(batch_max_bytes=size + 1))) == {0: "empty", 1: "empty", 2: "slice", 3: "slice"}
+        assert await waiting(redis, keys) == {2: 1, 3: 1}
+
+    async def test_nothing_waits(self, drainer: MakeDrainer, qdrant_proxy: QdrantProxy) -> None:
+        assert await endings(drainer()) == dict.fromkeys(ALL, "empty")
+        assert qdrant_proxy.calls.count(UPDATE) == 0
+
+
+@pytest.mark.usefixtures("one_in_each")
+class TestEachByItself:
+    async def test_who_is_busy(self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys) -> None:
+        other = await acquire_lease(redis, keys, 2, ttl_s=8, partitions=PARTITIONS)
+        assert other is not None
+        results = await drainer().drain_group(list(ALL))
+        assert (results[2].ending, results[2].ring_after_s) == ("busy", None)
+        assert await waiting(redis, keys) == {2: 1}
+        assert await redis.get(keys.lease(2)) == other.token.encode()
+
+    async def test_who_is_refused(
+        self,
+        drainer: MakeDrainer,
+        redis: ArqRedis,
+        keys: Keys,
+        qdrant_proxy: QdrantProxy,
+        shape: CollectionShape,
+        engine: Contents,
+    ) -> None:
+        qdrant_proxy.rules[UPDATE] = refuse(point_of(1))
+        results = await drainer().drain_group(list(ALL))
+        assert {partition: result.dead for partition, result in results.items()} == {0: 0, 1: 1, 2: 0, 3: 0}
+        assert engine.points(shape.memories) == {point_of(partition) for partition in ALL if partition != 1}
+        assert [letter.reason async for letter in DeadLetters(redis, keys, PARTITIONS).all()] == ["refused"]
+        assert await waiting(redis, keys) == {}
+
+    async def test_who_sends_rubbish_and_what_its_dead_letters_claim(
+        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+    ) -> None:
+        await pushed(3, b"no message", memory(USERS[0], 7), memory(USERS[3], 2, vector=axis(0)))
+        draining = drainer()
+        results = await draining.drain_group(list(ALL))
+        assert {partition: (result.jobs, result.dead) for partition, result in results.items()} == {
+            **dict.fromkeys((0, 1, 2), (1, 0)),
+            3: (4, 2),
+        }
+        assert qdrant_proxy.calls.count(UPDATE) == 1
+        letters = DeadLetters(redis, keys, PARTITIONS)
+        assert {letter.reason async for letter in letters.all()} == {"malformed", "invalid"}
+        # A group goes on to be one although one of its partitions has dead letters.
+        await pushed(3, memory(USERS[3], 3))
+        await pushed(0, memory(USERS[0], 3))
+        assert await endings(draining, (0, 3)) == {0: "empty", 3: "empty"}
+        assert qdrant_proxy.calls.count(UPDATE) == 2
+
+    async def test_who_must_wait_for_a_newer_worker(
+        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
+    ) -> None:
+        await pushed(0, b"new", version=CONTRACT_VERSION + 1)
+        draining = drainer()
+        assert await endings(draining) == {0: "slice", 1: "empty", 2: "empty", 3: "empty"}
+        results = await draining.drain_group(list(ALL))
+        assert (results[0].ending, results[0].ring_after_s) == ("held", HELD_DELAY_S)
+        assert await waiting(redis, keys) == {0: 1}
+        assert await held(redis, keys) == []
+
+    async def test_who_is_suspected_of_killing_is_tried_alone(
+        self,
+        drainer: MakeDrainer,
+        redis: ArqRedis,
+        keys: Keys,
+        qdrant_proxy: QdrantProxy,
+        shape: CollectionShape,
+        engine: Contents,
+        one_in_each: set[str],
+    ) -> None:
+        log = JobLog(redis, keys)
+        for _ in range(MOST_CRASHES):
+            lease = await acquire_lease(redis, keys, 1, ttl_s=8, partitions=PARTITIONS)
+            assert lease is not None
+            assert await log.read(lease, max_jobs=10, max_bytes=1_000_000)
+            await redis.delete(keys.lease(1))  # it died, and its lease ran out
+        together: list[int] = []
+
+        async def count(call: Call) -> Any:
+            together.append(sum(len(operation.upsert.points) for operation in call.request.operations))
+            return await call.forward()
+
+        qdrant_proxy.rules[UPDATE] = count
+        assert await endings(drainer()) == dict.fromkeys(ALL, "empty")
+        assert together == [PARTITIONS - 1, 1]
+        assert engine.points(shape.memories) == one_in_each
+
+    async def test_who_lost_its_lease(
+        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+    ) -> None:
+        async def lose_one(call: Call) -> Any:
+            answer = await call.forward()
+            await redis.set(keys.lease(2), "a successor's token")
+            return answer
+
+        qdrant_proxy.rules[UPDATE] = lose_one
+        results = await drainer().drain_group(list(ALL))
+        assert [results[partition].ending for partition in ALL] == ["empty", "empty", "lost", "empty"]
+        assert results[2].ring_after_s is None
+        assert await waiting(redis, keys) == {2: 1}
+        assert await held(redis, keys) == [2]
+
+    async def test_one_whose_keys_are_not_what_they_should_be_keeps_nobody_else_waiting(
+        self, settings: Callable[..., Settings], queue: MemoryQueue, redis: ArqRedis, keys: Keys, events: Events
+    ) -> None:
+        await redis.delete(keys.stream(1))
+        await redis.set(keys.applied(1), "by hand")
+        await redis.set(keys.attempts(1), "by hand")
+        async with running(settings(queue_partitions=PARTITIONS, retry_max_s=1), role="ingest"):
+            for partition, user_id in USERS.items():
+                receipt = await queue.upsert(user_id=user_id, point_id=point_of(partition, 5), vector=axis(0))
+                if partition != 1:
+                    await queue.wait_applied(receipt, timeout=SIGNAL_TIMEOUT_S)
+            await events.wait_for("drain_failed")
+        assert await waiting(redis, keys) == {1: 1}
+
+
+@pytest.mark.usefixtures("one_in_each")
+class TestOutage:
+    async def test_nothing_is_lost(
+        self,
+        drainer: MakeDrainer,
+        redis: ArqRedis,
+        keys: Keys,
+        qdrant_proxy: QdrantProxy,
+        shape: CollectionShape,
+        engine: Contents,
+        one_in_each: set[str],
+    ) -> None:
+        async def away(_: Call) -> Any:
+            raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+        qdrant_proxy.rules[UPDATE] = away
+        draining = drainer()
+        results = await draining.drain_group(list(ALL))
+        assert {result.ending for result in results.values()} == {"outage"}
+        assert len(await waiting(redis, keys)) == PARTITIONS
+        qdrant_proxy.rules.clear()
+        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+        assert await endings(draining) == dict.fromkeys(ALL, "empty")
+        assert engine.points(shape.memories) == one_in_each
+
+    async def test_nothing_is_sent_while_it_is_not_known_what_became_of_it(
+        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+    ) -> None:
+        async def silent(_: Call) -> Any:
+            raise Refusal(grpc.StatusCode.INTERNAL)
+
+        qdrant_proxy.rules[UPDATE] = silent
+        results = await drainer(settle_s=30).drain_group(list(ALL))
+        assert {(result.ending, result.ring_after_s) for result in results.values()} == {("outage", 30)}
+        assert await held(redis, keys) == list(ALL)
+        assert await endings(drainer()) == dict.fromkeys(ALL, "busy")
+
+    async def test_what_took_too_long_is_tried_in_smaller_batches(
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy
+    ) -> None:
+        for partition in ALL:
+            await pushed(partition, *(memory(USERS[partition], number) for number in range(2, 5)))
+
+        async def too_late(_: Call) -> Any:
+            raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
+
+        qdrant_proxy.rules[UPDATE] = too_late
+        draining = drainer()
+        results = await draining.drain_group(list(ALL))
+        qdrant_proxy.rules.clear()
+        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+        assert [result.jobs for result in (await draining.drain_group(list(ALL))).values()] == [2] * PARTITIONS
+        assert [result.jobs for result in (await draining.drain_group(list(ALL))).values()] == [2] * PARTITIONS
+
+
+@pytest.mark.usefixtures("one_in_each")
+class TestLeasesAreGivenBack:
+    """Also when it is not known whether they were taken: they need not run out before somebody else may go on."""
+
+    async def test_after_an_answer_that_was_lost(
+        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken: list[int] = []
+        really = JobLog.open
+
+        async def lost(self: JobLog, *args: Any, **options: Any) -> Any:
+            await really(self, *args, **options)
+            taken.extend(await held(redis, keys))
+            raise QueueUnavailable("no answer")
+
+        monkeypatch.setattr(JobLog, "open", lost)
+        for partitions in ([0], [1, 2, 3]):
+            with pytest.raises(QueueUnavailable):
+                await drainer().drain_group(partitions)
+        assert taken == list(ALL)
+        assert await held(redis, keys) == []
+
+    async def test_after_it_was_cancelled(
+        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reached = asyncio.Event()
+        really = JobLog.open
+
+        async def stuck(self: JobLog, *args: Any, **options: Any) -> Any:
+            await really(self, *args, **options)
+            reached.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(JobLog, "open", stuck)
+        for partitions in ([0], [1, 2, 3]):
+            reached.clear()
+            draining = asyncio.create_task(drainer().drain_group(partitions))
+            await asyncio.wait_for(reached.wait(), SIGNAL_TIMEOUT_S)
+            assert await held(redis, keys) == partitions
+            draining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await draining
+            assert await held(redis, keys) == []
