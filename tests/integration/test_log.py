@@ -212,7 +212,6 @@ class TestCommit:
         assert await everything() == before
         await fill(redis, keys, b"b")
         assert await commit(log, lease, batch) == 1
-        assert lease.is_over
 
     async def test_several_at_once_and_one_of_them_in_vain(
         self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
