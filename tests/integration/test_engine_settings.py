@@ -20,7 +20,7 @@ from qdrant_client import grpc as q
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy
-from worker.bench import engine_settings
+from worker.bench import bulk_import, engine_settings
 from worker.checks import Check, run_checks
 from worker.contract import Search
 from worker.embedded.engines import start_edge
@@ -383,4 +383,27 @@ class TestMeasurement:
         (figures,) = engine_settings.measure(self.OPTIONS, plain, lambda _: None)
         assert (figures.memory, figures.disk_mib) == (None, None)
         assert all(math.isclose(searches.recall, 1.0) for searches in figures.searches)
+        assert engine.names() == before
+
+
+class TestImport:
+    def test_on_embedded_engines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("QDRANT_URL", raising=False)
+        monkeypatch.setattr(bulk_import, "STOPS", 2)
+        options = ["--points", "2600", "--users", "20"]  # less than 10,000 kB would not be indexed
+        done = CliRunner().invoke(bulk_import.main, options, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        lines = done.output.splitlines()
+        assert any(" indexed while it comes " in line for line in lines), done.output
+        (bulk,) = (line.split() for line in lines if " bulk mode " in line)
+        assert bulk[-2] == "2,600"
+
+    def test_on_a_server(self, monkeypatch: pytest.MonkeyPatch, qdrant_url: str, engine: Contents) -> None:
+        monkeypatch.setenv("QDRANT_URL", qdrant_url)
+        if API_KEY:
+            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
+        before = engine.names()
+        found = bulk_import.measure(engine_settings.Options(points=400, users=20, dimension=16))
+        assert [one.name for one in found] == ["indexed while it comes", "bulk mode"]
+        assert all(0 < one.load_s <= one.all_s for one in found)
         assert engine.names() == before

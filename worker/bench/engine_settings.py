@@ -37,6 +37,7 @@ from rich.table import Table
 from worker.contract import Limits, Search, Upsert, checked
 from worker.embedded.engines import start_edge
 from worker.errors import MemoryWorkerError
+from worker.kinds import KINDS
 from worker.settings import load_settings
 from worker.store import messages
 from worker.store.channel import open_channel
@@ -274,9 +275,10 @@ async def built(place: Place, collection: str) -> int:
 
 
 async def drop(place: Place, shape: CollectionShape) -> None:
-    """Delete the collection."""
+    """Delete the collections."""
     async with place.store(shape) as store:
-        await store.collections.drop(_MEMORIES)
+        for kind in KINDS:
+            await store.collections.drop(CollectionRef(kind))
 
 
 def measure(options: Options, variants: Sequence[Variant], tell: Callable[[str], None]) -> list[Figures]:
@@ -284,21 +286,27 @@ def measure(options: Options, variants: Sequence[Variant], tell: Callable[[str],
 
     Raises `MemoryWorkerError`.
     """
-    settings = load_settings()
-    data = Data(options)
+    place, data = configured_place(), Data(options)
     name = f"bench-{secrets.token_hex(4)}"
     base = CollectionShape(memories=name, documents=f"{name}-documents", dimension=options.dimension)
     found = []
     for variant in variants:
         tell(variant.name)
         shape = replace(base, **variant.shape)
-        if settings.qdrant_url is None:
+        if place is None:
             found.append(_on_embedded_engine(shape, data, variant))
         else:
-            api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-            place = Place(settings.qdrant_url, api_key, settings.qdrant_tls_ca_file)
             found.append(_on_server(place, shape, data, variant))
     return found
+
+
+def configured_place() -> Place | None:
+    """Return where the configured server is; ``None`` where an embedded engine is to be used."""
+    settings = load_settings()
+    if settings.qdrant_url is None:
+        return None
+    api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    return Place(settings.qdrant_url, api_key, settings.qdrant_tls_ca_file)
 
 
 def _on_server(place: Place, shape: CollectionShape, data: Data, variant: Variant) -> Figures:

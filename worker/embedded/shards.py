@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Edge keeps what it was given since the last flush in its log, and applies that again when it opens a shard after a
 # kill: 16,384 points take it more than a second. Nothing else is done during a flush, which takes 0.03 s for 1,024
 # points and 0.13 s for 16,384: so it comes once so many have been written, or nobody writes any more.
-FLUSH_EVERY_POINTS = 16_384
+FLUSH_EVERY_POINTS = 8_192
 FLUSH_IDLE_S = 2.0
 
 

@@ -38,6 +38,9 @@ _INT8_QUANTILE = 0.99
 UPDATE_TIMEOUT_S = 60.0
 """Qdrant ends what its optimizers are at before it changes a collection's settings."""
 
+DROP_TIMEOUT_S = 300.0
+"""A collection of a million points is some gigabytes of files."""
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionShape:
@@ -120,7 +123,8 @@ class Collections:
         """Delete a collection with all its points."""
         name = self.name(ref)
         self.forget(ref)
-        await self._rpc.call(f"deleting {name}", self._rpc.delete_collection, q.DeleteCollection(collection_name=name))
+        request = q.DeleteCollection(collection_name=name, timeout=int(DROP_TIMEOUT_S))
+        await self._rpc.call(f"deleting {name}", self._rpc.delete_collection, request, timeout_s=DROP_TIMEOUT_S)
 
     async def existing(self) -> list[CollectionRef]:
         """Return those of our collections that exist, every namespace among them."""
