@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +13,7 @@ from qdrant_client import grpc as q
 pytest.importorskip("qdrant_edge")
 
 from worker.embedded.right_of_way import RightOfWay
-from worker.embedded.shards import FLUSH_EVERY_POINTS, Collection
+from worker.embedded.shards import FLUSH_EVERY_POINTS, FLUSH_IDLE_S, Collection
 
 
 class Shard:
@@ -32,33 +34,67 @@ def shard() -> Shard:
 
 
 @pytest.fixture
-def collection(shard: Shard) -> Collection:
-    return Collection("c", Path(), q.CollectionConfig(), cast("Any", shard), RightOfWay())
+def collection(shard: Shard, tmp_path: Path) -> Collection:
+    (tmp_path / "shard").mkdir()
+    (tmp_path / "shard" / "vectors").write_bytes(b"x")
+    return Collection("c", tmp_path, q.CollectionConfig(), cast("Any", shard), RightOfWay())
 
 
-def test_never_while_others_write(collection: Collection, shard: Shard) -> None:
+@pytest.fixture
+def pause(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let the time pass after which nobody is taken to write any more."""
+
+    def do() -> None:
+        later = time.monotonic() + FLUSH_IDLE_S
+        monkeypatch.setattr("worker.embedded.shards.time.monotonic", lambda: later)
+
+    return do
+
+
+def write(collection: Collection, points: int) -> None:
+    collection.update(cast("Any", None), points)
+
+
+def test_not_while_others_write_a_little(collection: Collection, shard: Shard) -> None:
     for _ in range(10):
-        collection.update(cast("Any", None), 16)
-        collection.flush_if_idle()
+        write(collection, 16)
+        collection.prepare_flush()
     assert shard.flushes == 0
 
 
-def test_once_in_a_pause(collection: Collection, shard: Shard) -> None:
-    collection.update(cast("Any", None), 16)
+def test_once_in_a_pause(collection: Collection, shard: Shard, pause: Callable[[], None]) -> None:
+    write(collection, 16)
+    pause()
     for _ in range(5):
-        collection.flush_if_idle()
+        collection.prepare_flush()
     assert shard.flushes == 1
-    collection.update(cast("Any", None), 16)
-    collection.flush_if_idle()
-    assert shard.flushes == 1
-    collection.flush_if_idle()
-    assert shard.flushes == 2
 
 
-def test_after_so_many_points_in_any_case(collection: Collection, shard: Shard) -> None:
-    for _ in range(3):
-        collection.update(cast("Any", None), FLUSH_EVERY_POINTS // 2)
-        collection.flush_if_idle()
+def test_with_the_next_update_once_the_files_are_on_the_disk(collection: Collection, shard: Shard) -> None:
+    write(collection, FLUSH_EVERY_POINTS)
+    assert shard.flushes == 0
+    collection.prepare_flush()
+    assert shard.flushes == 0
+    write(collection, 1)
     assert shard.flushes == 1
-    collection.update(cast("Any", None), FLUSH_EVERY_POINTS // 2)
-    assert shard.flushes == 2
+    write(collection, 1)
+    collection.prepare_flush()
+    write(collection, 1)
+    assert shard.flushes == 1
+
+
+def test_before_too_much_is_written_in_any_case(collection: Collection, shard: Shard) -> None:
+    write(collection, 2 * FLUSH_EVERY_POINTS - 1)
+    assert shard.flushes == 0
+    write(collection, 1)
+    assert shard.flushes == 1
+
+
+def test_files_that_vanish_meanwhile_do_no_harm(
+    collection: Collection, shard: Shard, tmp_path: Path, pause: Callable[[], None]
+) -> None:
+    (tmp_path / "shard" / "gone").symlink_to(tmp_path / "nowhere")
+    write(collection, 16)
+    pause()
+    collection.prepare_flush()
+    assert shard.flushes == 1

@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Edge keeps what it was given since the last flush in its log, and applies that again when it opens a shard after a
-# kill: 16,384 points take it more than a second. Nothing else is done during a flush, which takes 0.03 s for 1,024
-# points and 0.13 s for 16,384: so it comes once so many have been written, or nobody writes any more.
+# kill: 16,384 points take it more than a second. Nothing else is done during a flush, so it comes once so many points
+# have been written, or nobody writes any more; and its files are written to the disk before it, which is most of it:
+# without that, 8,192 points took 0.2 s where they take 0.07 s.
 FLUSH_EVERY_POINTS = 8_192
 FLUSH_IDLE_S = 2.0
+_LOOK_EVERY_S = 0.25
 
 
 class Collection:
@@ -48,7 +51,8 @@ class Collection:
         self._closed = False
         self._operation_ids = itertools.count()
         self._unflushed_points = 0
-        self._points_seen = 0
+        self._flush_points = 2 * FLUSH_EVERY_POINTS
+        self._changed_at = time.monotonic()
 
     @property
     def config(self) -> q.CollectionConfig:
@@ -67,7 +71,8 @@ class Collection:
                 raise no_collection(self.name)
             self.shard.update(operation)
             self._unflushed_points += points
-            if self._unflushed_points >= FLUSH_EVERY_POINTS:
+            self._changed_at = time.monotonic()
+            if self._unflushed_points >= self._flush_points:
                 self.flush()
             return next(self._operation_ids)
 
@@ -77,11 +82,19 @@ class Collection:
             if self._unflushed_points and not self._closed:
                 self.shard.flush()
                 self._unflushed_points = 0
+                self._flush_points = 2 * FLUSH_EVERY_POINTS
 
-    def flush_if_idle(self) -> None:
-        """Flush, if nothing was written since this was last called."""
-        idle, self._points_seen = self._points_seen == self._unflushed_points, self._unflushed_points
-        if idle:
+    def prepare_flush(self) -> None:
+        """Write the files to the disk if a flush is due, beside all else; flush at once if nobody writes now.
+
+        Otherwise the next update flushes: it has its turn.
+        """
+        is_idle = time.monotonic() - self._changed_at >= FLUSH_IDLE_S
+        if not (self._unflushed_points >= FLUSH_EVERY_POINTS or (is_idle and self._unflushed_points)):
+            return
+        _write_to_disk(self._directory)
+        self._flush_points = 1
+        if is_idle:
             self.flush()
 
     @contextmanager
@@ -133,7 +146,7 @@ class Shards:
             for collection in self._collections.values():
                 collection.shard.optimize()
         self._closing = threading.Event()
-        self._flushing = threading.Thread(target=self._flush_when_idle, name="flush", daemon=True)
+        self._flushing = threading.Thread(target=self._prepare_flushes, name="flush", daemon=True)
         self._flushing.start()
 
     def __getitem__(self, name: str) -> Collection:
@@ -170,10 +183,10 @@ class Shards:
                 collection.delete()
             return collection is not None
 
-    def _flush_when_idle(self) -> None:
-        while not self._closing.wait(FLUSH_IDLE_S):
+    def _prepare_flushes(self) -> None:
+        while not self._closing.wait(_LOOK_EVERY_S):
             for collection in list(self._collections.values()):
-                collection.flush_if_idle()
+                collection.prepare_flush()
 
     def close(self) -> None:
         """Flush and close all collections."""
@@ -207,6 +220,17 @@ def _store_config(directory: Path, config: q.CollectionConfig) -> None:
         os.fsync(file.fileno())
     unfinished.replace(directory / "config.json")
     _sync_directory(directory)
+
+
+def _write_to_disk(directory: Path) -> None:
+    """Write all files below ``directory`` to the disk, as far as they are there long enough."""
+    for path in directory.rglob("*"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:
