@@ -11,7 +11,9 @@ import os
 import shutil
 import threading
 import time
+import traceback
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -25,7 +27,6 @@ from worker.embedded.schema import edge_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Edge keeps what it was given since the last flush in its log, and applies that again when it opens a shard after a
 # kill: 16,384 points take it more than a second. Nothing else is done during a flush, so it comes once so many points
@@ -186,7 +187,10 @@ class Shards:
     def _prepare_flushes(self) -> None:
         while not self._closing.wait(_LOOK_EVERY_S):
             for collection in list(self._collections.values()):
-                collection.prepare_flush()
+                try:
+                    collection.prepare_flush()
+                except BaseException:  # noqa: BLE001 - a panic inside Edge is one; the log of what came has it all
+                    traceback.print_exc()
 
     def close(self) -> None:
         """Flush and close all collections."""
@@ -224,13 +228,14 @@ def _store_config(directory: Path, config: q.CollectionConfig) -> None:
 
 def _write_to_disk(directory: Path) -> None:
     """Write all files below ``directory`` to the disk, as far as they are there long enough."""
-    for path in directory.rglob("*"):
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                descriptor = os.open(Path(parent, name), os.O_RDONLY)
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:
