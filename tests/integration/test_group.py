@@ -90,7 +90,7 @@ async def held(redis: ArqRedis, keys: Keys) -> list[int]:
 
 
 class TestTogether:
-    async def test_one_request_and_three_scripts(
+    async def test_one_request_and_two_scripts(
         self,
         drainer: MakeDrainer,
         one_in_each: set[str],

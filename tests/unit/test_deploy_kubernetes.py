@@ -369,9 +369,9 @@ def test_memory_is_limited_and_cpu_is_not(container: Document) -> None:
 
 def test_memory_is_enough_for_the_batches(container: Document, settings: Settings) -> None:
     """By the formula in SIZING.md."""
-    batches = settings.worker_concurrency * 6 * settings.batch_max_bytes / 2**20
+    batches = settings.worker_concurrency * 8 * settings.batch_max_bytes / 2**20
     request, limit = (int(container["resources"][kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits"))
-    assert 130 + batches <= request
+    assert 125 + batches <= request
     assert limit == 2 * request
 
 

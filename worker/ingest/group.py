@@ -47,8 +47,9 @@ class GroupDrain:
         results = dict.fromkeys(partitions, DrainResult(ending="slice"))
         async with context.gate.enter(alone=False), context.leased(partitions, alone=False) as opened:
             results |= {lease.partition: BUSY for lease, head in opened if head is None}
-            taken = [(lease, head) for lease, head in opened if head is not None and not lease.is_suspect]
+            taken = [(lease, head) for lease, head in opened if head is not None]
             results |= await self._drain(taken)
+        # Nothing of a suspect was read: it must be tried alone.
         for lease, _ in opened:
             if lease.is_suspect:
                 results[lease.partition] = await self._apart.drain(lease.partition)
