@@ -177,7 +177,8 @@ class RedisProxy:
     def cut(self) -> None:
         """Close all connections."""
         for writer in self._connections:
-            writer.transport.abort()
+            with suppress(AttributeError):  # a closed connection with TLS, in Python 3.11 before 3.11.5
+                writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections[writer] = asyncio.Event()

@@ -186,6 +186,7 @@ def _tls_context(access: Access) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise ConfigurationError(f"REDIS_TLS_CA_FILE: {ca_file}: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of Python says so by itself
     if cert_file or key_file:
         if not (cert_file and key_file):
             raise ConfigurationError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
