@@ -177,7 +177,7 @@ class RedisProxy:
     def cut(self) -> None:
         """Close all connections."""
         for writer in self._connections:
-            with suppress(AttributeError):  # a closed connection with TLS, in Python 3.11 before 3.11.5
+            with suppress(AttributeError):  # a closed one with TLS, in early versions of 3.11
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -110,7 +110,7 @@ async def own_place(settings: Settings) -> AsyncIterator[Place]:
         yield place
     finally:
         try:
-            # In a task of its own: in one that was cancelled, timeouts are cancellations up to Python 3.11.3.
+            # In a task of its own: in one that was cancelled, timeouts are cancellations in early versions of 3.11.
             await asyncio.create_task(place.empty())
         finally:
             await redis.aclose(close_connection_pool=True)
