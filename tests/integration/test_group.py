@@ -13,8 +13,8 @@ from arq.connections import ArqRedis
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.leases import acquire_lease
-from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
-from tests.integration.test_drain import refuse
+from tests.integration.proxies import Call, QdrantProxy, RedisProxy
+from tests.integration.test_drain import fail, refuse
 from worker.client import MemoryQueue
 from worker.contract import CONTRACT_VERSION, WriteJob, encode_job, partition_of
 from worker.errors import QueueUnavailable
@@ -281,10 +281,7 @@ class TestOutage:
         engine: Contents,
         one_in_each: set[str],
     ) -> None:
-        async def away(_: Call) -> Any:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE)
-
-        qdrant_proxy.rules[UPDATE] = away
+        qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.UNAVAILABLE)
         draining = drainer()
         results = await draining.drain_group(list(ALL))
         assert {result.ending for result in results.values()} == {"outage"}
@@ -297,10 +294,7 @@ class TestOutage:
     async def test_nothing_is_sent_while_it_is_not_known_what_became_of_it(
         self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
     ) -> None:
-        async def silent(_: Call) -> Any:
-            raise Refusal(grpc.StatusCode.INTERNAL)
-
-        qdrant_proxy.rules[UPDATE] = silent
+        qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.INTERNAL)
         results = await drainer(settle_s=30).drain_group(list(ALL))
         assert {(result.ending, result.ring_after_s) for result in results.values()} == {("outage", 30)}
         assert await held(redis, keys) == list(ALL)
@@ -312,10 +306,7 @@ class TestOutage:
         for partition in ALL:
             await pushed(partition, *(memory(USERS[partition], number) for number in range(2, 5)))
 
-        async def too_late(_: Call) -> Any:
-            raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
-
-        qdrant_proxy.rules[UPDATE] = too_late
+        qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.DEADLINE_EXCEEDED)
         draining = drainer()
         results = await draining.drain_group(list(ALL))
         qdrant_proxy.rules.clear()

@@ -9,7 +9,6 @@ stopped `STOPS` times to be indexed, and the other once, at its end. Points as i
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,18 +21,15 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from worker.bench.engine_settings import Data, Options, Place, built, configured_place, drop
+from worker.bench.engine_settings import Data, Options, Place, built, configured_place, drop, own_shape, write
 from worker.embedded.engines import start_edge
 from worker.errors import MemoryWorkerError
 from worker.store.bulk import BulkMode
 from worker.store.collections import CollectionShape
-from worker.store.operations import CollectionRef, UpsertPoints
+from worker.store.operations import UpsertPoints
 
 STOPS = 8
 """How often an embedded engine is told to index in the import that is indexed while it comes."""
-
-_REQUEST_TIMEOUT_S = 120.0
-_MEMORIES = CollectionRef("memory")
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,18 +47,13 @@ def measure(options: Options) -> list[Import]:
     batches, place = list(Data(options).batches()), configured_place()
     if place is None:
         return [
-            _on_embedded_engine("indexed while it comes", _shape(options), batches, stops=STOPS),
-            _on_embedded_engine("bulk mode", _shape(options), batches, stops=1),
+            _on_embedded_engine("indexed while it comes", own_shape(options), batches, stops=STOPS),
+            _on_embedded_engine("bulk mode", own_shape(options), batches, stops=1),
         ]
     return [
-        uvloop.run(_on_server("indexed while it comes", place, _shape(options), batches, held=False)),
-        uvloop.run(_on_server("bulk mode", place, _shape(options), batches, held=True)),
+        uvloop.run(_on_server("indexed while it comes", place, own_shape(options), batches, held=False)),
+        uvloop.run(_on_server("bulk mode", place, own_shape(options), batches, held=True)),
     ]
-
-
-def _shape(options: Options) -> CollectionShape:
-    name = f"bench-{secrets.token_hex(4)}"
-    return CollectionShape(memories=name, documents=f"{name}-documents", dimension=options.dimension)
 
 
 async def _on_server(
@@ -74,10 +65,9 @@ async def _on_server(
             bulk = BulkMode(store.collections)
             if held:
                 await bulk.on()
-        load_s = await _load(place, shape, batches)
-        if held:
-            async with place.store(shape) as store:
-                await BulkMode(store.collections).off()
+            load_s = await write(store, batches)
+            if held:
+                await bulk.off()
         waiting = time.perf_counter()
         indexed = await built(place, shape.memories)
         ended = time.perf_counter()
@@ -114,13 +104,8 @@ def _parts(batches: Sequence[UpsertPoints], count: int) -> Iterator[Sequence[Ups
 
 
 async def _load(place: Place, shape: CollectionShape, batches: Sequence[UpsertPoints]) -> float:
-    """Write the batches, as the worker writes them; return the seconds that it took."""
     async with place.store(shape) as store:
-        await store.collections.ensure(_MEMORIES)
-        started = time.perf_counter()
-        for batch in batches:
-            await store.apply(_MEMORIES, [batch], timeout_s=_REQUEST_TIMEOUT_S)
-        return time.perf_counter() - started
+        return await write(store, batches)
 
 
 def print_imports(found: Sequence[Import], options: Options, console: Console) -> None:

@@ -19,7 +19,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -210,13 +210,18 @@ async def load(place: Place, shape: CollectionShape, data: Data, variant: Varian
     async with place.store(shape) as store:
         if variant.plain_indexes:
             await _make_with_plain_indexes(place, shape)
-        await store.collections.ensure(_MEMORIES)
-        took_s = 0.0
-        for batch in data.batches():
-            started = time.perf_counter()
-            await store.apply(_MEMORIES, [batch], timeout_s=_REQUEST_TIMEOUT_S)
-            took_s += time.perf_counter() - started
-        return took_s
+        return await write(store, data.batches())
+
+
+async def write(store: VectorStore, batches: Iterable[UpsertPoints]) -> float:
+    """Write batches, as the worker writes them; return the seconds that it took, without what it takes to make them."""
+    await store.collections.ensure(_MEMORIES)
+    took_s = 0.0
+    for batch in batches:
+        started = time.perf_counter()
+        await store.apply(_MEMORIES, [batch], timeout_s=_REQUEST_TIMEOUT_S)
+        took_s += time.perf_counter() - started
+    return took_s
 
 
 async def _make_with_plain_indexes(place: Place, shape: CollectionShape) -> None:
@@ -287,8 +292,7 @@ def measure(options: Options, variants: Sequence[Variant], tell: Callable[[str],
     Raises `MemoryWorkerError`.
     """
     place, data = configured_place(), Data(options)
-    name = f"bench-{secrets.token_hex(4)}"
-    base = CollectionShape(memories=name, documents=f"{name}-documents", dimension=options.dimension)
+    base = own_shape(options)
     found = []
     for variant in variants:
         tell(variant.name)
@@ -298,6 +302,12 @@ def measure(options: Options, variants: Sequence[Variant], tell: Callable[[str],
         else:
             found.append(_on_server(place, shape, data, variant))
     return found
+
+
+def own_shape(options: Options) -> CollectionShape:
+    """Return collections whose names nobody else has."""
+    name = f"bench-{secrets.token_hex(4)}"
+    return CollectionShape(memories=name, documents=f"{name}-documents", dimension=options.dimension)
 
 
 def configured_place() -> Place | None:
