@@ -52,7 +52,7 @@ class Collection:
         self._closed = False
         self._operation_ids = itertools.count()
         self._unflushed_points = 0
-        self._flush_points = 2 * FLUSH_EVERY_POINTS
+        self._is_on_disk = False
         self._changed_at = time.monotonic()
 
     @property
@@ -73,7 +73,7 @@ class Collection:
             self.shard.update(operation)
             self._unflushed_points += points
             self._changed_at = time.monotonic()
-            if self._unflushed_points >= self._flush_points:
+            if self._is_on_disk or self._unflushed_points >= 2 * FLUSH_EVERY_POINTS:
                 self.flush()
             return next(self._operation_ids)
 
@@ -83,7 +83,7 @@ class Collection:
             if self._unflushed_points and not self._closed:
                 self.shard.flush()
                 self._unflushed_points = 0
-                self._flush_points = 2 * FLUSH_EVERY_POINTS
+                self._is_on_disk = False
 
     def prepare_flush(self) -> None:
         """Write the files to the disk if a flush is due, beside all else; flush at once if nobody writes now.
@@ -94,7 +94,7 @@ class Collection:
         if not (self._unflushed_points >= FLUSH_EVERY_POINTS or (is_idle and self._unflushed_points)):
             return
         _write_to_disk(self._directory)
-        self._flush_points = 1
+        self._is_on_disk = True
         if is_idle:
             self.flush()
 
