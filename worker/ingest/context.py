@@ -77,7 +77,7 @@ class DrainContext:
     @asynccontextmanager
     async def leased(
         self, partitions: Sequence[int], *, alone: bool
-    ) -> AsyncIterator[list[tuple[Lease, Sequence[Entry] | None]]]:
+    ) -> AsyncIterator[Sequence[tuple[Lease, Sequence[Entry] | None]]]:
         """Take the leases of partitions and read their heads, as `JobLog.open`; give the leases back at the end.
 
         ``alone``: nothing else is tried meanwhile, so that suspects may be.
@@ -85,10 +85,10 @@ class DrainContext:
         leases = [Lease(partition, self.options.lease_ttl_s) for partition in partitions]
         opened: list[Lease] = []
         try:
-            heads = await self._open(leases, alone=alone)
-            opened = [lease for lease, head in zip(leases, heads, strict=False) if head is not None]
-            account.leases_asked(opened, busy=len(heads) - len(opened))
-            yield list(zip(leases, heads, strict=False))
+            asked = list(zip(leases, await self._open(leases, alone=alone), strict=False))
+            opened = [lease for lease, head in asked if head is not None]
+            account.leases_asked(opened, busy=len(asked) - len(opened))
+            yield asked
         finally:
             account.leases_ended(len(opened))
             # Also of those asked for in vain: the answer may be lost, and not the question.
