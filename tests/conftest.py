@@ -10,15 +10,15 @@ import grpc
 import pytest
 from qdrant_client import grpc as q
 
-from worker.embedded.engines import start_edge, start_valkey
-from worker.errors import EmbeddedEngineError
+from memory_worker.embedded.engines import start_edge, start_valkey
+from memory_worker.errors import EmbeddedEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from worker.embedded.engines import Engine
+    from memory_worker.embedded.engines import Engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,8 +7,8 @@ import os
 import signal
 from typing import Any
 
-from worker import cli
-from worker.store.store import VectorStore
+from memory_worker import cli
+from memory_worker.store.store import VectorStore
 
 DEADLY = "deadly nightshade"
 _DIES_AFTER_S = 0.05

@@ -6,7 +6,7 @@ import random
 from array import array
 from collections.abc import Iterator
 
-from worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 
 NAMESPACES = (None, "feedback_false_positive", "feedback_positive")
 CATEGORIES = ("personal", "work", "travel")

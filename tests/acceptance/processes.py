@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from queue import Empty, Queue
 
-COMMAND = (sys.executable, "-m", "worker")
+COMMAND = (sys.executable, "-m", "memory_worker")
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 

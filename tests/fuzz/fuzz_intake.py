@@ -29,8 +29,7 @@ if __name__ == "__main__":  # run as a script, the repository is not on the path
 
 from qdrant_client import grpc as q
 
-from tests.fuzz.mutations import ARQ, BATCH, CLAIM, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
-from worker.contract import (
+from memory_worker.contract import (
     CONTRACT_VERSION,
     Delete,
     Get,
@@ -48,16 +47,17 @@ from worker.contract import (
     encode_checked,
     encode_job,
 )
-from worker.errors import InvalidJob
-from worker.ingest.claims import Claim, ClaimBook, Reckoning, claim_of, decode_claim, encode_claim, touch
-from worker.ingest.intake import Intake, take_in
-from worker.ingest.plan import CollectionPlan, plan
-from worker.queue.codec import decode_arq
-from worker.queue.log import DeadEntry, Entry, entry_version
-from worker.store.messages import points_by_id, search, update_batch
-from worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
-from worker.store.values import payload_of
-from worker.vectors import unpack_vector
+from memory_worker.errors import InvalidJob
+from memory_worker.ingest.claims import Claim, ClaimBook, Reckoning, claim_of, decode_claim, encode_claim, touch
+from memory_worker.ingest.intake import Intake, take_in
+from memory_worker.ingest.plan import CollectionPlan, plan
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.log import DeadEntry, Entry, entry_version
+from memory_worker.store.messages import points_by_id, search, update_batch
+from memory_worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
+from memory_worker.store.values import payload_of
+from memory_worker.vectors import unpack_vector
+from tests.fuzz.mutations import ARQ, BATCH, CLAIM, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
 
 MOST_SECONDS = 1.0
 MOST_MEMORY = 192 << 20
@@ -446,7 +446,7 @@ def plain(runs: int, seed: int, *, memory_every: int = 500, keep: bool = False) 
 def _atheris(arguments: list[str]) -> None:
     import atheris  # noqa: PLC0415  # needed by this way to run only
 
-    for name in [name for name in sys.modules if name.startswith("worker.")]:
+    for name in [name for name in sys.modules if name.startswith("memory_worker.")]:
         _instrument(atheris, sys.modules[name])
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from worker.contract import Delete, Get, Info, Purge, Search, Upsert
-from worker.ingest.claims import claim_of, encode_claim
+from memory_worker.contract import Delete, Get, Info, Purge, Search, Upsert
+from memory_worker.ingest.claims import claim_of, encode_claim
 
 BATCH, READ, ARQ, RECEIPT, CLAIM, PYTHON, RAW = range(7)
 TARGETS = RAW + 1

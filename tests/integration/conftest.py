@@ -16,16 +16,16 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 from qdrant_client import grpc as q
 
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.keys import Keys
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
+from memory_worker.store.values import payload_of, put_payload
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS
 from tests.integration.proxies import QdrantProxy, RedisProxy
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.queue.connection import open_redis
-from worker.queue.keys import Keys
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
-from worker.store.store import VectorStore
-from worker.store.values import payload_of, put_payload
 
 SIGNAL_TIMEOUT_S = 20.0
 API_KEY = os.environ.get("TEST_QDRANT_API_KEY")
@@ -270,7 +270,7 @@ class Events(logging.Handler):
 @pytest.fixture
 async def events() -> AsyncIterator[Events]:
     """The worker's log."""
-    logger, handler = logging.getLogger("worker"), Events()
+    logger, handler = logging.getLogger("memory_worker"), Events()
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from worker.contract import Limits, Upsert, WriteJob, checked, encode_job
+from memory_worker.contract import Limits, Upsert, WriteJob, checked, encode_job
 
 DIMENSION = 8
 LIMITS = Limits(dimension=DIMENSION, max_job_bytes=65_536)
@@ -42,5 +42,5 @@ def chunk(user_id: int, file_id: int, number: int, *, at: int = 0, tilt: float =
 
 
 def bodies(*jobs: WriteJob, partition: int = 0) -> list[tuple[int, bytes]]:
-    """Return jobs as `worker.queue.push.push` takes them, all for one partition."""
+    """Return jobs as `memory_worker.queue.push.push` takes them, all for one partition."""
     return [(partition, encode_job(job)) for job in jobs]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from arq.connections import ArqRedis
 
-from worker.queue.keys import Keys
-from worker.queue.lease import Lease
-from worker.queue.log import DeadEntry, Done, Entry, JobLog
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.log import DeadEntry, Done, Entry, JobLog
 
 
 async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:

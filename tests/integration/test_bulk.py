@@ -14,20 +14,20 @@ import grpc
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.checks import run_checks
+from memory_worker.contract import Search
+from memory_worker.errors import ConfigurationError, StoreUnavailable
+from memory_worker.queue.keys import Keys
+from memory_worker.settings import Settings
+from memory_worker.status import collect_status
+from memory_worker.store.bulk import BulkMode
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.indexing import held, is_held
+from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION, axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.checks import run_checks
-from worker.contract import Search
-from worker.errors import ConfigurationError, StoreUnavailable
-from worker.queue.keys import Keys
-from worker.settings import Settings
-from worker.status import collect_status
-from worker.store.bulk import BulkMode
-from worker.store.collections import CollectionShape
-from worker.store.indexing import held, is_held
-from worker.store.operations import CollectionRef, UpsertPoints
-from worker.store.store import VectorStore
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 FEEDBACK = CollectionRef("memory", "feedback_positive")
@@ -229,7 +229,7 @@ def test_the_command(redis_url: str, qdrant_url: str, shape: CollectionShape, re
     }
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "worker", *arguments]
+        command = [sys.executable, "-m", "memory_worker", *arguments]
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
         )

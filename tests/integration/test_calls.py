@@ -9,12 +9,9 @@ import msgspec
 import pytest
 from arq.connections import ArqRedis
 
-from tests.integration.conftest import SIGNAL_TIMEOUT_S
-from tests.integration.jobs import axis
-from tests.integration.proxies import RedisProxy
-from worker.contract import Get, Hit, Info, Reply, Search, convert_read
-from worker.errors import QueueError
-from worker.queue.calls import (
+from memory_worker.contract import Get, Hit, Info, Reply, Search, convert_read
+from memory_worker.errors import QueueError
+from memory_worker.queue.calls import (
     REPLY_LIFE_S,
     Sending,
     check_reply_to,
@@ -24,8 +21,11 @@ from worker.queue.calls import (
     take_calls,
     take_reply,
 )
-from worker.queue.codec import decode_arq
-from worker.queue.keys import Keys
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.keys import Keys
+from tests.integration.conftest import SIGNAL_TIMEOUT_S
+from tests.integration.jobs import axis
+from tests.integration.proxies import RedisProxy
 
 REPLY = Reply(ok=True, hits=[Hit("mem_1_1", 0.5, {"value": "x"})], engine_ms=1.5)
 

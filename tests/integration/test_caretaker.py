@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.errors import QueueFull, QueueUnavailable
+from memory_worker.settings import Settings
 from tests.chaos.servers import RedisServer, free_port
 from tests.integration.conftest import Events, connected, running
 from tests.integration.jobs import axis
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.errors import QueueFull, QueueUnavailable
-from worker.settings import Settings
 
 MakeSettings = Callable[..., Settings]
 ENDED_WITHIN_S = 15.0

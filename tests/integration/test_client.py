@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker import client
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Limits, Upsert, partition_of
+from memory_worker.errors import DeadLettered, InvalidJob, NotApplied, PushedInPart, QueueUnavailable, ReadFailed
+from memory_worker.kinds import primary_id
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
+from memory_worker.store.collections import CollectionShape
 from tests.integration.conftest import Contents, Everything
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis, chunk
-from worker import client
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.contract import Limits, Upsert, partition_of
-from worker.errors import DeadLettered, InvalidJob, NotApplied, PushedInPart, QueueUnavailable, ReadFailed
-from worker.kinds import primary_id
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
-from worker.store.collections import CollectionShape
 
 META = QueueMeta(partitions=PARTITIONS, limits=LIMITS)
 
@@ -313,7 +313,7 @@ class TestLoops:
 
 def test_the_main_app_loads_no_qdrant_client() -> None:
     script = (
-        "import sys, worker.client; "
+        "import sys, memory_worker.client; "
         "loaded = {name.partition('.')[0] for name in sys.modules}; "
         "print(sorted(loaded & {'qdrant_client', 'grpc', 'google', 'pydantic', 'numpy', 'qdrant_edge'}))"
     )

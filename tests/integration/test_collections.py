@@ -10,13 +10,13 @@ import grpc
 import pytest
 from qdrant_client import grpc as q
 
+from memory_worker.errors import ConfigurationError, StoreUnavailable
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.operations import CollectionRef
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.errors import ConfigurationError, StoreUnavailable
-from worker.store.collections import CollectionShape
-from worker.store.operations import CollectionRef
-from worker.store.store import VectorStore
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 MEMORY_INDEXES = {

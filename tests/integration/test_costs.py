@@ -15,17 +15,17 @@ from typing import Any
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import CONTRACT_VERSION, Upsert, encode_job
+from memory_worker.ingest.intake import take_in
+from memory_worker.ingest.plan import plan
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import Entry
+from memory_worker.settings import Settings
+from memory_worker.store.messages import update_batch
 from tests.integration.conftest import running
 from tests.integration.jobs import LIMITS, axis
 from tests.integration.proxies import QdrantProxy, RedisProxy
-from worker.client import MemoryQueue
-from worker.contract import CONTRACT_VERSION, Upsert, encode_job
-from worker.ingest.intake import take_in
-from worker.ingest.plan import plan
-from worker.queue.keys import Keys
-from worker.queue.log import Entry
-from worker.settings import Settings
-from worker.store.messages import update_batch
 
 UPDATE = "Points/UpdateBatch"
 WRITES = 1000

@@ -7,15 +7,15 @@ import time
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.contract import CONTRACT_VERSION, Receipt
+from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import release_lease
+from memory_worker.queue.log import DeadEntry, JobLog
+from memory_worker.queue.push import push
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS
 from tests.integration.leases import acquire_lease, commit
-from worker.contract import CONTRACT_VERSION, Receipt
-from worker.queue.dead import DeadLetters
-from worker.queue.keys import Keys
-from worker.queue.lease import release_lease
-from worker.queue.log import DeadEntry, JobLog
-from worker.queue.push import push
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.client import MemoryQueue
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.doorbell import claim, doorbell, finish, sweep
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
 from tests.integration.conftest import Everything, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.leases import acquire_lease
-from worker.client import MemoryQueue
-from worker.queue.clock import RedisClock
-from worker.queue.doorbell import claim, doorbell, finish, sweep
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.settings import Settings
 
 
 async def due_ms(redis: ArqRedis, keys: Keys, partition: int = 0) -> float | None:

@@ -10,11 +10,7 @@ import grpc
 import pytest
 from arq.connections import ArqRedis
 
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
-from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
-from tests.integration.leases import acquire_lease
-from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.contract import (
+from memory_worker.contract import (
     CONTRACT_VERSION,
     Delete,
     Get,
@@ -26,18 +22,22 @@ from worker.contract import (
     encode_job,
     partition_of,
 )
-from worker.errors import PartitionMismatch, Superseded
-from worker.ingest.context import HELD_DELAY_S, DrainResult
-from worker.ingest.drainer import Drainer
-from worker.ingest.options import DrainOptions
-from worker.ingest.retry import RetryPolicy
-from worker.kinds import primary_id
-from worker.queue.dead import DeadLetter, DeadLetters
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.store.collections import CollectionShape
-from worker.store.operations import CollectionRef
-from worker.store.store import VectorStore
+from memory_worker.errors import PartitionMismatch, Superseded
+from memory_worker.ingest.context import HELD_DELAY_S, DrainResult
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.kinds import primary_id
+from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.operations import CollectionRef
+from memory_worker.store.store import VectorStore
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
+from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
+from tests.integration.leases import acquire_lease
+from tests.integration.proxies import Call, QdrantProxy, Refusal
 
 UPDATE = "Points/UpdateBatch"
 

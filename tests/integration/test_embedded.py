@@ -20,8 +20,8 @@ import pytest
 import redis
 from qdrant_client import grpc as q
 
-from worker.embedded.engines import Engine, start_edge, start_valkey
-from worker.errors import EmbeddedEngineError
+from memory_worker.embedded.engines import Engine, start_edge, start_valkey
+from memory_worker.errors import EmbeddedEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ DEADLINE_S = 15.0
 # whatever is inheritable, and outlives it.
 OWNER = """
 import json, subprocess, sys
-from worker.embedded.engines import start_edge, start_valkey
+from memory_worker.embedded.engines import start_edge, start_valkey
 starters = {"valkey": start_valkey, "edge": start_edge}
 engines = [starters[kind](sys.argv[1]) for kind in sys.argv[2:]]
 sleeper = subprocess.Popen(["sleep", "60"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

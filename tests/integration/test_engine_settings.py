@@ -17,20 +17,20 @@ from arq.connections import ArqRedis
 from click.testing import CliRunner
 from qdrant_client import grpc as q
 
+from memory_worker.bench import bulk_import, engine_settings
+from memory_worker.checks import Check, run_checks
+from memory_worker.contract import Search
+from memory_worker.embedded.engines import start_edge
+from memory_worker.settings import Settings
+from memory_worker.store import messages
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.indexing import held, threshold_of
+from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.store import VectorStore
+from memory_worker.wiring import open_store
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy
-from worker.bench import bulk_import, engine_settings
-from worker.checks import Check, run_checks
-from worker.contract import Search
-from worker.embedded.engines import start_edge
-from worker.settings import Settings
-from worker.store import messages
-from worker.store.collections import CollectionShape
-from worker.store.indexing import held, threshold_of
-from worker.store.operations import CollectionRef, UpsertPoints
-from worker.store.store import VectorStore
-from worker.wiring import open_store
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 GRAPHS_OF_USERS = {"hnsw_m": 0, "hnsw_payload_m": 16}

@@ -10,25 +10,25 @@ import grpc
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job, partition_of
+from memory_worker.errors import QueueUnavailable
+from memory_worker.ingest.context import HELD_DELAY_S
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import MOST_CRASHES, JobLog
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.leases import acquire_lease
 from tests.integration.proxies import Call, QdrantProxy, RedisProxy
 from tests.integration.test_drain import fail, refuse
-from worker.client import MemoryQueue
-from worker.contract import CONTRACT_VERSION, WriteJob, encode_job, partition_of
-from worker.errors import QueueUnavailable
-from worker.ingest.context import HELD_DELAY_S
-from worker.ingest.drainer import Drainer
-from worker.ingest.options import DrainOptions
-from worker.ingest.retry import RetryPolicy
-from worker.queue.dead import DeadLetters
-from worker.queue.keys import Keys
-from worker.queue.log import MOST_CRASHES, JobLog
-from worker.queue.push import push
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
-from worker.store.store import VectorStore
 
 UPDATE = "Points/UpdateBatch"
 ALL = range(PARTITIONS)

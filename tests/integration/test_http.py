@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from memory_worker import http as server_module
+from memory_worker.app import App
+from memory_worker.errors import ConfigurationError
+from memory_worker.http import PAGES_A_SECOND, Page, Source, http_server
+from memory_worker.settings import Settings
 from tests.integration.web import HOST, PATIENCE_S, Answer, ask, ask_again, say
-from worker import http as server_module
-from worker.app import App
-from worker.errors import ConfigurationError
-from worker.http import PAGES_A_SECOND, Page, Source, http_server
-from worker.settings import Settings
 
 FORMATS = ("text/a", "text/b")
 

@@ -8,13 +8,13 @@ from typing import Any
 import grpc
 import pytest
 
+from memory_worker.contract import Hit, Search
+from memory_worker.errors import StoreRefused, StoreUnavailable
+from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.store import MOST_JOINED, VectorStore
+from memory_worker.vectors import pack_vector
 from tests.integration.jobs import axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.contract import Hit, Search
-from worker.errors import StoreRefused, StoreUnavailable
-from worker.store.operations import CollectionRef, UpsertPoints
-from worker.store.store import MOST_JOINED, VectorStore
-from worker.vectors import pack_vector
 
 QUERY, BATCH = "Points/Query", "Points/QueryBatch"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.errors import LeaseLost, PartitionMismatch, QueueUnavailable
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import Lease, release_lease, renew_lease
+from memory_worker.queue.log import JobLog
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import PARTITIONS
 from tests.integration.leases import acquire_lease, commit
-from worker.errors import LeaseLost, PartitionMismatch, QueueUnavailable
-from worker.queue.keys import Keys
-from worker.queue.lease import Lease, release_lease, renew_lease
-from worker.queue.log import JobLog
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
 
 
 async def held(redis: ArqRedis, keys: Keys, partition: int = 0, *, ttl_s: float = 8) -> Lease:

@@ -8,16 +8,16 @@ import time
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.contract import CONTRACT_VERSION, Receipt
+from memory_worker.errors import DeadLettered, LeaseLost, NotApplied
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.log import DeadEntry, Done, Entry, JobLog
+from memory_worker.queue.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Everything
 from tests.integration.jobs import PARTITIONS
 from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
-from worker.contract import CONTRACT_VERSION, Receipt
-from worker.errors import DeadLettered, LeaseLost, NotApplied
-from worker.queue.keys import Keys
-from worker.queue.lease import Lease
-from worker.queue.log import DeadEntry, Done, Entry, JobLog
-from worker.queue.push import push
 
 NO_LIMIT = 2**30
 

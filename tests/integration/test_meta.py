@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.contract import Limits
+from memory_worker.errors import PartitionMismatch
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
+from memory_worker.queue.push import push
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS
-from worker.contract import Limits
-from worker.errors import PartitionMismatch
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta, read_meta
-from worker.queue.push import push
 
 META = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=8, max_job_bytes=2_000), max_jobs=100, max_bytes=10_000)
 

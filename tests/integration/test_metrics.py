@@ -12,22 +12,22 @@ import pytest
 from arq.connections import ArqRedis
 from prometheus_client.exposition import generate_latest
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Delete, Purge, Upsert, encode_job, partition_of
+from memory_worker.errors import NotApplied, ReadFailed
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.kinds import primary_id
+from memory_worker.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import JobLog
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
 from tests.integration.leases import acquire_lease
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.client import MemoryQueue
-from worker.contract import Delete, Purge, Upsert, encode_job, partition_of
-from worker.errors import NotApplied, ReadFailed
-from worker.ingest.drainer import Drainer
-from worker.ingest.options import DrainOptions
-from worker.kinds import primary_id
-from worker.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
-from worker.queue.keys import Keys
-from worker.queue.log import JobLog
-from worker.queue.push import push
-from worker.settings import Settings
-from worker.store.store import VectorStore
 
 UPDATE = "Points/UpdateBatch"
 USER = 4  # of partition 0

@@ -14,20 +14,20 @@ import pytest
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from memory_worker import app as app_module
+from memory_worker import health as health_module
+from memory_worker import http as server_module
+from memory_worker.app import App
+from memory_worker.arq_workers import ReadWorker
+from memory_worker.client import MemoryQueue
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
 from tests.integration.web import PATIENCE_S, Answer, ask
-from worker import app as app_module
-from worker import health as health_module
-from worker import http as server_module
-from worker.app import App
-from worker.arq_workers import ReadWorker
-from worker.client import MemoryQueue
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
 
 MakeSettings = Callable[..., Settings]
 PATHS = ("/livez", "/readyz", "/health", "/metrics")

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.client import PUSH_MAX_JOBS, MemoryQueue
+from memory_worker.contract import CONTRACT_VERSION, Upsert
+from memory_worker.embedded.engines import start_valkey
+from memory_worker.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import release_lease
+from memory_worker.queue.log import DeadEntry, JobLog
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
-from worker.client import PUSH_MAX_JOBS, MemoryQueue
-from worker.contract import CONTRACT_VERSION, Upsert
-from worker.embedded.engines import start_valkey
-from worker.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
-from worker.queue.codec import decode_arq
-from worker.queue.keys import Keys
-from worker.queue.lease import release_lease
-from worker.queue.log import DeadEntry, JobLog
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
 
 DAY_MS = 24 * 3600 * 1000
 

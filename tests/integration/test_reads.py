@@ -19,22 +19,22 @@ from arq.connections import ArqRedis
 from arq.constants import result_key_prefix
 from arq.jobs import Job
 
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Get, Info, Reply, Search, Upsert
+from memory_worker.errors import ReadFailed
+from memory_worker.queue.calls import enqueue_call, take_reply
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.keys import Keys
+from memory_worker.reads import Reads
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents, running
 from tests.integration.jobs import LIMITS, axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.contract import Get, Info, Reply, Search, Upsert
-from worker.errors import ReadFailed
-from worker.queue.calls import enqueue_call, take_reply
-from worker.queue.clock import RedisClock
-from worker.queue.codec import decode_arq
-from worker.queue.keys import Keys
-from worker.reads import Reads
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
-from worker.store.operations import CollectionRef, UpsertPoints
-from worker.store.store import VectorStore
 
 Stored = Callable[..., Awaitable[None]]
 

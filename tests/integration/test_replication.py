@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import encode_job
+from memory_worker.errors import NotReplicated, QueueUnavailable
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Contents, connected
 from tests.integration.jobs import LIMITS, axis, memory
-from worker.client import MemoryQueue
-from worker.contract import encode_job
-from worker.errors import NotReplicated, QueueUnavailable
-from worker.ingest.drainer import Drainer
-from worker.ingest.options import DrainOptions
-from worker.ingest.retry import RetryPolicy
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
-from worker.store.collections import CollectionShape
-from worker.store.store import VectorStore
 
 KEYS = Keys()
 

@@ -21,22 +21,22 @@ from arq.constants import result_key_prefix
 from arq.jobs import DeserializationError, Job
 from pydantic import SecretStr
 
+from memory_worker import logs
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import checked, decode_write, encode_job, partition_of
+from memory_worker.embedded.engines import start_edge, start_valkey
+from memory_worker.errors import DeadLettered, InvalidJob, QueueError, ReadFailed
+from memory_worker.queue.calls import take_reply
+from memory_worker.queue.codec import decode_arq, encode_arq
+from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 from tests.integration.web import ask
-from worker import logs
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.contract import checked, decode_write, encode_job, partition_of
-from worker.embedded.engines import start_edge, start_valkey
-from worker.errors import DeadLettered, InvalidJob, QueueError, ReadFailed
-from worker.queue.calls import take_reply
-from worker.queue.codec import decode_arq, encode_arq
-from worker.queue.dead import DeadLetters
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.settings import Settings
 
 UPDATE = "Points/UpdateBatch"
 
@@ -236,7 +236,7 @@ class Everything(logging.Handler):
 def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[Everything]:
     """All that is logged at DEBUG, by a process that logs as a worker does."""
     root, everything = logging.getLogger(), Everything()
-    levels = {name: logging.getLogger(name).level for name in ("", "arq", "worker", "grpc", "redis", "asyncio")}
+    levels = {name: logging.getLogger(name).level for name in ("", "arq", "memory_worker", "grpc", "redis", "asyncio")}
     monkeypatch.setattr(root, "handlers", list(root.handlers))
     logs.configure_logs("DEBUG", as_json=False)
     root.addHandler(everything)
@@ -293,7 +293,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             sweep_interval_s=0.05,
             log_level="DEBUG",
         )
-        logging.getLogger("worker").debug("settings %r", chosen)
+        logging.getLogger("memory_worker").debug("settings %r", chosen)
         async with (
             running(chosen),
             connected(with_password) as redis,
@@ -381,7 +381,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             await works()
             said.said += await told_over_http(events)
     said.said += [log.read_text(encoding="utf-8", errors="replace") for log in engine_logs(tmp_path)]
-    assert {"worker.app", "worker.ingest.account", "worker.arq_workers", "asyncio"} <= said.loggers
+    assert {"memory_worker.app", "memory_worker.ingest.account", "memory_worker.arq_workers", "asyncio"} <= said.loggers
     assert said.leaks() == []
 
 

@@ -11,21 +11,21 @@ import pytest
 from arq.connections import ArqRedis
 from qdrant_client import grpc as q
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Delete, WriteJob, encode_job
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import Lease, release_lease
+from memory_worker.queue.push import push
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, axis, memory
 from tests.integration.leases import acquire_lease
 from tests.integration.proxies import Call, QdrantProxy, Refusal, Rule
-from worker.client import MemoryQueue
-from worker.contract import Delete, WriteJob, encode_job
-from worker.ingest.drainer import Drainer
-from worker.ingest.options import DrainOptions
-from worker.ingest.retry import RetryPolicy
-from worker.queue.keys import Keys
-from worker.queue.lease import Lease, release_lease
-from worker.queue.push import push
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
-from worker.store.store import VectorStore
 
 UPDATE = "Points/UpdateBatch"
 SETTLE_S = 1.0

@@ -7,14 +7,14 @@ import time
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.contract import CONTRACT_VERSION
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import DeadEntry, JobLog
+from memory_worker.queue.push import push
+from memory_worker.queue.state import PartitionState, partition_states
 from tests.integration.jobs import PARTITIONS
 from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
-from worker.contract import CONTRACT_VERSION
-from worker.queue.keys import Keys
-from worker.queue.log import DeadEntry, JobLog
-from worker.queue.push import push
-from worker.queue.state import PartitionState, partition_states
 
 
 def idle(partition: int, *, dead: int = 0) -> PartitionState:

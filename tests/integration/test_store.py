@@ -14,15 +14,15 @@ import msgspec
 import pytest
 from qdrant_client import grpc as q
 
+from memory_worker.contract import Upsert
+from memory_worker.embedded.engines import start_edge
+from memory_worker.errors import StoreRefused, StoreUnavailable
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents
 from tests.integration.jobs import DIMENSION, axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
-from worker.contract import Upsert
-from worker.embedded.engines import start_edge
-from worker.errors import StoreRefused, StoreUnavailable
-from worker.store.collections import CollectionShape
-from worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
-from worker.store.store import VectorStore
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")

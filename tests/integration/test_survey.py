@@ -14,19 +14,19 @@ import pytest
 from arq.connections import ArqRedis
 from prometheus_client import CollectorRegistry
 
+from memory_worker import survey as survey_module
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import DeadEntry, JobLog
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
+from memory_worker.queue.survey import SurveyOffice
+from memory_worker.status import Status, collect_status
+from memory_worker.store.store import VectorStore
+from memory_worker.survey import SurveyCollector, Surveyor
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
 from tests.integration.leases import acquire_lease, commit
 from tests.integration.proxies import RedisProxy
-from worker import survey as survey_module
-from worker.queue.keys import Keys
-from worker.queue.log import DeadEntry, JobLog
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
-from worker.queue.survey import SurveyOffice
-from worker.status import Status, collect_status
-from worker.store.store import VectorStore
-from worker.survey import SurveyCollector, Surveyor
 
 INTERVAL_S = 0.05
 LIFE_S = 4 * INTERVAL_S

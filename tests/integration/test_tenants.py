@@ -15,21 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
+from memory_worker.contract import partition_of
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.kinds import primary_id
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.reads import READ_JOBS, Reads
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.store import VectorStore
+from memory_worker.store.values import payload_of
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
-from worker.contract import partition_of
-from worker.ingest.drainer import Drainer
-from worker.ingest.options import DrainOptions
-from worker.kinds import primary_id
-from worker.queue.clock import RedisClock
-from worker.queue.connection import open_redis
-from worker.queue.keys import Keys
-from worker.queue.push import push
-from worker.reads import READ_JOBS, Reads
-from worker.store.collections import CollectionShape
-from worker.store.operations import CollectionRef, UpsertPoints
-from worker.store.store import VectorStore
-from worker.store.values import payload_of
 
 ATTACKER, VICTIM = 7, 71
 """One number begins with the other, for whoever compares prefixes."""

@@ -15,16 +15,16 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.errors import QueueUnavailable, StoreUnavailable
+from memory_worker.queue.connection import Access
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, running
 from tests.integration.jobs import axis
 from tests.integration.proxies import HOST, QdrantProxy, RedisProxy
-from worker.app import App
-from worker.client import MemoryQueue
-from worker.errors import QueueUnavailable, StoreUnavailable
-from worker.queue.connection import Access
-from worker.settings import Settings
-from worker.store.collections import CollectionShape
-from worker.store.store import VectorStore
 
 ELSEWHERE = "elsewhere.example"
 

@@ -12,18 +12,18 @@ from types import SimpleNamespace
 import pytest
 from arq.connections import ArqRedis
 
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Upsert, decode_write, encode_job, partition_of
+from memory_worker.errors import PushedInPart, QueueUnavailable, TooLate
+from memory_worker.queue import clock
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.push import push
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
-from worker.client import MemoryQueue
-from worker.contract import Upsert, decode_write, encode_job, partition_of
-from worker.errors import PushedInPart, QueueUnavailable, TooLate
-from worker.queue import clock
-from worker.queue.clock import RedisClock
-from worker.queue.keys import Keys
-from worker.queue.meta import QueueMeta, publish_meta
-from worker.queue.push import push
 
 TIMEOUT_S = 0.4
 HOUR_S = 3600.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.contract import CollectionInfo
-from worker.status import PartitionStatus, Status
+from memory_worker.contract import CollectionInfo
+from memory_worker.status import PartitionStatus, Status
 
 STATUS = Status(
     at=1_790_000_000.5,

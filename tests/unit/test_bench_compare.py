@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.bench import names
-from worker.bench.compare import Spread, compared, our_rate_to, spread
-from worker.bench.figures import Figure, Round
+from memory_worker.bench import names
+from memory_worker.bench.compare import Spread, compared, our_rate_to, spread
+from memory_worker.bench.figures import Figure, Round
 
 CALLERS = 32
 

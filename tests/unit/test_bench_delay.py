@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.bench.delay import HOST, DelayProxy, precise_loop
-from worker.bench.network import delayed
-from worker.bench.processes import Processes
-from worker.errors import ConfigurationError
-from worker.settings import load_settings
+from memory_worker.bench.delay import HOST, DelayProxy, precise_loop
+from memory_worker.bench.network import delayed
+from memory_worker.bench.processes import Processes
+from memory_worker.errors import ConfigurationError
+from memory_worker.settings import load_settings
 
 DELAY_S = 0.01
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

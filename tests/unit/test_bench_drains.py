@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from worker.bench import drains
-from worker.bench.drains import drained
-from worker.errors import MemoryWorkerError
+from memory_worker.bench import drains
+from memory_worker.bench.drains import drained
+from memory_worker.errors import MemoryWorkerError
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bench.figures import Figure, Quantiles, quantile
+from memory_worker.bench.figures import Figure, Quantiles, quantile
 
 HUNDRED = [float(n) for n in range(1, 101)]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from worker.bench.load import Load
-from worker.contract import Limits, checked, encode_checked
-from worker.kinds import primary_id
-from worker.vectors import pack_vector, unpack_vector
+from memory_worker.bench.load import Load
+from memory_worker.contract import Limits, checked, encode_checked
+from memory_worker.kinds import primary_id
+from memory_worker.vectors import pack_vector, unpack_vector
 
 DIMENSION = 8
 

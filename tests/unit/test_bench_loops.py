@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.bench.loops import Call, Check, Tally, closed_loop, due_times, open_loop
-from worker.bench.tasks import Task, looped
+from memory_worker.bench.loops import Call, Check, Tally, closed_loop, due_times, open_loop
+from memory_worker.bench.tasks import Task, looped
 
 BLOCKED_S = 0.08
 

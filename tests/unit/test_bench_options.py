@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from worker import cli
-from worker.bench.command_line import options
-from worker.bench.options import OWN, PEERS, Options
-from worker.errors import ConfigurationError
+from memory_worker import cli
+from memory_worker.bench.command_line import options
+from memory_worker.bench.options import OWN, PEERS, Options
+from memory_worker.errors import ConfigurationError
 
 
 def test_all_our_own_phases_unless_told_otherwise_and_peers_when_asked_for() -> None:

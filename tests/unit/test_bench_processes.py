@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from worker.bench.load import Terms
-from worker.bench.processes import Processes, environment, together, trouble_in
-from worker.bench.tasks import Task
-from worker.errors import MemoryWorkerError
-from worker.logs import _TextFormatter
-from worker.settings import Settings, load_settings
+from memory_worker.bench.load import Terms
+from memory_worker.bench.processes import Processes, environment, together, trouble_in
+from memory_worker.bench.tasks import Task
+from memory_worker.errors import MemoryWorkerError
+from memory_worker.logs import _TextFormatter
+from memory_worker.settings import Settings, load_settings
 
 NOWHERE = {"redis_url": "redis://127.0.0.1:1", "qdrant_url": "http://127.0.0.1:1"}
 PARENT = """
 import subprocess, sys
-command = [sys.executable, "-u", "-m", "worker.bench.leashed", "http.server", "0", "--bind", "127.0.0.1"]
+command = [sys.executable, "-u", "-m", "memory_worker.bench.leashed", "http.server", "0", "--bind", "127.0.0.1"]
 child = subprocess.Popen(command, stdout=subprocess.PIPE)
 print(child.pid, flush=True)
 print(child.stdout.readline(), flush=True)
@@ -59,9 +59,10 @@ async def test_a_caller_tells_what_its_calls_end_with(settings: Settings) -> Non
 
 async def test_a_process_that_does_not_start_says_why(settings: Settings) -> None:
     processes = Processes()
-    with pytest.raises(MemoryWorkerError, match=r"No module named worker\.bench\.nothing"):
+    with pytest.raises(MemoryWorkerError, match=r"No module named memory_worker\.bench\.nothing"):
         async with together(
-            processes.module(settings, "worker.bench.nothing"), processes.module(settings, "worker.bench.delay", "0")
+            processes.module(settings, "memory_worker.bench.nothing"),
+            processes.module(settings, "memory_worker.bench.delay", "0"),
         ):
             raise AssertionError
 

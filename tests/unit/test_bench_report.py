@@ -10,17 +10,17 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from memory_worker import cli
+from memory_worker.bench import names
+from memory_worker.bench.figures import Figure
+from memory_worker.bench.flat import Backlog
+from memory_worker.bench.machine import Engines, Machine
+from memory_worker.bench.options import Options
+from memory_worker.bench.report import Report, report
+from memory_worker.bench.report_tables import markdown, print_report, tables
+from memory_worker.bench.run import Found
+from memory_worker.bench.usage import Memory
 from tests.unit.test_bench_compare import CALLERS, a_round, figure
-from worker import cli
-from worker.bench import names
-from worker.bench.figures import Figure
-from worker.bench.flat import Backlog
-from worker.bench.machine import Engines, Machine
-from worker.bench.options import Options
-from worker.bench.report import Report, report
-from worker.bench.report_tables import markdown, print_report, tables
-from worker.bench.run import Found
-from worker.bench.usage import Memory
 
 
 def found(**changes: Any) -> Found:

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 
-from worker.bench.usage import cpu_s, pss_mib, rss_mib, serving, watched
+from memory_worker.bench.usage import cpu_s, pss_mib, rss_mib, serving, watched
 
 NOBODY = 2**22 + 1
 

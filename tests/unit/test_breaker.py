@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.errors import ConfigurationError, StoreRefused, StoreUnavailable
-from worker.ingest.breaker import PROBE_WAIT_S, Breaker
-from worker.ingest.retry import RetryPolicy
+from memory_worker.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from memory_worker.ingest.breaker import PROBE_WAIT_S, Breaker
+from memory_worker.ingest.retry import RetryPolicy
 
 
 class Clock:

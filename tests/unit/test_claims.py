@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.contract import Delete, Purge, Upsert, WriteJob
-from worker.ingest.claims import Claim, ClaimBook, Reckoning, claim_of, decode_claim, encode_claim, touch
-from worker.queue.log import DeadEntry, Entry
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.ingest.claims import Claim, ClaimBook, Reckoning, claim_of, decode_claim, encode_claim, touch
+from memory_worker.queue.log import DeadEntry, Entry
 
 
 def write(number: int, user: int = 1, namespace: str | None = None) -> Upsert:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.contract import Get
-from worker.queue.codec import decode_arq, encode_arq
+from memory_worker.contract import Get
+from memory_worker.queue.codec import decode_arq, encode_arq
 
 JOB = {"t": None, "f": "drain", "a": (3,), "k": {"x": 1}, "et": 0}
 RESULT = {**JOB, "s": True, "r": {"ok": True}, "st": 1, "ft": 2, "q": "mw:drain", "id": "1"}
@@ -53,7 +53,7 @@ def test_arq_takes_the_error_for_a_bad_job_not_for_a_crash() -> None:
 
 
 def test_no_module_of_ours_imports_pickle() -> None:
-    for path in (Path(__file__).parents[2] / "worker").rglob("*.py"):
+    for path in (Path(__file__).parents[2] / "worker" / "memory_worker").rglob("*.py"):
         assert not re.search(r"^\s*(import|from) \w*pickle", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
@@ -113,8 +113,6 @@ def test_arbitrary_bytes_never_surprise_arq(body: bytes) -> None:
 
 
 def test_what_the_main_app_imports_loads_neither_grpc_nor_qdrant() -> None:
-    program = (
-        "import sys, worker.client; print([m for m in ('grpc', 'qdrant_client', 'worker.store') if m in sys.modules])"
-    )
+    program = "import sys, memory_worker.client; print([m for m in ('grpc', 'qdrant_client', 'memory_worker.store') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -12,11 +12,11 @@ import trustme
 from pydantic import SecretStr
 from redis.asyncio.connection import Connection
 
-from worker.client import MemoryQueue
-from worker.errors import ConfigurationError
-from worker.queue.connection import Access, open_redis
-from worker.settings import Settings
-from worker.wiring import open_client, open_queue, open_store
+from memory_worker.client import MemoryQueue
+from memory_worker.errors import ConfigurationError
+from memory_worker.queue.connection import Access, open_redis
+from memory_worker.settings import Settings
+from memory_worker.wiring import open_client, open_queue, open_store
 
 SECRET = "hunter2"
 

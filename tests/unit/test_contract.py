@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.contract import (
+from memory_worker.contract import (
     MAX_KEY_CHARACTERS,
     MAX_PAYLOAD_DEPTH,
     MAX_PAYLOAD_FIELDS,
@@ -40,7 +40,7 @@ from worker.contract import (
     json_schema,
     partition_of,
 )
-from worker.errors import InvalidJob
+from memory_worker.errors import InvalidJob
 
 LIMITS = Limits(dimension=2, max_job_bytes=10_000)
 PACKED = struct.pack("<2f", 1, 2)

@@ -6,10 +6,10 @@ from operator import mul
 
 import pytest
 
-from worker.contract import Limits, Upsert, checked
-from worker.demo.dataset import Question, load
-from worker.kinds import KINDS
-from worker.vectors import check_vector, unpack_vector
+from memory_worker.contract import Limits, Upsert, checked
+from memory_worker.demo.dataset import Question, load
+from memory_worker.kinds import KINDS
+from memory_worker.vectors import check_vector, unpack_vector
 
 DATA = load()
 ITEMS = DATA.memories + DATA.documents
@@ -120,5 +120,5 @@ def test_an_answer_of_nothing_is_not_for_lack_of_points_elsewhere() -> None:
 
 
 def test_the_data_is_small(request: pytest.FixtureRequest) -> None:
-    data = request.config.rootpath / "worker" / "demo" / "data"
+    data = request.config.rootpath / "worker" / "memory_worker" / "demo" / "data"
     assert sum(path.stat().st_size for path in data.iterdir() if path.is_file()) < MAX_BYTES

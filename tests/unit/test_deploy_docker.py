@@ -17,8 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from worker import __version__
-from worker.settings import Settings, load_settings, variables
+from memory_worker import __version__
+from memory_worker.settings import Settings, load_settings, variables
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

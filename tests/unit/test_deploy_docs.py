@@ -19,8 +19,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from worker import cli
-from worker.settings import Settings, secret_file_variables, variables
+from memory_worker import cli
+from memory_worker.settings import Settings, secret_file_variables, variables
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -21,7 +21,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from worker.settings import Role, Settings, load_settings, secret_file_variables, variables
+from memory_worker.settings import Role, Settings, load_settings, secret_file_variables, variables
 
 Document: TypeAlias = dict[str, Any]
 
@@ -395,7 +395,7 @@ def test_an_autoscaler_sets_the_number_of_pods(deployment: Document) -> None:
 
 @pytest.mark.parametrize("scaled", SCALED, ids=role_of)
 def test_it_is_scaled_by_metrics_that_exist(scaled: Document) -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "worker").rglob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "worker" / "memory_worker").rglob("*.py"))
     for trigger in scaled["spec"]["triggers"]:
         (name,) = re.findall(r"memory_worker_(\w+)", trigger["metadata"]["query"])
         assert f'"{re.sub("_(sum|count)$", "", name)}"' in sources

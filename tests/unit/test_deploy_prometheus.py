@@ -18,11 +18,11 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from memory_worker import metrics
+from memory_worker.settings import Settings
+from memory_worker.status import Status
+from memory_worker.survey import SurveyCollector, Surveyor
 from tests.unit.surveys import STATUS
-from worker import metrics
-from worker.settings import Settings
-from worker.status import Status
-from worker.survey import SurveyCollector, Surveyor
 
 Document: TypeAlias = dict[str, Any]
 

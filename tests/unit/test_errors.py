@@ -6,9 +6,9 @@ import pkgutil
 
 import pytest
 
-import worker
-from worker import errors
-from worker.errors import (
+import memory_worker
+from memory_worker import errors
+from memory_worker.errors import (
     DeadLettered,
     InvalidJob,
     MemoryWorkerError,
@@ -47,7 +47,7 @@ def test_the_drawing_is_the_tree() -> None:
 
 
 def test_there_are_no_errors_outside_the_tree() -> None:
-    for module in pkgutil.walk_packages(worker.__path__, "worker."):
+    for module in pkgutil.walk_packages(memory_worker.__path__, "memory_worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     assert {kind.__module__ for kind in descendants(MemoryWorkerError)} == {errors.__name__}

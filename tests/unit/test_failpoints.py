@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from worker.errors import ConfigurationError
-from worker.failpoints import PLACES, arm, failpoint
+from memory_worker.errors import ConfigurationError
+from memory_worker.failpoints import PLACES, arm, failpoint
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_unarmed_places_do_nothing() -> None:
 
 def test_the_process_dies_at_the_hit_that_was_asked_for() -> None:
     program = """
-from worker.failpoints import arm, failpoint
+from memory_worker.failpoints import arm, failpoint
 arm("read=kill@3")
 for n in range(5):
     print(n, flush=True)

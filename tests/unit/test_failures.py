@@ -6,8 +6,8 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from worker.errors import StoreRefused, StoreUnavailable
-from worker.store.failures import store_error
+from memory_worker.errors import StoreRefused, StoreUnavailable
+from memory_worker.store.failures import store_error
 
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}
 OUTAGES = set(grpc.StatusCode) - REFUSALS

@@ -12,8 +12,8 @@ from qdrant_client import grpc as q
 
 pytest.importorskip("qdrant_edge")
 
-from worker.embedded.right_of_way import RightOfWay
-from worker.embedded.shards import FLUSH_EVERY_POINTS, FLUSH_IDLE_S, Collection
+from memory_worker.embedded.right_of_way import RightOfWay
+from memory_worker.embedded.shards import FLUSH_EVERY_POINTS, FLUSH_IDLE_S, Collection
 
 
 class Shard:
@@ -46,7 +46,7 @@ def pause(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def do() -> None:
         later = time.monotonic() + FLUSH_IDLE_S
-        monkeypatch.setattr("worker.embedded.shards.time.monotonic", lambda: later)
+        monkeypatch.setattr("memory_worker.embedded.shards.time.monotonic", lambda: later)
 
     return do
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.contract import (
+from memory_worker.contract import (
     CONTRACT_VERSION,
     MAX_PAYLOAD_VALUES,
     Delete,
@@ -23,11 +23,11 @@ from worker.contract import (
     checked,
     checked_read,
 )
-from worker.errors import InvalidJob
-from worker.ingest.claims import Claim, ClaimBook, claim_of, decode_claim, encode_claim
-from worker.ingest.intake import take_in
-from worker.queue.codec import decode_arq
-from worker.queue.log import DeadEntry, Entry
+from memory_worker.errors import InvalidJob
+from memory_worker.ingest.claims import Claim, ClaimBook, claim_of, decode_claim, encode_claim
+from memory_worker.ingest.intake import take_in
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.log import DeadEntry, Entry
 
 LIMITS = Limits(dimension=2)
 VECTOR = struct.pack("<2f", 1, 2)

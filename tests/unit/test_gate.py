@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.ingest.gate import Gate
+from memory_worker.ingest.gate import Gate
 
 
 class Visitor:

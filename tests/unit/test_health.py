@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from worker import health as health_module
-from worker.health import Component, Health, beat
-from worker.metrics import EVENT_LOOP_LAG, REGISTRY
+from memory_worker import health as health_module
+from memory_worker.health import Component, Health, beat
+from memory_worker.metrics import EVENT_LOOP_LAG, REGISTRY
 
 
 class Clock:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
-from worker.store.indexing import HELD_FROM_KB, held, is_held, restored, threshold_of
+from memory_worker.store.indexing import HELD_FROM_KB, held, is_held, restored, threshold_of
 
 thresholds = st.integers(0, HELD_FROM_KB - 1)
 

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.contract import CONTRACT_VERSION, Delete, Limits, Purge, Upsert, encode_job, partition_of
-from worker.errors import StoreRefused
-from worker.ingest.claims import claim_of, encode_claim
-from worker.ingest.intake import Intake, refused, take_in
-from worker.queue.log import DeadEntry, Entry
+from memory_worker.contract import CONTRACT_VERSION, Delete, Limits, Purge, Upsert, encode_job, partition_of
+from memory_worker.errors import StoreRefused
+from memory_worker.ingest.claims import claim_of, encode_claim
+from memory_worker.ingest.intake import Intake, refused, take_in
+from memory_worker.queue.log import DeadEntry, Entry
 
 PARTITIONS, USER = 8, 1730
 HOME = partition_of(USER, PARTITIONS)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.join import Joiner
+from memory_worker.join import Joiner
 
 
 class Work:

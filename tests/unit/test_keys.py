@@ -7,8 +7,8 @@ from arq.constants import in_progress_key_prefix, job_key_prefix
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.queue import keys as module
-from worker.queue.keys import Keys
+from memory_worker.queue import keys as module
+from memory_worker.queue.keys import Keys
 
 KEYS = Keys("mw")
 DRAIN = KEYS.drain_job_id(7)

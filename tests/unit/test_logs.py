@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from worker.logs import configure_logs, log_event
+from memory_worker.logs import configure_logs, log_event
 
-logger = logging.getLogger("worker.somewhere")
+logger = logging.getLogger("memory_worker.somewhere")
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert datetime.fromisoformat(document.pop("time")).utcoffset() is not None
     assert document == {
         "level": "error",
-        "logger": "worker.somewhere",
+        "logger": "memory_worker.somewhere",
         "event": "dead_letter",
         "receipt": "3/1-0",
         "jobs": 2,

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
-from worker.contract import Search, Upsert
-from worker.kinds import primary_id
-from worker.store import messages
-from worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
-from worker.store.values import payload_of
+from memory_worker.contract import Search, Upsert
+from memory_worker.kinds import primary_id
+from memory_worker.store import messages
+from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.values import payload_of
 
 VECTOR = struct.pack("<2f", 0.1, -2)
 

@@ -18,17 +18,17 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from memory_worker import metrics
+from memory_worker.contract import Delete, Purge, Upsert
+from memory_worker.errors import QueueFull
+from memory_worker.ingest.breaker import BreakerState
+from memory_worker.metrics import PREFIX, REGISTRY, expose_process, start_at_zero, timed
+from memory_worker.queue.log import DeadReason
+from memory_worker.reads import READ_JOBS
+from memory_worker.settings import Role
+from memory_worker.status import Status
+from memory_worker.survey import SurveyCollector, Surveyor
 from tests.unit.surveys import STATUS
-from worker import metrics
-from worker.contract import Delete, Purge, Upsert
-from worker.errors import QueueFull
-from worker.ingest.breaker import BreakerState
-from worker.metrics import PREFIX, REGISTRY, expose_process, start_at_zero, timed
-from worker.queue.log import DeadReason
-from worker.reads import READ_JOBS
-from worker.settings import Role
-from worker.status import Status
-from worker.survey import SurveyCollector, Surveyor
 
 OWN = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from worker.errors import NotReplicated, StoreRefused, StoreUnavailable
-from worker.ingest.outages import Outages
-from worker.ingest.retry import RetryPolicy
-from worker.queue.lease import Lease
+from memory_worker.errors import NotReplicated, StoreRefused, StoreUnavailable
+from memory_worker.ingest.outages import Outages
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.queue.lease import Lease
 
 SETTLE_S = 3.0
 

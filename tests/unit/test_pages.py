@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from memory_worker import __version__
+from memory_worker.contract import CONTRACT_VERSION
+from memory_worker.health import LONGEST_STALL_S, Health
+from memory_worker.http import Page
+from memory_worker.metrics import JOBS, READS
+from memory_worker.pages import Rates, pages
+from memory_worker.status import Status
 from tests.unit.surveys import STATUS
-from worker import __version__
-from worker.contract import CONTRACT_VERSION
-from worker.health import LONGEST_STALL_S, Health
-from worker.http import Page
-from worker.metrics import JOBS, READS
-from worker.pages import Rates, pages
-from worker.status import Status
 
 
 class Clock:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.contract import Delete, Purge, Upsert, WriteJob
-from worker.ingest.plan import needs_existing, plan
-from worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.ingest.plan import needs_existing, plan
+from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 GOOD, BAD = CollectionRef("memory", "good"), CollectionRef("memory", "bad")

@@ -15,15 +15,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from worker import cli, settings_table
-from worker.client import MemoryQueue
-from worker.contract import CONTRACT_VERSION
-from worker.kinds import KINDS, Kind
-from worker.queue.codec import decode_arq
-from worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
-from worker.queue.keys import Keys
-from worker.queue.meta import DEFAULT_PARTITIONS
-from worker.settings import Settings
+from memory_worker import cli, settings_table
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import CONTRACT_VERSION
+from memory_worker.kinds import KINDS, Kind
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import DEFAULT_PARTITIONS
+from memory_worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,11 +56,11 @@ def anchors(text: str) -> set[str]:
 
 
 def test_the_table_of_settings_is_that_of_the_class() -> None:
-    assert settings_table.with_table(README) == README, "run python -m worker.settings_table --write"
+    assert settings_table.with_table(README) == README, "run python -m memory_worker.settings_table --write"
 
 
 def test_the_env_example_is_that_of_the_class() -> None:
-    assert settings_table.env_file() == ENV_EXAMPLE, "run python -m worker.settings_table --write"
+    assert settings_table.env_file() == ENV_EXAMPLE, "run python -m memory_worker.settings_table --write"
 
 
 def test_the_env_example_sets_nothing_and_its_values_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,11 +131,13 @@ def test_every_file_named_exists() -> None:
 
 
 def test_the_layout_of_the_house_is_that_of_the_tree() -> None:
-    (layout,) = (body for body in blocks("") if body.startswith("worker/cli.py"))
+    (layout,) = (body for body in blocks("") if body.startswith("cli.py"))
     told = {name for line in layout.splitlines() for name in re.split(r",? +", line.split("  ")[0]) if name}
-    told = {name.removeprefix("worker/").strip("/") for name in told}
+    told = {name.strip("/") for name in told}
     there = {
-        path.name for path in (ROOT / "worker").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        path.name
+        for path in (ROOT / "worker" / "memory_worker").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert told == there - {"__init__.py", "__main__.py", "settings_table.py"}
 

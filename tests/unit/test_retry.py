@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ingest.retry import MOST_RETRY_AFTER_S, RetryPolicy
+from memory_worker.ingest.retry import MOST_RETRY_AFTER_S, RetryPolicy
 
 POLICY = RetryPolicy(base_s=0.1, max_s=4.0)
 

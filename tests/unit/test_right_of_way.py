@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from worker.embedded.right_of_way import GIVE_WAY_S, CallThreads, RightOfWay
+from memory_worker.embedded.right_of_way import GIVE_WAY_S, CallThreads, RightOfWay
 
 LONG_S = 5.0
 

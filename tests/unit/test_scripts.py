@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.queue import scripts
+from memory_worker.queue import scripts
 
 WORKER = Path(scripts.__file__).parents[2]
 LUA = sorted(path.stem for path in Path(scripts.__file__).parent.glob("*.lua"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from worker.errors import ConfigurationError
-from worker.settings import Settings, load_settings, secret_file_variables, variables
+from memory_worker.errors import ConfigurationError
+from memory_worker.settings import Settings, load_settings, secret_file_variables, variables
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from worker import tables
-from worker.checks import Check
-from worker.contract import CollectionInfo, Delete, Receipt, encode_job
-from worker.queue.dead import DeadLetter
-from worker.status import PartitionStatus, Status
+from memory_worker import tables
+from memory_worker.checks import Check
+from memory_worker.contract import CollectionInfo, Delete, Receipt, encode_job
+from memory_worker.queue.dead import DeadLetter
+from memory_worker.status import PartitionStatus, Status
 
 
 def printed(show: Callable[..., None], *args: Any, **options: Any) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
-from worker.store.values import payload_of, put_payload
+from memory_worker.store.values import payload_of, put_payload
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 payloads = st.dictionaries(

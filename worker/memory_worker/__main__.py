@@ -1,0 +1,24 @@
+"""``memory-worker``, and ``python -m worker``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import NoReturn
+
+
+def main() -> None:
+    """Run the command line."""
+    # The first process of a container ignores a signal that it has no handler for, and loading takes a second or two.
+    signal.signal(signal.SIGTERM, _end)
+    from memory_worker.cli import main as run  # noqa: PLC0415  # after the handler, because it is what takes the time
+
+    run(prog_name="memory-worker")
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""One process: its connections, the arq workers of its roles, supervised, and stopped with grace.
+
+    ingest      drains partitions
+    search      answers read jobs
+
+The roles do not take each other down: each has connections and a supervisor of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.worker import Worker
+
+from memory_worker import __version__
+from memory_worker.arq_workers import ReadWorker
+from memory_worker.contract import CONTRACT_VERSION
+from memory_worker.errors import ConfigurationError, QueueError, StoreError, StoreUnavailable
+from memory_worker.health import Health, beat
+from memory_worker.http import http_server
+from memory_worker.ingest.caretaker import Caretaker
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.logs import log_event
+from memory_worker.metrics import INFO, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero
+from memory_worker.pages import Rates, pages
+from memory_worker.queue.arq_clock import follow
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.connection import queue_errors
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import publish_meta
+from memory_worker.reads import Reads
+from memory_worker.roles import ingest_worker, search_worker
+from memory_worker.settings import Role, Settings
+from memory_worker.store.store import VectorStore
+from memory_worker.survey import SurveyCollector, Surveyor
+from memory_worker.wiring import drain_options, open_queue, open_store, queue_meta
+
+logger = logging.getLogger(__name__)
+
+_STALE_S = 15.0
+"""What was last seen to be well longer ago than this may not be so any more."""
+_SURVEY_EVERY_S = 2.0
+_WATCH_EVERY_S = 2.0
+_RESTART_DELAY_S = 1.0
+_CANCEL_AGAIN_S = 1.0
+
+
+class App:
+    """One process. Use `run`, and `stop` to end it."""
+
+    def __init__(self, settings: Settings, role: Role) -> None:
+        self._settings = settings
+        self._role = role
+        self._stop = asyncio.Event()
+        self._workers: dict[str, Worker] = {}
+        self._reading: set[asyncio.Task[Any]] = set()
+        busy_s = settings.qdrant_timeout_s + settings.drain_slice_s
+        roles = {name: _STALE_S + busy_s for name in ("ingest", "search") if role in (name, "all")}
+        self._health = Health({"redis": _STALE_S, "qdrant": _STALE_S, **roles})
+
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until told to stop (SIGTERM, SIGINT or `stop`); then finish what is in flight.
+
+        Raises `ConfigurationError`, `QueueUnavailable` or `StoreError` when it cannot start, `QueueUnavailable` when
+        Redis is away, hangs or refuses for too long.
+        """
+        settings, keys = self._settings, Keys(self._settings.queue_prefix)
+        redis = open_queue(settings)
+        try:
+            async with open_store(settings) as store:
+                surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
+                async with self._shown(surveyor):
+                    clock = RedisClock()
+                    await publish_meta(redis, keys, queue_meta(settings))
+                    await clock.refresh(redis)
+                    follow(clock)
+                    await self._prepare(store)
+                    drainer = Drainer(
+                        redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
+                    )
+                    attendants = {
+                        "caretaker": self._caretaker(redis, keys, clock, drainer).run(),
+                        "store watch": self._watch(store, drainer),
+                        "surveyor": surveyor.run(),
+                    }
+                    builders = self._builders(drainer, Reads(redis, keys, store, settings.limits, clock))
+                    log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
+                    await self._work(builders, attendants, on_ready)
+                    log_event(logger, logging.INFO, "stopped", role=self._role)
+        finally:
+            with contextlib.suppress(QueueError), queue_errors():
+                await redis.aclose(close_connection_pool=True)
+
+    def stop(self) -> None:
+        """End `run`, once work in flight is finished or ``WORKER_GRACE_S`` have passed."""
+        self._stop.set()
+
+    @contextlib.asynccontextmanager
+    async def _shown(self, surveyor: Surveyor) -> AsyncIterator[None]:
+        """Answer over HTTP and listen to signals, from before anything else is tried: that may take long, and fail."""
+        rates = Rates()
+        with self._http(surveyor, rates), self._signals():
+            beating = asyncio.create_task(beat(self._health, rates.look), name="beat")
+            try:
+                yield
+            finally:
+                await _end([beating])
+
+    @contextlib.contextmanager
+    def _http(self, surveyor: Surveyor, rates: Rates) -> Iterator[None]:
+        expose_process()
+        start_at_zero()
+        INFO.labels(__version__, self._role, str(CONTRACT_VERSION)).set(1)
+        collector = SurveyCollector(surveyor)
+        REGISTRY.register(collector)
+        try:
+            sources = pages(self._health, self._role, surveyor.latest, rates)
+            with http_server(self._settings.bind_host, self._settings.port, sources) as port:
+                log_event(logger, logging.INFO, "http", host=self._settings.bind_host, port=port)
+                yield
+        finally:
+            REGISTRY.unregister(collector)
+
+    def _builders(self, drainer: Drainer, reads: Reads) -> dict[str, Callable[[], Worker]]:
+        """Return how the arq worker of each role of this process is built."""
+        settings, health = self._settings, self._health
+        builders: dict[str, Callable[[], Worker]] = {
+            "ingest": lambda: ingest_worker(open_queue(settings), settings, drainer, lambda: health.up("ingest")),
+            "search": lambda: search_worker(open_queue(settings), settings, reads, lambda: health.up("search")),
+        }
+        return {name: build for name, build in builders.items() if self._role in (name, "all")}
+
+    def _caretaker(self, redis: ArqRedis, keys: Keys, clock: RedisClock, drainer: Drainer) -> Caretaker:
+        settings = self._settings
+        return Caretaker(
+            redis,
+            keys,
+            clock,
+            partitions=settings.queue_partitions,
+            interval_s=settings.sweep_interval_s,
+            drainer=drainer if self._role != "search" else None,
+            patience_s=settings.redis_patience_s,
+            health=self._health,
+        )
+
+    async def _prepare(self, store: VectorStore) -> None:
+        """Make and check the collections; a Qdrant that is down now is waited for by the drains, as at any time."""
+        try:
+            await store.prepare()
+        except StoreUnavailable as error:
+            self._health.down("qdrant", str(error))
+            log_event(logger, logging.WARNING, "store_unavailable", error=str(error))
+
+    async def _watch(self, store: VectorStore, drainer: Drainer) -> None:
+        """Look whether Qdrant answers, and whether drains can write to it."""
+        while True:
+            try:
+                await store.version()
+                trouble = drainer.trouble(within_s=_STALE_S)
+            except StoreError as error:
+                trouble = str(error)
+            if trouble is None:
+                self._health.up("qdrant")
+            else:
+                self._health.down("qdrant", trouble)
+            await asyncio.sleep(_WATCH_EVERY_S)
+
+    async def _work(
+        self,
+        builders: dict[str, Callable[[], Worker]],
+        attendants: dict[str, Coroutine[Any, Any, None]],
+        on_ready: Callable[[], None],
+    ) -> None:
+        roles = [
+            asyncio.create_task(self._supervise(name, build), name=f"role {name}") for name, build in builders.items()
+        ]
+        attending = [asyncio.create_task(work, name=name) for name, work in attendants.items()]
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        gc.freeze()  # what is loaded by now stays: looking through it again would stop everything for 50 ms
+        on_ready()
+        try:
+            await asyncio.wait([*roles, *attending, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                await self._finish(roles)
+        finally:
+            await _end([*roles, *attending, stopping, *self._reading])
+        for task in (*attending, *roles):
+            if not task.cancelled():
+                task.result()
+
+    async def _supervise(self, name: str, build: Callable[[], Worker]) -> None:
+        """Run a role's arq worker until told to stop: whatever else ends it, another one is built."""
+        while not self._stop.is_set():
+            worker = self._workers[name] = build()
+            try:
+                await worker.async_run()
+            except ConfigurationError:
+                raise
+            except Exception as error:  # noqa: BLE001  # any end of arq's loop means: begin again
+                reason = str(error) or type(error).__name__
+                self._health.down(name, reason)
+                ROLE_RESTARTS.labels(name).inc()
+                log_event(logger, logging.ERROR, "role_restarts", role=name, error=reason)
+                await asyncio.sleep(_RESTART_DELAY_S)
+            finally:
+                await self._close(worker)
+
+    async def _close(self, worker: Worker) -> None:
+        """Cancel what still runs and close the connections; arq's own ``close`` stops at the first cancelled task.
+
+        Reads in flight go on beside the next worker: their callers wait, and nobody else would answer them.
+        """
+        redis, tasks = worker.pool, list(worker.tasks.values())
+        if isinstance(worker, ReadWorker) and not self._stop.is_set():
+            self._reading.update(tasks)
+            for task in tasks:
+                task.add_done_callback(self._reading.discard)
+            tasks = []
+        await _end([task for task in (worker.main_task, *tasks) if task is not None])
+        with contextlib.suppress(QueueError), queue_errors():
+            await redis.aclose(close_connection_pool=True)
+
+    async def _finish(self, roles: list[asyncio.Task[None]]) -> None:
+        """Take no new jobs, and wait for those in flight, for as long as grace allows."""
+        for worker in self._workers.values():
+            # arq's loop ends by itself once it may start no more jobs and those it has started are done.
+            worker.burst, worker.max_burst_jobs = True, 0
+        await asyncio.wait(roles, timeout=self._settings.worker_grace_s)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handled = (signal.SIGTERM, signal.SIGINT)
+        for number in handled:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they end: redis-py may swallow a cancellation that comes while it looks for stale data."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)

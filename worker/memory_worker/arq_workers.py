@@ -1,0 +1,212 @@
+"""arq's worker, made to wait at a bell instead of polling, and kept from what would end or slow it.
+
+`DrainWorker` claims many doorbells in one round trip, by arq's own marks. `ReadWorker` takes many reads so, and
+finishes each with its reply: a read that is lost with its worker is its caller's to repeat, so nothing keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from arq.constants import result_key_prefix
+from arq.jobs import serialize_result
+from arq.utils import timestamp_ms
+from arq.worker import Worker
+from redis.exceptions import OutOfMemoryError
+
+from memory_worker.errors import QueueError
+from memory_worker.logs import log_event
+from memory_worker.queue.bell import Bell
+from memory_worker.queue.calls import TakenCall, take_calls
+from memory_worker.queue.codec import decode_arq
+from memory_worker.queue.connection import queue_request
+from memory_worker.queue.doorbell import claim, finish
+from memory_worker.queue.keys import Keys
+
+logger = logging.getLogger(__name__)
+
+NEVER = 2**31
+"""Tries after which arq would give a job up: what to do with a job is not for arq to decide."""
+_LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+
+
+Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, float | None]]]
+"""Drains partitions; returns for each when to ring again (``None``: somebody else will)."""
+
+
+class RoleWorker(Worker):
+    """Looks for work when the bell rings, or after ``poll_s`` seconds; calls ``polled`` whenever it has looked.
+
+    What takes arq half a dozen round trips to claim and to finish takes one each here. The loop, the stop and the sign
+    of life are arq's.
+    """
+
+    def __init__(self, bell: Bell, polled: Callable[[], None], keys: Keys, *, poll_s: float, **options: Any) -> None:
+        super().__init__(**options, poll_delay=0, max_tries=NEVER, job_deserializer=decode_job)
+        self._bell = bell
+        self._polled = polled
+        self._keys = keys
+        self._poll_s = poll_s
+
+    async def _poll_iteration(self) -> None:
+        await self._wait()
+        for job_id, task in list(self.tasks.items()):
+            if task.done():
+                del self.tasks[job_id]
+                task.result()
+        free = self.max_jobs - len(self.tasks)
+        if free and not self.burst:
+            await self._take(free)
+        await self.heart_beat()
+        self._polled()
+
+    async def _take(self, most: int) -> None:
+        """Take up to so many jobs off the queue, and begin each as one of ``tasks``."""
+        raise NotImplementedError
+
+    async def heart_beat(self) -> None:
+        """Tell arq's tools that this worker lives; a Redis that has no room for that is no reason to end."""
+        with suppress(OutOfMemoryError):
+            await super().heart_beat()
+
+    async def _wait(self) -> None:
+        """Wait for the bell or, at the limit of jobs at once, for one of them to end: the bell is for the others."""
+        if self.burst:
+            return
+        running = [task for task in self.tasks.values() if not task.done()]
+        if len(running) < self.max_jobs:
+            await self._bell.wait(self._poll_s)
+        else:
+            await asyncio.wait(running, timeout=self._poll_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+class DrainWorker(RoleWorker):
+    """Drains partitions whose doorbell has rung.
+
+    A job of arq's is a group of partitions, claimed together because what waits in all of them makes one batch of
+    ``most_jobs``. Of what comes meanwhile no more than a batch is drained with them; the rest is claimed again, by
+    what it is then.
+    """
+
+    def __init__(
+        self,
+        bell: Bell,
+        polled: Callable[[], None],
+        keys: Keys,
+        drain: Drain,
+        *,
+        partitions: int,
+        most_jobs: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(bell, polled, keys, **options)
+        self._drain = drain
+        self._most_jobs = most_jobs
+        # What other workers have claimed stands at the head of the queue: look past all of it.
+        self._look_at = max(2 * partitions, 1000)
+
+    async def _take(self, most: int) -> None:
+        groups, removed = await claim(
+            self.pool,
+            self._keys,
+            groups=most,
+            most_jobs=self._most_jobs,
+            look_at=self._look_at,
+            life_s=self.in_progress_timeout_s,
+        )
+        if removed:
+            log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=removed)
+        for group in groups:
+            # Named by its first partition, which nobody else can claim meanwhile.
+            self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
+
+    async def _run_group(self, group: Sequence[int]) -> None:
+        ring_after_s: Mapping[int, float | None] = dict.fromkeys(group, 0.0)
+        try:
+            ring_after_s = await self._drain(group)
+        finally:
+            await asyncio.shield(self._finish(ring_after_s))
+
+    async def _finish(self, ring_after_s: Mapping[int, float | None]) -> None:
+        self.jobs_complete += len(ring_after_s)
+        try:
+            await finish(self.pool, self._keys, ring_after_s)
+        except QueueError as error:
+            # The caretaker takes the claims for lost, and rings in its stead.
+            log_event(logger, logging.WARNING, "ring_failed", partitions=list(ring_after_s), error=str(error))
+
+
+class ReadWorker(RoleWorker):
+    """Answers read jobs; one without a list for its reply leaves the result where arq does, without its arguments."""
+
+    async def _take(self, most: int) -> None:
+        for call in await take_calls(self.pool, self._keys, most=most):
+            self.tasks[_shown(call.job_id)] = asyncio.create_task(self._serve(call))
+
+    async def _serve(self, call: TakenCall) -> None:
+        started_ms = timestamp_ms()
+        record: dict[str, Any] = {"f": "unknown", "et": 0}
+        try:
+            record = decode_job(call.body)
+            result, success = await self._call(call, record), True
+        except Exception as error:  # noqa: BLE001  # as arq: whatever a job raises is its result
+            result, success = error, False
+            log_event(logger, logging.ERROR, "read_job_failed", job=_shown(call.job_id)[:100], error=str(error)[:200])
+        self.jobs_complete += success
+        self.jobs_failed += not success
+        try:
+            await self._keep(call, record, result, success=success, started_ms=started_ms)
+        except QueueError as error:
+            log_event(logger, logging.WARNING, "read_result_lost", error=str(error))
+
+    async def _call(self, call: TakenCall, record: dict[str, Any]) -> Any:
+        function = self.functions.get(record["f"])
+        if function is None:
+            raise QueueError(f"there is no read job {record['f']!r}")
+        ctx = {"job_id": call.job_id, "score": call.due_ms}
+        return await function.coroutine(ctx, *record["a"], **record["k"])
+
+    async def _keep(
+        self, call: TakenCall, record: dict[str, Any], result: Any, *, success: bool, started_ms: int
+    ) -> None:
+        if result is None:
+            return
+        body = serialize_result(
+            record["f"], (), {}, 1, record["et"], success, result, started_ms, timestamp_ms(), _shown(call.job_id),
+            self.queue_name, _shown(call.job_id), serializer=self.job_serializer,
+        )  # fmt: skip
+        with queue_request("result"):
+            async with self.pool.pipeline(transaction=True) as pipe:
+                if body is not None:
+                    pipe.psetex(result_key_prefix.encode() + call.job_id, int(self.keep_result_s * 1000), body)
+                pipe.zrem(self.queue_name, call.job_id)
+                await pipe.execute()
+
+
+def _shown(job_id: bytes) -> str:
+    return job_id.decode(errors="backslashreplace")
+
+
+class _JobRecord(msgspec.Struct):
+    """A job as arq writes it: what it takes on trust, and ends at once if it is otherwise."""
+
+    f: str
+    a: list[Any]
+    k: dict[str, Any]
+    t: Annotated[int, msgspec.Meta(ge=0, lt=NEVER)] | None
+    et: Annotated[int, msgspec.Meta(ge=0, le=_LATEST_MS)]
+
+
+def decode_job(body: bytes) -> dict[str, Any]:
+    """Decode a job of arq's; raises ``msgspec.MsgspecError`` for one that would end arq's worker."""
+    try:
+        record = decode_arq(body)
+        msgspec.convert(record, _JobRecord)
+    except msgspec.MsgspecError as error:
+        raise msgspec.DecodeError(f"unable to deserialize job: {error}") from error
+    return record

@@ -1,0 +1,169 @@
+"""The checks of ``memory-worker check``: is everything around the worker as it must be, and what to do if not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+import msgspec
+from arq.connections import ArqRedis
+
+from memory_worker.errors import ConfigurationError, MemoryWorkerError
+from memory_worker.kinds import KINDS
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.connection import queue_errors
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import read_meta
+from memory_worker.settings import Settings
+from memory_worker.store.bulk import BulkMode
+from memory_worker.store.operations import CollectionRef
+from memory_worker.store.store import VectorStore
+
+Verdict = Literal["ok", "warning", "failed"]
+
+OLDEST_REDIS = 7
+OLDEST_QDRANT = (1, 12)
+GRAPHS_OF_USERS_ALONE = (1, 17)
+MOST_SKEW_MS = 1000
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What was looked at, the verdict, what was seen, and what to do about it."""
+
+    name: str
+    verdict: Verdict
+    seen: str
+    advice: str = ""
+
+
+async def run_checks(settings: Settings, redis: ArqRedis, store: VectorStore) -> AsyncIterator[Check]:
+    """Yield the checks as they are done; a server that cannot be reached ends its own checks only."""
+    try:
+        async for check in _check_redis(settings, redis):
+            yield check
+    except MemoryWorkerError as error:
+        yield Check("Redis", "failed", str(error), "Is it running, and is REDIS_URL right? Are the credentials?")
+    try:
+        async for check in _check_qdrant(settings, store):
+            yield check
+    except MemoryWorkerError as error:
+        yield Check("Qdrant", "failed", str(error), "Is it running, and is QDRANT_URL its gRPC port (6334)?")
+
+
+async def _check_redis(settings: Settings, redis: ArqRedis) -> AsyncIterator[Check]:
+    with queue_errors():
+        info: dict[str, Any] = await redis.info()
+    version = str(info.get("valkey_version") or info["redis_version"])
+    if int(version.partition(".")[0]) < OLDEST_REDIS:
+        yield Check("Redis version", "failed", version, f"Redis {OLDEST_REDIS} or newer, or Valkey, is needed.")
+    else:
+        yield Check("Redis version", "ok", version)
+    yield _eviction(str(info.get("maxmemory_policy", "unknown")))
+    yield _persistence(bool(info.get("aof_enabled")), str(info.get("aof_last_write_status", "ok")))
+    if info.get("role") != "master":
+        yield Check("Redis role", "failed", str(info.get("role")), "REDIS_URL must lead to the primary.")
+    clock = RedisClock()
+    await clock.refresh(redis)
+    yield _skew(clock.offset_ms)
+    meta = await read_meta(redis, Keys(settings.queue_prefix))
+    yield _partitions(settings.queue_partitions, meta.partitions if meta else None)
+
+
+async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator[Check]:
+    version = await store.version()
+    number = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
+    if number < OLDEST_QDRANT:
+        yield Check("Qdrant version", "warning", version, "Older than what this worker is tested with.")
+    else:
+        yield Check("Qdrant version", "ok", version)
+    yield _graphs(settings.qdrant_hnsw_m, settings.qdrant_hnsw_payload_m, number)
+    for kind in KINDS.values():
+        yield await _check_collection(store, CollectionRef(kind.name))
+    yield await _check_bulk_mode(store)
+
+
+async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
+    name = store.collections.name(ref)
+    try:
+        info = await store.collections.checked(ref)
+    except ConfigurationError as error:
+        return Check(f"collection {name}", "failed", str(error), "Set QDRANT_VECTOR_DIMENSION, or migrate the data.")
+    if info is None:
+        return Check(f"collection {name}", "ok", "not there yet; a worker makes it when it starts")
+    missing = sorted(set(store.collections.indexes(ref)) - set(info.payload_schema))
+    if missing:
+        return Check(
+            f"collection {name}",
+            "warning",
+            f"no index on {', '.join(missing)}",
+            "A worker makes them when it starts; searches that filter by them are slow until then.",
+        )
+    unlike = store.collections.unlike_settings(info)
+    if unlike:
+        return Check(
+            f"collection {name}",
+            "warning",
+            "; ".join(unlike),
+            f"Such settings hold for new collections. PATCH /collections/{name} of Qdrant changes this one; "
+            "it builds the index anew.",
+        )
+    return Check(f"collection {name}", "ok", f"{info.points_count:,} points, all payload indexes")
+
+
+async def _check_bulk_mode(store: VectorStore) -> Check:
+    held = [state.name for state in await BulkMode(store.collections).state() if state.held]
+    if held:
+        seen = f"indexing is held back in {', '.join(held)}"
+        return Check("bulk mode", "warning", seen, "When the import is done: memory-worker bulk off.")
+    return Check("bulk mode", "ok", "off")
+
+
+def _graphs(m: int, payload_m: int | None, qdrant: tuple[int, ...]) -> Check:
+    """Tell what graphs are built in new collections."""
+    if not m and not payload_m:
+        return Check(
+            "HNSW settings",
+            "warning",
+            "no graph: QDRANT_HNSW_M is 0, and QDRANT_HNSW_PAYLOAD_M is not above it",
+            "In new collections each search scans all points of its user. Meant? Else set QDRANT_HNSW_PAYLOAD_M=16.",
+        )
+    if not m and qdrant < GRAPHS_OF_USERS_ALONE:
+        return Check(
+            "HNSW settings",
+            "warning",
+            "QDRANT_HNSW_M is 0, but this Qdrant builds graphs for all frequent payload values, not for users alone",
+            "That takes longer than one graph over all points. Use Qdrant 1.17 or newer, or leave QDRANT_HNSW_M at 16.",
+        )
+    among = m if payload_m is None else payload_m
+    return Check("HNSW settings", "ok", f"edges a node: {m}, among one user's points: {among}")
+
+
+def _eviction(policy: str) -> Check:
+    if policy == "noeviction":
+        return Check("Redis eviction", "ok", policy)
+    return Check("Redis eviction", "failed", policy, "Set maxmemory-policy noeviction: evicted jobs are lost.")
+
+
+def _persistence(append_only: bool, last_write: str) -> Check:
+    if not append_only:
+        return Check(
+            "Redis persistence", "warning", "append-only file off", "Set appendonly yes: a restart loses jobs."
+        )
+    if last_write != "ok":
+        return Check("Redis persistence", "failed", f"last write: {last_write}", "Is Redis's disk full?")
+    return Check("Redis persistence", "ok", "append-only file on")
+
+
+def _skew(offset_ms: float) -> Check:
+    seen = f"Redis is {offset_ms:+.0f} ms from this machine"
+    if abs(offset_ms) > MOST_SKEW_MS:
+        return Check("clocks", "warning", seen, "Let both machines follow a time server: jobs fall due late.")
+    return Check("clocks", "ok", seen)
+
+
+def _partitions(wanted: int, fixed: int | None) -> Check:
+    if fixed is None:
+        return Check("partitions", "ok", f"not fixed yet; {wanted} at first use")
+    if fixed != wanted:
+        return Check("partitions", "failed", f"{fixed} in Redis, QUEUE_PARTITIONS is {wanted}", "Set them alike.")
+    return Check("partitions", "ok", str(fixed))

@@ -1,0 +1,100 @@
+"""``qdrant.Qdrant`` and ``qdrant.Collections``: health, and collections by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qdrant_client import grpc as q
+
+from memory_worker.embedded.refusals import answering, bad_argument, out_of_range
+from memory_worker.embedded.schema import config_after_update, config_at_creation, schema_to_proto
+
+if TYPE_CHECKING:
+    import grpc
+
+    from memory_worker.embedded.shards import Shards
+
+# The server whose behaviour the front follows; clients compare it with their own version.
+SERVER_VERSION = "1.20.0"
+_MAX_NAME = 255
+_FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
+
+
+def check_name(name: str) -> None:
+    """Refuse a collection name that no request may carry."""
+    if not 1 <= len(name) <= _MAX_NAME:
+        raise out_of_range("collection_name", repr(name), f"must be from 1 to {_MAX_NAME} characters")
+
+
+def _check_new_name(name: str) -> None:
+    check_name(name)
+    if forbidden := _FORBIDDEN_IN_NAMES.intersection(name):
+        raise bad_argument(f'Validation error in body: [collection_name: cannot contain "{min(forbidden)}" char]')
+
+
+class HealthService(q.QdrantServicer):
+    """``qdrant.Qdrant``."""
+
+    def HealthCheck(self, _request: q.HealthCheckRequest, _context: grpc.ServicerContext) -> q.HealthCheckReply:  # noqa: N802
+        """Say what serves here."""
+        return q.HealthCheckReply(title="qdrant - vector search engine", version=SERVER_VERSION)
+
+
+class CollectionsService(q.CollectionsServicer):
+    """``qdrant.Collections``."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    @answering
+    def List(self, _request: q.ListCollectionsRequest) -> q.ListCollectionsResponse:  # noqa: N802
+        """Name all collections."""
+        return q.ListCollectionsResponse(
+            collections=[q.CollectionDescription(name=name) for name in self._shards.names()]
+        )
+
+    @answering
+    def CollectionExists(self, request: q.CollectionExistsRequest) -> q.CollectionExistsResponse:  # noqa: N802
+        """Say whether there is such a collection."""
+        check_name(request.collection_name)
+        exists = request.collection_name in self._shards
+        return q.CollectionExistsResponse(result=q.CollectionExists(exists=exists))
+
+    @answering
+    def Get(self, request: q.GetCollectionInfoRequest) -> q.GetCollectionInfoResponse:  # noqa: N802
+        """Describe a collection: counts, configuration, payload indexes."""
+        check_name(request.collection_name)
+        collection = self._shards[request.collection_name]
+        info = collection.shard.info()
+        return q.GetCollectionInfoResponse(
+            result=q.CollectionInfo(
+                status=q.CollectionStatus.Green,
+                optimizer_status=q.OptimizerStatus(ok=True),
+                segments_count=info.segments_count,
+                config=collection.config,
+                payload_schema=schema_to_proto(info.payload_schema),
+                points_count=info.points_count,
+                indexed_vectors_count=info.indexed_vectors_count,
+            )
+        )
+
+    @answering
+    def Create(self, request: q.CreateCollection) -> q.CollectionOperationResponse:  # noqa: N802
+        """Create a collection of one unnamed dense vector."""
+        _check_new_name(request.collection_name)
+        self._shards.create(request.collection_name, config_at_creation(request))
+        return q.CollectionOperationResponse(result=True)
+
+    @answering
+    def Update(self, request: q.UpdateCollection) -> q.CollectionOperationResponse:  # noqa: N802
+        """Store new settings of the optimizer, of HNSW and of quantization."""
+        check_name(request.collection_name)
+        collection = self._shards[request.collection_name]
+        collection.reconfigure(config_after_update(collection.config, request))
+        return q.CollectionOperationResponse(result=True)
+
+    @answering
+    def Delete(self, request: q.DeleteCollection) -> q.CollectionOperationResponse:  # noqa: N802
+        """Delete a collection; ``result`` is false where there was none."""
+        check_name(request.collection_name)
+        return q.CollectionOperationResponse(result=self._shards.delete(request.collection_name))

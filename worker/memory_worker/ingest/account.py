@@ -1,0 +1,103 @@
+"""The account a drain gives of itself: to the log, one line a batch when debugging, and to Prometheus."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from memory_worker import metrics
+from memory_worker.errors import NotReplicated, StoreRefused, StoreUnavailable
+from memory_worker.ingest.claims import Reckoning
+from memory_worker.logs import log_event
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.log import Entry, pushed_at_s
+
+logger = logging.getLogger(__name__)
+
+
+def leases_asked(given: Sequence[Lease], *, busy: int) -> None:
+    """Leases were asked for, and given or not: others hold so many."""
+    metrics.LEASES.labels("busy").inc(busy)
+    metrics.LEASES.labels("acquired").inc(len(given))
+    metrics.LEASES_HELD.inc(len(given))
+    for lease in given:
+        if lease.was_orphaned:
+            metrics.LEASES.labels("taken_over").inc()
+            log_event(logger, logging.WARNING, "lease_taken_over", partition=lease.partition)
+
+
+def lease_lost(partition: int) -> None:
+    """A lease ran out, or was taken over, while its drain was at work."""
+    metrics.LEASES.labels("lost").inc()
+    log_event(logger, logging.WARNING, "lease_lost", partition=partition)
+
+
+def leases_ended(count: int) -> None:
+    """Drains are done with their leases, however it went."""
+    metrics.LEASES_HELD.dec(count)
+
+
+def batch_left(partition: int, taken: Sequence[Entry], done: Reckoning, *, now_ms: float, apply_s: float) -> None:
+    """A batch left the stream: applied, or as dead letters; ``now_ms`` is the time by Redis's clock."""
+    for letter in done.dead:
+        op = letter.op or metrics.UNKNOWN
+        metrics.DEAD_LETTERS.labels(letter.reason, op).inc()
+        metrics.JOBS.labels(op, metrics.UNKNOWN, "dead").inc()
+        log_event(
+            logger,
+            # A point that stays although it was to go is worse than one that is missing.
+            logging.ERROR if letter.op in ("upsert", "") else logging.CRITICAL,
+            "dead_letter",
+            receipt=f"{partition}/{letter.entry_id}",
+            reason=letter.reason,
+            op=letter.op,
+        )
+    for (job_type, kind), count in Counter((type(job), job.kind) for _, job in done.jobs).items():
+        metrics.JOBS.labels(str(job_type.__struct_config__.tag), kind or "all", "applied").inc(count)
+    if purged := len(taken) - len(done.jobs) - len(done.dead):
+        # Dead letters that a purge behind them in the same batch took away.
+        metrics.JOBS.labels(metrics.UNKNOWN, metrics.UNKNOWN, "purged").inc(purged)
+    for entry, _ in done.jobs:
+        metrics.PUSH_TO_APPLIED.observe(max(0.0, now_ms / 1000 - pushed_at_s(entry.entry_id)))
+    size_bytes = sum(len(entry.body) for entry in taken)
+    metrics.BATCH_JOBS.observe(len(taken))
+    metrics.BATCH_BYTES.observe(size_bytes)
+    log_event(
+        logger,
+        logging.DEBUG,
+        "batch_applied",
+        partition=partition,
+        jobs=len(taken),
+        dead=len(done.dead),
+        bytes=size_bytes,
+        apply_ms=apply_s * 1000,
+        oldest_s=now_ms / 1000 - pushed_at_s(taken[0].entry_id),
+    )
+
+
+def outage(partition: int, error: Exception, *, failures: int, delay_s: float) -> None:
+    """Nothing could be applied, and no job is to blame; the drain will be tried again in ``delay_s`` seconds."""
+    reason = _reason(error)
+    metrics.RETRIES.labels(reason).inc()
+    metrics.BACKOFF.labels(reason).inc(delay_s)
+    log_event(
+        logger,
+        logging.WARNING,
+        "outage",
+        partition=partition,
+        failures=failures,
+        retry_in_s=delay_s,
+        error=str(error),
+    )
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case StoreUnavailable():
+            return error.code
+        case StoreRefused():
+            return "REFUSED"
+        case NotReplicated():
+            return "NOT_REPLICATED"
+    return "CONFIGURATION"

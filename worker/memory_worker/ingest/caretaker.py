@@ -1,0 +1,111 @@
+"""The caretaker: looks after the queue beside the drains.
+
+Every interval it follows Redis's clock, tries whether Redis takes writes, and rings doorbells that were lost. A Redis
+that is full refuses the writes by which arq claims jobs, and nothing would ever free it: then the caretaker drains by
+itself, for the scripts of a drain are allowed to run in a full Redis. A Redis that is away, hangs, or refuses for
+longer than the caretaker's patience ends it with the reason: better a worker that ends than one that seems to live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import NoReturn
+
+from arq.connections import ArqRedis
+
+from memory_worker.errors import PartitionMismatch, QueueError, QueueOutOfMemory
+from memory_worker.health import Health
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.logs import log_event
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.connection import queue_request
+from memory_worker.queue.doorbell import sweep
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import read_meta
+from memory_worker.queue.state import partition_states
+
+logger = logging.getLogger(__name__)
+
+_CANARY_LIFE_MS = 60_000
+
+
+class Caretaker:
+    """Looks after one queue; without a ``drainer`` (in a process that only searches) it rings no doorbells."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        clock: RedisClock,
+        *,
+        partitions: int,
+        interval_s: float,
+        drainer: Drainer | None,
+        patience_s: float,
+        health: Health,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+        self._partitions = partitions
+        self._interval_s = interval_s
+        self._drainer = drainer
+        self._patience_s = patience_s
+        self._health = health
+
+    async def run(self) -> NoReturn:
+        """Look after the queue until cancelled.
+
+        Raises `QueueUnavailable` when patience is at its end, `PartitionMismatch` when somebody has changed the number
+        of partitions.
+        """
+        well_at = time.monotonic()
+        while True:
+            try:
+                await self._look()
+                well_at = time.monotonic()
+            except QueueError as error:
+                log_event(logger, logging.WARNING, "redis_unwell", error=str(error))
+                self._health.down("redis", str(error))
+                if time.monotonic() - well_at > self._patience_s:
+                    raise
+            await asyncio.sleep(self._interval_s)
+
+    async def _look(self) -> None:
+        await self._clock.refresh(self._redis)
+        await self._check_partitions()
+        full = not await self._takes_writes()
+        if full:
+            self._health.down("redis", "Redis is full")
+        else:
+            self._health.up("redis")
+        if self._drainer is None:
+            return
+        rung = await sweep(self._redis, self._keys, self._partitions)
+        if rung:
+            log_event(logger, logging.INFO, "swept", rung=rung)
+        if full:
+            await self._drain_all(self._drainer)
+
+    async def _check_partitions(self) -> None:
+        """Drains of another number of partitions get no lease: a worker that goes on would only seem to live."""
+        meta = await read_meta(self._redis, self._keys)
+        if meta is not None and meta.partitions != self._partitions:
+            raise PartitionMismatch(self._partitions, meta.partitions)
+
+    async def _takes_writes(self) -> bool:
+        """Say whether Redis has room for a write; raises `QueueUnavailable` when it refuses for another reason."""
+        try:
+            with queue_request("canary"):
+                await self._redis.set(self._keys.canary, "1", px=_CANARY_LIFE_MS)
+        except QueueOutOfMemory as error:
+            log_event(logger, logging.ERROR, "redis_full", error=str(error))
+            return False
+        return True
+
+    async def _drain_all(self, drainer: Drainer) -> None:
+        for state in await partition_states(self._redis, self._keys, self._partitions):
+            if state.waiting and state.lease_s is None:
+                await drainer.drain(state.partition)

@@ -1,0 +1,173 @@
+"""What the drains of a process share, and the steps that all of them take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import msgspec
+from arq.connections import ArqRedis
+
+from memory_worker.errors import ConfigurationError, NotReplicated, QueueError, StoreRefused, StoreUnavailable
+from memory_worker.failpoints import failpoint
+from memory_worker.ingest import account
+from memory_worker.ingest.claims import ClaimBook, Reckoning, decode_claim
+from memory_worker.ingest.gate import Gate
+from memory_worker.ingest.intake import Intake, take_in
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.outages import Outages
+from memory_worker.ingest.sizes import BatchSizes
+from memory_worker.ingest.writer import LeasedWriter
+from memory_worker.logs import log_event
+from memory_worker.queue.clock import RedisClock
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import Lease, release_lease
+from memory_worker.queue.log import Done, Entry, JobLog
+from memory_worker.store.store import VectorStore
+
+logger = logging.getLogger(__name__)
+
+Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
+
+HELD_DELAY_S = 2.0
+
+OUTAGES = (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicated)
+"""What keeps a batch from being applied, and no job is to blame for."""
+
+
+class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a drain ended, and when to ring again if entries wait; ``None``: somebody else will."""
+
+    ending: Ending
+    ring_after_s: float | None = 0.0
+    jobs: int = 0
+    dead: int = 0
+
+
+BUSY = DrainResult(ending="busy", ring_after_s=None)
+
+
+class DrainContext:
+    """The parts that drains of one queue and one store are made of."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        store: VectorStore,
+        options: DrainOptions,
+        *,
+        clock: RedisClock,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.log = JobLog(redis, keys)
+        self.options = options
+        self.stopping = stopping
+        self.gate = Gate()
+        self.writer = LeasedWriter(redis, keys, store, options)
+        self.outages = Outages(options.retry, settle_s=options.settle_s)
+        self.sizes = BatchSizes(options.batch_max_jobs)
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+
+    @asynccontextmanager
+    async def leased(
+        self, partitions: Sequence[int], *, alone: bool
+    ) -> AsyncIterator[Sequence[tuple[Lease, Sequence[Entry] | None]]]:
+        """Take the leases of partitions and read their heads, as `JobLog.open`; give the leases back at the end.
+
+        ``alone``: nothing else is tried meanwhile, so that suspects may be.
+        """
+        leases = [Lease(partition, self.options.lease_ttl_s) for partition in partitions]
+        opened: list[Lease] = []
+        try:
+            asked = list(zip(leases, await self._open(leases, alone=alone), strict=False))
+            opened = [lease for lease, head in asked if head is not None]
+            account.leases_asked(opened, busy=len(asked) - len(opened))
+            yield asked
+        finally:
+            account.leases_ended(len(opened))
+            # Also of those asked for in vain: the answer may be lost, and not the question.
+            await asyncio.shield(asyncio.gather(*map(self._give_back, leases)))
+
+    async def _open(self, leases: Sequence[Lease], *, alone: bool) -> list[list[Entry] | None]:
+        options = self.options
+        failpoint("before_read")
+        heads = await self.log.open(
+            {lease: self.sizes.of(lease.partition) for lease in leases},
+            partitions=options.partitions,
+            max_jobs=options.batch_max_jobs,
+            max_bytes=options.batch_max_bytes,
+            spare_suspects=not alone,
+        )
+        failpoint("read")
+        return heads
+
+    async def _give_back(self, lease: Lease) -> None:
+        if lease.is_over:
+            return
+        try:
+            settle_s = self.options.settle_s if lease.in_doubt else 0
+            await release_lease(self._redis, self._keys, lease, settle_s=settle_s)
+        except QueueError as error:
+            # It expires by itself.
+            log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))
+
+    async def book(self, lease: Lease) -> ClaimBook:
+        """Return the claims of the partition's dead letters."""
+        if not lease.has_claims:
+            return ClaimBook()
+        claims, superseded = await self.log.claims(lease.partition)
+        return ClaimBook({letter_id: decode_claim(body) for letter_id, body in claims.items()}, superseded)
+
+    def take_in(self, lease: Lease, entries: Sequence[Entry]) -> Intake:
+        """Return entries of the leased partition as a batch."""
+        return take_in(entries, self.options.limits, partition=lease.partition, partitions=self.options.partitions)
+
+    def held(self, lease: Lease, *, jobs: int = 0, dead: int = 0) -> DrainResult:
+        """Return the end of a drain that has come to an entry which only a newer worker knows."""
+        log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
+        return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
+
+    def lost(self, lease: Lease) -> DrainResult:
+        """Return the end of a drain whose lease is held no longer."""
+        account.lease_lost(lease.partition)
+        return DrainResult(ending="lost", ring_after_s=None)
+
+    def failed(self, lease: Lease, error: Exception) -> DrainResult:
+        """Return the end of a drain that could not apply its batch, with no job to blame."""
+        return DrainResult(ending="outage", ring_after_s=self.outages.failed(lease, error))
+
+    def unavailable(self, error: StoreUnavailable, tried: Mapping[int, int]) -> None:
+        """Qdrant did not apply a request with so many entries of each partition: it may have been too much."""
+        if error.code == "DEADLINE_EXCEEDED":
+            for partition, entries in tried.items():
+                self.sizes.shrink(partition, entries)
+
+    def applied(self, partitions: Iterable[int], *, jobs: int) -> None:
+        """So many jobs of batches of these partitions were applied, and nothing of them is left to apply."""
+        if jobs:
+            self.outages.applied()
+        for partition in partitions:
+            self.outages.over(partition)
+            self.sizes.grow(partition)
+
+    def left(self, done: Done, reckoning: Reckoning, *, apply_s: float) -> None:
+        """Account for a batch that has left its stream."""
+        account.batch_left(done.lease.partition, done.batch, reckoning, now_ms=self._clock.now_ms(), apply_s=apply_s)
+
+
+def done_of(lease: Lease, batch: Intake, reckoning: Reckoning) -> Done:
+    """Return what is to be committed of a batch that was reckoned with and applied."""
+    return Done(
+        lease=lease,
+        batch=batch.taken,
+        dead=reckoning.dead,
+        superseded=reckoning.superseded,
+        purged=reckoning.purged,
+        settled=reckoning.settled,
+    )

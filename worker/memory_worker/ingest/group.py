@@ -1,0 +1,113 @@
+"""The drain of a group: what is small by itself costs little together.
+
+Partitions in which little waits are drained in step, one batch of each: one script takes their leases and reads them,
+one request applies what they come to, one script commits them. Different partitions hold jobs of different users, so
+that they may be done in any order. What fails together is tried apart, each partition by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from memory_worker.errors import LeaseLost, StoreRefused, StoreUnavailable
+from memory_worker.failpoints import failpoint
+from memory_worker.ingest.claims import Reckoning
+from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, done_of
+from memory_worker.ingest.drain import PartitionDrain
+from memory_worker.ingest.intake import Intake
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.log import Entry
+
+Opened = tuple[Lease, Sequence[Entry]]
+
+
+class _Batch(NamedTuple):
+    """A batch of one of the partitions, as it was read and as it is to be applied."""
+
+    lease: Lease
+    head: Sequence[Entry]
+    intake: Intake
+    reckoning: Reckoning
+
+
+class GroupDrain:
+    """Drains several partitions in step; one that must be drained by itself is left to ``apart``."""
+
+    def __init__(self, context: DrainContext, apart: PartitionDrain) -> None:
+        self._context = context
+        self._apart = apart
+
+    async def drain(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
+        """Apply a batch of what waits in each of ``partitions``, as far as it fits into one batch together."""
+        context = self._context
+        # Those that no room was left for are rung for again at once.
+        results = dict.fromkeys(partitions, DrainResult(ending="slice"))
+        async with context.gate.enter(alone=False), context.leased(partitions, alone=False) as opened:
+            results |= {lease.partition: BUSY for lease, head in opened if head is None}
+            taken = [(lease, head) for lease, head in opened if head is not None]
+            results |= await self._drain(taken)
+        # Nothing of a suspect was read: it must be tried alone.
+        for lease, _ in opened:
+            if lease.is_suspect:
+                results[lease.partition] = await self._apart.drain(lease.partition)
+        return results
+
+    async def _drain(self, opened: Sequence[Opened]) -> dict[int, DrainResult]:
+        results = {lease.partition: DrainResult(ending="empty") for lease, _ in opened}
+        batches = await asyncio.gather(*(self._batch(lease, head) for lease, head in opened if head))
+        for batch in batches:
+            if not batch.intake.taken:
+                results[batch.lease.partition] = self._context.held(batch.lease)
+        if batches := [batch for batch in batches if batch.intake.taken]:
+            results |= await self._finish(batches)
+        return results
+
+    async def _batch(self, lease: Lease, head: Sequence[Entry]) -> _Batch:
+        intake = self._context.take_in(lease, head)
+        book = await self._context.book(lease)
+        return _Batch(lease, head, intake, book.reckon(intake.taken, intake.jobs, intake.dead))
+
+    async def _finish(self, batches: Sequence[_Batch]) -> dict[int, DrainResult]:
+        started = time.monotonic()
+        try:
+            await self._apply(batches)
+        except (StoreRefused, LeaseLost):  # one that fails is no reason to fail the others
+            return await self._each(batches)
+        except OUTAGES as error:
+            return {lease.partition: self._context.failed(lease, error) for lease, *_ in batches}
+        return await self._commit(batches, apply_s=time.monotonic() - started)
+
+    async def _apply(self, batches: Sequence[_Batch]) -> None:
+        context, jobs = self._context, [job for batch in batches for _, job in batch.reckoning.jobs]
+        try:
+            if jobs:
+                await context.writer.write([lease for lease, *_ in batches], jobs)
+        except StoreUnavailable as error:
+            context.unavailable(error, {lease.partition: len(intake.taken) for lease, _, intake, _ in batches})
+            raise
+        context.applied([lease.partition for lease, *_ in batches], jobs=len(jobs))
+
+    async def _each(self, batches: Sequence[_Batch]) -> dict[int, DrainResult]:
+        ends = await asyncio.gather(*(self._apart.go_on(lease, head, 0.0) for lease, head, *_ in batches))
+        return {batch.lease.partition: end for batch, end in zip(batches, ends, strict=True)}
+
+    async def _commit(self, batches: Sequence[_Batch], *, apply_s: float) -> dict[int, DrainResult]:
+        context = self._context
+        dones = [done_of(lease, intake, reckoning) for lease, _, intake, reckoning in batches]
+        failpoint("before_commit")
+        # Shielded: what Qdrant has confirmed must leave the streams even if this drain is cancelled now.
+        counts = await asyncio.shield(context.log.commit_all(dones, give_back=True))
+        failpoint("committed")
+        results = {}
+        for batch, done, left in zip(batches, dones, counts, strict=True):
+            if left is None:
+                results[batch.lease.partition] = context.lost(batch.lease)
+                continue
+            context.left(done, batch.reckoning, apply_s=apply_s)
+            results[batch.lease.partition] = DrainResult(
+                ending="slice" if left else "empty", jobs=len(batch.intake.taken), dead=len(batch.reckoning.dead)
+            )
+        return results

@@ -1,0 +1,75 @@
+"""Intake: entries as jobs, with those that can never be applied set apart and told why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from memory_worker.contract import CONTRACT_VERSION, Limits, WriteJob, check_size, checked, decode_write, partition_of
+from memory_worker.errors import InvalidJob, MemoryWorkerError
+from memory_worker.failpoints import failpoint
+from memory_worker.ingest.claims import claim_of, encode_claim
+from memory_worker.queue.log import DeadEntry, DeadReason, Entry
+
+
+class Intake(msgspec.Struct, frozen=True):
+    """A batch, sorted: ``jobs`` to apply, ``dead`` letters, and whether it ends before an entry that must be held.
+
+    ``taken`` are the entries that ``jobs`` and ``dead`` came from: all of those read, or those before the held one.
+    """
+
+    taken: Sequence[Entry]
+    jobs: list[tuple[Entry, WriteJob]]
+    dead: list[DeadEntry]
+    held: bool
+
+
+def take_in(entries: Sequence[Entry], limits: Limits, *, partition: int, partitions: int) -> Intake:
+    """Decode and check ``entries``; one of a newer contract version is not ours to judge, and holds the partition."""
+    jobs: list[tuple[Entry, WriteJob]] = []
+    dead: list[DeadEntry] = []
+    for position, entry in enumerate(entries):
+        if entry.version > CONTRACT_VERSION:
+            return Intake(entries[:position], jobs, dead, held=True)
+        if entry.crashed:
+            dead.append(_dead(entry, "crashed", MemoryWorkerError("every process that tried it died")))
+            continue
+        try:
+            failpoint("decode")
+            job = decode_write(entry.body)
+        except InvalidJob as error:
+            dead.append(_dead(entry, "malformed", error))
+            continue
+        try:
+            check_size(entry.body, limits)
+            _check_partition(job, partition, partitions)
+            jobs.append((entry, checked(job, limits)))
+        except InvalidJob as error:
+            dead.append(_dead(entry, "invalid", error, job))
+    return Intake(entries, jobs, dead, held=False)
+
+
+def refused(entry: Entry, job: WriteJob, error: Exception) -> DeadEntry:
+    """Return the dead letter of an entry that Qdrant itself refuses."""
+    return _dead(entry, "refused", error, job)
+
+
+def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
+    """A job in a foreign partition would lose its place in the order of its user."""
+    expected = partition_of(job.user_id, partitions)
+    if expected != partition:
+        raise InvalidJob("user_id", f"{job.user_id} belongs to partition {expected}, but the job stands in {partition}")
+
+
+def _dead(entry: Entry, reason: DeadReason, error: Exception, job: WriteJob | None = None) -> DeadEntry:
+    op = "" if job is None else str(type(job).__struct_config__.tag)
+    user_id = "" if job is None else str(job.user_id)
+    return DeadEntry(
+        entry_id=entry.entry_id,
+        reason=reason,
+        detail=str(error)[:500],
+        op=op,
+        user_id=user_id,
+        claim=b"" if job is None else encode_claim(claim_of(job)),
+    )

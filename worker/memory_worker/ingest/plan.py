@@ -1,0 +1,114 @@
+"""The plan of a batch: what it comes to after collapsing, as an ordered list of operations for each collection.
+
+Within a batch the last upsert or delete of a point wins, and a purge is a barrier: it undoes what came before it and
+leaves alone what comes after. So a collection needs three steps at most: first all purges, then the deletes, then the
+upserts. That order is enough, because after collapsing no point is both deleted and upserted, and an upsert that a
+purge would have removed has become a delete (or nothing, when the purge takes all points of the user anyway).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.kinds import KINDS, MEMORY, KindName
+from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+
+
+class CollectionPlan(msgspec.Struct, frozen=True):
+    """The operations of one collection, in order."""
+
+    ref: CollectionRef
+    operations: tuple[Operation, ...]
+
+
+def _in_order(
+    purges: Iterable[DeleteMatching], deletes: tuple[str, ...], upserts: tuple[Upsert, ...]
+) -> tuple[Operation, ...]:
+    operations: list[Operation] = list(purges)
+    if deletes:
+        operations.append(DeletePoints(deletes))
+    if upserts:
+        operations.append(UpsertPoints(upserts))
+    return tuple(operations)
+
+
+def plan(jobs: Iterable[WriteJob], existing: Iterable[CollectionRef] = ()) -> list[CollectionPlan]:
+    """Return what ``jobs``, in order and with their payloads complete, come to.
+
+    A purge without a namespace reaches the collections in ``existing`` and those that this batch writes to.
+    """
+    drafts: dict[CollectionRef, _Draft] = {}
+    there = frozenset(existing)
+
+    def draft(ref: CollectionRef) -> _Draft:
+        return drafts.setdefault(ref, _Draft())
+
+    for job in jobs:
+        match job:
+            case Upsert():
+                draft(CollectionRef(job.kind, job.namespace)).write(job)
+            case Delete():
+                draft(CollectionRef(job.kind, job.namespace)).delete(job.point_ids, job.user_id)
+            case Purge():
+                for ref in _reach(job, {*there, *drafts}):
+                    draft(ref).purge(job)
+    return [CollectionPlan(ref, operations) for ref, found in drafts.items() if (operations := found.operations())]
+
+
+def needs_existing(jobs: Iterable[WriteJob]) -> bool:
+    """Say whether the plan of ``jobs`` depends on which collections exist."""
+    return any(isinstance(job, Purge) and job.namespace is None and job.kind != "document" for job in jobs)
+
+
+class _Draft:
+    """What is known of one collection while a batch is read in order: the last write of each point, and the purges."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Upsert | int] = {}  # an int is the user whose point is deleted
+        self._purges: dict[DeleteMatching, None] = {}
+
+    def write(self, job: Upsert) -> None:
+        self._last[job.point_id] = job
+
+    def delete(self, point_ids: Iterable[str], user_id: int) -> None:
+        for point_id in point_ids:
+            self._last[point_id] = user_id
+
+    def purge(self, job: Purge) -> None:
+        where = _narrowing(job)
+        self._purges[DeleteMatching(job.user_id, where)] = None
+        if not where:
+            self._last = {point_id: last for point_id, last in self._last.items() if _owner(last) != job.user_id}
+            return
+        for point_id, last in self._last.items():
+            if isinstance(last, Upsert) and last.user_id == job.user_id and _matches(last, where):
+                self._last[point_id] = job.user_id
+
+    def operations(self) -> tuple[Operation, ...]:
+        deletes = tuple(point_id for point_id, last in self._last.items() if not isinstance(last, Upsert))
+        upserts = tuple(last for last in self._last.values() if isinstance(last, Upsert))
+        return _in_order(self._purges, deletes, upserts)
+
+
+def _reach(job: Purge, known: set[CollectionRef]) -> list[CollectionRef]:
+    if job.namespace is not None:
+        return [CollectionRef(MEMORY.name, job.namespace)]
+    kinds: tuple[KindName, ...] = tuple(KINDS) if job.kind is None else (job.kind,)
+    reached = {CollectionRef(kind) for kind in kinds} | {ref for ref in known if ref.kind in kinds}
+    return sorted(reached, key=lambda ref: (ref.kind, ref.namespace or ""))
+
+
+def _narrowing(job: Purge) -> tuple[tuple[str, str | int], ...]:
+    named = KINDS[job.kind].narrowing if job.kind else ()
+    return tuple((name, value) for name in named if (value := getattr(job, name)) is not None)
+
+
+def _matches(job: Upsert, where: tuple[tuple[str, str | int], ...]) -> bool:
+    return all(job.payload.get(name) == value for name, value in where)
+
+
+def _owner(last: Upsert | int) -> int:
+    return last.user_id if isinstance(last, Upsert) else last

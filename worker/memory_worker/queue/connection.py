@@ -1,0 +1,233 @@
+"""Connections to Redis, and the one place where its errors become this project's.
+
+Errors of scripts carry a word in front (``QUEUEFULL jobs 1000``) that says what they become.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import hiredis
+from arq.connections import ArqRedis
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+
+from memory_worker.errors import (
+    ConfigurationError,
+    LeaseLost,
+    PartitionMismatch,
+    QueueError,
+    QueueFull,
+    QueueNotEmpty,
+    QueueOutOfMemory,
+    QueueUnavailable,
+    Superseded,
+    TooLate,
+)
+from memory_worker.join import Joiner
+from memory_worker.metrics import REDIS_REQUESTS, timed
+from memory_worker.queue.codec import decode_arq, encode_arq
+
+RETRIES = 3
+
+_MEANINGS: dict[str, Callable[[str], QueueError]] = {
+    "SUPERSEDED": lambda _: Superseded("newer jobs of the same points have been applied since"),
+    "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
+    "LEASELOST": lambda _: LeaseLost(),
+    "MISCONF": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
+    "NOREPLICAS": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
+}
+"""What an error becomes, by its first word."""
+
+_REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
+"""Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How both sides show who they are: what is set overrides the URL, and is taken as it is,
+    where a URL would percent-encode it.
+
+    ``tls_ca_file`` is the authority that must have signed Redis's certificate, and the only one; ``None`` stands for
+    those of the system. ``tls_cert_file`` and ``tls_key_file`` are this side's own certificate. All are PEM files.
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls_ca_file: Path | str | None = None
+    tls_cert_file: Path | str | None = None
+    tls_key_file: Path | str | None = None
+
+
+class _Packing(AbstractConnection):
+    """Has commands packed by hiredis, as redis-py itself does where it is not asynchronous: in a sixth of the time."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """Return a command as it goes over the wire; its first argument may be several words."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
+
+
+class _Connection(_Packing, Connection):
+    """A connection in the clear."""
+
+
+class _TlsConnection(_Packing, SSLConnection):
+    """A connection by a context that is made, and its files read, once for all connections."""
+
+    def __init__(self, *, context: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context.context = context
+
+
+MOST_JOINED = 64
+"""Scripts in one round trip, at most: none should wait for many others to be done."""
+
+
+class _JoiningRedis(ArqRedis):
+    """Sends the scripts that are run at about the same time in one round trip; each is still a step of its own."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._scripts: Joiner[tuple[Any, ...], Any] = Joiner(self._run_scripts, most=MOST_JOINED)
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script that Redis has; as redis-py, but joined with others."""
+        return await self._scripts.do(("EVALSHA", sha, numkeys, *keys_and_args))
+
+    async def _run_scripts(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        if len(commands) == 1:
+            return [await self.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
+        async with self.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return list(await pipe.execute(raise_on_error=False))
+
+
+_FROM_URL = Access()
+
+
+def open_redis(
+    url: str, *, timeout_s: float | None, access: Access = _FROM_URL, max_connections: int = 1000
+) -> ArqRedis:
+    """Return a pool of connections to ``url`` (``redis://``, ``rediss://`` or ``unix://``); nothing connects yet.
+
+    ``timeout_s`` bounds each reply; ``None`` is for connections that wait on purpose. ``rediss://`` checks the
+    certificate and the host name. Raises `ConfigurationError`, which shows nothing of the URL, for one that cannot be
+    one, and for files that cannot be used.
+    """
+    secure = _is_secure(url, access)
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s or 5.0,
+        "socket_keepalive": True,
+        # No health checks: redis-py's own, on a server that accepts but does not answer, connects again without end.
+        "health_check_interval": 0,
+        # What timed out may still arrive and be done: done again by itself, it could come after what followed it.
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
+        "retry_on_error": [RedisConnectionError],
+        "max_connections": max_connections,
+    }
+    if url.startswith("unix://"):
+        del options["socket_keepalive"]
+    try:
+        redis = cast("ArqRedis", _JoiningRedis.from_url(url, **options))
+    except ValueError:
+        raise _not_a_url("host, port or an option is wrong") from None
+    pool = redis.connection_pool
+    if secure:
+        pool.connection_class = _TlsConnection
+        pool.connection_kwargs["context"] = _tls_context(access)
+    elif pool.connection_class is Connection:
+        pool.connection_class = _Connection
+    for name, value in (("username", access.username), ("password", access.password)):
+        if value is not None:
+            pool.connection_kwargs[name] = value
+    redis.job_serializer = encode_arq
+    redis.job_deserializer = decode_arq
+    return redis
+
+
+def _is_secure(url: str, access: Access) -> bool:
+    """Say whether the URL asks for TLS; raises `ConfigurationError` for one that cannot mean what it says."""
+    try:
+        parts = urlsplit(url)
+        options = parse_qs(parts.query)
+    except ValueError:
+        raise _not_a_url("it cannot be read") from None
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise _not_a_url("it must begin with redis://, rediss:// (TLS) or unix://")
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}" and parts.netloc:
+        # A part of the password would be taken for the host or the port, and be sent and shown as such.
+        raise _not_a_url("user and password must be percent-encoded: / is %2F, ? is %3F, # is %23, @ is %40")
+    if any(name.startswith("ssl_") for name in options):
+        raise _not_a_url("TLS is set up by REDIS_TLS_CA_FILE and so on, not by ssl_ options in the URL")
+    secure = parts.scheme == "rediss"
+    if not secure and (access.tls_ca_file or access.tls_cert_file or access.tls_key_file):
+        raise _not_a_url("files for TLS are given, but it does not begin with rediss://")
+    return secure
+
+
+def _not_a_url(why: str) -> ConfigurationError:
+    return ConfigurationError(f"REDIS_URL: {why}")
+
+
+def _tls_context(access: Access) -> ssl.SSLContext:
+    ca_file, cert_file, key_file = access.tls_ca_file, access.tls_cert_file, access.tls_key_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigurationError(f"REDIS_TLS_CA_FILE: {ca_file}: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of Python says so by itself
+    if cert_file or key_file:
+        if not (cert_file and key_file):
+            raise ConfigurationError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
+        try:
+            context.load_cert_chain(cert_file, key_file, password="")  # never ask for one at the terminal
+        except OSError as error:
+            files = f"{cert_file}, {key_file}"
+            raise ConfigurationError(f"REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: {files}: {error}") from error
+    return context
+
+
+@contextmanager
+def queue_request(command: str) -> Iterator[None]:
+    """Time a request to Redis under the name ``command``, and turn errors as `queue_errors` does."""
+    with timed(REDIS_REQUESTS, command), queue_errors():
+        yield
+
+
+@contextmanager
+def queue_errors() -> Iterator[None]:
+    """Turn what Redis or its client raises into `QueueError`, `PartitionMismatch` or `QueueUnavailable`."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise QueueOutOfMemory(f"Redis is full: {error}") from error
+    except _REFUSALS as error:
+        raise QueueUnavailable(f"Redis refuses: {error}") from error
+    except ResponseError as error:
+        raise _of_response(str(error)) from error
+    except (RedisError, OSError, TimeoutError) as error:
+        raise QueueUnavailable(f"Redis: {error or type(error).__name__}") from error
+
+
+def _of_response(message: str) -> Exception:
+    match message.split():
+        case ["QUEUEFULL", what, limit]:
+            return QueueFull(what, int(limit))
+        case ["NOTEMPTY", jobs, leases, letters]:
+            return QueueNotEmpty(int(jobs), int(leases), int(letters))
+        case ["PARTITIONS", actual]:
+            return PartitionMismatch(None, int(actual))
+        case [word, *_] if word in _MEANINGS:
+            return _MEANINGS[word](message)
+    return QueueError(f"Redis: {message}")

@@ -1,0 +1,83 @@
+"""The doorbell: the arq job that wakes a worker to drain a partition. At most one waits for each partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from arq.connections import ArqRedis
+
+from memory_worker.queue import scripts
+from memory_worker.queue.codec import encode_arq
+from memory_worker.queue.connection import queue_request
+from memory_worker.queue.keys import Keys
+
+DRAIN = "drain"
+DOORBELL_LIFE_MS = 24 * 3600 * 1000
+ORPHAN_GRACE_S = 1.0
+
+
+@lru_cache(maxsize=4096)
+def doorbell(partition: int) -> bytes:
+    """Return arq's record of the drain job of a partition, as arq itself would write it.
+
+    Its enqueue time is zero: the doorbell says that something waits, and the entries know since when.
+    """
+    return encode_arq({"t": None, "f": DRAIN, "a": (partition,), "k": {}, "et": 0})
+
+
+async def claim(
+    redis: ArqRedis, keys: Keys, *, groups: int, most_jobs: int, look_at: int, life_s: float
+) -> tuple[list[list[int]], int]:
+    """Claim partitions whose doorbell is due, as arq claims jobs; return them, and how many strangers were removed.
+
+    They come in up to ``groups`` groups: in each, partitions in which ``most_jobs`` entries wait in all, or one in
+    which more do. ``look_at`` bounds how many doorbells are looked at: those that others have claimed stand in front.
+    A claim that is not finished is taken for lost by `sweep`, and by everybody after ``life_s`` seconds.
+    """
+    with queue_request("claim"):
+        removed, *claimed = await scripts.run(
+            redis,
+            "claim",
+            [keys.drain_queue, keys.drain_bell],
+            [
+                *(groups, most_jobs, look_at, int(life_s * 1000)),
+                *(keys.arq_in_progress(""), keys.drain_job_id_prefix, keys.stream_prefix),
+            ],
+        )
+    return claimed, removed
+
+
+async def finish(redis: ArqRedis, keys: Keys, ring_after_s: Mapping[int, float | None]) -> None:
+    """End the drains of these partitions; where entries wait, ring again in so many seconds.
+
+    ``None``: somebody else will.
+    """
+    script_keys = [keys.drain_queue, keys.drain_bell]
+    args: list[str | bytes | int] = [DOORBELL_LIFE_MS]
+    for partition, after_s in ring_after_s.items():
+        job_id = keys.drain_job_id(partition)
+        script_keys += [keys.stream(partition), keys.arq_job(job_id), keys.arq_in_progress(job_id)]
+        args += [job_id, doorbell(partition), -1 if after_s is None else int(after_s * 1000)]
+    with queue_request("finish"):
+        await scripts.run(redis, "finish", script_keys, args)
+
+
+async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float = ORPHAN_GRACE_S) -> int:
+    """Ring every doorbell that was lost (a worker was killed, a wake-up swallowed); return how many.
+
+    What arq has marked as in progress is taken for lost after ``grace_s`` seconds without a lease.
+    """
+    script_keys = [keys.drain_queue, keys.backlog, keys.suspects, keys.drain_bell]
+    args: list[str | bytes | int] = [DOORBELL_LIFE_MS, int(grace_s * 1000)]
+    for partition in range(partitions):
+        job_id = keys.drain_job_id(partition)
+        script_keys += [
+            keys.stream(partition),
+            keys.lease(partition),
+            keys.arq_job(job_id),
+            keys.arq_in_progress(job_id),
+        ]
+        args += [job_id, doorbell(partition)]
+    with queue_request("sweep"):
+        return int(await scripts.run(redis, "sweep", script_keys, args))

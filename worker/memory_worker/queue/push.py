@@ -1,0 +1,50 @@
+"""Push: the producer's side of the streams. One round trip stores the jobs and wakes a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arq.connections import ArqRedis
+
+from memory_worker.contract import CONTRACT_VERSION, Receipt
+from memory_worker.queue import scripts
+from memory_worker.queue.connection import queue_request
+from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.scripts import REPLICATION_TIMEOUT_S
+
+
+async def push(
+    redis: ArqRedis,
+    keys: Keys,
+    partitions: int,
+    jobs: Sequence[tuple[int, bytes]],
+    *,
+    version: int = CONTRACT_VERSION,
+    latest_ms: float = 0,
+    min_replicas: int = 0,
+) -> list[Receipt]:
+    """Append encoded jobs, each with its partition, in this order; return their receipts.
+
+    All of them are stored or none is. What gets to Redis after ``latest_ms`` (unix milliseconds by Redis's clock; 0:
+    any time) is not stored: it could come after what the caller, having given up, pushed in its stead. Raises
+    `QueueFull`, `PartitionMismatch`, `TooLate` or `QueueUnavailable`; `NotReplicated` when all are stored, but fewer
+    than ``min_replicas`` replicas of Redis have them.
+    """
+    named: dict[int, int] = {}
+    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_bell]
+    doorbells: list[str | bytes] = []
+    entries: list[int | bytes] = []
+    for partition, body in jobs:
+        if partition not in named:
+            job_id = keys.drain_job_id(partition)
+            named[partition] = len(named) + 1
+            script_keys += [keys.stream(partition), keys.arq_job(job_id)]
+            doorbells += [job_id, doorbell(partition)]
+        entries += [named[partition], body]
+    args = [partitions, version, DOORBELL_LIFE_MS, int(latest_ms), len(named), *doorbells, *entries]
+    with queue_request("push"):
+        ids = await scripts.run_replicated(
+            redis, "push", script_keys, args, replicas=min_replicas, timeout_s=REPLICATION_TIMEOUT_S
+        )
+    return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]

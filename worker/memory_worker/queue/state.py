@@ -1,0 +1,70 @@
+"""What waits: the state of all partitions, in one round trip."""
+
+from __future__ import annotations
+
+import msgspec
+from arq.connections import ArqRedis
+
+from memory_worker.queue import scripts
+from memory_worker.queue.connection import queue_request
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import entry_version, pushed_at_s
+
+
+class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition: entries that wait, when the oldest was pushed (unix seconds), life left of its lease (seconds).
+
+    ``version`` is the contract version of the oldest entry; ``dead`` counts dead letters.
+    """
+
+    partition: int
+    waiting: int
+    oldest_pushed_s: float | None
+    version: int | None
+    lease_s: float | None
+    dead: int
+
+
+class QueueTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the whole queue, and of the memory of its Redis, in bytes; a limit of 0 is none."""
+
+    waiting_bytes: int
+    reads_waiting: int
+    memory_bytes: int
+    memory_limit_bytes: int
+
+
+async def queue_totals(redis: ArqRedis, keys: Keys) -> QueueTotals:
+    """Return the totals, in one round trip; raises `QueueUnavailable`."""
+    with queue_request("totals"):
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.backlog, "bytes")
+            pipe.zcard(keys.search_queue)
+            pipe.info("memory")
+            waiting_bytes, reads_waiting, memory = await pipe.execute()
+    return QueueTotals(
+        waiting_bytes=max(0, int(waiting_bytes or 0)),
+        reads_waiting=reads_waiting,
+        memory_bytes=memory["used_memory"],
+        memory_limit_bytes=memory["maxmemory"],
+    )
+
+
+async def partition_states(redis: ArqRedis, keys: Keys, partitions: int) -> list[PartitionState]:
+    """Return the state of every partition; raises `QueueUnavailable`."""
+    script_keys = []
+    for partition in range(partitions):
+        script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
+    with queue_request("state"):
+        found = await scripts.run(redis, "state", script_keys, [])
+    return [
+        PartitionState(
+            partition=partition,
+            waiting=waiting,
+            oldest_pushed_s=pushed_at_s(first_id.decode()) if waiting else None,
+            version=entry_version(version) if waiting else None,
+            lease_s=lease_ms / 1000 if lease_ms > 0 else None,
+            dead=dead,
+        )
+        for partition, (waiting, first_id, version, lease_ms, dead) in enumerate(found)
+    ]

@@ -1,0 +1,48 @@
+"""What gRPC and Qdrant report, as this project's errors: an outage, or a request refused.
+
+Only INVALID_ARGUMENT and OUT_OF_RANGE speak of the request itself. Everything else, a missing collection and refused
+credentials among them, is an outage: it passes, or an operator ends it, and no job is to blame.
+"""
+
+from __future__ import annotations
+
+import math
+
+import grpc
+
+from memory_worker.errors import StoreError, StoreRefused, StoreUnavailable
+
+_REFUSALS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
+_WITHOUT_AN_ANSWER = frozenset(
+    {
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+"""What this side of the connection may say on its own, while the server is still at work."""
+_NEVER_SENT = "failed to connect"
+_RETRY_AFTER = "retry-after"
+
+
+def store_error(doing: str, error: grpc.aio.AioRpcError) -> StoreError:
+    """Return what a failed call means."""
+    code, details = error.code(), error.details() or "no details"
+    message = f"{doing}: {code.name}: {details}"
+    if code in _REFUSALS:
+        return StoreRefused(message)
+    in_doubt = code in _WITHOUT_AN_ANSWER and not details.startswith(_NEVER_SENT)
+    return StoreUnavailable(message, code=code.name, retry_after_s=_retry_after_s(error), in_doubt=in_doubt)
+
+
+def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
+    for name, value in error.trailing_metadata() or ():
+        if name == _RETRY_AFTER:
+            try:
+                seconds = float(value)
+            except ValueError:
+                return None
+            return max(0.0, seconds) if math.isfinite(seconds) else None
+    return None

@@ -1,0 +1,134 @@
+"""From the settings to the parts: connections, store, and embedded engines where no URL is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from memory_worker.client import MemoryQueue
+from memory_worker.embedded.engines import Engine, start_edge, start_valkey
+from memory_worker.errors import ConfigurationError
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.logs import log_event
+from memory_worker.queue.connection import Access, open_redis
+from memory_worker.queue.meta import QueueMeta
+from memory_worker.settings import Settings
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
+
+logger = logging.getLogger(__name__)
+
+_OF_A_REDIS_ELSEWHERE = dict.fromkeys(
+    ("redis_username", "redis_password", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
+)
+_OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
+"""What is meant for a server elsewhere is not for an embedded engine."""
+
+
+@contextmanager
+def engines_where_unset(settings: Settings) -> Iterator[Settings]:
+    """Start (or attach to) an embedded engine for each URL that is not set; yield settings with all URLs.
+
+    Call it before an event loop runs. Raises `EmbeddedEngineError`.
+    """
+    with ExitStack() as engines:
+        if settings.redis_url is None:
+            port = settings.embedded_redis_port or None
+            valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
+            _tell("valkey", valkey)
+            settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
+        if settings.qdrant_url is None:
+            edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
+            _tell("vectors", edge)
+            settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
+        yield settings
+
+
+def open_queue(settings: Settings) -> ArqRedis:
+    """Return connections to ``REDIS_URL``; nothing connects yet."""
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return open_redis(
+        settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s, access=_access(settings)
+    )
+
+
+def open_client(settings: Settings) -> MemoryQueue:
+    """Return the queue as the main app sees it."""
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
+
+
+def open_store(settings: Settings) -> VectorStore:
+    """Return the store at ``QDRANT_URL``; within the event loop that will use it."""
+    if settings.qdrant_url is None:
+        raise ConfigurationError("QDRANT_URL is not set")
+    api_key = settings.qdrant_api_key
+    return VectorStore(
+        settings.qdrant_url,
+        CollectionShape(
+            memories=settings.qdrant_memories_collection,
+            documents=settings.qdrant_documents_collection,
+            dimension=settings.qdrant_vector_dimension,
+            quantize_int8=settings.qdrant_quantization == "int8",
+            hnsw_m=settings.qdrant_hnsw_m,
+            hnsw_payload_m=settings.qdrant_hnsw_payload_m,
+            hnsw_ef_construct=settings.qdrant_hnsw_ef_construct,
+            tenant_index=settings.qdrant_tenant_index,
+            on_disk=settings.qdrant_on_disk,
+            shard_number=settings.qdrant_shard_number,
+            replication_factor=settings.qdrant_replication_factor,
+            write_consistency_factor=settings.qdrant_write_consistency_factor,
+        ),
+        api_key=api_key.get_secret_value() if api_key else None,
+        tls_ca_file=settings.qdrant_tls_ca_file,
+        timeout_s=settings.qdrant_timeout_s,
+    )
+
+
+def _access(settings: Settings) -> Access:
+    username, password = settings.redis_username, settings.redis_password
+    return Access(
+        username=username.get_secret_value() if username else None,
+        password=password.get_secret_value() if password else None,
+        tls_ca_file=settings.redis_tls_ca_file,
+        tls_cert_file=settings.redis_tls_cert_file,
+        tls_key_file=settings.redis_tls_key_file,
+    )
+
+
+def drain_options(settings: Settings) -> DrainOptions:
+    """Return how drains behave."""
+    return DrainOptions(
+        partitions=settings.queue_partitions,
+        limits=settings.limits,
+        batch_max_jobs=settings.batch_max_jobs,
+        batch_max_bytes=settings.batch_max_bytes,
+        slice_s=settings.drain_slice_s,
+        lease_ttl_s=settings.lease_ttl_s,
+        request_timeout_s=settings.qdrant_timeout_s,
+        retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
+        min_replicas=settings.queue_min_replicas,
+    )
+
+
+def queue_meta(settings: Settings) -> QueueMeta:
+    """Return what the workers publish for producers."""
+    return QueueMeta(
+        partitions=settings.queue_partitions,
+        limits=settings.limits,
+        max_jobs=settings.queue_max_jobs,
+        max_bytes=settings.queue_max_bytes,
+        max_reads=settings.search_max_waiting,
+        min_replicas=settings.queue_min_replicas,
+    )
+
+
+def _tell(name: str, engine: Engine) -> None:
+    log_event(logger, logging.INFO, "embedded_engine", engine=name, url=engine.url, owned=engine.owned)
