@@ -113,6 +113,7 @@ def test_arbitrary_bytes_never_surprise_arq(body: bytes) -> None:
 
 
 def test_what_the_main_app_imports_loads_neither_grpc_nor_qdrant() -> None:
-    program = "import sys, memory_worker.client; print([m for m in ('grpc', 'qdrant_client', 'memory_worker.store') if m in sys.modules])"
+    unwanted = ("grpc", "qdrant_client", "memory_worker.store")
+    program = f"import sys, memory_worker.client; print([m for m in {unwanted} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
