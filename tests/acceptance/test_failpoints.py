@@ -150,8 +150,8 @@ async def _run_until(done: asyncio.Task[None], environment: dict[str, str]) -> l
         if not ended.done():
             worker.terminate()
         elif worker.process.returncode == -signal.SIGKILL:
-            attempts = {number: await redis.hget(keys.attempts(number), "token") for number in range(PARTITIONS)}
-            blamed.append({number for number, token in attempts.items() if token})
+            attempts = {number: await redis.hget(keys.attempts(number), "tried") for number in range(PARTITIONS)}
+            blamed.append({number for number, tried in attempts.items() if tried})
             # As if they had run out: its leases, and what arq has noted of it.
             await redis.delete(*map(keys.lease, range(PARTITIONS)))
             jobs = map(keys.drain_job_id, range(PARTITIONS))

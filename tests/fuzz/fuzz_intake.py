@@ -48,16 +48,17 @@ from memory_worker.contract import (
     encode_job,
 )
 from memory_worker.errors import InvalidJob
-from memory_worker.ingest.claims import Claim, ClaimBook, Reckoning, claim_of, decode_claim, encode_claim, touch
 from memory_worker.ingest.intake import Intake, take_in
+from memory_worker.ingest.outcome import Outcome, decide
 from memory_worker.ingest.plan import CollectionPlan, plan
 from memory_worker.queue.codec import decode_arq
 from memory_worker.queue.log import DeadEntry, Entry, entry_version
+from memory_worker.queue.replay_guard import Guard, order
 from memory_worker.store.messages import points_by_id, search, update_batch
 from memory_worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
 from memory_worker.store.values import payload_of
 from memory_worker.vectors import unpack_vector
-from tests.fuzz.mutations import ARQ, BATCH, CLAIM, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
+from tests.fuzz.mutations import ARQ, BATCH, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
 
 MOST_SECONDS = 1.0
 MOST_MEMORY = 192 << 20
@@ -82,44 +83,49 @@ def _batch(data: bytes) -> None:
     flags, rows = unpack(data)
     partitions = 8 if flags & 1 else 1
     limits = Limits(dimension=2 if flags & 2 else None, max_job_bytes=100 if flags & 4 else MAX_BYTES)
-    claims = _claims([body for _, body in rows[:3]]) if flags & 8 else {}
-    entries = [_entry(number, control, body, claims) for number, (control, body) in enumerate(rows)]
+    letters = _letters([body for _, body in rows[:3]]) if flags & 8 else {}
+    entries = [_entry(number, control, body, letters) for number, (control, body) in enumerate(rows)]
     intake = take_in(entries, limits, partition=5 % partitions, partitions=partitions)
     _check_intake(entries, intake, limits)
-    superseded = frozenset(["1-0"]) & claims.keys()
-    reckoning = ClaimBook(claims, superseded).reckon(intake.taken, intake.jobs, intake.dead)
-    _check_reckoning(intake, reckoning, claims, superseded)
-    if len(set(reckoning.settled)) == len(reckoning.settled):
-        _check_halves(intake, reckoning, ClaimBook(claims, superseded))
-    _write([job for _, job in reckoning.jobs])
+    outcome = decide(intake, _guards(letters))
+    _check_outcome(intake, outcome, letters)
+    _write([job for _, job in outcome.jobs])
 
 
-def _claims(bodies: list[bytes]) -> dict[str, Claim]:
-    claims: dict[str, Claim] = {}
+def _letters(bodies: list[bytes]) -> dict[str, WriteJob]:
+    """Return older dead letters by their positions."""
+    letters: dict[str, WriteJob] = {}
     for number, body in enumerate(bodies):
         if len(body) > _ONE_BY_ONE:
             continue
         try:
-            claims[f"{number}-0"] = claim_of(decode_write(body))
+            letters[f"{number}-1"] = decode_write(body)
         except InvalidJob:
             continue
-    return claims
+    return letters
 
 
-def _entry(number: int, control: int, body: bytes, claims: dict[str, Claim]) -> Entry:
+def _guards(letters: dict[str, WriteJob]) -> dict[int, Guard]:
+    guards: dict[int, Guard] = {}
+    for position, job in letters.items():
+        guards.setdefault(job.user_id, Guard()).add(job, position, position)
+    return guards
+
+
+def _entry(number: int, control: int, body: bytes, letters: dict[str, WriteJob]) -> Entry:
     version = {NEWER: CONTRACT_VERSION + 1, 2: entry_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
-    replay_of = ("", "0-0", "1-0", f"{number}-9")[control >> 5 & 3]
-    if replay_of in claims:
-        # A replay has the body, and so the claim, of its letter.
-        replay_of = replay_of if _claims([body]).get("0-0") == claims[replay_of] else ""
-    return Entry(f"{number + 100}-0", version, body, control & 24 == 24, replay_of)
+    replay_of = ("", "0-1", "1-1", f"{number}-9")[control >> 5 & 3]
+    if replay_of in letters:
+        # A replay has the body of its letter.
+        replay_of = replay_of if _letters([body]).get("0-1") == letters[replay_of] else ""
+    return Entry(f"{number + 100}-0", version, body, len(body), replay_of, control & 24 == 24)
 
 
 def _check_intake(entries: list[Entry], intake: Intake, limits: Limits) -> None:
     newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
     assert intake.held is bool(newer)
     assert list(intake.taken) == (entries[: newer[0]] if newer else entries)
-    lived, died = [entry.entry_id for entry, _ in intake.jobs], [letter.entry_id for letter in intake.dead]
+    lived, died = [entry.entry_id for entry, _ in intake.jobs], [letter.entry.entry_id for letter in intake.dead]
     assert not set(lived) & set(died)
     order = {entry.entry_id: at for at, entry in enumerate(intake.taken)}
     assert sorted(lived + died, key=order.__getitem__) == [entry.entry_id for entry in intake.taken]
@@ -135,13 +141,9 @@ def _check_intake(entries: list[Entry], intake: Intake, limits: Limits) -> None:
 
 def _check_letter(letter: DeadEntry) -> None:
     assert 0 < len(letter.detail) <= 500
-    for text in (letter.detail, letter.op, letter.user_id):
-        text.encode()  # Redis takes nothing else
-    assert bool(letter.op) is bool(letter.user_id) is bool(letter.claim) is (letter.reason == "invalid")
-    if letter.claim:
-        claim = decode_claim(letter.claim)
-        assert str(claim.user_id) == letter.user_id
-        assert encode_claim(claim) == letter.claim
+    letter.detail.encode(errors="backslashreplace")
+    assert (letter.op != "") is (letter.job is not None)
+    assert letter.job is None or letter.reason == "invalid"
 
 
 def _check_job(job: WriteJob, limits: Limits) -> None:
@@ -154,68 +156,66 @@ def _check_job(job: WriteJob, limits: Limits) -> None:
         assert limits.dimension in (None, len(job.vector) // 4)
 
 
-# --- claims -----------------------------------------------------------------------------------------------------------
+# --- dead letters and replays -----------------------------------------------------------------------------------------
 
 
-def _check_reckoning(intake: Intake, found: Reckoning, claims: dict[str, Claim], superseded: frozenset[str]) -> None:
-    jobs, dead, late, purged, settled = _reckoned(intake, claims, set(superseded))
-    assert [entry.entry_id for entry, _ in found.jobs] == jobs
-    assert [letter.entry_id for letter in found.dead] == dead
-    assert len(set(found.superseded)) == len(found.superseded)
-    assert set(found.superseded) | superseded == late
-    assert set(found.purged) == purged
-    assert found.settled == settled
-    assert not set(jobs) & {*dead, *purged}
-    for letter in found.dead:
-        assert letter.op == "" or decode_claim(letter.claim)
-
-
-def _check_halves(intake: Intake, whole: Reckoning, book: ClaimBook) -> None:
-    """Two batches, one after the other, come to what one of both comes to."""
-    half = len(intake.taken) // 2
-    found = []
-    for taken in (intake.taken[:half], intake.taken[half:]):
-        names = {entry.entry_id for entry in taken}
-        jobs = [(entry, job) for entry, job in intake.jobs if entry.entry_id in names]
-        found.append(book.reckon(taken, jobs, [letter for letter in intake.dead if letter.entry_id in names]))
-        book.settle(found[-1])
-    first, second = found
-    assert first.jobs + second.jobs == whole.jobs
-    assert [letter for letter in first.dead if letter.entry_id not in second.purged] + second.dead == whole.dead
-    assert {*first.purged, *second.purged} == set(whole.purged)
-    assert {*first.superseded, *second.superseded} == set(whole.superseded)
-    assert first.settled + second.settled == whole.settled
-
-
-def _reckoned(
-    intake: Intake, claims: dict[str, Claim], late: set[str]
-) -> tuple[list[str], list[str], set[str], set[str], list[str]]:
-    """Reckon again, slowly: every job is held against every letter."""
+def _check_outcome(intake: Intake, found: Outcome, letters: dict[str, WriteJob]) -> None:
+    """Hold the outcome against a slow one: every job against every other."""
     job_of = {entry.entry_id: job for entry, job in intake.jobs}
-    letter_of = {letter.entry_id: letter for letter in intake.dead}
-    letters, jobs, dead, purged, settled = dict(claims), list[str](), list[str](), set[str](), list[str]()
+    applied, dead = [entry for entry, _ in found.jobs], {letter.entry.entry_id for letter in found.dead}
+    assert not {entry.entry_id for entry in applied} & dead
+    before: list[tuple[Entry, WriteJob]] = []
+    known = set(letters)
     for entry in intake.taken:
-        name, job = entry.entry_id, job_of.get(entry.entry_id)
-        if entry.replay_of:
-            letters.pop(entry.replay_of, None)
-            settled.append(entry.replay_of)
-        if job is None or entry.replay_of in late | purged:
-            dead.append(name)
-            if job is not None:
-                letters[name] = claim_of(job)
-            elif letter_of[name].claim:
-                letters[name] = decode_claim(letter_of[name].claim)
+        job = job_of.get(entry.entry_id)
+        if job is None:
             continue
-        jobs.append(name)
-        touched = {letter for letter, claim in letters.items() if touch(claim, claim_of(job))}
-        if isinstance(job, Purge) and not job.is_narrowed:
-            gone = {letter for letter in touched if letters[letter].point_ids}
-            letters = {letter: claim for letter, claim in letters.items() if letter not in gone}
-            dead = [letter for letter in dead if letter not in gone]
-            purged |= gone
-            touched -= gone
-        late |= touched
-    return jobs, dead, late, purged, settled
+        touched = [one for one, other in before if order(one.position) > order(entry.position) and _touch(other, job)]
+        is_replay = entry.replay_of != ""
+        stale = is_replay and (bool(touched) or entry.position not in known)
+        assert (entry in applied) is not stale
+        if not stale:
+            before.append((entry, job))
+            known.discard(entry.position)
+    for entry in intake.taken:
+        assert entry in applied or entry.entry_id in dead or _is_purged(entry, before, intake, job_of)
+
+
+def _is_purged(
+    entry: Entry, applied: list[tuple[Entry, WriteJob]], intake: Intake, job_of: dict[str, WriteJob]
+) -> bool:
+    """Say whether the job of a dead entry went with its user."""
+    letter = {letter.entry.entry_id: letter.job for letter in intake.dead}
+    job = job_of.get(entry.entry_id) or letter.get(entry.entry_id)
+    purges = [(at, one) for at, one in applied if isinstance(one, Purge) and not one.is_narrowed]
+    return job is not None and any(
+        order(at.position) > order(entry.position) and _touch(purge, job) for at, purge in purges
+    )
+
+
+def _touch(one: WriteJob, other: WriteJob) -> bool:
+    """Say whether two jobs may touch the same point."""
+    if one.user_id != other.user_id or (None not in (one.kind, other.kind) and one.kind != other.kind):
+        return False
+    purges = [job for job in (one, other) if isinstance(job, Purge)]
+    spaces = {job.namespace for job in (one, other) if not isinstance(job, Purge) or job.namespace is not None}
+    if len(spaces) > 1:
+        return False
+    if not purges:
+        return bool({*_ids(one)} & {*_ids(other)})
+    narrowed = ("category", "group_key", "file_id")
+    fields = [_narrowing(job, narrowed) for job in (one, other)]
+    return all(fields[0].get(name, value) == value for name, value in fields[1].items())
+
+
+def _narrowing(job: WriteJob, names: tuple[str, ...]) -> dict[str, Any]:
+    if isinstance(job, Purge):
+        return {name: value for name in names if (value := getattr(job, name)) is not None}
+    return {name: job.payload.get(name) for name in names} if isinstance(job, Upsert) else {}
+
+
+def _ids(job: WriteJob) -> list[str]:
+    return [job.point_id] if isinstance(job, Upsert) else job.point_ids if isinstance(job, Delete) else []
 
 
 # --- plan and messages ------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def _check_plan(step: CollectionPlan) -> None:
     assert not deleted & set(written)
 
 
-# --- reads, arq's records, receipts, claims ---------------------------------------------------------------------------
+# --- reads, arq's records, receipts -----------------------------------------------------------------------------------
 
 
 def _document(data: bytes) -> Any:
@@ -309,14 +309,6 @@ def _receipt(data: bytes) -> None:
     assert sequence < 2**64
 
 
-def _claim(data: bytes) -> None:
-    try:
-        claim = decode_claim(data)
-    except msgspec.DecodeError:
-        return
-    assert decode_claim(encode_claim(claim)) == claim
-
-
 def _raw(data: bytes) -> None:
     try:
         decode_write(data)
@@ -326,7 +318,6 @@ def _raw(data: bytes) -> None:
         return
     _arq(data)
     _read(data)
-    _claim(data)
 
 
 # --- jobs made in Python ----------------------------------------------------------------------------------------------
@@ -354,7 +345,7 @@ def _python(data: bytes) -> None:
         str(error).encode()
         return
     assert len(body) <= limits.max_job_bytes
-    intake = take_in([Entry("1-0", CONTRACT_VERSION, body)], limits, partition=0, partitions=1)
+    intake = take_in([Entry("1-0", CONTRACT_VERSION, body, len(body))], limits, partition=0, partitions=1)
     assert len(intake.jobs) == 1
     _write([job for _, job in intake.jobs])
 
@@ -386,8 +377,8 @@ _PYTHON_ONLY: dict[str, Callable[[], Any]] = {
     "M": lambda: memoryview(b"\0" * 8),
     "I": lambda: iter([1.0, 2.0]),
 }
-_RUN: tuple[Callable[[bytes], None], ...] = (_batch, _read, _arq, _receipt, _claim, _python, _raw)
-assert [_RUN[target] for target in (BATCH, READ, ARQ, RECEIPT, CLAIM, PYTHON)] == list(_RUN[:-1])
+_RUN: tuple[Callable[[bytes], None], ...] = (_batch, _read, _arq, _receipt, _python, _raw)
+assert [_RUN[target] for target in (BATCH, READ, ARQ, RECEIPT, PYTHON)] == list(_RUN[:-1])
 
 
 # --- ways to run ------------------------------------------------------------------------------------------------------

@@ -14,9 +14,8 @@ from typing import Any
 import msgspec
 
 from memory_worker.contract import Delete, Get, Info, Purge, Search, Upsert
-from memory_worker.ingest.claims import claim_of, encode_claim
 
-BATCH, READ, ARQ, RECEIPT, CLAIM, PYTHON, RAW = range(7)
+BATCH, READ, ARQ, RECEIPT, PYTHON, RAW = range(6)
 TARGETS = RAW + 1
 HEADER = 4
 MAX_BYTES = 1_048_576
@@ -54,7 +53,6 @@ _ENCODERS = (msgspec.msgpack.encode, msgspec.json.encode)
 BODIES = tuple(encode(job) for encode in _ENCODERS for job in JOBS)
 READ_BODIES = tuple(encode(job) for encode in _ENCODERS for job in READS)
 ARQ_BODIES = tuple(encode(record) for encode in _ENCODERS for record in _RECORDS)
-CLAIMS = tuple(encode_claim(claim_of(job)) for job in JOBS)
 RECEIPTS = (b"17/1732000000000-0", b"0/0-1", b"99999/18446744073709551615-18446744073709551615")
 
 _HUGE = [
@@ -140,7 +138,6 @@ def seeds() -> list[bytes]:
         *(of_target(READ, body) for body in READ_BODIES),
         *(of_target(ARQ, body) for body in ARQ_BODIES),
         *(of_target(RECEIPT, text) for text in RECEIPTS),
-        *(of_target(CLAIM, claim) for claim in CLAIMS),
         *(of_target(PYTHON, body) for body in (*BODIES, *READ_BODIES)),
         *(of_target(RAW, body) for body in (*BODIES, *READ_BODIES, *ARQ_BODIES)),
     ]
@@ -151,7 +148,6 @@ _POOL = {
     READ: READ_BODIES,
     ARQ: ARQ_BODIES,
     RECEIPT: RECEIPTS,
-    CLAIM: CLAIMS,
     PYTHON: (*BODIES, *READ_BODIES),
     RAW: (*BODIES, *READ_BODIES, *ARQ_BODIES),
 }

@@ -7,15 +7,40 @@ from collections.abc import Sequence
 from arq.connections import ArqRedis
 
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease
-from memory_worker.queue.log import DeadEntry, Done, Entry, JobLog
+from memory_worker.queue.lease import Lease, LeaseState, release_lease
+from memory_worker.queue.log import DeadEntry, Done, Entry, Head, JobLog, Reading
+
+
+def reading(keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_576) -> Reading:
+    """Return how a process reads that lives as long as a lease."""
+    return Reading(process=process, process_ttl_ms=8_000, max_job_bytes=max_job_bytes, living=keys.process_prefix)
 
 
 async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:
     """Take the lease of a partition; ``None`` when another drain holds it."""
     lease = Lease(partition, ttl_s)
-    (head,) = await JobLog(redis, keys).open({lease: 0}, partitions=partitions, max_jobs=1, max_bytes=1)
-    return None if head is None else lease
+    return None if await open_head(redis, keys, lease, partitions=partitions) is None else lease
+
+
+async def open_head(
+    redis: ArqRedis, keys: Keys, lease: Lease, *, partitions: int, most: int = 0, process: str = "tests"
+) -> Head | None:
+    """Ask for a lease as a process does; return what was read, at most so many entries."""
+    log = JobLog(redis, keys, reading(keys, process))
+    (head,) = await log.open({lease: most}, partitions=partitions, max_jobs=max(1, most), max_bytes=2**30)
+    return head
+
+
+async def give_back(redis: ArqRedis, keys: Keys, lease: Lease, *, settle_s: float = 0) -> None:
+    """End the drain of a process that lives; ``settle_s``: a request of it may still be applied."""
+    if settle_s:
+        lease.state = LeaseState.IN_DOUBT
+    await release_lease(redis, keys, lease, process="tests", settle_s=settle_s)
+
+
+async def die(redis: ArqRedis, keys: Keys, process: str) -> None:
+    """Be the end of a process: it does not live any more, and has given nothing back."""
+    await redis.delete(f"{keys.process_prefix}{process}")
 
 
 async def commit(log: JobLog, lease: Lease, batch: Sequence[Entry], dead: Sequence[DeadEntry] = ()) -> int:

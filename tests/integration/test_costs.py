@@ -6,11 +6,8 @@ A count that has grown is a regression to be explained, not a number to be raise
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 from arq.connections import ArqRedis
 from pydantic import SecretStr
@@ -23,6 +20,7 @@ from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import Entry
 from memory_worker.settings import Settings
 from memory_worker.store.messages import update_batch
+from tests.instructions import instructions
 from tests.integration.conftest import running
 from tests.integration.jobs import LIMITS, axis
 from tests.integration.proxies import QdrantProxy, RedisProxy
@@ -127,7 +125,7 @@ async def test_redis_commands_for_a_thousand_writes(
 
 
 def test_instructions_for_each_job_from_its_bytes_to_the_request() -> None:
-    entries = [Entry(f"1-{number}", CONTRACT_VERSION, _body(number)) for number in range(BATCH)]
+    entries = [Entry(f"1-{number}", CONTRACT_VERSION, _body(number), 1) for number in range(BATCH)]
 
     def to_request() -> None:
         batch = take_in(entries, LIMITS, partition=0, partitions=1)
@@ -136,28 +134,9 @@ def test_instructions_for_each_job_from_its_bytes_to_the_request() -> None:
             update_batch("c", step.operations)
 
     to_request()  # what is made once and kept is not counted
-    assert _instructions(to_request) / BATCH <= INSTRUCTIONS_A_JOB
+    assert instructions(to_request) / BATCH <= INSTRUCTIONS_A_JOB
 
 
 def _body(number: int) -> bytes:
     payload = {"category": "personal", "key": "seat", "value": "Prefers window seats", "source": "chat", "created": 1}
     return encode_job(Upsert(user_id=1 + number, point_id=f"mem_{1 + number}_1", vector=axis(number), payload=payload))
-
-
-def _instructions(work: Callable[[], None]) -> int:
-    """Count the bytecode instructions that ``work`` runs."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count

@@ -7,15 +7,15 @@ import time
 import pytest
 from arq.connections import ArqRedis
 
-from memory_worker.contract import CONTRACT_VERSION, Receipt
+from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert, encode_job
 from memory_worker.queue.dead import DeadLetters
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import release_lease
-from memory_worker.queue.log import DeadEntry, JobLog
+from memory_worker.queue.log import DeadEntry, Done, JobLog
 from memory_worker.queue.push import push
+from memory_worker.queue.replay_guard import Guard
 from tests.integration.conftest import Everything
-from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.jobs import PARTITIONS, memory
+from tests.integration.leases import acquire_lease, give_back, reading
 
 
 @pytest.fixture
@@ -23,19 +23,23 @@ def letters(redis: ArqRedis, keys: Keys) -> DeadLetters:
     return DeadLetters(redis, keys, PARTITIONS)
 
 
+AGAIN = encode_job(memory(7, 1))
+
+
 async def die(redis: ArqRedis, keys: Keys, partition: int, *bodies: bytes) -> list[Receipt]:
-    """Push jobs and have them become dead letters."""
+    """Push jobs and have them become dead letters, of one user and one point."""
     receipts = await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
-    log = JobLog(redis, keys)
+    log = JobLog(redis, keys, reading(keys))
+    job = Upsert(user_id=7, point_id="mem_7_1", vector=b"")
     batch = await log.read(lease, max_jobs=10_000, max_bytes=2**30)
-    dead = [
-        DeadEntry(entry_id=entry.entry_id, reason="invalid", detail="vector: NaN", op="upsert", user_id="7")
-        for entry in batch
-    ]
-    await commit(log, lease, batch, dead)
-    await release_lease(redis, keys, lease)
+    dead = [DeadEntry(entry=entry, reason="invalid", detail="vector: NaN", job=job) for entry in batch]
+    guard = Guard()
+    for entry in batch:
+        guard.add(job, entry.position, entry.entry_id)
+    await log.commit(Done(lease=lease, batch=batch, dead=dead, guards={7: guard}))
+    await give_back(redis, keys, lease)
     for job_id in (keys.drain_job_id(partition),):
         await redis.delete(keys.arq_job(job_id))
         await redis.zrem(keys.drain_queue, job_id)
@@ -67,22 +71,22 @@ async def test_what_a_letter_says(redis: ArqRedis, keys: Keys, letters: DeadLett
 async def test_no_such_letter(letters: DeadLetters, everything: Everything) -> None:
     receipt = Receipt(0, "1-1")
     assert await letters.get(receipt) is None
-    assert not await letters.drop(receipt)
+    assert not await letters.drop([receipt])
     assert await letters.replay(receipt) is None
     assert await everything() == {}
 
 
 async def test_drop(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
     first, second = await die(redis, keys, 0, b"a", b"b")
-    assert await letters.drop(first)
+    assert await letters.drop([first])
     assert [letter.receipt async for letter in letters.all()] == [second]
-    assert not await letters.drop(first)
+    assert not await letters.drop([first])
 
 
 async def test_replay_appends_behind_all_that_waits_and_rings(
     redis: ArqRedis, keys: Keys, letters: DeadLetters
 ) -> None:
-    [receipt] = await die(redis, keys, 1, b"again")
+    [receipt] = await die(redis, keys, 1, AGAIN)
 
     first = await letters.replay(receipt)
 
@@ -93,15 +97,15 @@ async def test_replay_appends_behind_all_that_waits_and_rings(
     assert await redis.exists(keys.arq_job(job_id))
     assert await redis.zscore(keys.drain_queue, job_id) == pytest.approx(time.time() * 1000, abs=60_000)
     version = str(CONTRACT_VERSION).encode()
-    fields = {b"v": version, b"j": b"again", b"r": receipt.entry_id.encode()}
+    fields = {b"v": version, b"j": AGAIN, b"r": receipt.entry_id.encode()}
     assert await redis.xrange(keys.stream(1)) == [(first.entry_id.encode(), fields)]
-    assert await redis.hgetall(keys.backlog) == {b"jobs": b"1", b"bytes": b"5"}
+    assert await redis.hgetall(keys.backlog) == {b"jobs": b"1", b"bytes": b"%d" % len(AGAIN)}
     assert await letters.replay(receipt) is None
     assert await redis.xlen(keys.stream(1)) == 1
 
 
 async def test_replay_keeps_the_order(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
-    [receipt] = await die(redis, keys, 0, b"dead")
+    [receipt] = await die(redis, keys, 0, AGAIN)
     await push(redis, keys, PARTITIONS, [(0, b"newer")])
     assert await letters.replay(receipt)
-    assert [fields[b"j"] for _, fields in await redis.xrange(keys.stream(0))] == [b"newer", b"dead"]
+    assert [fields[b"j"] for _, fields in await redis.xrange(keys.stream(0))] == [b"newer", AGAIN]

@@ -19,14 +19,15 @@ from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.dead import DeadLetters
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.log import MOST_CRASHES, JobLog
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.log import JobLog
 from memory_worker.queue.push import push
 from memory_worker.settings import Settings
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
-from tests.integration.leases import acquire_lease
+from tests.integration.leases import acquire_lease, die, open_head
 from tests.integration.proxies import Call, QdrantProxy, RedisProxy
 from tests.integration.test_drain import fail, refuse
 
@@ -222,12 +223,11 @@ class TestEachByItself:
         engine: Contents,
         one_in_each: set[str],
     ) -> None:
-        log = JobLog(redis, keys)
-        for _ in range(MOST_CRASHES):
-            lease = await acquire_lease(redis, keys, 1, ttl_s=8, partitions=PARTITIONS)
-            assert lease is not None
-            assert await log.read(lease, max_jobs=10, max_bytes=1_000_000)
-            await redis.delete(keys.lease(1))  # it died, and its lease ran out
+        for process in ("first", "second", "third"):
+            lease = Lease(1, 8)
+            assert await open_head(redis, keys, lease, partitions=PARTITIONS, most=10, process=process)
+            await die(redis, keys, process)
+            await redis.delete(keys.lease(1))  # its lease ran out
         together: list[int] = []
 
         async def count(call: Call) -> Any:
@@ -309,10 +309,17 @@ class TestOutage:
         qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.DEADLINE_EXCEEDED)
         draining = drainer()
         results = await draining.drain_group(list(ALL))
-        qdrant_proxy.rules.clear()
+        points: list[int] = []
+
+        async def count(call: Call) -> Any:
+            points.append(sum(len(operation.upsert.points) for operation in call.request.operations))
+            return await call.forward()
+
+        qdrant_proxy.rules[UPDATE] = count
         await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
-        assert [result.jobs for result in (await draining.drain_group(list(ALL))).values()] == [2] * PARTITIONS
-        assert [result.jobs for result in (await draining.drain_group(list(ALL))).values()] == [2] * PARTITIONS
+        # Each by itself: one that failed with others must not keep them waiting again.
+        assert [result.jobs for result in (await draining.drain_group(list(ALL))).values()] == [4] * PARTITIONS
+        assert sorted(points) == [1] * 2 * PARTITIONS + [2] * PARTITIONS
 
 
 @pytest.mark.usefixtures("one_in_each")

@@ -7,13 +7,13 @@ from arq.connections import ArqRedis
 
 from memory_worker.errors import LeaseLost, PartitionMismatch, QueueUnavailable
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease, release_lease, renew_lease
-from memory_worker.queue.log import JobLog
+from memory_worker.queue.lease import Lease, renew_lease
+from memory_worker.queue.log import Head, JobLog
 from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.leases import acquire_lease, commit, give_back, open_head, reading
 
 
 async def held(redis: ArqRedis, keys: Keys, partition: int = 0, *, ttl_s: float = 8) -> Lease:
@@ -22,30 +22,37 @@ async def held(redis: ArqRedis, keys: Keys, partition: int = 0, *, ttl_s: float 
     return lease
 
 
+async def opened(redis: ArqRedis, keys: Keys, partition: int = 0) -> Head:
+    head = await open_head(redis, keys, Lease(partition, 8), partitions=PARTITIONS, most=10)
+    assert head is not None
+    return head
+
+
 async def test_one_holder_a_partition(redis: ArqRedis, keys: Keys) -> None:
     first = await held(redis, keys, 0)
     assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS) is None
     assert (await held(redis, keys, 1)).token != first.token
 
-    await release_lease(redis, keys, first)
+    await give_back(redis, keys, first)
     await held(redis, keys, 0)
 
 
 async def test_it_expires_by_itself(redis: ArqRedis, keys: Keys) -> None:
     lease = await held(redis, keys, ttl_s=3)
     assert 2_000 < await redis.pttl(keys.lease(0)) <= 3_000
-    assert 2 < lease.remaining_s() <= 3
+    assert lease.lasts(2)
+    assert not lease.lasts(3.01)
 
 
 async def test_renewing_begins_its_life_anew(redis: ArqRedis, keys: Keys) -> None:
     lease = await held(redis, keys, ttl_s=8)
-    lease.renewed_at -= 5
+    lease.until -= 5
     await redis.pexpire(keys.lease(0), 3_000)
 
     await renew_lease(redis, keys, lease)
 
     assert await redis.pttl(keys.lease(0)) > 7_000
-    assert lease.remaining_s() > 7
+    assert lease.lasts(7)
 
 
 async def test_an_expired_lease_stays_expired(redis: ArqRedis, keys: Keys) -> None:
@@ -63,7 +70,7 @@ async def test_a_successor_is_left_alone(redis: ArqRedis, keys: Keys) -> None:
 
     with pytest.raises(LeaseLost):
         await renew_lease(redis, keys, lost)
-    await release_lease(redis, keys, lost)
+    await give_back(redis, keys, lost)
 
     assert await redis.get(keys.lease(0)) == successor.token.encode()
     assert await redis.pttl(keys.lease(0)) <= 2_000
@@ -88,7 +95,7 @@ async def test_where_the_number_changes_the_holder_keeps_it_and_nobody_follows(r
     lease = await held(redis, keys)
     await redis.hset(keys.meta, "partitions", 2 * PARTITIONS)
     await renew_lease(redis, keys, lease)
-    await release_lease(redis, keys, lease)
+    await give_back(redis, keys, lease)
     with pytest.raises(PartitionMismatch):
         await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
 
@@ -98,37 +105,33 @@ class TestOrphaned:
 
     async def test_of_a_drain_that_died_with_a_batch(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
-        died = await held(redis, keys)
-        assert not died.was_orphaned
-        await JobLog(redis, keys).read(died, max_jobs=10, max_bytes=1000)
+        assert not (await opened(redis, keys)).was_orphaned
         await redis.delete(keys.lease(0))  # as if it had expired
-        assert (await held(redis, keys)).was_orphaned
-        assert not (await held(redis, keys, 1)).was_orphaned  # another partition has nothing to do with it
+        assert (await opened(redis, keys)).was_orphaned
+        assert not (await opened(redis, keys, 1)).was_orphaned  # another partition has nothing to do with it
 
     async def test_not_of_one_that_gave_its_lease_back(self, redis: ArqRedis, keys: Keys) -> None:
-        log = JobLog(redis, keys)
+        log = JobLog(redis, keys, reading(keys))
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
         ended = await held(redis, keys)
         batch = await log.read(ended, max_jobs=1, max_bytes=1000)
         await commit(log, ended, batch)
         await log.read(ended, max_jobs=1, max_bytes=1000)
-        await release_lease(redis, keys, ended)
-        successor = await held(redis, keys)
-        assert not successor.was_orphaned
-        await release_lease(redis, keys, successor)
+        await give_back(redis, keys, ended)
+        assert not (await opened(redis, keys)).was_orphaned
 
     async def test_not_of_one_that_lost_its_lease_and_then_ended(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         slow = await held(redis, keys)
-        await JobLog(redis, keys).read(slow, max_jobs=10, max_bytes=1000)
+        await JobLog(redis, keys, reading(keys)).read(slow, max_jobs=10, max_bytes=1000)
         await redis.delete(keys.lease(0))
-        await release_lease(redis, keys, slow)
-        assert not (await held(redis, keys)).was_orphaned
+        await give_back(redis, keys, slow)
+        assert not (await opened(redis, keys)).was_orphaned
 
 
 async def test_given_back_to_settle_it_is_nobodys_for_a_while(redis: ArqRedis, keys: Keys) -> None:
     lease = await held(redis, keys)
-    await release_lease(redis, keys, lease, settle_s=2)
+    await give_back(redis, keys, lease, settle_s=2)
     assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS) is None
     assert 0 < await redis.pttl(keys.lease(0)) <= 2_000
 
@@ -137,7 +140,7 @@ async def test_a_successor_does_not_settle_for_another(redis: ArqRedis, keys: Ke
     lost = await held(redis, keys)
     await redis.delete(keys.lease(0))
     successor = await held(redis, keys, ttl_s=8)
-    await release_lease(redis, keys, lost, settle_s=0.001)
+    await give_back(redis, keys, lost, settle_s=0.001)
     assert await redis.get(keys.lease(0)) == successor.token.encode()
     assert await redis.pttl(keys.lease(0)) > 2_000
 

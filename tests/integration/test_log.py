@@ -8,15 +8,15 @@ import time
 import pytest
 from arq.connections import ArqRedis
 
-from memory_worker.contract import CONTRACT_VERSION, Receipt
+from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert
 from memory_worker.errors import DeadLettered, LeaseLost, NotApplied
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease
+from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.queue.log import DeadEntry, Done, Entry, JobLog
 from memory_worker.queue.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Everything
 from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.leases import acquire_lease, commit, reading
 from tests.integration.proxies import RedisProxy
 
 NO_LIMIT = 2**30
@@ -24,7 +24,7 @@ NO_LIMIT = 2**30
 
 @pytest.fixture
 def log(redis: ArqRedis, keys: Keys) -> JobLog:
-    return JobLog(redis, keys)
+    return JobLog(redis, keys, reading(keys))
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ async def read(log: JobLog, lease: Lease, max_jobs: int = 1000, max_bytes: int =
 
 
 def dead(entry: Entry, detail: str = "for a test") -> DeadEntry:
-    return DeadEntry(entry_id=entry.entry_id, reason="refused", detail=detail, op="upsert", user_id="7")
+    job = Upsert(user_id=7, point_id="mem_7_1", vector=b"")
+    return DeadEntry(entry=entry, reason="refused", detail=detail, job=job)
 
 
 class TestRead:
@@ -105,11 +106,11 @@ class TestRead:
         ]
 
     async def test_it_renews_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
-        lease.renewed_at -= 6
+        lease.until -= 6
         await redis.pexpire(keys.lease(0), 2_000)
         await read(log, lease)
         assert await redis.pttl(keys.lease(0)) > 7_000
-        assert lease.remaining_s() > 7
+        assert lease.lasts(7)
 
     async def test_not_without_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, b"a")
@@ -141,6 +142,19 @@ class TestCommit:
         await commit(log, lease, await read(log, lease))
         assert not await redis.exists(keys.backlog)
 
+    async def test_dead_letters_count_as_what_is_stored(
+        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+    ) -> None:
+        await fill(redis, keys, b"abc", b"de", b"f")
+        batch = await read(log, lease, max_jobs=2)
+        await commit(log, lease, batch, [dead(batch[0])])
+        assert await redis.hgetall(keys.backlog) == {  # type: ignore[misc]
+            b"jobs": b"1",
+            b"bytes": b"1",
+            b"dead": b"1",
+            b"dead_bytes": b"3",
+        }
+
     async def test_dead_letters_move_as_they_are(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, b"a", b"b")
         await redis.xadd(keys.stream(0), {"j": "c", "reason": "its own"})
@@ -155,7 +169,7 @@ class TestCommit:
         assert died_s == pytest.approx(time.time(), abs=60)
         version = str(CONTRACT_VERSION).encode()
         reason = {b"reason": b"refused", b"op": b"upsert", b"user_id": b"7"}
-        assert first == {**reason, b"detail": b"first", b"v": version, b"j": b"a"}
+        assert first == {**reason, b"detail": b"first", b"v": version, b"j": b"a", b"r": b""}
         assert third.items() >= {**reason, b"detail": b"third", b"j": b"c"}.items()
 
     async def test_dead_letters_may_be_named_in_any_order(
@@ -186,19 +200,19 @@ class TestCommit:
     async def test_it_renews_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, b"a", b"b")
         batch = await read(log, lease, max_jobs=1)
-        lease.renewed_at -= 6
+        lease.until -= 6
         await redis.pexpire(keys.lease(0), 2_000)
         assert await commit(log, lease, batch) == 1
         assert await redis.pttl(keys.lease(0)) > 7_000
-        assert lease.remaining_s() > 7
-        assert not lease.is_over
+        assert lease.lasts(7)
+        assert lease.state is LeaseState.HELD
 
     async def test_with_the_last_entry_the_lease_is_given_back(
         self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a")
         assert await commit(log, lease, await read(log, lease)) == 0
-        assert lease.is_over
+        assert lease.state is LeaseState.ENDED
         assert not await redis.exists(keys.lease(0))
 
     async def test_sent_twice_although_the_first_gave_the_lease_back(
@@ -227,14 +241,14 @@ class TestCommit:
 
         assert [await redis.xlen(keys.stream(number)) for number in range(3)] == [1, 1, 1]
         assert await redis.hgetall(keys.backlog) == {b"jobs": b"3", b"bytes": b"3"}  # type: ignore[misc]
-        assert [one.is_over for one in leases] == [True, False, True]
+        assert [one.state for one in leases] == [LeaseState.ENDED, LeaseState.HELD, LeaseState.ENDED]
         assert not await redis.exists(*(keys.lease(number) for number in range(3)))
 
     async def test_sent_twice_because_its_reply_was_lost_it_counts_once(
         self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a", b"bb", b"ccc", b"dddd")
-        log = JobLog(watched, keys)
+        log = JobLog(watched, keys, reading(keys))
         batch = await read(log, lease, max_jobs=2)
         await commit(log, lease, batch[:1])  # Redis has the script from here on
         redis_proxy.words()
@@ -244,7 +258,8 @@ class TestCommit:
 
         assert redis_proxy.words().count("EVALSHA") == 2
         assert [entry.body for entry in await read(log, lease)] == [b"ccc", b"dddd"]
-        assert await redis.hgetall(keys.backlog) == {b"jobs": b"2", b"bytes": b"7"}
+        counts = {b"jobs": b"2", b"bytes": b"7", b"dead": b"1", b"dead_bytes": b"2"}
+        assert await redis.hgetall(keys.backlog) == counts
         assert await redis.xlen(keys.dead(0)) == 1
         await log.wait_applied(Receipt(0, batch[0].entry_id), timeout_s=1)
 

@@ -13,13 +13,12 @@ from memory_worker.embedded.engines import start_valkey
 from memory_worker.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
 from memory_worker.queue.codec import decode_arq
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import release_lease
 from memory_worker.queue.log import DeadEntry, JobLog
 from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.leases import acquire_lease, commit, give_back, reading
 from tests.integration.proxies import RedisProxy
 
 DAY_MS = 24 * 3600 * 1000
@@ -29,9 +28,9 @@ async def drain_all(redis: ArqRedis, keys: Keys, partition: int) -> None:
     """Remove all entries of a partition, as a drain would."""
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
-    log = JobLog(redis, keys)
+    log = JobLog(redis, keys, reading(keys))
     await commit(log, lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
-    await release_lease(redis, keys, lease)
+    await give_back(redis, keys, lease)
 
 
 async def test_one_round_trip_whatever_it_stores(watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys) -> None:
@@ -160,7 +159,7 @@ async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(t
     keys, size = Keys("full"), 50_000
     with start_valkey(tmp_path) as valkey:
         async with connected(valkey.url) as redis:
-            log = JobLog(redis, keys)
+            log = JobLog(redis, keys, reading(keys))
             await push(redis, keys, PARTITIONS, [(0, b"x" * size) for _ in range(40)])
             lease = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
             assert lease is not None
@@ -173,9 +172,9 @@ async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(t
             assert await redis.hget(keys.backlog, "jobs") == b"40"
 
             batch = await log.read(lease, max_jobs=30, max_bytes=2**30)
-            letter = DeadEntry(entry_id=batch[3].entry_id, reason="invalid", detail="a test")
+            letter = DeadEntry(entry=batch[3], reason="invalid", detail="a test")
             await commit(log, lease, batch, [letter])
-            await release_lease(redis, keys, lease)
+            await give_back(redis, keys, lease)
 
             assert (await redis.info("memory"))["used_memory"] < used - 20 * size
             assert (await redis.xlen(keys.stream(0)), await redis.xlen(keys.dead(0))) == (10, 1)

@@ -17,14 +17,14 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease, release_lease
+from memory_worker.queue.lease import Lease
 from memory_worker.queue.push import push
 from memory_worker.settings import Settings
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, axis, memory
-from tests.integration.leases import acquire_lease
+from tests.integration.leases import acquire_lease, give_back
 from tests.integration.proxies import Call, QdrantProxy, Refusal, Rule
 
 UPDATE = "Points/UpdateBatch"
@@ -195,8 +195,8 @@ class TestLease:
             await redis.delete(keys.lease(0))  # as if it had ended by itself
             lease = await asked_for(redis, keys)
             assert lease is not None, code
-            assert not lease.was_orphaned  # the drain before has ended, if not well
-            await release_lease(redis, keys, lease)
+            assert not await redis.exists(keys.attempts(0))  # the drain before has ended, if not well
+            await give_back(redis, keys, lease)
 
     async def test_the_next_has_it_at_once_when_it_is_known_that_nothing_was_applied(
         self, drainer: MakeDrainer, pushed: Any, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
@@ -216,7 +216,7 @@ class TestLease:
             assert outage.ring_after_s <= 0.01, refusal.code
             lease = await asked_for(redis, keys)
             assert lease is not None, refusal.code
-            await release_lease(redis, keys, lease)
+            await give_back(redis, keys, lease)
 
     async def test_a_lease_that_was_lost_meanwhile_is_left_to_its_holder(
         self, drainer: MakeDrainer, pushed: Any, late: LateEngine, redis: ArqRedis, keys: Keys

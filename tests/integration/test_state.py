@@ -13,7 +13,7 @@ from memory_worker.queue.log import DeadEntry, JobLog
 from memory_worker.queue.push import push
 from memory_worker.queue.state import PartitionState, partition_states
 from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.leases import acquire_lease, commit, reading
 from tests.integration.proxies import RedisProxy
 
 
@@ -32,9 +32,9 @@ async def test_what_waits_who_drains_what_died(redis: ArqRedis, keys: Keys) -> N
     other = await acquire_lease(redis, keys, 2, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
     assert other is not None
-    log = JobLog(redis, keys)
+    log = JobLog(redis, keys, reading(keys))
     batch = await log.read(other, max_jobs=1, max_bytes=1)
-    await commit(log, other, batch, [DeadEntry(entry_id=batch[0].entry_id, reason="invalid", detail="")])
+    await commit(log, other, batch, [DeadEntry(entry=batch[0], reason="invalid", detail="")])
     await redis.delete(keys.lease(2))
 
     nothing, drained, dead, newer = await partition_states(redis, keys, PARTITIONS)

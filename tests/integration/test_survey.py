@@ -25,7 +25,7 @@ from memory_worker.store.store import VectorStore
 from memory_worker.survey import SurveyCollector, Surveyor
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.leases import acquire_lease, commit, reading
 from tests.integration.proxies import RedisProxy
 
 INTERVAL_S = 0.05
@@ -89,9 +89,9 @@ async def queued(redis: ArqRedis, keys: Keys, store: VectorStore) -> None:
     await push(redis, keys, PARTITIONS, [(2, b"of a newer contract")], version=9)
     lease = await acquire_lease(redis, keys, 0, ttl_s=60, partitions=PARTITIONS)
     assert lease is not None
-    log = JobLog(redis, keys)
+    log = JobLog(redis, keys, reading(keys))
     [entry] = await log.read(lease, max_jobs=1, max_bytes=10_000)
-    await commit(log, lease, [entry], [DeadEntry(entry_id=entry.entry_id, reason="invalid", detail="a test")])
+    await commit(log, lease, [entry], [DeadEntry(entry=entry, reason="invalid", detail="a test")])
     await redis.zadd(keys.search_queue, {f"{keys.prefix}:search:x": 1, f"{keys.prefix}:search:y": 1})
 
 

@@ -24,10 +24,11 @@ from memory_worker.contract import (
     checked_read,
 )
 from memory_worker.errors import InvalidJob
-from memory_worker.ingest.claims import Claim, ClaimBook, claim_of, decode_claim, encode_claim
 from memory_worker.ingest.intake import take_in
 from memory_worker.queue.codec import decode_arq
-from memory_worker.queue.log import DeadEntry, Entry
+from memory_worker.queue.log import Entry
+from memory_worker.queue.replay_guard import Guard
+from tests.instructions import instructions
 
 LIMITS = Limits(dimension=2)
 VECTOR = struct.pack("<2f", 1, 2)
@@ -36,7 +37,7 @@ IDS = tuple(f"mem_1_{number}" for number in range(1000))
 
 
 def entry(number: int, body: bytes = b"", replay_of: str = "") -> Entry:
-    return Entry(f"{number}-0", CONTRACT_VERSION, body, replay_of=replay_of)
+    return Entry(f"{number}-0", CONTRACT_VERSION, body, len(body), replay_of)
 
 
 def upsert(payload: bytes) -> bytes:
@@ -80,77 +81,17 @@ def test_the_values_of_a_payload_are_counted_wherever_they_stand(more: int) -> N
             checked(job, LIMITS)
 
 
-# Jobs held against claims one by one: 2,000 dead letters of one user held a batch of the same user for 6 to 11 seconds,
-# and its commit named half a million letters, each of them 256 times.
+# Jobs held against dead letters one by one: 2,000 of one user held a batch of the same user for 6 to 11 seconds.
 
 
-@pytest.mark.parametrize("writes", [True, False], ids=["the same point", "other points"])
-def test_thousands_of_claims_of_one_user_cost_little(writes: bool) -> None:
-    book = ClaimBook({f"{number}-0": Claim(1, "memory", None, IDS) for number in range(2_000)})
-    others = Delete(user_id=1, point_ids=[f"mem_1_x{number}" for number in range(1000)])
-    batch: list[tuple[Entry, WriteJob]] = [(entry(10_000 + n), MEMORY if writes else others) for n in range(256)]
-    started = time.thread_time()
-    found = book.reckon([e for e, _ in batch], batch, [])
-    assert time.thread_time() - started < 1
-    assert (len(found.superseded), len(set(found.superseded))) == ((2_000, 2_000) if writes else (0, 0))
+@pytest.mark.parametrize("job", [MEMORY, Delete(user_id=1, point_ids=list(IDS)), Purge(user_id=1, category="work")])
+def test_what_a_job_costs_does_not_grow_with_the_letters_of_its_user(job: WriteJob) -> None:
+    def steps(letters: int) -> int:
+        guard = Guard({f"memory  mem_1_{number}": "0-0" for number in range(letters)}, letters={})
+        return instructions(lambda: guard.record(job, "9-0"))
 
-
-def test_thousands_of_purged_claims_among_thousands_of_users_cost_little() -> None:
-    claims = {f"{number}-0": Claim(1, "memory", None, ("mem_1_1",)) for number in range(9_000)}
-    claims |= {f"{user}-1": Claim(user, "memory", None, (f"mem_{user}_1",)) for user in range(2, 10_000)}
-    book = ClaimBook(claims)
-    found = book.reckon([entry(10_000)], [(entry(10_000), Purge(user_id=1))], [])
-    assert len(found.purged) == 9_000
-    started = time.thread_time()
-    book.settle(found)
-    assert time.thread_time() - started < 1
-
-
-def test_a_letter_that_is_superseded_already_is_not_named_again() -> None:
-    batch: list[tuple[Entry, WriteJob]] = [(entry(5), MEMORY), (entry(6), MEMORY), (entry(7), Purge(user_id=1))]
-    older = {"1-0": claim_of(MEMORY), "2-0": Claim(1, None, None), "3-0": claim_of(MEMORY)}
-    found = ClaimBook(older, ["3-0"]).reckon([e for e, _ in batch], batch, [])
-    assert sorted(found.superseded) == ["1-0", "2-0"]
-    assert found.purged == ["1-0", "3-0"]
-
-
-# The replay of a dead letter that waited behind a purge of its user was applied: what was purged came back.
-
-
-def test_a_replay_behind_a_purge_in_the_same_batch_is_refused() -> None:
-    purge, replay = (entry(5), Purge(user_id=1)), (entry(6, replay_of="1-0"), MEMORY)
-    found = ClaimBook({"1-0": claim_of(MEMORY)}).reckon([purge[0], replay[0]], [purge, replay], [])
-    assert found.jobs == [purge]
-    assert [(letter.entry_id, letter.reason) for letter in found.dead] == [("6-0", "superseded")]
-
-
-def test_a_replay_behind_a_purge_in_a_later_batch_is_refused() -> None:
-    book = ClaimBook({"1-0": claim_of(MEMORY)})
-    book.settle(book.reckon([entry(5)], [(entry(5), Purge(user_id=1))], []))
-    replay = entry(6, replay_of="1-0")
-    found = book.reckon([replay], [(replay, MEMORY)], [])
-    assert [(letter.entry_id, letter.reason) for letter in found.dead] == [("6-0", "superseded")]
-    assert (found.jobs, found.settled) == ([], ["1-0"])
-
-
-# A refused replay became a letter without a claim: no purge of the user ever found it.
-
-
-def test_a_purge_takes_refused_replays_with_it() -> None:
-    book = ClaimBook({"1-0": claim_of(MEMORY)}, ["1-0"])
-    replay = entry(6, replay_of="1-0")
-    refused = book.reckon([replay], [(replay, MEMORY)], [])
-    assert [letter.claim for letter in refused.dead] == [encode_claim(claim_of(MEMORY))]
-    book.settle(refused)
-    assert book.reckon([entry(7)], [(entry(7), Purge(user_id=1))], []).purged == ["6-0"]
-
-
-def test_a_letter_of_another_user_than_the_batch_is_of_leaves_its_claim_for_later() -> None:
-    book = ClaimBook()
-    letter = DeadEntry(entry_id="1-0", reason="invalid", detail="", claim=encode_claim(claim_of(MEMORY)))
-    other = (entry(2), Purge(user_id=2))
-    book.settle(book.reckon([entry(1), other[0]], [other], [letter]))
-    assert book.reckon([entry(3)], [(entry(3), MEMORY)], []).superseded == ["1-0"]
+    steps(1)
+    assert steps(50_000) == steps(5_000)
 
 
 # Exceptions other than those promised.
@@ -164,11 +105,6 @@ def test_a_letter_of_another_user_than_the_batch_is_of_leaves_its_claim_for_late
 def test_arqs_records_fail_as_decode_errors_only(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_arq(body)
-
-
-def test_claims_fail_as_decode_errors_only() -> None:
-    with pytest.raises(msgspec.DecodeError):
-        decode_claim(b"\x94\x01\xa6memory\xa1\xff\x90")
 
 
 @pytest.mark.parametrize("category", ["\ud800", object(), {1: [object()]}], ids=["surrogate", "object", "map"])

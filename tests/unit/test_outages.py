@@ -7,7 +7,7 @@ import pytest
 from memory_worker.errors import NotReplicated, StoreRefused, StoreUnavailable
 from memory_worker.ingest.outages import Outages
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.lease import Lease
+from memory_worker.queue.lease import Lease, LeaseState
 
 SETTLE_S = 3.0
 
@@ -19,7 +19,7 @@ def outages() -> Outages:
 
 def failed(outages: Outages, error: Exception, *, in_doubt: bool = False) -> float:
     """Let a drain fail; return after how many seconds it wants to be rung again."""
-    return outages.failed(Lease(0, 8, in_doubt=in_doubt), error)
+    return outages.failed(Lease(0, 8, state=LeaseState.IN_DOUBT if in_doubt else LeaseState.HELD), error)
 
 
 def test_none_yet(outages: Outages) -> None:

@@ -34,7 +34,7 @@ from memory_worker.checks import Check, run_checks
 from memory_worker.contract import Receipt, json_schema
 from memory_worker.demo.dataset import DIMENSION
 from memory_worker.demo.tour import tour
-from memory_worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError, QueueNotEmpty, Superseded
+from memory_worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError, QueueNotEmpty, ReplayRefused
 from memory_worker.failpoints import arm
 from memory_worker.logs import configure_logs
 from memory_worker.queue.dead import DeadLetter, DeadLetters
@@ -280,7 +280,7 @@ def dead_replay(
         for one in track(chosen, "replaying", transient=True, console=Console(stderr=True)):
             try:
                 replayed += await letters.replay(one, force=force) is not None
-            except Superseded:
+            except ReplayRefused:
                 superseded.append(one)
         return replayed, superseded
 
@@ -306,7 +306,10 @@ def dead_drop(
     async def drop(letters: DeadLetters) -> int:
         chosen = await _chosen(letters, receipts, reason, op, user_id, everything=everything)
         return sum(
-            [await letters.drop(one) for one in track(chosen, "dropping", transient=True, console=Console(stderr=True))]
+            [
+                await letters.drop([one])
+                for one in track(chosen, "dropping", transient=True, console=Console(stderr=True))
+            ]
         )
 
     click.echo(f"{_with_dead_letters(drop)} dropped")

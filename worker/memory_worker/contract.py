@@ -218,6 +218,11 @@ def partition_of(user_id: int, partitions: int) -> int:
     return zlib.crc32(b"%d" % user_id) % partitions
 
 
+def op_of(job: WriteJob | ReadJob) -> str:
+    """Return the ``op`` under which a job goes over the wire."""
+    return str(type(job).__struct_config__.tag)
+
+
 def encode_job(job: WriteJob | ReadJob) -> bytes:
     """Return the job as MessagePack; raises `InvalidJob` for what MessagePack cannot hold."""
     try:
@@ -234,7 +239,7 @@ def encode_checked(job: WriteJob, limits: Limits) -> bytes:
     if isinstance(job, Upsert):
         job = msgspec.structs.replace(job, vector=pack_vector(job.vector))
     body = encode_job(job)
-    check_size(body, limits)
+    check_size(len(body), limits)
     checked(decode_write(body), limits)
     return body
 
@@ -287,10 +292,10 @@ def checked(job: _AnyJob, limits: Limits) -> _AnyJob:
     return job
 
 
-def check_size(body: bytes, limits: Limits) -> None:
+def check_size(size_bytes: int, limits: Limits) -> None:
     """Raise `InvalidJob` when the encoded job is larger than the limit."""
-    if len(body) > limits.max_job_bytes:
-        raise InvalidJob("job", f"at most {limits.max_job_bytes:,} bytes are allowed, got {len(body):,}")
+    if size_bytes > limits.max_job_bytes:
+        raise InvalidJob("job", f"at most {limits.max_job_bytes:,} bytes are allowed, got {size_bytes:,}")
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,12 +13,15 @@
     │   ├── QueueNotEmpty           the number of partitions can only be changed while nothing waits
     │   ├── PushedInPart            of many jobs only the first were stored
     │   ├── LeaseLost               another drain holds the partition now
-    │   ├── Superseded              a dead letter whose replay would undo newer jobs
+    │   ├── ReplayRefused           a dead letter that is not replayed without force
+    │   │   ├── Superseded          its replay would undo newer jobs
+    │   │   └── Unguarded           nobody knows what its replay would undo
     │   ├── NotApplied              the time to wait for a receipt ran out
     │   └── DeadLettered            the job of a receipt stands in the dead letters
     ├── StoreError                  Qdrant
     │   ├── StoreUnavailable        an outage: try again, for as long as it takes
-    │   └── StoreRefused            a request that Qdrant refuses; the cause may be one bad point
+    │   ├── StoreRefused            a request that Qdrant refuses; the cause may be one bad point
+    │   └── DeadlinePassed          the time in which a request may be sent was over; nothing was sent
     ├── ReadFailed                  a search or another read returned an error
     └── EmbeddedEngineError         an embedded engine is not installed, does not start, or died
 
@@ -119,8 +122,22 @@ class LeaseLost(QueueError):
         super().__init__("the lease on the partition is no longer held")
 
 
-class Superseded(QueueError):
+class ReplayRefused(QueueError):
+    """A dead letter that is not replayed, unless it is forced."""
+
+
+class Superseded(ReplayRefused):
     """Newer jobs of the same points have been applied since the letter died: its replay would undo them."""
+
+    def __init__(self) -> None:
+        super().__init__("newer jobs of the same points have been applied since")
+
+
+class Unguarded(ReplayRefused):
+    """The job could not be read when it died, so it is not known which newer jobs its replay would undo."""
+
+    def __init__(self) -> None:
+        super().__init__("it is not known what newer jobs its replay would undo")
 
 
 class NotApplied(QueueError):
@@ -156,6 +173,10 @@ class StoreUnavailable(StoreError):
 
 class StoreRefused(StoreError):
     """Qdrant refuses the request as invalid; the cause may be a single bad point in it."""
+
+
+class DeadlinePassed(StoreError):
+    """The time in which a request may be sent was over before it was on its way; nothing was sent."""
 
 
 class ReadFailed(MemoryWorkerError):

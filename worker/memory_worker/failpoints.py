@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from memory_worker.errors import ConfigurationError
 
 VARIABLE = "MEMORY_WORKER_FAILPOINTS"
-PLACES = ("before_read", "read", "decode", "before_send", "sent", "before_commit", "committed")
+PLACES = (
+    *("before_read", "read", "decode", "before_send", "serialized", "sending", "sent"),
+    *("before_commit", "committed"),
+)
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _SPECIFICATION = re.compile(r"(\w+)=(kill|stop)(?:@([0-9]{1,9}))?")

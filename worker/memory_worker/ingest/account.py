@@ -7,22 +7,23 @@ from collections import Counter
 from collections.abc import Sequence
 
 from memory_worker import metrics
+from memory_worker.contract import op_of
 from memory_worker.errors import NotReplicated, StoreRefused, StoreUnavailable
-from memory_worker.ingest.claims import Reckoning
+from memory_worker.ingest.outcome import Outcome
 from memory_worker.logs import log_event
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.log import Entry, pushed_at_s
+from memory_worker.queue.log import Entry, Head, pushed_at_s
 
 logger = logging.getLogger(__name__)
 
 
-def leases_asked(given: Sequence[Lease], *, busy: int) -> None:
+def leases_asked(given: Sequence[tuple[Lease, Head]], *, busy: int) -> None:
     """Leases were asked for, and given or not: others hold so many."""
     metrics.LEASES.labels("busy").inc(busy)
     metrics.LEASES.labels("acquired").inc(len(given))
     metrics.LEASES_HELD.inc(len(given))
-    for lease in given:
-        if lease.was_orphaned:
+    for lease, head in given:
+        if head.was_orphaned:
             metrics.LEASES.labels("taken_over").inc()
             log_event(logger, logging.WARNING, "lease_taken_over", partition=lease.partition)
 
@@ -38,7 +39,7 @@ def leases_ended(count: int) -> None:
     metrics.LEASES_HELD.dec(count)
 
 
-def batch_left(partition: int, taken: Sequence[Entry], done: Reckoning, *, now_ms: float, apply_s: float) -> None:
+def batch_left(partition: int, taken: Sequence[Entry], done: Outcome, *, now_ms: float, apply_s: float) -> None:
     """A batch left the stream: applied, or as dead letters; ``now_ms`` is the time by Redis's clock."""
     for letter in done.dead:
         op = letter.op or metrics.UNKNOWN
@@ -49,18 +50,18 @@ def batch_left(partition: int, taken: Sequence[Entry], done: Reckoning, *, now_m
             # A point that stays although it was to go is worse than one that is missing.
             logging.ERROR if letter.op in ("upsert", "") else logging.CRITICAL,
             "dead_letter",
-            receipt=f"{partition}/{letter.entry_id}",
+            receipt=f"{partition}/{letter.entry.entry_id}",
             reason=letter.reason,
             op=letter.op,
         )
-    for (job_type, kind), count in Counter((type(job), job.kind) for _, job in done.jobs).items():
-        metrics.JOBS.labels(str(job_type.__struct_config__.tag), kind or "all", "applied").inc(count)
+    for (op, kind), count in Counter((op_of(job), job.kind) for _, job in done.jobs).items():
+        metrics.JOBS.labels(op, kind or "all", "applied").inc(count)
     if purged := len(taken) - len(done.jobs) - len(done.dead):
-        # Dead letters that a purge behind them in the same batch took away.
+        # Jobs that died or were replayed, and that a purge behind them took away.
         metrics.JOBS.labels(metrics.UNKNOWN, metrics.UNKNOWN, "purged").inc(purged)
     for entry, _ in done.jobs:
         metrics.PUSH_TO_APPLIED.observe(max(0.0, now_ms / 1000 - pushed_at_s(entry.entry_id)))
-    size_bytes = sum(len(entry.body) for entry in taken)
+    size_bytes = sum(entry.size_bytes for entry in taken)
     metrics.BATCH_JOBS.observe(len(taken))
     metrics.BATCH_BYTES.observe(size_bytes)
     log_event(

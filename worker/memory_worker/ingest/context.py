@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import msgspec
 from arq.connections import ArqRedis
@@ -14,21 +14,24 @@ from arq.connections import ArqRedis
 from memory_worker.errors import ConfigurationError, NotReplicated, QueueError, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest import account
-from memory_worker.ingest.claims import ClaimBook, Reckoning, decode_claim
 from memory_worker.ingest.gate import Gate
 from memory_worker.ingest.intake import Intake, take_in
+from memory_worker.ingest.judge import Judge
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.outages import Outages
+from memory_worker.ingest.outcome import Outcome, decide, touching
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter
 from memory_worker.logs import log_event
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease, release_lease
-from memory_worker.queue.log import Done, Entry, JobLog
+from memory_worker.queue.lease import Lease, LeaseState, release_lease
+from memory_worker.queue.log import Done, Entry, Head, JobLog, Reading
 from memory_worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
 
@@ -51,7 +54,7 @@ BUSY = DrainResult(ending="busy", ring_after_s=None)
 
 
 class DrainContext:
-    """The parts that drains of one queue and one store are made of."""
+    """The parts that drains of one queue and one store are made of; ``process`` is the id of this process."""
 
     def __init__(
         self,
@@ -60,16 +63,25 @@ class DrainContext:
         store: VectorStore,
         options: DrainOptions,
         *,
+        process: str,
         clock: RedisClock,
         stopping: Callable[[], bool],
     ) -> None:
-        self.log = JobLog(redis, keys)
         self.options = options
         self.stopping = stopping
         self.gate = Gate()
         self.writer = LeasedWriter(redis, keys, store, options)
         self.outages = Outages(options.retry, settle_s=options.settle_s)
         self.sizes = BatchSizes(options.batch_max_jobs)
+        self.judge = Judge(self.writer, self.outages, self.sizes)
+        reading = Reading(
+            process=process,
+            process_ttl_ms=int(options.lease_ttl_s * 1000),
+            max_job_bytes=options.limits.max_job_bytes,
+            living=keys.process_prefix,
+        )
+        self.log = JobLog(redis, keys, reading)
+        self._process = process
         self._redis = redis
         self._keys = keys
         self._clock = clock
@@ -77,24 +89,24 @@ class DrainContext:
     @asynccontextmanager
     async def leased(
         self, partitions: Sequence[int], *, alone: bool
-    ) -> AsyncIterator[Sequence[tuple[Lease, Sequence[Entry] | None]]]:
+    ) -> AsyncIterator[Sequence[tuple[Lease, Head | None]]]:
         """Take the leases of partitions and read their heads, as `JobLog.open`; give the leases back at the end.
 
         ``alone``: nothing else is tried meanwhile, so that suspects may be.
         """
         leases = [Lease(partition, self.options.lease_ttl_s) for partition in partitions]
-        opened: list[Lease] = []
+        given: list[tuple[Lease, Head]] = []
         try:
             asked = list(zip(leases, await self._open(leases, alone=alone), strict=False))
-            opened = [lease for lease, head in asked if head is not None]
-            account.leases_asked(opened, busy=len(asked) - len(opened))
+            given = [(lease, head) for lease, head in asked if head is not None]
+            account.leases_asked(given, busy=len(asked) - len(given))
             yield asked
         finally:
-            account.leases_ended(len(opened))
+            account.leases_ended(len(given))
             # Also of those asked for in vain: the answer may be lost, and not the question.
             await asyncio.shield(asyncio.gather(*map(self._give_back, leases)))
 
-    async def _open(self, leases: Sequence[Lease], *, alone: bool) -> list[list[Entry] | None]:
+    async def _open(self, leases: Sequence[Lease], *, alone: bool) -> list[Head | None]:
         options = self.options
         failpoint("before_read")
         heads = await self.log.open(
@@ -108,25 +120,24 @@ class DrainContext:
         return heads
 
     async def _give_back(self, lease: Lease) -> None:
-        if lease.is_over:
+        if lease.state is LeaseState.ENDED:
             return
         try:
-            settle_s = self.options.settle_s if lease.in_doubt else 0
-            await release_lease(self._redis, self._keys, lease, settle_s=settle_s)
+            await release_lease(
+                self._redis, self._keys, lease, process=self._process, settle_s=self.options.settle_s
+            )
         except QueueError as error:
             # It expires by itself.
             log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))
 
-    async def book(self, lease: Lease) -> ClaimBook:
-        """Return the claims of the partition's dead letters."""
-        if not lease.has_claims:
-            return ClaimBook()
-        claims, superseded = await self.log.claims(lease.partition)
-        return ClaimBook({letter_id: decode_claim(body) for letter_id, body in claims.items()}, superseded)
-
     def take_in(self, lease: Lease, entries: Sequence[Entry]) -> Intake:
         """Return entries of the leased partition as a batch."""
         return take_in(entries, self.options.limits, partition=lease.partition, partitions=self.options.partitions)
+
+    async def decide(self, lease: Lease, batch: Intake, *, has_letters: bool) -> Outcome:
+        """Return what comes of a batch; ``has_letters``: some user of the partition has dead letters."""
+        guards = await self.log.guards(lease.partition, touching(batch)) if has_letters else {}
+        return decide(batch, guards)
 
     def held(self, lease: Lease, *, jobs: int = 0, dead: int = 0) -> DrainResult:
         """Return the end of a drain that has come to an entry which only a newer worker knows."""
@@ -142,12 +153,6 @@ class DrainContext:
         """Return the end of a drain that could not apply its batch, with no job to blame."""
         return DrainResult(ending="outage", ring_after_s=self.outages.failed(lease, error))
 
-    def unavailable(self, error: StoreUnavailable, tried: Mapping[int, int]) -> None:
-        """Qdrant did not apply a request with so many entries of each partition: it may have been too much."""
-        if error.code == "DEADLINE_EXCEEDED":
-            for partition, entries in tried.items():
-                self.sizes.shrink(partition, entries)
-
     def applied(self, partitions: Iterable[int], *, jobs: int) -> None:
         """So many jobs of batches of these partitions were applied, and nothing of them is left to apply."""
         if jobs:
@@ -156,18 +161,23 @@ class DrainContext:
             self.outages.over(partition)
             self.sizes.grow(partition)
 
-    def left(self, done: Done, reckoning: Reckoning, *, apply_s: float) -> None:
+    def left(self, done: Done, outcome: Outcome, *, apply_s: float) -> None:
         """Account for a batch that has left its stream."""
-        account.batch_left(done.lease.partition, done.batch, reckoning, now_ms=self._clock.now_ms(), apply_s=apply_s)
+        account.batch_left(done.lease.partition, done.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s)
 
 
-def done_of(lease: Lease, batch: Intake, reckoning: Reckoning) -> Done:
-    """Return what is to be committed of a batch that was reckoned with and applied."""
-    return Done(
-        lease=lease,
-        batch=batch.taken,
-        dead=reckoning.dead,
-        superseded=reckoning.superseded,
-        purged=reckoning.purged,
-        settled=reckoning.settled,
-    )
+async def all_of(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
+    """Return the results of several works once all of them have ended, whatever one of them raises.
+
+    A lease ends only after every request under it has: nothing may be left at work when its drain is over.
+    """
+    ends = await asyncio.gather(*works, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return cast("list[_Result]", ends)
+
+
+def done_of(lease: Lease, batch: Intake, outcome: Outcome) -> Done:
+    """Return what is to be committed of a batch whose jobs were applied."""
+    return Done(lease=lease, batch=batch.taken, dead=outcome.dead, guards=outcome.guards, gone=outcome.gone)

@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
 
-from memory_worker.contract import WriteJob
+import msgspec
+
 from memory_worker.errors import LeaseLost, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest.claims import ClaimBook, Reckoning
-from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, done_of
+from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, Ending, done_of
 from memory_worker.ingest.intake import Intake, refused
+from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.log import DeadEntry, Entry
+from memory_worker.queue.log import Head
 
 
-class _Committed(NamedTuple):
-    """What came of a batch: how many of it are dead letters, and how many entries are left behind it."""
+class _Progress(msgspec.Struct):
+    """How far a drain has come: jobs and dead letters of the batches behind it, and whether letters are there."""
 
-    letters: int
-    left: int
+    has_letters: bool
+    jobs: int = 0
+    dead: int = 0
+
+    def ended(self, ending: Ending) -> DrainResult:
+        return DrainResult(ending=ending, jobs=self.jobs, dead=self.dead)
 
 
 class PartitionDrain:
@@ -50,11 +53,11 @@ class PartitionDrain:
         async with context.gate.enter(alone=alone), context.leased([partition], alone=alone) as ((lease, head),):
             if head is None:
                 return BUSY
-            if lease.is_suspect and not alone:
+            if head.is_suspect and not alone:
                 return None
             return await self.go_on(lease, head, context.options.slice_s)
 
-    async def go_on(self, lease: Lease, head: Sequence[Entry], slice_s: float) -> DrainResult:
+    async def go_on(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
         """Apply ``head``, which has been read, and what follows it for ``slice_s`` seconds; 0: nothing."""
         try:
             return await self._drain(lease, head, slice_s)
@@ -63,41 +66,40 @@ class PartitionDrain:
         except OUTAGES as error:
             return self._context.failed(lease, error)
 
-    async def _drain(self, lease: Lease, head: Sequence[Entry], slice_s: float) -> DrainResult:
+    async def _drain(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
         context, until = self._context, time.monotonic() + slice_s
-        book = await context.book(lease)
-        jobs = dead = 0
-        batch = context.take_in(lease, head) if head else None
+        progress = _Progress(head.has_letters)
+        batch = context.take_in(lease, head.entries) if head.entries else None
         while batch is not None:
             if not batch.taken:
-                return context.held(lease, jobs=jobs, dead=dead)
-            done, following = await self._finish(lease, batch, book)
-            if done is not None:
-                jobs += len(batch.taken)
-                dead += done.letters
-                if not done.left:
-                    break
+                return context.held(lease, jobs=progress.jobs, dead=progress.dead)
+            left, following = await self._finish(lease, batch, progress)
+            if left == 0:
+                break
             if context.stopping():
-                return DrainResult(ending="stopped", jobs=jobs, dead=dead)
+                return progress.ended("stopped")
             if time.monotonic() >= until:
-                return DrainResult(ending="slice", jobs=jobs, dead=dead)
+                return progress.ended("slice")
             batch = following or await self._read(lease)
-        return DrainResult(ending="empty", jobs=jobs, dead=dead)
+        return progress.ended("empty")
 
-    async def _finish(self, lease: Lease, batch: Intake, book: ClaimBook) -> tuple[_Committed | None, Intake | None]:
+    async def _finish(self, lease: Lease, batch: Intake, progress: _Progress) -> tuple[int | None, Intake | None]:
         """Apply and commit a batch, reading ahead meanwhile if it was a full one.
 
-        Return what came of it (``None``: smaller batches must be tried first), and the batch behind it if it is known.
+        Return how many entries are left (``None``: smaller batches must be tried first), and the batch behind it if it
+        is known.
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
             started = time.monotonic()
-            done = await self._apply(lease, batch, book)
-            if done is None:
+            outcome = await self._apply(lease, batch, has_letters=progress.has_letters)
+            if outcome is None:
                 return None, None
-            left = await self._commit(lease, batch, done, apply_s=time.monotonic() - started)
-            book.settle(done)
-            return _Committed(len(done.dead), left), await ahead if ahead and left else None
+            left = await self._commit(lease, batch, outcome, apply_s=time.monotonic() - started)
+            progress.jobs += len(batch.taken)
+            progress.dead += len(outcome.dead)
+            progress.has_letters |= bool(outcome.dead)
+            return left, await ahead if ahead and left else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # what went wrong ahead shows again when it is read in its turn
@@ -121,38 +123,33 @@ class PartitionDrain:
         full = context.sizes.of(lease.partition)
         return len(batch.taken) >= full or size_bytes > context.options.batch_max_bytes // 2
 
-    async def _apply(self, lease: Lease, batch: Intake, book: ClaimBook) -> Reckoning | None:
+    async def _apply(self, lease: Lease, batch: Intake, *, has_letters: bool) -> Outcome | None:
         """Apply the jobs of a batch; return what is to be committed, or ``None`` when fewer must be tried first.
 
-        A batch that Qdrant refuses is halved until the job to blame stands alone; after that batches grow again.
+        A batch that fails is made smaller until the job to blame is alone; after that batches grow again.
         """
-        context, partition = self._context, lease.partition
-        reckoning = book.reckon(batch.taken, batch.jobs, batch.dead)
-        try:
-            if reckoning.jobs:
-                await context.writer.write([lease], [job for _, job in reckoning.jobs])
-        except StoreRefused as error:
-            if len(batch.jobs) > 1:
-                context.sizes.shrink(partition, len(batch.taken))
-                return None
-            return book.reckon(batch.taken, [], [*batch.dead, await self._judge(batch.jobs[0], error)])
-        except StoreUnavailable as error:
-            context.unavailable(error, {partition: len(batch.taken)})
-            raise
-        context.applied([partition], jobs=len(reckoning.jobs))
-        return reckoning
+        context = self._context
+        while True:
+            outcome = await context.decide(lease, batch, has_letters=has_letters)
+            jobs = [job for _, job in outcome.jobs]
+            try:
+                if jobs:
+                    await context.writer.write([lease], jobs)
+            except (StoreRefused, StoreUnavailable) as error:
+                entry, job = outcome.jobs[0]
+                if await context.judge.partition(lease.partition, jobs, entry.entry_id, error) == "smaller":
+                    return None
+                # Without it, a replay that it had made stale may have to be applied.
+                batch = batch.with_dead(refused(entry, job, error))
+                continue
+            context.applied([lease.partition], jobs=len(jobs))
+            return outcome
 
-    async def _judge(self, pair: tuple[Entry, WriteJob], error: StoreRefused) -> DeadEntry:
-        """Blame the job only if Qdrant takes harmless writes to the same collections; raises `StoreError` if not."""
-        entry, job = pair
-        await self._context.writer.probe(job)
-        return refused(entry, job, error)
-
-    async def _commit(self, lease: Lease, batch: Intake, reckoning: Reckoning, *, apply_s: float) -> int:
-        done = done_of(lease, batch, reckoning)
+    async def _commit(self, lease: Lease, batch: Intake, outcome: Outcome, *, apply_s: float) -> int:
+        done = done_of(lease, batch, outcome)
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
         left = await asyncio.shield(self._context.log.commit(done))
         failpoint("committed")
-        self._context.left(done, reckoning, apply_s=apply_s)
+        self._context.left(done, outcome, apply_s=apply_s)
         return left

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from arq.connections import ArqRedis
 
-from memory_worker.ingest.context import DrainContext, DrainResult
+from memory_worker.ingest.context import DrainContext, DrainResult, all_of
 from memory_worker.ingest.drain import PartitionDrain
 from memory_worker.ingest.group import GroupDrain
 from memory_worker.ingest.options import DrainOptions
@@ -17,7 +18,7 @@ from memory_worker.store.store import VectorStore
 
 
 class Drainer:
-    """Drains partitions of one queue into one store; one instance serves a whole process."""
+    """Drains partitions of one queue into one store; one instance serves a whole process, whose id is ``process``."""
 
     def __init__(
         self,
@@ -26,10 +27,19 @@ class Drainer:
         store: VectorStore,
         options: DrainOptions,
         *,
+        process: str | None = None,
         clock: RedisClock | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        context = DrainContext(redis, keys, store, options, clock=clock or RedisClock(), stopping=stopping)
+        context = DrainContext(
+            redis,
+            keys,
+            store,
+            options,
+            process=process or secrets.token_hex(8),
+            clock=clock or RedisClock(),
+            stopping=stopping,
+        )
         self._outages = context.outages
         self._single = PartitionDrain(context)
         self._group = GroupDrain(context, self._single)
@@ -57,6 +67,26 @@ class Drainer:
         wait_s = self._outages.wait_s()
         if wait_s > 0:
             return dict.fromkeys(partitions, DrainResult(ending="outage", ring_after_s=wait_s))
-        if len(partitions) == 1:
-            return {partitions[0]: await self._single.drain(partitions[0])}
-        return await self._group.drain(partitions)
+        if not self._outages.is_open:
+            return await self._drain_now(partitions)
+        # Qdrant was away, and one partition is enough to ask whether it is back.
+        first, *others = partitions
+        results = await self._drain_now([first])
+        return results | (await self._drain(others) if others else {})
+
+    async def _drain_now(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
+        """Drain in step, but those by themselves whose last batch failed: nobody else is to wait for them."""
+        failed = [partition for partition in partitions if self._outages.has_failed(partition)]
+        well = [partition for partition in partitions if partition not in failed]
+        if len(well) == 1:
+            failed, well = [*failed, *well], []
+        drains = [self._drain_one(partition) for partition in failed]
+        if well:
+            drains.append(self._group.drain(well))
+        found: dict[int, DrainResult] = {}
+        for results in await all_of(drains):
+            found |= results
+        return found
+
+    async def _drain_one(self, partition: int) -> dict[int, DrainResult]:
+        return {partition: await self._single.drain(partition)}

@@ -14,23 +14,23 @@ from typing import NamedTuple
 
 from memory_worker.errors import LeaseLost, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest.claims import Reckoning
-from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, done_of
+from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, all_of, done_of
 from memory_worker.ingest.drain import PartitionDrain
 from memory_worker.ingest.intake import Intake
+from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.log import Entry
+from memory_worker.queue.log import Head
 
-Opened = tuple[Lease, Sequence[Entry]]
+Opened = tuple[Lease, Head]
 
 
 class _Batch(NamedTuple):
     """A batch of one of the partitions, as it was read and as it is to be applied."""
 
     lease: Lease
-    head: Sequence[Entry]
+    head: Head
     intake: Intake
-    reckoning: Reckoning
+    outcome: Outcome
 
 
 class GroupDrain:
@@ -50,14 +50,14 @@ class GroupDrain:
             taken = [(lease, head) for lease, head in opened if head is not None]
             results |= await self._drain(taken)
         # Nothing of a suspect was read: it must be tried alone.
-        for lease, _ in opened:
-            if lease.is_suspect:
+        for lease, head in taken:
+            if head.is_suspect:
                 results[lease.partition] = await self._apart.drain(lease.partition)
         return results
 
     async def _drain(self, opened: Sequence[Opened]) -> dict[int, DrainResult]:
         results = {lease.partition: DrainResult(ending="empty") for lease, _ in opened}
-        batches = await asyncio.gather(*(self._batch(lease, head) for lease, head in opened if head))
+        batches = await all_of(self._batch(lease, head) for lease, head in opened if head.entries)
         for batch in batches:
             if not batch.intake.taken:
                 results[batch.lease.partition] = self._context.held(batch.lease)
@@ -65,38 +65,43 @@ class GroupDrain:
             results |= await self._finish(batches)
         return results
 
-    async def _batch(self, lease: Lease, head: Sequence[Entry]) -> _Batch:
-        intake = self._context.take_in(lease, head)
-        book = await self._context.book(lease)
-        return _Batch(lease, head, intake, book.reckon(intake.taken, intake.jobs, intake.dead))
+    async def _batch(self, lease: Lease, head: Head) -> _Batch:
+        intake = self._context.take_in(lease, head.entries)
+        outcome = await self._context.decide(lease, intake, has_letters=head.has_letters)
+        return _Batch(lease, head, intake, outcome)
 
     async def _finish(self, batches: Sequence[_Batch]) -> dict[int, DrainResult]:
         started = time.monotonic()
         try:
-            await self._apply(batches)
-        except (StoreRefused, LeaseLost):  # one that fails is no reason to fail the others
-            return await self._each(batches)
+            together = await self._apply(batches)
         except OUTAGES as error:
-            return {lease.partition: self._context.failed(lease, error) for lease, *_ in batches}
+            return {batch.lease.partition: self._context.failed(batch.lease, error) for batch in batches}
+        if not together:
+            return await self._each(batches)
         return await self._commit(batches, apply_s=time.monotonic() - started)
 
-    async def _apply(self, batches: Sequence[_Batch]) -> None:
-        context, jobs = self._context, [job for batch in batches for _, job in batch.reckoning.jobs]
+    async def _apply(self, batches: Sequence[_Batch]) -> bool:
+        """Apply the jobs of all batches; ``False``: each must be tried by itself."""
+        context, jobs = self._context, [job for batch in batches for _, job in batch.outcome.jobs]
         try:
             if jobs:
-                await context.writer.write([lease for lease, *_ in batches], jobs)
-        except StoreUnavailable as error:
-            context.unavailable(error, {lease.partition: len(intake.taken) for lease, _, intake, _ in batches})
-            raise
-        context.applied([lease.partition for lease, *_ in batches], jobs=len(jobs))
+                await context.writer.write([batch.lease for batch in batches], jobs)
+        except LeaseLost:  # of one of them
+            return False
+        except (StoreRefused, StoreUnavailable) as error:
+            tried = {batch.lease.partition: len(batch.outcome.jobs) for batch in batches}
+            await context.judge.group(tried, jobs, error)
+            return False
+        context.applied([batch.lease.partition for batch in batches], jobs=len(jobs))
+        return True
 
     async def _each(self, batches: Sequence[_Batch]) -> dict[int, DrainResult]:
-        ends = await asyncio.gather(*(self._apart.go_on(lease, head, 0.0) for lease, head, *_ in batches))
+        ends = await all_of(self._apart.go_on(batch.lease, batch.head, 0.0) for batch in batches)
         return {batch.lease.partition: end for batch, end in zip(batches, ends, strict=True)}
 
     async def _commit(self, batches: Sequence[_Batch], *, apply_s: float) -> dict[int, DrainResult]:
         context = self._context
-        dones = [done_of(lease, intake, reckoning) for lease, _, intake, reckoning in batches]
+        dones = [done_of(batch.lease, batch.intake, batch.outcome) for batch in batches]
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the streams even if this drain is cancelled now.
         counts = await asyncio.shield(context.log.commit_all(dones, give_back=True))
@@ -106,8 +111,8 @@ class GroupDrain:
             if left is None:
                 results[batch.lease.partition] = context.lost(batch.lease)
                 continue
-            context.left(done, batch.reckoning, apply_s=apply_s)
+            context.left(done, batch.outcome, apply_s=apply_s)
             results[batch.lease.partition] = DrainResult(
-                ending="slice" if left else "empty", jobs=len(batch.intake.taken), dead=len(batch.reckoning.dead)
+                ending="slice" if left else "empty", jobs=len(batch.intake.taken), dead=len(batch.outcome.dead)
             )
         return results

@@ -9,7 +9,6 @@ import msgspec
 from memory_worker.contract import CONTRACT_VERSION, Limits, WriteJob, check_size, checked, decode_write, partition_of
 from memory_worker.errors import InvalidJob, MemoryWorkerError
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest.claims import claim_of, encode_claim
 from memory_worker.queue.log import DeadEntry, DeadReason, Entry
 
 
@@ -24,6 +23,11 @@ class Intake(msgspec.Struct, frozen=True):
     dead: list[DeadEntry]
     held: bool
 
+    def with_dead(self, letter: DeadEntry) -> Intake:
+        """Return the batch with one more of its jobs dead."""
+        alive = [pair for pair in self.jobs if pair[0] is not letter.entry]
+        return Intake(self.taken, alive, [*self.dead, letter], self.held)
+
 
 def take_in(entries: Sequence[Entry], limits: Limits, *, partition: int, partitions: int) -> Intake:
     """Decode and check ``entries``; one of a newer contract version is not ours to judge, and holds the partition."""
@@ -36,13 +40,17 @@ def take_in(entries: Sequence[Entry], limits: Limits, *, partition: int, partiti
             dead.append(_dead(entry, "crashed", MemoryWorkerError("every process that tried it died")))
             continue
         try:
+            check_size(entry.size_bytes, limits)
+        except InvalidJob as error:
+            dead.append(_dead(entry, "invalid", error))
+            continue
+        try:
             failpoint("decode")
             job = decode_write(entry.body)
         except InvalidJob as error:
             dead.append(_dead(entry, "malformed", error))
             continue
         try:
-            check_size(entry.body, limits)
             _check_partition(job, partition, partitions)
             jobs.append((entry, checked(job, limits)))
         except InvalidJob as error:
@@ -63,13 +71,4 @@ def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
 
 
 def _dead(entry: Entry, reason: DeadReason, error: Exception, job: WriteJob | None = None) -> DeadEntry:
-    op = "" if job is None else str(type(job).__struct_config__.tag)
-    user_id = "" if job is None else str(job.user_id)
-    return DeadEntry(
-        entry_id=entry.entry_id,
-        reason=reason,
-        detail=str(error)[:500],
-        op=op,
-        user_id=user_id,
-        claim=b"" if job is None else encode_claim(claim_of(job)),
-    )
+    return DeadEntry(entry=entry, reason=reason, detail=str(error)[:500], job=job)

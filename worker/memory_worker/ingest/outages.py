@@ -10,7 +10,7 @@ from memory_worker.ingest import account
 from memory_worker.ingest.breaker import Breaker
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.metrics import breaker_is
-from memory_worker.queue.lease import Lease
+from memory_worker.queue.lease import Lease, LeaseState
 
 
 class Outages:
@@ -21,11 +21,21 @@ class Outages:
         self._settle_s = settle_s
         self._breaker = Breaker(retry)
         self._failures: Counter[int] = Counter()
+        self._alone: dict[int, tuple[str, int]] = {}
         self._seen: tuple[float, str] | None = None
 
     def wait_s(self) -> float:
         """Return for how many seconds a drain must be put off, as `Breaker.wait_s`."""
         return self._breaker.wait_s()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Qdrant was away when a drain last asked."""
+        return self._breaker.state != "closed"
+
+    def has_failed(self, partition: int) -> bool:
+        """Say whether the last batch of the partition failed: then nothing else is tried with it."""
+        return partition in self._failures
 
     def trouble(self, *, within_s: float) -> str | None:
         """Return what Qdrant last failed a drain with, if that is no longer ago and nothing has been applied since."""
@@ -39,6 +49,14 @@ class Outages:
     def over(self, partition: int) -> None:
         """A batch of the partition is done with."""
         self._failures.pop(partition, None)
+        self._alone.pop(partition, None)
+
+    def failed_alone(self, partition: int, entry_id: str) -> int:
+        """Note that an entry failed alone, with Qdrant at work; return how often in a row it has."""
+        before, times = self._alone.get(partition, (entry_id, 0))
+        times = times + 1 if before == entry_id else 1
+        self._alone[partition] = (entry_id, times)
+        return times
 
     def failed(self, lease: Lease, error: Exception) -> float:
         """Note an outage; return after how many seconds to ring again."""
@@ -49,7 +67,7 @@ class Outages:
         delay_s = self._breaker.failed(error)
         if delay_s is None:
             delay_s = self._retry.delay_s(self._failures[partition])
-        if lease.in_doubt:
+        if lease.state is LeaseState.IN_DOUBT:
             delay_s = max(delay_s, self._settle_s)
         account.outage(partition, error, failures=self._failures[partition], delay_s=delay_s)
         return delay_s

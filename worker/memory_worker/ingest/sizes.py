@@ -14,9 +14,9 @@ class BatchSizes:
         """Return how many entries the next batch may have."""
         return self._shrunk.get(partition, self._most)
 
-    def shrink(self, partition: int, tried: int) -> None:
+    def shrink(self, partition: int, tried: int, *, by: int = 2) -> None:
         """A batch of so many entries failed, and a smaller one may not."""
-        self._shrunk[partition] = max(1, tried // 2)
+        self._shrunk[partition] = max(1, tried // by)
 
     def grow(self, partition: int) -> None:
         """A batch was applied."""

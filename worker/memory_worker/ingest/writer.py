@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from arq.connections import ArqRedis
 
 from memory_worker.contract import WriteJob
-from memory_worker.errors import StoreError, StoreUnavailable
+from memory_worker.errors import DeadlinePassed, LeaseLost, StoreError, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.plan import CollectionPlan, needs_existing, plan
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease, renew_lease
+from memory_worker.queue.lease import Lease, LeaseState, renew_lease
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
 
 
 class LeasedWriter:
-    """Writes to Qdrant; nothing is sent with a deadline beyond what is left of a lease."""
+    """Writes to Qdrant; nothing is sent after a lease has ended, and no request may take longer than a lease lasts."""
 
     def __init__(self, redis: ArqRedis, keys: Keys, store: VectorStore, options: DrainOptions) -> None:
         self._redis = redis
@@ -37,14 +38,14 @@ class LeasedWriter:
             # A replica that has the renewal has all that was pushed before it: what is applied survives a failover.
             await renew_lease(self._redis, self._keys, leases[0], min_replicas=self._options.min_replicas)
         for step in plan(jobs, await self._existing(jobs)):
-            await self._store.make_ready(step.ref, step.operations)
-            failpoint("before_send")
-            await self._send(leases, step)
-            failpoint("sent")
+            if await self._store.make_ready(step.ref, step.operations):
+                failpoint("before_send")
+                await self._send(leases, step)
+                failpoint("sent")
 
-    async def probe(self, job: WriteJob) -> None:
-        """Return if Qdrant takes harmless writes to the collections of ``job``; raises as `write` if it does not."""
-        for step in plan([job], await self._existing([job])):
+    async def probe(self, jobs: Sequence[WriteJob]) -> None:
+        """Return if Qdrant takes harmless writes to the collections of ``jobs``; raises as `write` if it does not."""
+        for step in plan(jobs, await self._existing(jobs)):
             if await self._store.make_ready(step.ref, step.operations):
                 await self._store.probe(step.ref)
 
@@ -53,24 +54,28 @@ class LeasedWriter:
         return await self._store.collections.existing() if needs_existing(jobs) else ()
 
     async def _send(self, leases: Sequence[Lease], step: CollectionPlan) -> None:
-        timeout_s = await self._deadline_s(leases)
-        _set_in_doubt(leases, True)
+        deadline = await self._deadline(leases)
+        _set_state(leases, LeaseState.IN_DOUBT)
         try:
-            await self._store.apply(step.ref, step.operations, timeout_s=timeout_s)
+            await self._store.send(step.ref, step.operations, deadline=deadline)
+        except DeadlinePassed as error:
+            _set_state(leases, LeaseState.HELD)
+            raise LeaseLost from error
         except StoreError as error:
-            _set_in_doubt(leases, isinstance(error, StoreUnavailable) and error.in_doubt)
+            if not (isinstance(error, StoreUnavailable) and error.in_doubt):
+                _set_state(leases, LeaseState.HELD)
             raise
-        _set_in_doubt(leases, False)
+        _set_state(leases, LeaseState.HELD)
 
-    async def _deadline_s(self, leases: Sequence[Lease]) -> float:
-        """Return how long the next request may take: it must end before any of the leases does."""
+    async def _deadline(self, leases: Sequence[Lease]) -> float:
+        """Return the monotonic time at which the next request must have ended: before any of the leases does."""
         options = self._options
-        least_s = options.request_timeout_s + options.margin_s
-        short = [lease for lease in leases if lease.remaining_s() < least_s]
+        short = [lease for lease in leases if not lease.lasts(options.request_timeout_s + options.margin_s)]
         await asyncio.gather(*(renew_lease(self._redis, self._keys, lease) for lease in short))
-        return min(options.request_timeout_s, min(lease.remaining_s() for lease in leases) - options.margin_s)
+        until = min(lease.until for lease in leases) - options.margin_s
+        return min(time.monotonic() + options.request_timeout_s, until)
 
 
-def _set_in_doubt(leases: Sequence[Lease], in_doubt: bool) -> None:
+def _set_state(leases: Sequence[Lease], state: LeaseState) -> None:
     for lease in leases:
-        lease.in_doubt = in_doubt
+        lease.state = state

@@ -30,7 +30,6 @@ from memory_worker.errors import (
     QueueNotEmpty,
     QueueOutOfMemory,
     QueueUnavailable,
-    Superseded,
     TooLate,
 )
 from memory_worker.join import Joiner
@@ -40,7 +39,6 @@ from memory_worker.queue.codec import decode_arq, encode_arq
 RETRIES = 3
 
 _MEANINGS: dict[str, Callable[[str], QueueError]] = {
-    "SUPERSEDED": lambda _: Superseded("newer jobs of the same points have been applied since"),
     "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
     "LEASELOST": lambda _: LeaseLost(),
     "MISCONF": lambda message: QueueUnavailable(f"Redis refuses: {message}"),

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 from arq.connections import ArqRedis
 
-from memory_worker.contract import Receipt
+from memory_worker.contract import Receipt, decode_write
+from memory_worker.errors import InvalidJob, Superseded, Unguarded
 from memory_worker.queue import scripts
 from memory_worker.queue.connection import queue_request
 from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
+from memory_worker.queue.guards import load_guards
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import entry_version
+from memory_worker.queue.replay_guard import Position
 
 _PAGE = 100
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter: its receipt, why and when (unix seconds) it died, and the job as it was pushed."""
+    """A dead letter: its receipt, why and when (unix seconds) it died, and the job as it was pushed.
+
+    ``position`` is where the job stands in the order in which jobs were first pushed: a job that was replayed and died
+    again keeps it. Replay letters in that order.
+    """
 
     receipt: Receipt
+    position: Position
     reason: str
     detail: str
     op: str
@@ -58,23 +66,29 @@ class DeadLetters:
             found = await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
         return _letter(receipt, found[0][1]) if found else None
 
-    async def drop(self, receipt: Receipt) -> bool:
-        """Forget a dead letter for good; say whether there was one."""
-        keys, partition, entry_id = self._keys, receipt.partition, receipt.entry_id
+    async def drop(self, receipts: Sequence[Receipt]) -> int:
+        """Forget dead letters for good; return how many there were."""
+        by_partition: dict[int, list[str]] = {}
+        for receipt in receipts:
+            by_partition.setdefault(receipt.partition, []).append(receipt.entry_id)
+        dropped = 0
         with queue_request("dead_drop"):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.xdel(keys.dead(partition), entry_id)
-                pipe.hdel(keys.claims(partition), entry_id)
-                pipe.srem(keys.superseded(partition), entry_id)
-                removed, _, _ = await pipe.execute()
-        return bool(removed)
+            for partition, ids in by_partition.items():
+                keys = [self._keys.dead(partition), self._keys.backlog, self._keys.guarded(partition)]
+                dropped += int(await scripts.run(self._redis, "drop", keys, list(ids)))
+        return dropped
 
     async def replay(self, receipt: Receipt, *, force: bool = False) -> Receipt | None:
         """Push the job of a dead letter again, behind all that waits; return its new receipt.
 
-        Raises `Superseded` when newer jobs of the same points have been applied since, unless ``force``. Should such
-        a job be waiting now, the replay becomes a dead letter again when its turn comes.
+        Unless ``force``, raises `Superseded` when newer jobs of the same points have been applied since, `Unguarded`
+        when that is not known. Should such a job be waiting now, the replay becomes a dead letter again in its turn.
         """
+        if not force:
+            letter = await self.get(receipt)
+            if letter is None:
+                return None
+            await self._check_replay(letter)
         keys, partition = self._keys, receipt.partition
         job_id = keys.drain_job_id(partition)
         with queue_request("replay"):
@@ -83,11 +97,23 @@ class DeadLetters:
                 "replay",
                 [
                     *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
-                    *(keys.arq_job(job_id), keys.claims(partition), keys.superseded(partition), keys.drain_bell),
+                    *(keys.arq_job(job_id), keys.drain_bell, keys.guarded(partition)),
                 ],
                 [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS, int(force)],
             )
         return Receipt(partition, entry_id.decode()) if entry_id else None
+
+    async def _check_replay(self, letter: DeadLetter) -> None:
+        try:
+            job = decode_write(letter.body)
+        except InvalidJob:
+            raise Unguarded from None
+        guards = await load_guards(self._redis, self._keys, letter.receipt.partition, [(letter.position, job)])
+        guard = guards.get(job.user_id)
+        if guard is None or letter.position not in guard.letters:
+            raise Unguarded
+        if guard.is_stale(job, letter.position):
+            raise Superseded
 
 
 def _letter(receipt: Receipt, fields: dict[bytes, Any]) -> DeadLetter:
@@ -96,6 +122,7 @@ def _letter(receipt: Receipt, fields: dict[bytes, Any]) -> DeadLetter:
 
     return DeadLetter(
         receipt=receipt,
+        position=text(b"r") or receipt.entry_id,
         reason=text(b"reason"),
         detail=text(b"detail"),
         op=text(b"op"),

@@ -11,10 +11,12 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry, whose id is the last entry that left the partition
-    mw:dead:{p}                 stream  dead letters under their original ids
-    mw:claims:{p}               hash    what each dead letter would touch if it were replayed
-    mw:superseded:{p}           set     dead letters whose replay would undo newer jobs
-    mw:attempts:{p}             hash    what a drain is trying, and how often a process died trying it
+    mw:dead:{p}                 stream  dead letters under the ids of their entries
+    mw:guarded:{p}              set     the users who have dead letters that may be replayed
+    mw:guarded:{p}:{user}       hash    their dead letters, by the position at which each was first pushed
+    mw:guarded:{p}:{user}:touched  hash  the points of these, each with the last position that touched it
+    mw:attempts:{p}             hash    what a drain is trying, and which processes have tried it
+    mw:process:{id}             string  a process that lives; expires
     mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
     mw:drain:bell, mw:search:bell  list   wakes a worker that waits at one of them
     mw:reply:{job}              list    the reply to one read job; expires
@@ -106,16 +108,25 @@ class Keys:
         """Return the key of a partition's dead letters."""
         return f"{self.prefix}:dead:{partition}"
 
-    def claims(self, partition: int) -> str:
-        """Return the key of what a partition's dead letters would touch if they were replayed."""
-        return f"{self.prefix}:claims:{partition}"
+    def guarded(self, partition: int) -> str:
+        """Return the key of the users who have dead letters; keys of each user begin with it."""
+        return f"{self.prefix}:guarded:{partition}"
 
-    def superseded(self, partition: int) -> str:
-        """Return the key of those dead letters of a partition whose replay would undo newer jobs."""
-        return f"{self.prefix}:superseded:{partition}"
+    def guarded_letters(self, partition: int, user_id: int | str) -> str:
+        """Return the key of a user's dead letters, by position."""
+        return f"{self.guarded(partition)}:{user_id}"
+
+    def guarded_points(self, partition: int, user_id: int | str) -> str:
+        """Return the key of what has touched the points of a user's dead letters."""
+        return f"{self.guarded_letters(partition, user_id)}:touched"
+
+    @property
+    def process_prefix(self) -> str:
+        """How the keys of living processes begin."""
+        return f"{self.prefix}:process:"
 
     def attempts(self, partition: int) -> str:
-        """Return the key of the note of what a drain is trying."""
+        """Return the key of the note of what a drain is trying, and of who has tried it."""
         return f"{self.prefix}:attempts:{partition}"
 
     def reply(self, job_id: str) -> str:

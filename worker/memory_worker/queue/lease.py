@@ -1,12 +1,13 @@
 """The lease: the right to drain one partition, for a time.
 
-arq's own mark of a running job has no owner and may be lost or expire early, so it is only a doorbell. The lease is
+arq's own mark of a running job has no owner and may be lost or expire early, so it only wakes a worker. The lease is
 the lock: a random token with a life, renewed by every read and commit, and checked inside every script that removes
-entries. Nothing is sent to Qdrant with a deadline beyond what is left of it.
+entries. Nothing is sent to Qdrant after the lease has ended, and no request may take longer than it lasts.
 """
 
 from __future__ import annotations
 
+import enum
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -19,35 +20,45 @@ from memory_worker.queue.keys import Keys
 from memory_worker.queue.scripts import REPLICATION_TIMEOUT_S
 
 
+class LeaseState(enum.Enum):
+    """What is known of a lease.
+
+    ASKED      asked for; until the answer is there it may be ours
+    HELD       ours, and nothing that was sent under it is on its way
+    IN_DOUBT   ours, but a request that was sent under it may still be applied: nothing behind it may be sent yet
+    ENDED      not ours: another drain holds it, or it was given back
+    """
+
+    ASKED = enum.auto()
+    HELD = enum.auto()
+    IN_DOUBT = enum.auto()
+    ENDED = enum.auto()
+
+
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A lease that is held, or asked for. ``renewed_at`` is the local monotonic time before it was last renewed.
-
-    ``has_claims`` says that dead letters of the partition must be held against its jobs: only its drains add any.
-    ``is_suspect`` says that its next batch may kill the process: nothing else may be tried beside it. ``was_orphaned``
-    says that the drain before this one never ended. ``in_doubt`` says that a request may still be applied of which
-    nobody knows how it ended: until it is settled, nothing that comes behind it may be sent. ``is_over`` says that it
-    was not given, or was given back with the last entry.
-    """
+    """A lease of a partition. ``until`` is the monotonic time, in seconds, up to which it is certain to be ours."""
 
     partition: int
     ttl_s: float
     token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    renewed_at: float = field(default_factory=time.monotonic)
-    has_claims: bool = False
-    is_suspect: bool = False
-    was_orphaned: bool = False
-    in_doubt: bool = False
-    is_over: bool = False
+    state: LeaseState = LeaseState.ASKED
+    until: float = float("-inf")
 
     @property
     def ttl_ms(self) -> int:
         """The life of the lease in milliseconds, as scripts take it."""
         return int(self.ttl_s * 1000)
 
-    def remaining_s(self) -> float:
-        """Return for how many seconds the lease is certain to be held, counted from before it was last renewed."""
-        return self.renewed_at + self.ttl_s - time.monotonic()
+    def renewed(self, asked_at: float) -> None:
+        """Note that Redis gave or renewed it when asked at this monotonic time."""
+        self.until = asked_at + self.ttl_s
+        if self.state is LeaseState.ASKED:
+            self.state = LeaseState.HELD
+
+    def lasts(self, seconds: float) -> bool:
+        """Say whether it is certain to be ours for so many seconds from now."""
+        return self.until - time.monotonic() >= seconds
 
 
 async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:
@@ -65,15 +76,20 @@ async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas
             replicas=min_replicas,
             timeout_s=REPLICATION_TIMEOUT_S,
         )
-    lease.renewed_at = started
+    lease.renewed(started)
 
 
-async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, settle_s: float = 0) -> None:
-    """Give the lease back, if it is still held; at once, or so that nobody has it for another ``settle_s`` seconds."""
+async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, process: str, settle_s: float = 0) -> None:
+    """Give the lease back, if it is still held; one in doubt stays taken for another ``settle_s`` seconds.
+
+    ``process`` is the id of this process: the end of its drain shows that it is alive.
+    """
+    settle_ms = int(settle_s * 1000) if lease.state is LeaseState.IN_DOUBT else 0
     with queue_request("release"):
         await scripts.run(
             redis,
             "release",
             [keys.lease(lease.partition), keys.attempts(lease.partition)],
-            [lease.token, int(settle_s * 1000)],
+            [lease.token, settle_ms, process],
         )
+    lease.state = LeaseState.ENDED

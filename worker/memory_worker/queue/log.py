@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 from arq.connections import ArqRedis
 
-from memory_worker.contract import Receipt
+from memory_worker.contract import Receipt, WriteJob, op_of
 from memory_worker.errors import DeadLettered, LeaseLost, NotApplied
 from memory_worker.queue import scripts
 from memory_worker.queue.connection import queue_errors, queue_request
+from memory_worker.queue.guards import load_guards
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import Lease
+from memory_worker.queue.lease import Lease, LeaseState
+from memory_worker.queue.replay_guard import Guard, Position
 
 MAX_VERSION_DIGITS = 9
 LATE_REPLY_S = 2.0
-MOST_CRASHES = 3
-"""Processes that may die with a batch before its entries are tried one by one."""
-MOST_CRASHES_ALONE = 2
-"""Processes that may die with one entry alone before it is a dead letter."""
+_POSITION = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
+
+_encode = msgspec.msgpack.Encoder().encode
 
 DeadReason = Literal["malformed", "invalid", "refused", "crashed", "superseded"]
 
@@ -30,52 +33,92 @@ DeadReason = Literal["malformed", "invalid", "refused", "crashed", "superseded"]
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A job as it stands in a stream. ``version`` is the contract version, 0 where the entry names none.
 
-    ``crashed`` says that it was tried alone, and that no process that tried it has lived to tell; ``replay_of`` is the
-    id of the dead letter that it is a replay of.
+    ``size_bytes`` is that of the job; of one that is larger than any job may be, ``body`` is empty. ``replay_of`` is
+    the position at which a replayed job was first pushed. ``crashed`` says that the entry was tried alone, and that
+    each process that tried it has died.
     """
 
     entry_id: str
     version: int
     body: bytes
+    size_bytes: int
+    replay_of: Position = ""
     crashed: bool = False
-    replay_of: str = ""
+
+    @property
+    def position(self) -> Position:
+        """Where the job stands in the order in which jobs were first pushed."""
+        return self.replay_of or self.entry_id
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What was read of a partition whose lease was given.
+
+    ``has_letters``: some user has dead letters there. ``is_suspect``: its next batch may kill the process, so nothing
+    else may be tried beside it. ``was_orphaned``: the drain before this one never ended.
+    """
+
+    entries: list[Entry]
+    has_letters: bool = False
+    is_suspect: bool = False
+    was_orphaned: bool = False
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How drains of one process read; ``process`` is its id, which names it in the notes of what is tried."""
+
+    process: str
+    process_ttl_ms: int
+    max_job_bytes: int
+    living: str
+    deaths: int = 3
+    """Processes that may die with a batch before its entries are tried one by one."""
+    deaths_alone: int = 2
+    """Processes that may die with one entry alone before it is a dead letter."""
 
 
 class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that can never be applied, and why.
+    """An entry that can never be applied, and why; ``job`` is ``None`` where it could not be read."""
 
-    ``op``, ``user_id`` and ``claim`` (what a replay of it would touch) are empty where they could not be read.
-    """
-
-    entry_id: str
+    entry: Entry
     reason: DeadReason
     detail: str
-    op: str = ""
-    user_id: str = ""
-    claim: bytes = b""
+    job: WriteJob | None = None
+
+    @property
+    def op(self) -> str:
+        """The op of the job, empty where it could not be read."""
+        return "" if self.job is None else op_of(self.job)
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """A dead letter that goes with its user: the position of its job, and the id of its entry."""
+
+    user_id: str
+    position: Position
+    entry_id: str
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What came of ``batch``, the head of a partition: ``dead`` of it become dead letters.
 
-    Of older dead letters, those ``superseded`` are marked, those ``purged`` forgotten, and the claims of those
-    ``settled`` removed.
+    ``guards`` are the replay guards, by user, as they are now; ``gone`` the older dead letters that a purge deletes.
     """
 
     lease: Lease
     batch: Sequence[Entry]
     dead: Sequence[DeadEntry] = ()
-    superseded: Sequence[str] = ()
-    purged: Sequence[str] = ()
-    settled: Sequence[str] = ()
+    guards: Mapping[int, Guard] = MappingProxyType({})
+    gone: Sequence[Gone] = ()
 
 
 class JobLog:
     """The entries of all partitions, for drains that hold a lease and for callers that wait for a receipt."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys) -> None:
+    def __init__(self, redis: ArqRedis, keys: Keys, reading: Reading | None = None) -> None:
         self._redis = redis
         self._keys = keys
+        self._reading = _encode(reading)
 
     async def open(
         self,
@@ -85,7 +128,7 @@ class JobLog:
         max_jobs: int,
         max_bytes: int,
         spare_suspects: bool = False,
-    ) -> list[list[Entry] | None]:
+    ) -> list[Head | None]:
         """Take leases, and read from the heads of their partitions; of each as many entries as it is given.
 
         Return for each lease what was read; ``None`` where another drain holds it. Once ``max_jobs`` or ``max_bytes``
@@ -97,21 +140,22 @@ class JobLog:
         keys = self._keys
         ttl_ms = next(iter(leases)).ttl_ms
         script_keys = [keys.meta]
-        args: list[Any] = [ttl_ms, partitions, max_jobs, max_bytes]
-        args += [MOST_CRASHES, MOST_CRASHES_ALONE, int(spare_suspects)]
+        args: list[Any] = [self._reading, ttl_ms, partitions, max_jobs, max_bytes, int(spare_suspects)]
         for lease, most in leases.items():
             number = lease.partition
-            script_keys += [keys.lease(number), keys.claims(number), keys.attempts(number), keys.stream(number)]
+            script_keys += [keys.lease(number), keys.guarded(number), keys.attempts(number), keys.stream(number)]
             args += [lease.token, most]
         started = time.monotonic()
         with queue_request("open"):
             opened = await scripts.run(self._redis, "open", script_keys, args)
         heads = [_opened(lease, found, started) for lease, found in zip(leases, opened, strict=False)]
         for lease in list(leases)[len(heads) :]:
-            lease.is_over = True
+            lease.state = LeaseState.ENDED
         return heads
 
-    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None) -> list[Entry]:
+    async def read(
+        self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None
+    ) -> list[Entry]:
         """Return entries from the head, or those behind ``after``, and renew the lease; at least one if there is any.
 
         Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
@@ -124,19 +168,14 @@ class JobLog:
                 self._redis,
                 "read",
                 [self._keys.lease(partition), self._keys.stream(partition), self._keys.attempts(partition)],
-                [lease.token, lease.ttl_ms, max_jobs, max_bytes, start, MOST_CRASHES, MOST_CRASHES_ALONE],
+                [self._reading, lease.token, lease.ttl_ms, max_jobs, max_bytes, start],
             )
-        lease.renewed_at = started
+        lease.renewed(started)
         return _entries(found)
 
-    async def claims(self, partition: int) -> tuple[dict[str, bytes], frozenset[str]]:
-        """Return the claims of the partition's dead letters by their ids, and the ids of those superseded."""
-        with queue_request("claims"):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hgetall(self._keys.claims(partition))
-                pipe.smembers(self._keys.superseded(partition))
-                claims, superseded = await pipe.execute()
-        return {name.decode(): body for name, body in claims.items()}, frozenset(name.decode() for name in superseded)
+    async def guards(self, partition: int, jobs: Iterable[tuple[Position, WriteJob]]) -> dict[int, Guard]:
+        """Return the replay guards of those users of ``jobs`` who have dead letters, as `load_guards`."""
+        return await load_guards(self._redis, self._keys, partition, jobs)
 
     async def commit(self, done: Done) -> int:
         """Remove one batch, as `commit_all`, and go on; raises `LeaseLost` when its lease is no longer held."""
@@ -155,20 +194,21 @@ class JobLog:
         args: list[Any] = [0 if give_back else batches[0].lease.ttl_ms]
         for done in batches:
             keys += self._committed_keys(done.lease.partition)
-            args += _committed_args(done)
+            args.append(_encode(_committed(done)))
         started = time.monotonic()
         with queue_request("commit"):
             counts = await scripts.run(self._redis, "commit", keys, args)
         for done, left in zip(batches, counts, strict=True):
-            done.lease.renewed_at = started
-            done.lease.is_over = left == 0 or (give_back and left > 0)
+            done.lease.renewed(started)
+            if left == 0 or (give_back and left > 0):
+                done.lease.state = LeaseState.ENDED
         return [left if left >= 0 else None for left in counts]
 
     def _committed_keys(self, partition: int) -> list[str]:
         keys = self._keys
         return [
             *(keys.lease(partition), keys.stream(partition), keys.applied(partition), keys.dead(partition)),
-            *(keys.attempts(partition), keys.claims(partition), keys.superseded(partition)),
+            *(keys.attempts(partition), keys.guarded(partition)),
         ]
 
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
@@ -208,36 +248,59 @@ def entry_version(field: bytes) -> int:
     return int(field) if field.isdigit() and len(field) <= MAX_VERSION_DIGITS else 0
 
 
-def _opened(lease: Lease, found: list[Any] | None, started: float) -> list[Entry] | None:
+def _opened(lease: Lease, found: list[Any] | None, started: float) -> Head | None:
     if found is None:
-        lease.is_over = True
+        lease.state = LeaseState.ENDED
         return None
-    lease.renewed_at = started
-    lease.has_claims, lease.is_suspect, lease.was_orphaned = map(bool, found[:3])
-    return _entries(found[3:])
+    lease.renewed(started)
+    has_letters, is_suspect, was_orphaned = map(bool, found[:3])
+    return Head(_entries(found[3:]), has_letters, is_suspect, was_orphaned)
 
 
 def _entries(flat: list[Any]) -> list[Entry]:
-    """Return the entries in what a script has read: whether the head crashed, then four fields of each entry."""
+    """Return the entries in what a script has read: whether the head crashed, then five fields of each entry."""
     crashed = bool(flat and flat[0])
+    rows = zip(flat[1::5], flat[2::5], flat[3::5], flat[4::5], flat[5::5], strict=True)
     return [
-        Entry(entry_id.decode(), entry_version(version), body, crashed, replay_of.decode())
-        for entry_id, version, body, replay_of in zip(flat[1::4], flat[2::4], flat[3::4], flat[4::4], strict=True)
+        Entry(entry_id.decode(), entry_version(version), body, size, _replay_of(position), crashed)
+        for entry_id, version, body, size, position in rows
     ]
 
 
-def _committed_args(done: Done) -> list[Any]:
+def _replay_of(field: bytes) -> Position:
+    """Return the position in a field of an entry; one that cannot be one makes the entry a push like any other."""
+    return field.decode() if field and _POSITION.fullmatch(field) else ""
+
+
+def _committed(done: Done) -> dict[str, Any]:
     last_id = done.batch[-1].entry_id
     # In the order of the entries, whatever the order in which they were found: a stream takes no other.
-    letters = {letter.entry_id: letter for letter in done.dead}
-    words: list[str | bytes] = []
-    for letter in (letters[entry.entry_id] for entry in done.batch if entry.entry_id in letters):
-        words += [letter.entry_id, letter.reason, letter.detail, letter.op, letter.user_id, letter.claim]
-    size = sum(len(entry.body) for entry in done.batch)
-    args = [done.lease.token, last_id, _behind(last_id), size]
-    for listed in (words, done.superseded, done.purged, done.settled):
-        args += [len(listed), *listed]
-    return args
+    letters = {letter.entry.entry_id: letter for letter in done.dead}
+    return {
+        "token": done.lease.token,
+        "last": last_id,
+        "behind": _behind(last_id),
+        "bytes": sum(entry.size_bytes for entry in done.batch),
+        "dead": [_buried(letters[entry.entry_id]) for entry in done.batch if entry.entry_id in letters],
+        "guards": [_guarded(user_id, guard) for user_id, guard in done.guards.items()],
+        "gone": done.gone,
+    }
+
+
+def _buried(letter: DeadEntry) -> dict[str, str]:
+    return {
+        "id": letter.entry.entry_id,
+        "reason": letter.reason,
+        "detail": letter.detail.encode(errors="backslashreplace").decode(),
+        "op": letter.op,
+        "user_id": "" if letter.job is None else str(letter.job.user_id),
+        "position": letter.entry.replay_of,
+    }
+
+
+def _guarded(user_id: int, guard: Guard) -> dict[str, Any]:
+    touched, letters, forgotten = guard.changes()
+    return {"user_id": str(user_id), "touched": touched, "letters": letters, "forgotten": forgotten}
 
 
 def _behind(entry_id: str) -> str:

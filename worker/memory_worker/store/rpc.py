@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -9,6 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import grpc
 from qdrant_client import grpc as q
 
+from memory_worker.errors import DeadlinePassed, StoreError
+from memory_worker.failpoints import failpoint
 from memory_worker.metrics import QDRANT_REQUESTS, timed
 from memory_worker.store.failures import store_error
 
@@ -26,6 +29,27 @@ class Method(Generic[_Request_contra, _Answer_co]):
 
     name: str
     stub: _Stub[_Request_contra, _Answer_co]
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A request as the bytes that go over the wire; after ``deadline`` (monotonic seconds) they may not go any more."""
+
+    body: bytes
+    deadline: float
+    was_sent: bool = True
+
+
+def _unseal(sealed: Sealed) -> bytes:
+    """Return what is sent; gRPC asks for it last of all, right before it sends.
+
+    Too late, that is an empty request: it names no collection, so Qdrant refuses it. An exception would be swallowed.
+    """
+    failpoint("sending")
+    if time.monotonic() < sealed.deadline:
+        return sealed.body
+    sealed.was_sent = False
+    return b""
 
 
 class QdrantRpc:
@@ -58,12 +82,40 @@ class QdrantRpc:
         self.create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = Method(
             "create_index", points.CreateFieldIndex
         )
-        self.update_batch: Method[q.UpdateBatchPoints, q.UpdateBatchResponse] = Method(
-            "update_batch", points.UpdateBatch
+        self.update_batch: Method[Sealed, q.UpdateBatchResponse] = Method(
+            "update_batch",
+            cast(
+                "Any",
+                channel.unary_unary(
+                    "/qdrant.Points/UpdateBatch",
+                    request_serializer=_unseal,
+                    response_deserializer=q.UpdateBatchResponse.FromString,
+                ),
+            ),
         )
         self.query: Method[q.QueryPoints, q.QueryResponse] = Method("query", points.Query)
         self.query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse] = Method("query_batch", points.QueryBatch)
         self.scroll: Method[q.ScrollPoints, q.ScrollResponse] = Method("scroll", points.Scroll)
+
+    async def write(self, doing: str, request: q.UpdateBatchPoints, *, deadline: float) -> q.UpdateBatchResponse:
+        """Send a batch of writes that must have ended at ``deadline``, a monotonic time in seconds.
+
+        Raises `DeadlinePassed` when it is too late to send it; `StoreRefused`, `StoreUnavailable` as `call`.
+        """
+        sealed = Sealed(request.SerializeToString(), deadline)
+        failpoint("serialized")
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise DeadlinePassed(f"{doing}: too late to send it")
+        try:
+            answer = await self.call(doing, self.update_batch, sealed, timeout_s=left_s)
+        except StoreError as error:
+            if not sealed.was_sent:
+                raise DeadlinePassed(f"{doing}: too late to send it") from error
+            raise
+        if not sealed.was_sent:
+            raise DeadlinePassed(f"{doing}: too late to send it")
+        return answer
 
     async def call(
         self,

@@ -92,19 +92,22 @@ class VectorStore:
         return True
 
     async def apply(self, ref: CollectionRef, operations: Sequence[Operation], *, timeout_s: float) -> None:
-        """Apply operations in order, in one request; return when all of them are applied.
+        """Make the collection ready, and apply operations as `send` does, within ``timeout_s`` seconds."""
+        deadline = time.monotonic() + timeout_s
+        if await self.make_ready(ref, operations):
+            await self.send(ref, operations, deadline=deadline)
+
+    async def send(self, ref: CollectionRef, operations: Sequence[Operation], *, deadline: float) -> None:
+        """Apply operations in order, in one request, to a collection that is ready; return when all are applied.
 
         It is not atomic: when an operation fails, those before it are applied. Applying all of them again does no
-        harm. Raises `StoreRefused` when Qdrant refuses the request, `StoreUnavailable` for everything else.
+        harm. ``deadline`` is a monotonic time in seconds. Raises `StoreRefused` when Qdrant refuses the request,
+        `DeadlinePassed` when it was too late to send it, `StoreUnavailable` for everything else.
         """
-        started = time.monotonic()
-        if not await self.make_ready(ref, operations):
-            return
-        timeout_s -= time.monotonic() - started
         name = self.collections.name(ref)
         request = messages.update_batch(name, operations, tenants=self.collections.tenants)
         try:
-            answer = await self._rpc.call(f"writing to {name}", self._rpc.update_batch, request, timeout_s=timeout_s)
+            answer = await self._rpc.write(f"writing to {name}", request, deadline=deadline)
         except StoreRefused:
             self.collections.forget(ref)  # it may have lost an index that a filter needs
             raise
@@ -118,7 +121,8 @@ class VectorStore:
         """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes."""
         name = await self.collections.ensure(ref)
         request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
-        answer = await self._rpc.call(f"probing {name}", self._rpc.update_batch, request)
+        deadline = time.monotonic() + self._timeout_s
+        answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
 
     async def search(self, job: Search, *, timeout_s: float) -> tuple[list[Hit], float]:

@@ -23,7 +23,11 @@ _USE = re.compile(r"^-- use (\w+)\n", re.MULTILINE)
 @cache
 def source(name: str) -> str:
     """Return the text of the script ``name``, with the parts that it uses (``-- use reading``) in their places."""
-    return _USE.sub(lambda use: _text(f"parts/{use[1]}.lua"), _text(f"{name}.lua"))
+    return _with_parts(_text(f"{name}.lua"))
+
+
+def _with_parts(text: str) -> str:
+    return _USE.sub(lambda use: _with_parts(_text(f"parts/{use[1]}.lua")), text)
 
 
 def _text(path: str) -> str:

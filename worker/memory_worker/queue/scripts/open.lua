@@ -3,32 +3,32 @@
 -- Invariant: at most one token holds a lease. Asking again with the same token (the reply was lost) takes it once.
 -- What is read stays in its stream.
 --
--- KEYS  meta, then for each partition: lease, claims, attempts, stream
--- ARGV  life of a lease (ms), partitions, most entries in all, most bytes in all, deaths with a batch, deaths with one
---       entry alone, whether (0 or 1) to spare suspects, then for each partition: token, most entries of it
--- Returns for each partition nothing where another token holds it, else: the number of claims of its dead letters,
--- whether (0 or 1) its next batch is suspected of killing the processes that try it, whether the drain before never
--- ended, and what was read: of a suspect that is spared nothing. Partitions for which no room is left are missing.
+-- KEYS  meta, then for each partition: lease, guarded users, attempts, stream
+-- ARGV  how to read, in MessagePack (see reading), life of a lease (ms), partitions, most entries in all, most bytes in
+--       all, whether (0 or 1) to spare suspects, then for each partition: token, most entries of it
+-- Returns for each partition nothing where another token holds it, else: whether any user has dead letters there,
+-- whether its next batch is suspected of killing the processes that try it, whether the drain before never ended (each
+-- 0 or 1), and what was read: of a suspect that is spared nothing. Partitions for which no room is left are missing.
 -- use reading
+local reading = cmsgpack.unpack(ARGV[1])
 local partitions = redis.call('HGET', KEYS[1], 'partitions')
-if partitions and partitions ~= ARGV[2] then
+if partitions and partitions ~= ARGV[3] then
   return redis.error_reply('PARTITIONS ' .. partitions)
 end
-local room = {entries = tonumber(ARGV[3]), bytes = tonumber(ARGV[4])}
-local deaths, deaths_alone, opened = tonumber(ARGV[5]), tonumber(ARGV[6]), {}
+local room, opened = {entries = tonumber(ARGV[4]), bytes = tonumber(ARGV[5])}, {}
 for i = 2, #KEYS, 4 do
-  local lease, claims, attempts, stream = KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]
-  local token, most = ARGV[7 + i / 2], tonumber(ARGV[8 + i / 2])
+  local lease, guarded, attempts, stream = unpack(KEYS, i, i + 3)
+  local token, most = ARGV[6 + i / 2], tonumber(ARGV[7 + i / 2])
   if i > 2 and (room.entries <= 0 or room.bytes <= 0) then
     break
   end
   local found = false
-  if redis.call('SET', lease, token, 'NX', 'PX', ARGV[1]) or redis.call('GET', lease) == token then
-    local suspect = is_suspect(attempts, deaths)
-    local orphaned = redis.call('HEXISTS', attempts, 'token')
-    found = {redis.call('HLEN', claims), suspect and 1 or 0, orphaned}
-    if most > 0 and not (suspect and ARGV[7] == '1') then
-      read(found, stream, attempts, token, '-', most, room, deaths, deaths_alone)
+  if redis.call('SET', lease, token, 'NX', 'PX', ARGV[2]) or redis.call('GET', lease) == token then
+    local tried = tried_by(attempts)
+    local suspect = is_suspect(reading, attempts, tried)
+    found = {redis.call('EXISTS', guarded), suspect and 1 or 0, #tried > 0 and 1 or 0}
+    if most > 0 and not (suspect and ARGV[6] == '1') then
+      read_head(found, reading, stream, attempts, most, room)
     end
   end
   opened[#opened + 1] = found

@@ -3,14 +3,20 @@
 -- Invariant: only the holder of the lease reads; what is read stays in the stream.
 --
 -- KEYS  lease, stream, attempts
--- ARGV  token, life of the lease (ms), most entries, most bytes, where to start ('-', or '(' and the id of the entry
---       before), deaths with a batch, deaths with one entry alone
+-- ARGV  how to read, in MessagePack (see reading), token, life of the lease (ms), most entries, most bytes, where to
+--       start ('-', or '(' and the id of the entry before)
 -- Returns what was read.
 -- use reading
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if redis.call('GET', KEYS[1]) ~= ARGV[2] then
   return redis.error_reply('LEASELOST')
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-local found, room = {}, {entries = tonumber(ARGV[3]), bytes = tonumber(ARGV[4])}
-read(found, KEYS[2], KEYS[3], ARGV[1], ARGV[5], room.entries, room, tonumber(ARGV[6]), tonumber(ARGV[7]))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local reading = cmsgpack.unpack(ARGV[1])
+local found, room = {}, {entries = tonumber(ARGV[4]), bytes = tonumber(ARGV[5])}
+if ARGV[6] == '-' then
+  read_head(found, reading, KEYS[2], KEYS[3], room.entries, room)
+else
+  found[1] = 0
+  read_from(found, reading, KEYS[2], ARGV[6], room.entries, room)
+end
 return found

@@ -3,11 +3,17 @@
 -- Invariant: nobody's lease but the caller's own is removed.
 --
 -- KEYS  lease, attempts
--- ARGV  token, for how long it must still be held (ms; 0: not at all)
-if redis.call('HGET', KEYS[2], 'token') == ARGV[1] then
-  redis.call('HDEL', KEYS[2], 'head', 'last', 'tries', 'token')
+-- ARGV  token, for how long it must still be held (ms; 0: not at all), the id of the process
+local held = redis.call('GET', KEYS[1]) == ARGV[1]
+local tried = redis.call('HGET', KEYS[2], 'tried') or ''
+-- Whoever has the lease now goes on with the note; only this process is no death.
+local left = held and '' or string.gsub(' ' .. tried .. ' ', ' ' .. ARGV[3] .. ' ', ' '):match('^%s*(.-)%s*$')
+if left == '' then
+  redis.call('HDEL', KEYS[2], 'head', 'last', 'tried')
+elseif left ~= tried then
+  redis.call('HSET', KEYS[2], 'tried', left)
 end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if not held then
   return 0
 end
 if ARGV[2] ~= '0' then

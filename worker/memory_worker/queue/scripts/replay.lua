@@ -1,35 +1,35 @@
--- Push a dead letter again, at the tail of its partition, and ring the doorbell.
--- Invariant: a dead letter is removed in the same step in which its job stands in the stream again. Unless forced, the
--- entry names the letter, so that its drain can tell whether newer jobs of the same points have been applied by then.
+#!lua flags=allow-oom
+-- Push a dead letter again, at the tail of its partition, and wake a worker.
+-- Invariant: a dead letter is removed in the same step in which its job is stored in the stream again. Unless forced,
+-- the entry keeps the position at which it was first pushed, so that its drain can tell whether newer jobs have touched
+-- its points by then. A forced one is as new as any other push.
 --
--- KEYS  dead letters, stream, backlog, arq queue, arq job, claims, superseded, bell
+-- KEYS  dead letters, stream, backlog, arq queue, arq job, bell, guarded users
 -- ARGV  id, arq job id, arq job, life of a doorbell (ms), forced (0 or 1)
 -- Returns the id of the new entry, or nothing where there is no such dead letter.
 -- use ringing
+-- use guarding
+-- use counting
+-- use fields
 local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not letter then
   return false
 end
-local fields = {v = '', j = ''}
-for i = 1, #letter[2], 2 do
-  fields[letter[2][i]] = letter[2][i + 1]
-end
+local fields = fields_of(letter)
+local position = fields.r ~= '' and fields.r or ARGV[1]
 local entry = {'v', fields.v, 'j', fields.j}
 if ARGV[5] == '1' then
-  redis.call('HDEL', KEYS[6], ARGV[1])
-  redis.call('SREM', KEYS[7], ARGV[1])
-elseif fields.reason == 'superseded' or redis.call('SISMEMBER', KEYS[7], ARGV[1]) == 1 then
-  return redis.error_reply('SUPERSEDED')
+  forget_letter(KEYS[7], fields.user_id or '', position)
 else
-  entry[5], entry[6] = 'r', ARGV[1]
+  entry[5], entry[6] = 'r', position
 end
 local id = redis.call('XADD', KEYS[2], '*', unpack(entry))
 redis.call('XDEL', KEYS[1], ARGV[1])
-redis.call('HINCRBY', KEYS[3], 'jobs', 1)
-redis.call('HINCRBY', KEYS[3], 'bytes', #fields.j)
+count_dead(KEYS[3], -1, -#fields.j)
+count_waiting(KEYS[3], 1, #fields.j)
 if redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4], 'NX') then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  ring(KEYS[4], KEYS[8], ARGV[2], now, now)
+  ring(KEYS[4], KEYS[6], ARGV[2], now, now)
 end
 return id

@@ -1,0 +1,142 @@
+"""What comes of a batch in which there are dead letters and replays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.ingest.intake import Intake
+from memory_worker.ingest.outcome import Outcome, decide, touching
+from memory_worker.queue.log import DeadEntry, Entry
+from memory_worker.queue.replay_guard import Guard
+
+OLD = "1-0"
+
+
+def write(number: int = 1, user: int = 1) -> Upsert:
+    return Upsert(user_id=user, point_id=f"mem_{user}_{number}", vector=b"")
+
+
+DELETE = Delete(user_id=1, point_ids=["mem_1_1"])
+
+
+def entry(number: int, replay_of: str = "") -> Entry:
+    return Entry(f"{number}-0", 1, b"", 0, replay_of)
+
+
+def batch(*pairs: tuple[Entry, WriteJob], dead: tuple[tuple[Entry, WriteJob | None], ...] = ()) -> Intake:
+    letters = [DeadEntry(entry=entry, reason="invalid", detail="", job=job) for entry, job in dead]
+    taken = sorted([one for one, _ in (*pairs, *dead)], key=lambda one: int(one.entry_id.split("-")[0]))
+    return Intake(taken, list(pairs), letters, held=False)
+
+
+def older(*jobs: WriteJob) -> dict[int, Guard]:
+    """Return the guards of these dead letters, at 1-0, 2-0 and so on."""
+    guards: dict[int, Guard] = {}
+    for number, job in enumerate(jobs, start=1):
+        guards.setdefault(job.user_id, Guard()).add(job, f"{number}-0", f"{number}-0")
+    return {user_id: Guard(guard.touched, b"", guard.letters) for user_id, guard in guards.items()}
+
+
+def dead_of(outcome: Outcome) -> list[tuple[str, str]]:
+    return [(letter.entry.entry_id, letter.reason) for letter in outcome.dead]
+
+
+def positions(outcome: Outcome, user_id: int = 1) -> set[str]:
+    return set(outcome.guards[user_id].letters)
+
+
+def test_a_batch_without_letters_is_left_as_it_is() -> None:
+    taken = batch((entry(5), write()), (entry(6), DELETE))
+    found = decide(taken, {})
+    assert found.jobs is taken.jobs
+    assert (found.dead, found.guards, found.gone) == ([], {}, [])
+
+
+def test_a_replay_of_an_untouched_letter_is_applied_and_guarded_no_more() -> None:
+    pairs = [(entry(6), write(2)), (entry(7, OLD), write(1))]
+    found = decide(batch(*pairs), older(write(1)))
+    assert found.jobs == pairs
+    assert found.guards[1].changes()[2] == [OLD]
+
+
+def test_a_replay_behind_a_newer_job_in_the_same_batch_is_refused_and_still_guarded() -> None:
+    newer = (entry(6), DELETE)
+    found = decide(batch(newer, (entry(7, OLD), write(1))), older(write(1)))
+    assert found.jobs == [newer]
+    assert dead_of(found) == [("7-0", "superseded")]
+    assert positions(found) == {OLD}
+    assert found.guards[1].letters[OLD].entry_id == "7-0"
+
+
+def test_a_replay_before_a_newer_job_in_the_same_batch_is_applied() -> None:
+    pairs = [(entry(6, OLD), write(1)), (entry(7), DELETE)]
+    assert decide(batch(*pairs), older(write(1))).jobs == pairs
+
+
+def test_replays_among_themselves_keep_the_order_of_their_first_push() -> None:
+    first, second = (entry(6, "1-0"), write(1)), (entry(7, "2-0"), DELETE)
+    assert decide(batch(first, second), older(write(1), DELETE)).jobs == [first, second]
+    swapped = [(entry(6, "2-0"), DELETE), (entry(7, "1-0"), write(1))]
+    found = decide(batch(*swapped), older(write(1), DELETE))
+    assert found.jobs == swapped[:1]
+    assert dead_of(found) == [("7-0", "superseded")]
+
+
+def test_a_replay_that_dies_again_keeps_its_position() -> None:
+    found = decide(batch(dead=((entry(9, OLD), write(1)),)), older(write(1)))
+    assert positions(found) == {OLD}
+    found = decide(batch((entry(12), write(1)), (entry(13, OLD), write(1))), found.guards)
+    assert dead_of(found) == [("13-0", "superseded")]
+
+
+def test_a_replay_of_which_nothing_is_known_becomes_a_letter_again() -> None:
+    found = decide(batch((entry(7, OLD), write(1))), {})
+    assert found.jobs == []
+    assert dead_of(found) == [("7-0", "superseded")]
+    assert found.guards == {}
+
+
+def test_a_letter_that_could_not_be_read_is_not_guarded() -> None:
+    found = decide(batch(dead=((entry(5), None),)), {})
+    assert dead_of(found) == [("5-0", "invalid")]
+    assert found.guards == {}
+
+
+def test_a_purge_takes_the_users_older_dead_writes_with_it() -> None:
+    guards = older(write(1), write(1, user=2), Purge(user_id=1, kind="memory"))
+    found = decide(batch((entry(9), Purge(user_id=1, kind="memory"))), guards)
+    assert [(gone.user_id, gone.position, gone.entry_id) for gone in found.gone] == [("1", "1-0", "1-0")]
+
+
+def test_a_narrowed_purge_takes_none() -> None:
+    found = decide(batch((entry(9), Purge(user_id=1, kind="memory", category="work"))), older(write(1)))
+    assert found.gone == []
+
+
+def test_a_purge_reaches_letters_that_died_before_it_in_the_same_batch() -> None:
+    dead: Any = ((entry(4), None), (entry(5), write(1)), (entry(7), write(1)))
+    found = decide(batch((entry(6), Purge(user_id=1)), dead=dead), {})
+    assert dead_of(found) == [("4-0", "invalid"), ("7-0", "invalid")]
+    assert (positions(found), found.gone) == ({"7-0"}, [])
+
+
+def test_a_replay_that_a_purge_overtook_goes_with_its_user() -> None:
+    purge = (entry(6), Purge(user_id=1))
+    found = decide(batch(purge, (entry(7, OLD), write(1))), older(write(1)))
+    assert (found.jobs, found.dead) == ([purge], [])
+    assert found.guards[1].changes()[2] == [OLD]
+
+
+def test_the_replay_of_an_older_purge_spares_newer_letters() -> None:
+    """It is as old as on the day it was pushed: what was pushed behind it is not its business."""
+    guards = older(Purge(user_id=1, kind="memory"), write(1))
+    found = decide(batch((entry(9, "1-0"), Purge(user_id=1, kind="memory"))), guards)
+    assert found.gone == []
+    assert positions(found) == {"2-0"}
+    assert not found.guards[1].is_stale(write(1), "2-0")
+
+
+def test_touching_names_what_could_be_read_by_its_position() -> None:
+    taken = batch((entry(6, OLD), write(1)), dead=((entry(7), DELETE), (entry(8), None)))
+    assert list(touching(taken)) == [(OLD, write(1)), ("7-0", DELETE)]

@@ -1,0 +1,139 @@
+"""The rule that keeps replays from undoing newer jobs: a letter is stale if a later job touched any of its points."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.queue.replay_guard import MOST_REACHES, REACHES, Guard, decode_letter, later, order
+
+LETTER, LATER, EARLIER = "5-0", "6-0", "4-0"
+
+
+def write(number: int = 1, *, namespace: str | None = None, **payload: str) -> Upsert:
+    return Upsert(user_id=1, point_id=f"mem_1_{number}", vector=b"", namespace=namespace, payload=payload)
+
+
+def chunk(number: int = 1, *, file_id: int = 1) -> Upsert:
+    return Upsert(
+        kind="document", user_id=1, point_id=f"doc_1_{file_id}_{number}", vector=b"", payload={"file_id": file_id}
+    )
+
+
+def delete(*numbers: int) -> Delete:
+    return Delete(user_id=1, point_ids=[f"mem_1_{number}" for number in numbers])
+
+
+def stored(guard: Guard) -> Guard:
+    """Return the guard as it is read again from what it asks to be stored."""
+    fields, letters, _ = guard.changes()
+    reaches = fields.pop(REACHES, "").encode()
+    return Guard(fields, reaches, {at: decode_letter(body.encode()) for at, body in letters.items()})
+
+
+def guarded(job: WriteJob, position: str = LETTER) -> Guard:
+    guard = Guard()
+    guard.add(job, position, position)
+    return stored(guard)
+
+
+TOUCHES: list[tuple[WriteJob, WriteJob, bool]] = [
+    (write(1), write(1), True),
+    (write(1), write(2), False),
+    (write(1), write(1, namespace="a"), False),
+    (write(1), delete(2, 1), True),
+    (write(1), delete(2, 3), False),
+    (delete(1, 2), write(2), True),
+    (delete(1, 2), write(3), False),
+    (write(1), chunk(1), False),
+    (write(1), Purge(user_id=1), True),
+    (write(1, namespace="a"), Purge(user_id=1, kind="memory"), True),
+    (write(1, namespace="a"), Purge(user_id=1, kind="memory", namespace="a"), True),
+    (write(1, namespace="a"), Purge(user_id=1, kind="memory", namespace="b"), False),
+    (write(1), Purge(user_id=1, kind="memory", namespace="b"), False),
+    (write(1), Purge(user_id=1, kind="document"), False),
+    (write(1, category="work"), Purge(user_id=1, kind="memory", category="work"), True),
+    (write(1, category="home"), Purge(user_id=1, kind="memory", category="work"), False),
+    (chunk(1, file_id=6), Purge(user_id=1, kind="document", file_id=6), True),
+    (chunk(1, file_id=6), Purge(user_id=1, kind="document", file_id=7), False),
+    (delete(1), Purge(user_id=1, kind="memory", category="work"), True),  # what it deletes may be of that category
+    (Purge(user_id=1), write(1), True),
+    (Purge(user_id=1), Purge(user_id=1, kind="memory", namespace="a"), True),
+    (Purge(user_id=1, kind="document"), Purge(user_id=1, kind="memory"), False),
+    (Purge(user_id=1, kind="document"), write(1), False),
+    (Purge(user_id=1, kind="document", file_id=6), chunk(1, file_id=6), True),
+    (Purge(user_id=1, kind="document", file_id=6), chunk(1, file_id=7), False),
+    (Purge(user_id=1, kind="document", file_id=6), Purge(user_id=1, kind="document", file_id=7), False),
+    (Purge(user_id=1, kind="document", file_id=6), Purge(user_id=1, kind="document", group_key="A"), True),
+]
+
+
+@pytest.mark.parametrize(("letter", "job", "touches"), TOUCHES)
+def test_a_letter_is_stale_if_a_later_job_touched_its_points(letter: WriteJob, job: WriteJob, touches: bool) -> None:
+    guard = guarded(letter)
+    guard.record(job, LATER)
+    assert guard.is_stale(letter, LETTER) is touches
+    assert stored(guard).is_stale(letter, LETTER) is touches or not touches
+
+
+@pytest.mark.parametrize(("letter", "job"), [(letter, job) for letter, job, _ in TOUCHES])
+def test_an_earlier_job_makes_no_letter_stale(letter: WriteJob, job: WriteJob) -> None:
+    """It was replayed after the letter died: the order in which the jobs were first pushed counts."""
+    guard = guarded(letter)
+    guard.record(job, EARLIER)
+    assert not guard.is_stale(letter, LETTER)
+
+
+def test_what_touched_a_point_is_never_forgotten_for_something_earlier() -> None:
+    guard = guarded(write(1))
+    guard.record(write(1), "9-0")
+    guard.record(write(1), LATER)
+    guard.record(Purge(user_id=1, kind="memory"), "8-0")
+    assert guard.is_stale(write(1), "8-5")
+
+
+def test_positions_compare_as_numbers() -> None:
+    assert order("9-10") > order("9-9")
+    assert order("10-0") > order("9-99")
+    assert later("9-10", "9-9") == "9-10"
+
+
+def test_a_guard_says_nothing_about_points_without_letters() -> None:
+    guard = guarded(write(1))
+    for number in range(2, 500):
+        guard.record(write(number), LATER)
+    assert guard.changes() == ({}, {}, [])
+
+
+def test_purges_beyond_counting_refuse_more_and_take_no_more_room() -> None:
+    guard = guarded(chunk(1, file_id=0))
+    for file_id in range(1, 5 * MOST_REACHES):
+        guard.record(Purge(user_id=1, kind="document", file_id=file_id), LATER)
+    assert len(guard.purges) <= MOST_REACHES
+    assert guard.is_stale(chunk(1, file_id=0), LETTER)
+    assert not guard.is_stale(write(1), LETTER)
+
+
+def test_dead_purges_beyond_counting_refuse_more_and_take_no_more_room() -> None:
+    guard = Guard()
+    for file_id in range(5 * MOST_REACHES):
+        guard.add(Purge(user_id=1, kind="document", file_id=file_id), LETTER, LETTER)
+    guard = stored(guard)
+    assert len(guard.watches) <= MOST_REACHES
+    guard.record(chunk(1, file_id=0), LATER)
+    assert guard.is_stale(Purge(user_id=1, kind="document", file_id=0), LETTER)
+
+
+def test_only_a_purge_of_everything_takes_letters_with_it() -> None:
+    guard = Guard()
+    older, newer = write(1), write(2)
+    guard.add(older, EARLIER, EARLIER)
+    guard.add(newer, LATER, LATER)
+    guard.add(Purge(user_id=1), "3-0", "3-0")
+    guard.add(chunk(1), "2-0", "2-0")
+    assert set(guard.purged_by(Purge(user_id=1, kind="memory"), LETTER)) == {EARLIER}
+    guard.record(Purge(user_id=1, kind="memory", category="work"), LETTER)
+    assert not guard.is_purged(older, EARLIER)
+    guard.record(Purge(user_id=1, kind="memory"), LETTER)
+    assert guard.is_purged(older, EARLIER)
+    assert not guard.is_purged(newer, LATER)

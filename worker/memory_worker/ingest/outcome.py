@@ -1,0 +1,95 @@
+"""The outcome of a batch: which jobs to apply, what is dead, and what becomes of older dead letters.
+
+A replayed job that would undo newer ones becomes a dead letter again (`memory_worker.queue.replay_guard` has the rule).
+A purge of all points of a user takes the older dead upserts and deletes of that user with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from memory_worker.contract import Purge, WriteJob
+from memory_worker.ingest.intake import Intake
+from memory_worker.queue.log import DeadEntry, Entry, Gone
+from memory_worker.queue.replay_guard import Guard, Letter, Position
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What comes of a batch.
+
+    ``guards`` are the replay guards of users who have dead letters, as they are once the batch is committed. ``gone``
+    are older dead letters that a purge deletes.
+    """
+
+    jobs: list[tuple[Entry, WriteJob]]
+    dead: list[DeadEntry]
+    guards: dict[int, Guard]
+    gone: list[Gone]
+
+
+def decide(batch: Intake, guards: dict[int, Guard]) -> Outcome:
+    """Return what comes of ``batch``; ``guards``, those of its users, are changed in place."""
+    outcome = Outcome(jobs=[], dead=[], guards=guards, gone=[])
+    if not (guards or batch.dead or any(entry.replay_of for entry in batch.taken)):
+        outcome.jobs = batch.jobs
+        return outcome
+    jobs = {entry.entry_id: job for entry, job in batch.jobs}
+    letters = {letter.entry.entry_id: letter for letter in batch.dead}
+    for entry in batch.taken:
+        letter = letters.get(entry.entry_id)
+        if letter is not None:
+            _bury(letter, outcome)
+        elif not entry.replay_of:
+            _apply(entry, jobs[entry.entry_id], outcome)
+        else:
+            _replay(entry, jobs[entry.entry_id], outcome)
+    return outcome
+
+
+def touching(batch: Intake) -> Sequence[tuple[str, WriteJob]]:
+    """Return the position and the job of each entry of ``batch`` that could be read."""
+    alive = [(entry.position, job) for entry, job in batch.jobs]
+    return alive + [(letter.entry.position, letter.job) for letter in batch.dead if letter.job is not None]
+
+
+def _bury(letter: DeadEntry, outcome: Outcome) -> None:
+    outcome.dead.append(letter)
+    if letter.job is not None:
+        guard = outcome.guards.setdefault(letter.job.user_id, Guard())
+        guard.add(letter.job, letter.entry.position, letter.entry.entry_id)
+
+
+def _replay(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
+    guard = outcome.guards.get(job.user_id)
+    if guard is None or entry.position not in guard.letters:
+        detail = f"it is not known what newer jobs the replay of {entry.position} would undo"
+        outcome.dead.append(DeadEntry(entry=entry, reason="superseded", detail=detail))
+    elif not guard.is_stale(job, entry.position):
+        del guard.letters[entry.position]
+        _apply(entry, job, outcome)
+    elif guard.is_purged(job, entry.position):
+        del guard.letters[entry.position]
+    else:
+        detail = f"the replay of {entry.position} would undo a newer job of the same points"
+        _bury(DeadEntry(entry=entry, reason="superseded", detail=detail, job=job), outcome)
+
+
+def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
+    outcome.jobs.append((entry, job))
+    guard = outcome.guards.get(job.user_id)
+    if guard is None:
+        return
+    guard.record(job, entry.position)
+    if isinstance(job, Purge) and not job.is_narrowed:
+        _purge_letters(job, guard, guard.purged_by(job, entry.position), outcome)
+
+
+def _purge_letters(job: Purge, guard: Guard, purged: dict[Position, Letter], outcome: Outcome) -> None:
+    here = {letter.entry.position for letter in outcome.dead} & purged.keys()
+    for position in here:
+        del guard.letters[position]
+    outcome.dead = [letter for letter in outcome.dead if letter.entry.position not in here]
+    # One that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn.
+    outcome.gone += [Gone(str(job.user_id), at, letter.entry_id) for at, letter in purged.items() if at not in here]

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- Forget dead letters of a partition for good.
+--
+-- KEYS  dead letters, backlog, guarded users
+-- ARGV  their ids
+-- Returns how many there were.
+-- use guarding
+-- use counting
+-- use fields
+local dropped = 0
+for _, id in ipairs(ARGV) do
+  local letter = redis.call('XRANGE', KEYS[1], id, id)[1]
+  if letter then
+    local fields = fields_of(letter)
+    redis.call('XDEL', KEYS[1], id)
+    count_dead(KEYS[2], -1, -#fields.j)
+    forget_letter(KEYS[3], fields.user_id or '', fields.r ~= '' and fields.r or id)
+    dropped = dropped + 1
+  end
+end
+return dropped

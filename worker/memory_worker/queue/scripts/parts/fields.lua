@@ -1,0 +1,9 @@
+-- The fields of a stream's entry as a table: v (contract version), j (the job), r (the position of a replayed job) and
+-- those of a dead letter. Empty strings stand for the first three where they are missing.
+local function fields_of(entry)
+  local fields = {v = '', j = '', r = ''}
+  for i = 1, #entry[2], 2 do
+    fields[entry[2][i]] = entry[2][i + 1]
+  end
+  return fields
+end
