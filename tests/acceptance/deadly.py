@@ -17,16 +17,16 @@ _OTHERS_TAKE_S = 0.1
 
 
 def main() -> None:
-    apply = VectorStore.apply
+    send = VectorStore.send
 
-    async def apply_or_die(self: VectorStore, ref: Any, operations: Any, *, timeout_s: float) -> None:
+    async def send_or_die(self: VectorStore, ref: Any, operations: Any, *, deadline: float) -> None:
         if DEADLY in repr(operations):
             await asyncio.sleep(_DIES_AFTER_S)
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(_OTHERS_TAKE_S)
-        await apply(self, ref, operations, timeout_s=timeout_s)
+        await send(self, ref, operations, deadline=deadline)
 
-    VectorStore.apply = apply_or_die  # type: ignore[method-assign]
+    VectorStore.send = send_or_die  # type: ignore[method-assign]
     cli.main()
 
 

@@ -54,7 +54,7 @@ async def test_a_worker_that_dies_at_any_step(
     )
 
 
-@pytest.mark.parametrize("place", ["before_send", "sent", "before_commit"])
+@pytest.mark.parametrize("place", ["read", "before_send", "serialized", "sending", "sent", "before_commit"])
 async def test_a_worker_that_stops_and_wakes_up_after_it_lost_its_lease(
     place: str,
     environment: dict[str, str],
@@ -152,8 +152,9 @@ async def _run_until(done: asyncio.Task[None], environment: dict[str, str]) -> l
         elif worker.process.returncode == -signal.SIGKILL:
             attempts = {number: await redis.hget(keys.attempts(number), "tried") for number in range(PARTITIONS)}
             blamed.append({number for number, tried in attempts.items() if tried})
-            # As if they had run out: its leases, and what arq has noted of it.
+            # As if they had run out: its leases, its sign of life, and what arq has noted of it.
             await redis.delete(*map(keys.lease, range(PARTITIONS)))
+            await redis.delete(*[key async for key in redis.scan_iter(match=f"{keys.process_prefix}*")])
             jobs = map(keys.drain_job_id, range(PARTITIONS))
             await redis.delete(*map(keys.arq_in_progress, jobs))
         assert await ended in (0, -signal.SIGKILL), worker.lines

@@ -19,7 +19,14 @@ def documented() -> set[str]:
     assert module.__doc__ is not None
     rows = re.findall(r"^    (\S+(?:, \S+)*) +(?:hash|stream|string|zset|list|set) ", module.__doc__, re.MULTILINE)
     names = [name for row in rows for name in row.split(", ")]
-    return {name.replace("{p}", "7").replace("{job}", "J").replace("...", "drain:7") for name in names}
+    return {
+        name.replace("{p}", "7")
+        .replace("{user}", "1730")
+        .replace("{id}", "0123")
+        .replace("{job}", "J")
+        .replace("...", "drain:7")
+        for name in names
+    }
 
 
 PRODUCED = {
@@ -30,8 +37,10 @@ PRODUCED = {
     KEYS.surveyor,
     KEYS.survey,
     KEYS.attempts(7),
-    KEYS.claims(7),
-    KEYS.superseded(7),
+    KEYS.guarded(7),
+    KEYS.guarded_letters(7, 1730),
+    KEYS.guarded_points(7, 1730),
+    f"{KEYS.process_prefix}0123",
     KEYS.stream(7),
     KEYS.lease(7),
     KEYS.applied(7),

@@ -135,6 +135,7 @@ def letter(**values: Any) -> DeadLetter:
     body = encode_job(Delete(user_id=1730, point_ids=["mem_1_1"]))
     usual: dict[str, Any] = {
         "receipt": Receipt(17, "1732000000000-0"),
+        "position": "1732000000000-0",
         "reason": "invalid",
         "detail": "point_id: 'mem_1_1' does not belong to user 1730",
         "op": "delete",

@@ -123,9 +123,7 @@ class DrainContext:
         if lease.state is LeaseState.ENDED:
             return
         try:
-            await release_lease(
-                self._redis, self._keys, lease, process=self._process, settle_s=self.options.settle_s
-            )
+            await release_lease(self._redis, self._keys, lease, process=self._process, settle_s=self.options.settle_s)
         except QueueError as error:
             # It expires by itself.
             log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))

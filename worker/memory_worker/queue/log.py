@@ -153,9 +153,7 @@ class JobLog:
             lease.state = LeaseState.ENDED
         return heads
 
-    async def read(
-        self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None
-    ) -> list[Entry]:
+    async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None) -> list[Entry]:
         """Return entries from the head, or those behind ``after``, and renew the lease; at least one if there is any.
 
         Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.

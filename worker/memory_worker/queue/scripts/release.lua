@@ -5,13 +5,16 @@
 -- KEYS  lease, attempts
 -- ARGV  token, for how long it must still be held (ms; 0: not at all), the id of the process
 local held = redis.call('GET', KEYS[1]) == ARGV[1]
-local tried = redis.call('HGET', KEYS[2], 'tried') or ''
--- Whoever has the lease now goes on with the note; only this process is no death.
-local left = held and '' or string.gsub(' ' .. tried .. ' ', ' ' .. ARGV[3] .. ' ', ' '):match('^%s*(.-)%s*$')
-if left == '' then
-  redis.call('HDEL', KEYS[2], 'head', 'last', 'tried')
-elseif left ~= tried then
-  redis.call('HSET', KEYS[2], 'tried', left)
+local tried = ' ' .. (redis.call('HGET', KEYS[2], 'tried') or '') .. ' '
+local from, to = string.find(tried, ' ' .. ARGV[3] .. ' ', 1, true)
+if from then
+  -- Whoever has the lease by now goes on with the note; only this process is no death.
+  local left = held and '' or string.match(string.sub(tried, 1, from) .. string.sub(tried, to), '^%s*(.-)%s*$')
+  if left == '' then
+    redis.call('HDEL', KEYS[2], 'head', 'last', 'tried')
+  else
+    redis.call('HSET', KEYS[2], 'tried', left)
+  end
 end
 if not held then
   return 0

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Push a dead letter again, at the tail of its partition, and wake a worker.
 -- Invariant: a dead letter is removed in the same step in which its job is stored in the stream again. Unless forced,
 -- the entry keeps the position at which it was first pushed, so that its drain can tell whether newer jobs have touched
