@@ -3,7 +3,7 @@
     async with MemoryQueue.connect("redis://localhost:6379") as queue:
         receipt = await queue.upsert(user_id=1730, point_id="mem_1730_1", vector=vector, payload={"value": "..."})
 
-Importing this module loads neither qdrant-client nor grpc.
+Importing this module loads neither qdrant-client nor grpc, and makes no metrics.
 """
 
 from __future__ import annotations
