@@ -142,6 +142,6 @@ def _named(error: msgspec.ValidationError) -> InvalidJob:
     named = re.search(r"(?:missing required|unknown) field `(.+)`", problem)
     field = named[1] if named else path.lstrip(".")
     problem = f"a field name: {problem}" if of_key else problem[0].lower() + problem[1:]
-    if field in _WITHOUT and problem.endswith("got `null`"):
+    if field in _WITHOUT and problem.endswith(("got `null`", "got `None`")):
         problem = f"must not be null: {_WITHOUT[field]}"
     return InvalidJob(field or "job", problem)
