@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+PACKAGES = ["prometheus_client", "grpc", "google", "qdrant_client", "qdrant_edge", "pydantic", "uvicorn", "numpy"]
 LOADED = "import sys, memory_worker.client; print(*sys.modules, sep='\\n')"
 
 
@@ -21,7 +22,7 @@ def modules(**environment: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("package", ["prometheus_client", "grpc", "qdrant_client", "pydantic", "uvicorn"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_the_client_loads_nothing_that_only_a_worker_needs(package: str) -> None:
     assert package not in modules()
 

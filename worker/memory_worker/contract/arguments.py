@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from itertools import islice
 from numbers import Integral, Real
@@ -31,9 +31,16 @@ def plain(value: Any, field: str) -> Any:
         return plain(value.value, field)
     if isinstance(value, str):
         return plain(str.__str__(value), field)
+    return _plain_number(value)
+
+
+def _plain_number(value: Any) -> Any:
     if isinstance(value, Integral):
         return int(value)
-    return float(value) if isinstance(value, Real) else value
+    if isinstance(value, Real):
+        with suppress(OverflowError):  # a fraction beyond all floats
+            return float(value)
+    return value
 
 
 def listed(field: str, values: Any, *, of: str, most: int | None = None) -> list[Any]:
@@ -49,8 +56,8 @@ def listed(field: str, values: Any, *, of: str, most: int | None = None) -> list
 def seconds(field: str, value: Any, *, most: float) -> float:
     """Return a time in seconds, more than 0 and at most ``most``; raises `InvalidJob`."""
     number = plain(value, field)
-    if type(number) not in (int, float) or not math.isfinite(number) or not 0 < number <= most:
-        raise InvalidJob(field, f"expected a number of seconds, more than 0 and at most {most:g}, got {value!r:.80}")
+    if type(number) not in (int, float) or not 0 < number <= most:
+        raise InvalidJob(field, f"expected a number of seconds, more than 0 and at most {most:g}, got {shown(value)}")
     return float(number)
 
 
@@ -60,6 +67,14 @@ def is_unicode(text: str) -> bool:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: short and in ASCII."""
+    try:
+        return ascii(value)[:80]
+    except ValueError:  # Python refuses to write an integer of thousands of digits
+        return f"a very large {type_name(value)}"
 
 
 def type_name(value: Any) -> str:

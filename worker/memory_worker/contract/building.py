@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from memory_worker.contract.arguments import listed, seconds, type_name
+from memory_worker.contract.arguments import listed, seconds, shown, type_name
 from memory_worker.contract.jobs import MAX_TIMEOUT_MS, Delete, Purge, Upsert, WriteJob
 from memory_worker.errors import InvalidJob
 from memory_worker.kinds import KindName
@@ -24,7 +24,7 @@ def upsert_of(where: str, point: Any) -> Upsert:
         raise InvalidJob(where, f"expected an Upsert or a map of the arguments of upsert, got {type_name(point)}")
     for name in point:
         if name not in Upsert.__struct_fields__:
-            raise InvalidJob(where, f"{name!a:.80} is no argument of upsert")
+            raise InvalidJob(where, f"{shown(name)} is no argument of upsert")
     for name in ("user_id", "point_id", "vector"):
         if name not in point:
             raise InvalidJob(f"{where}.{name}", "is missing")

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from memory_worker.contract.arguments import NOT_UNICODE, is_unicode, type_name
+from memory_worker.contract.arguments import NOT_UNICODE, is_unicode, shown, type_name
 from memory_worker.errors import InvalidJob
 from memory_worker.kinds import Kind
 
@@ -112,7 +112,7 @@ def _check_depth(path: Path, depth: int) -> None:
 
 def _check_key(path: Path, key: Any) -> None:
     if type(key) is not str or not 0 < len(key) <= MAX_KEY_CHARACTERS:
-        raise _refused(path, f"a field name must be a string of 1 to {MAX_KEY_CHARACTERS} characters, not {key!r:.80}")
+        raise _refused(path, f"a field name must be a string of 1 to {MAX_KEY_CHARACTERS} characters, not {shown(key)}")
 
 
 def _plain_map(path: Path, values: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
