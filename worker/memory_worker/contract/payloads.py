@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -10,7 +11,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from memory_worker.contract.arguments import NOT_UNICODE, is_unicode, shown, type_name
+from memory_worker.contract.arguments import NOT_UNICODE, is_unicode, type_name
 from memory_worker.errors import InvalidJob
 from memory_worker.kinds import Kind
 
@@ -24,6 +25,8 @@ _PLAIN = frozenset({str, bool, type(None)})
 _SCALARS = frozenset({int, float, bool, type(None)})
 _ATOMS = _SCALARS | {str}
 _CONTAINERS = (dict, list, tuple, set, frozenset, Mapping)
+
+_WORD = re.compile(r"[\w-]{1,64}")
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -112,7 +115,8 @@ def _check_depth(path: Path, depth: int) -> None:
 
 def _check_key(path: Path, key: Any) -> None:
     if type(key) is not str or not 0 < len(key) <= MAX_KEY_CHARACTERS:
-        raise _refused(path, f"a field name must be a string of 1 to {MAX_KEY_CHARACTERS} characters, not {shown(key)}")
+        given = f"{len(key)} characters" if type(key) is str else type_name(key)
+        raise _refused(path, f"a field name must be a string of 1 to {MAX_KEY_CHARACTERS} characters, got {given}")
 
 
 def _plain_map(path: Path, values: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
@@ -171,5 +175,11 @@ def _items(container: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _refused(path: Path, problem: str) -> InvalidJob:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return InvalidJob("".join(("payload", *steps)), problem)
+    return InvalidJob("".join(("payload", *(f".{name}" for name in path[:1]), *map(_step, path[1:]))), problem)
+
+
+def _step(step: str | int) -> str:
+    """Return a step of a path. A name inside a field that is no plain word may be data: errors do not quote it."""
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if _WORD.fullmatch(step) else ".?"
