@@ -22,6 +22,7 @@ from memory_worker.contract import Delete, Get, Info, Purge, Receipt, Search, Up
 from memory_worker.errors import InvalidJob, NotApplied
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.vectors import LEAST_NORM, MOST_NORM
 from tests.integration.conftest import Everything
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis
 
@@ -172,6 +173,15 @@ async def test_what_is_meant_is_taken(app: App, queue: MemoryQueue) -> None:
     assert sorted(hit.point_id for hit in hits) == [f"mem_1_{n}" for n in (0, 1, 2, 3, 7)]
     points = await queue.get(**options, point_ids=(f"mem_1_{n}" for n in (3, 1)), timeout=Decimal(5) and 5)  # type: ignore[arg-type]
     assert [point.payload["n"] for point in points] == [3, 1]
+
+
+async def test_the_norms_that_are_allowed_are_found(app: App, queue: MemoryQueue) -> None:
+    dimensions = [1.0] * DIMENSION
+    for n, norm in enumerate((LEAST_NORM, 1e-3, 1e9, MOST_NORM)):
+        vector = [number * norm / math.sqrt(DIMENSION) * (1 + 1e-6) ** (1 if norm < 1 else -1) for number in dimensions]
+        receipt = await queue.upsert(user_id=1, point_id=f"mem_1_{n}", vector=vector)
+    await queue.wait_applied(receipt)
+    assert len(await queue.search(user_id=1, vector=dimensions, min_score=0.999)) == 4
 
 
 async def test_limits_that_are_looked_up_again_do_not_use_up_an_iterator(

@@ -153,6 +153,8 @@ class MemoryQueue:
     ) -> Receipt:
         """Push a write of one point; ``vector`` is float32 bytes, a buffer of floats or numbers.
 
+        In ``payload`` dates and times, with a zone or without, are stored as ISO 8601 text, ``UUID`` and ``Decimal`` as
+        text, enums as their value, sets as lists; types that JSON does not have, NumPy's among them, are refused.
         Raises `InvalidJob` (naming the field) or `QueueFull`; nothing is stored then.
         """
         job = Upsert(
