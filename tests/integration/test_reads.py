@@ -236,7 +236,7 @@ class TestErrors:
             ("search", {"user_id": 1, "vector": axis(0), "namespace": "Upper Case"}, "namespace"),
             ("search", {"user_id": 1, "vector": axis(0), "colour": "red"}, "colour"),
             ("search", {"vector": axis(0)}, "user_id"),
-            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_id"),
+            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_ids[1]"),
             ("get", {"user_id": 1, "point_ids": []}, "point_ids"),
             ("info", {"timeout_ms": 0}, "timeout_ms"),
         ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +33,6 @@ from memory_worker.errors import (
     TooLate,
 )
 from memory_worker.join import Joiner
-from memory_worker.metrics import REDIS_REQUESTS, timed
 from memory_worker.queue.codec import decode_arq, encode_arq
 
 RETRIES = 3
@@ -196,10 +195,18 @@ def _tls_context(access: Access) -> ssl.SSLContext:
     return context
 
 
+_UNTIMED = nullcontext()
+
+
+def request_timer(_command: str) -> AbstractContextManager[object]:
+    """Time a request to Redis under its command; a worker replaces this by its metrics, which producers do not load."""
+    return _UNTIMED
+
+
 @contextmanager
 def queue_request(command: str) -> Iterator[None]:
     """Time a request to Redis under the name ``command``, and turn errors as `queue_errors` does."""
-    with timed(REDIS_REQUESTS, command), queue_errors():
+    with request_timer(command), queue_errors():
         yield
 
 
