@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import NoReturn
 
+from memory_worker.interpreter import import_path
 from memory_worker.library_variables import hide_from_libraries
 
 
@@ -25,4 +26,5 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    sys.path[:] = import_path()  # python -m puts the working directory in front
     main()

@@ -196,10 +196,10 @@ def _running(endpoint: Path, proves: Callable[[int, str], bool]) -> tuple[str, b
     """Return the URL, that it is not owned, and the process id of an engine that is there and proves it."""
     try:
         found = json.loads(endpoint.read_text(encoding="utf-8"))
-        url, pid, nonce = found["url"], found["pid"], found["nonce"]
-    except (FileNotFoundError, ValueError, KeyError):
+        url, pid, nonce = str(found["url"]), int(found["pid"]), str(found["nonce"])
+        port = urlsplit(url).port
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    port = urlsplit(url).port
     return (url, False, pid) if port and nonce and proves(port, nonce) else None
 
 
