@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from arq.connections import ArqRedis
@@ -16,6 +17,7 @@ from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import read_meta
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode
+from memory_worker.store.channel import is_tls
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
 
@@ -76,10 +78,19 @@ async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator
         yield Check("Qdrant version", "warning", version, "Older than what this worker is tested with.")
     else:
         yield Check("Qdrant version", "ok", version)
+    if settings.qdrant_api_key and settings.qdrant_url and not is_tls(settings.qdrant_url):
+        yield _key_in_the_clear(settings.qdrant_url)
     yield _graphs(settings.qdrant_hnsw_m, settings.qdrant_hnsw_payload_m, number)
     for kind in KINDS.values():
         yield await _check_collection(store, CollectionRef(kind.name))
     yield await _check_bulk_mode(store)
+
+
+def _key_in_the_clear(url: str) -> Check:
+    seen = "QDRANT_API_KEY is sent in the clear: QDRANT_URL does not begin with https://"
+    if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
+        return Check("Qdrant API key", "ok", f"{seen}; it stays on this machine")
+    return Check("Qdrant API key", "warning", seen, "Use https://, unless the network between them is encrypted.")
 
 
 async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -36,15 +37,17 @@ from memory_worker.demo.dataset import DIMENSION
 from memory_worker.demo.tour import tour
 from memory_worker.errors import ConfigurationError, InvalidJob, MemoryWorkerError, QueueNotEmpty, ReplayRefused
 from memory_worker.failpoints import arm
-from memory_worker.logs import configure_logs
+from memory_worker.logs import configure_logs, log_event
 from memory_worker.queue.dead import DeadLetter, DeadLetters
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, read_meta, repartition
-from memory_worker.settings import MOST_PARTITIONS, Role, Settings, load_settings
+from memory_worker.settings import MOST_PARTITIONS, Role, Settings, foreign_variables, load_settings
 from memory_worker.status import collect_status
 from memory_worker.store.bulk import BulkMode, IndexingState
 from memory_worker.store.store import VectorStore
 from memory_worker.wiring import engines_where_unset, open_queue, open_store
+
+logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.02
 
@@ -68,6 +71,8 @@ def run(role: Role | None) -> None:
     with _errors_told():
         settings = load_settings()
         configure_logs(settings.log_level, as_json=settings.log_json)
+        for name, setting in foreign_variables():
+            log_event(logger, logging.WARNING, "unknown_variable", name=name, setting=setting)
         arm(os.environ.get(failpoints.VARIABLE, ""))
         with engines_where_unset(settings) as wired:
             _in_loop(lambda: App(wired, role or wired.worker_role).run())
@@ -78,7 +83,7 @@ def demo() -> None:
     """Show the whole system at work on real sentences, on engines of its own in a temporary place."""
     console = Console()
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-demo-") as directory:
-        settings = load_settings(
+        settings = _settings(
             data_dir=Path(directory),
             qdrant_vector_dimension=DIMENSION,
             redis_url=None,
@@ -86,7 +91,6 @@ def demo() -> None:
             port=0,
             bind_host="127.0.0.1",
         )
-        configure_logs("WARNING", as_json=False)
         console.print("starting Valkey and the vector engine in a temporary place ...")
         with engines_where_unset(settings) as wired:
             right = _in_loop(lambda: tour(wired, console))
@@ -198,8 +202,7 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-bench-") as directory:
         wanted = options(**chosen)
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
-        settings = load_settings(**own_names(), **dimensions)
-        configure_logs("WARNING", as_json=False)
+        settings = _settings(**own_names(), **dimensions)
         wiring = engines_where_unset(settings.model_copy(update={"data_dir": Path(directory)}))
         with wiring as wired, Progress(console=Console(stderr=True), transient=True) as progress:
             embedded = settings.qdrant_url is None
@@ -351,6 +354,15 @@ def _receipt(text: str) -> Receipt:
         raise click.UsageError(str(error)) from error
 
 
+def _settings(**overrides: Any) -> Settings:
+    """Return the settings for a command that shows warnings only; the first are about variables without effect."""
+    settings = load_settings(**overrides)
+    configure_logs("WARNING", as_json=False)
+    for name, setting in foreign_variables():
+        click.echo(f"memory-worker: {name} has no effect here; the setting is {setting}", err=True)
+    return settings
+
+
 def _with_parts(work: Callable[[Settings, ArqRedis, VectorStore], Awaitable[_Result]]) -> _Result:
     """Run ``work`` with connections to the configured (or embedded) Redis and Qdrant."""
 
@@ -363,8 +375,7 @@ def _with_parts(work: Callable[[Settings, ArqRedis, VectorStore], Awaitable[_Res
             await redis.aclose(close_connection_pool=True)
 
     with _errors_told():
-        settings = load_settings()
-        configure_logs("WARNING", as_json=False)
+        settings = _settings()
         with engines_where_unset(settings) as wired:
             return _in_loop(lambda: connected(wired))
 

@@ -36,15 +36,16 @@ def engines_where_unset(settings: Settings) -> Iterator[Settings]:
 
     Call it before an event loop runs. Raises `EmbeddedEngineError`.
     """
+    level = logging.WARNING if (settings.redis_url is None) != (settings.qdrant_url is None) else logging.INFO
     with ExitStack() as engines:
         if settings.redis_url is None:
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
-            _tell("valkey", valkey)
+            _report("valkey", valkey, "REDIS_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None:
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
-            _tell("vectors", edge)
+            _report("vectors", edge, "QDRANT_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
         yield settings
 
@@ -130,5 +131,6 @@ def queue_meta(settings: Settings) -> QueueMeta:
     )
 
 
-def _tell(name: str, engine: Engine) -> None:
-    log_event(logger, logging.INFO, "embedded_engine", engine=name, url=engine.url, owned=engine.owned)
+def _report(name: str, engine: Engine, reason: str, level: int) -> None:
+    """Log an engine; it is a warning beside a server elsewhere, where a missing address is more likely than a plan."""
+    log_event(logger, level, "embedded_engine", engine=name, url=engine.url, owned=engine.owned, reason=reason)

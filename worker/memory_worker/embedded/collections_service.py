@@ -33,11 +33,16 @@ def _check_new_name(name: str) -> None:
 
 
 class HealthService(q.QdrantServicer):
-    """``qdrant.Qdrant``."""
+    """``qdrant.Qdrant``. Health checks return ``commit``, by which this process can be recognised."""
+
+    def __init__(self, commit: str) -> None:
+        self._commit = commit
 
     def HealthCheck(self, _request: q.HealthCheckRequest, _context: grpc.ServicerContext) -> q.HealthCheckReply:  # noqa: N802
         """Say what serves here."""
-        return q.HealthCheckReply(title="qdrant - vector search engine", version=SERVER_VERSION)
+        return q.HealthCheckReply(
+            title="qdrant - vector search engine", version=SERVER_VERSION, commit=self._commit or None
+        )
 
 
 class CollectionsService(q.CollectionsServicer):
