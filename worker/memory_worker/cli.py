@@ -357,7 +357,7 @@ def _with_parts(work: Callable[[Settings, ArqRedis, VectorStore], Awaitable[_Res
     async def connected(settings: Settings) -> _Result:
         redis = open_queue(settings)
         try:
-            async with open_store(settings) as store:
+            async with open_store(settings, redis) as store:
                 return await work(settings, redis, store)
         finally:
             await redis.aclose(close_connection_pool=True)

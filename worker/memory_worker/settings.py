@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memory_worker.contract import Limits
-from memory_worker.errors import ConfigurationError
+from memory_worker.errors import ConfigurationError, InvalidJob
+from memory_worker.kinds import MEMORY, namespace_of
 
 Role = Literal["ingest", "search", "all"]
 Quantization = Literal["none", "int8"]
@@ -84,6 +85,12 @@ class Settings(BaseSettings):
     )
     qdrant_documents_collection: str = Field(
         "user_documents", pattern=r"^[A-Za-z0-9_-]{1,120}$", description="Collection of document chunks."
+    )
+    qdrant_namespaces: str = Field(
+        "feedback_false_positive,feedback_positive",
+        description="Namespaces of memories that belong to this deployment although no worker has written to them yet, "
+        "separated by commas: a purge reaches them if they exist. `,`: none. "
+        "Other collections whose names begin alike are left alone until a job names them.",
     )
     qdrant_vector_dimension: int = Field(1024, ge=1, le=65_536, description="Dimension of all vectors.")
     qdrant_quantization: Quantization = Field(
@@ -191,6 +198,30 @@ class Settings(BaseSettings):
         """What a job may measure."""
         return Limits(dimension=self.qdrant_vector_dimension, max_job_bytes=self.job_max_bytes)
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces that belong to this deployment from the start."""
+        named = (name.strip() for name in self.qdrant_namespaces.split(","))
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    @model_validator(mode="after")
+    def _check_collections(self) -> Self:
+        memories, documents = self.qdrant_memories_collection, self.qdrant_documents_collection
+        for namespace in self.namespaces:
+            try:
+                MEMORY.check_namespace(namespace)
+            except InvalidJob as error:
+                raise ValueError(f"QDRANT_NAMESPACES: {error.problem}") from None
+        if memories == documents:
+            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
+        namespace_too = namespace_of(documents, memories)
+        if namespace_too is not None:
+            raise ValueError(
+                f"QDRANT_DOCUMENTS_COLLECTION ({documents}) is what the namespace {namespace_too!r} of "
+                f"QDRANT_MEMORIES_COLLECTION ({memories}) would be called; rename one of them"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_between_fields(self) -> Self:
         if self.lease_ttl_s < self.qdrant_timeout_s + LEASE_MARGIN_S:
@@ -204,8 +235,6 @@ class Settings(BaseSettings):
             raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
         if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
             raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
-        if self.qdrant_memories_collection == self.qdrant_documents_collection:
-            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
         return self
 
 

@@ -51,7 +51,7 @@ class LeasedWriter:
 
     async def _existing(self, jobs: Sequence[WriteJob]) -> Sequence[CollectionRef]:
         """Return the collections that the plan of ``jobs`` must know of."""
-        return await self._store.collections.existing() if needs_existing(jobs) else ()
+        return await self._store.collections.reach() if needs_existing(jobs) else ()
 
     async def _send(self, leases: Sequence[Lease], step: CollectionPlan) -> None:
         deadline = await self._deadline(leases)
