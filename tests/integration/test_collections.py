@@ -11,8 +11,8 @@ import pytest
 from qdrant_client import grpc as q
 
 from memory_worker.errors import ConfigurationError, StoreUnavailable
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION

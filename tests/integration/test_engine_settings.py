@@ -23,9 +23,9 @@ from memory_worker.contract import Search
 from memory_worker.embedded.engines import start_edge
 from memory_worker.settings import Settings
 from memory_worker.store import messages
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.indexing import held, threshold_of
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wiring import open_store
 from tests.integration.conftest import API_KEY, Contents

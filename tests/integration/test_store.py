@@ -17,8 +17,8 @@ from qdrant_client import grpc as q
 from memory_worker.contract import Upsert
 from memory_worker.embedded.engines import start_edge
 from memory_worker.errors import StoreRefused, StoreUnavailable
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents
 from tests.integration.jobs import DIMENSION, axis, chunk, memory

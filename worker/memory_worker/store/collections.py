@@ -113,6 +113,10 @@ class Collections:
         """Return the collections and aliases that could be namespaces of ours by their names, and are not."""
         return await self._membership.foreign()
 
+    async def check_distinct(self) -> None:
+        """Raise `ConfigurationError` where an alias makes two of our collections one."""
+        await self._membership.check_distinct()
+
     async def restore(self) -> None:
         """Register again what a registry that was lost has named, as far as it can be known."""
         await self._membership.restore()
@@ -123,7 +127,7 @@ class Collections:
         Raises `ConfigurationError` for those that cannot be used, and where an alias makes two of ours one collection.
         """
         await self.restore()
-        await self._membership.check_distinct()
+        await self.check_distinct()
         for ref in self.bases():
             await self.ensure(ref)
 

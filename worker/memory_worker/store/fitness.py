@@ -34,12 +34,13 @@ def needs_indexes(info: q.CollectionInfo) -> bool:
 def same_collection(
     shape: CollectionShape, ref: CollectionRef, others: Iterable[CollectionRef], listing: Listing
 ) -> str | None:
-    """Return how an alias makes ``ref`` and one of ``others`` the same collection; ``None``: none does."""
+    """Return how ``ref`` and one of ``others`` are the same collection, as an alias makes them; ``None``: none is."""
     name = shape.name(ref)
     target = listing.target(name)
-    for other in map(shape.name, others):
-        if other != name and listing.target(other) == target:
-            return f"an alias makes {other} and {name} one collection, {target}; give each its own"
+    for other in others:
+        other_name = shape.name(other)
+        if other != ref and listing.target(other_name) == target:
+            return f"{other_name} and {name} are one collection, {target}: remove the alias that makes them so"
     return None
 
 

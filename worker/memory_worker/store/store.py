@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from qdrant_client import grpc as q
 
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
-from memory_worker.errors import StoreError, StoreRefused, StoreUnavailable
+from memory_worker.errors import CollectionUnfit, StoreError, StoreRefused, StoreUnavailable
 from memory_worker.join import Joiner
 from memory_worker.kinds import POINT_ID_FIELD
 from memory_worker.store import messages
@@ -123,9 +123,16 @@ class VectorStore:
         _check_applied(name, request, answer)
 
     async def probe(self, ref: CollectionRef) -> None:
-        """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes."""
-        name = await self.collections.ensure(ref)
+        """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes.
+
+        To a namespace that takes no vectors of ours only deletes are sent, so one is tried there.
+        """
+        name = self.collections.name(ref)
         request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
+        try:
+            await self.collections.ensure(ref)
+        except CollectionUnfit:
+            del request.operations[:-1]
         deadline = time.monotonic() + self._timeout_s
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
