@@ -257,6 +257,36 @@ class TestUnfit:
         assert engine.points(staging) == set()
         assert await dead_letters(redis, keys) == []
 
+    @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
+    async def test_an_outage_there_makes_no_dead_letter(
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys,
+        engine: Contents, staging: str, job: WriteJob,
+    ) -> None:  # fmt: skip
+        async def unavailable(call: Call) -> Any:
+            raise Refusal(grpc.StatusCode.INTERNAL)
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = unavailable
+        drained = [await drain(*jobs, by=proxied_store) for jobs in ([job], *[[]] * 8)]
+        assert drained == ["outage"] * 9
+        qdrant_proxy.rules.clear()
+        assert await drain(by=proxied_store) == "empty"
+        assert await dead_letters(redis, keys) == []
+        assert engine.points(staging) == set()
+
+    async def test_a_delete_that_is_refused_there_is_a_dead_letter(
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys,
+        staging: str,
+    ) -> None:  # fmt: skip
+        async def refuse_one(call: Call) -> Any:
+            if "mem_1_7" in str(call.request):
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
+            return await call.forward()
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = refuse_one
+        jobs = [delete(7, "staging"), delete(8, "staging"), memory(1, 1)]
+        assert await drain(*jobs, by=proxied_store) == "empty"
+        assert [letter.reason for letter in await dead_letters(redis, keys)] == ["refused"]
+
     async def test_it_makes_indexes_for_deletes_only_where_they_are_refused_without(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, staging: str
     ) -> None:

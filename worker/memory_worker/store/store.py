@@ -128,11 +128,11 @@ class VectorStore:
         To a namespace that takes no vectors of ours only deletes are sent, so one is tried there.
         """
         name = self.collections.name(ref)
-        request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
         try:
             await self.collections.ensure(ref)
+            request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
         except CollectionUnfit:
-            del request.operations[:-1]
+            request = messages.probe_of_deletes(name)
         deadline = time.monotonic() + self._timeout_s
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
