@@ -198,7 +198,7 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-bench-") as directory:
         wanted = options(**chosen)
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
-        settings = load_settings(**own_names(), **dimensions)
+        settings = load_settings(**own_names(load_settings().queue_prefix), **dimensions)
         configure_logs("WARNING", as_json=False)
         wiring = engines_where_unset(settings.model_copy(update={"data_dir": Path(directory)}))
         with wiring as wired, Progress(console=Console(stderr=True), transient=True) as progress:
