@@ -19,7 +19,7 @@ from memory_worker.kinds import primary_id
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.push import push
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from tests.integration.conftest import Contents, Everything
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis, chunk
 

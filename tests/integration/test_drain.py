@@ -31,8 +31,8 @@ from memory_worker.kinds import primary_id
 from memory_worker.queue.dead import DeadLetter, DeadLetters
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.push import push
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory

@@ -563,6 +563,29 @@ class TestFront:
             assert info.payload_schema["n"].points == 2
             assert info.payload_schema["n"].params.integer_index_params.lookup is True
 
+    def test_keeps_aliases_and_metadata(self, tmp_path: Path) -> None:
+        for end in ("stopped", "killed"):
+            with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+                if end == "stopped":
+                    create(channel, metadata={"owner": q.Value(string_value="mw")})
+                    upsert(channel, points(range(2)))
+                alias = q.CreateAlias(collection_name="c", alias_name=f"alias-{end}")
+                actions = [q.AliasOperations(create_alias=alias)]
+                q.CollectionsStub(channel).UpdateAliases(q.ChangeAliases(actions=actions))
+                if end == "killed":
+                    assert engine.pid is not None
+                    os.kill(engine.pid, signal.SIGKILL)
+                    wait_until_ended(tmp_path, "edge")
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            listed = q.CollectionsStub(channel).ListAliases(q.ListAliasesRequest()).aliases
+            assert [(found.alias_name, found.collection_name) for found in listed] == [
+                ("alias-killed", "c"),
+                ("alias-stopped", "c"),
+            ]
+            assert count(channel, "alias-killed") == 2
+            info = q.CollectionsStub(channel).Get(q.GetCollectionInfoRequest(collection_name="alias-killed")).result
+            assert info.config.metadata["owner"].string_value == "mw"
+
     def test_optimizes_at_the_start_when_asked_to(self, tmp_path: Path) -> None:
         size = 64
         few = q.OptimizersConfigDiff(indexing_threshold=10)  # kilobytes

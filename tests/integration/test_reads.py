@@ -29,8 +29,8 @@ from memory_worker.queue.codec import decode_arq
 from memory_worker.queue.keys import Keys
 from memory_worker.reads import Reads
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents, running
 from tests.integration.jobs import LIMITS, axis, chunk, memory

@@ -18,8 +18,8 @@ from memory_worker.contract import Upsert
 from memory_worker.embedded.engines import start_edge
 from memory_worker.errors import DeadlinePassed, StoreRefused, StoreUnavailable
 from memory_worker.store import rpc
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents
 from tests.integration.jobs import DIMENSION, axis, chunk, memory

@@ -58,6 +58,22 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.worker_role, found.log_json, found.data_dir) == ("search", True, Path("/var/lib/mw"))
 
 
+@pytest.mark.parametrize(
+    ("given", "namespaces"),
+    [("", ("feedback_false_positive", "feedback_positive")), (",", ()), ("a, b-2 ,,a", ("a", "b-2"))],
+)
+def test_namespaces_of_the_deployment(monkeypatch: pytest.MonkeyPatch, given: str, namespaces: tuple[str, ...]) -> None:
+    assert loaded(monkeypatch, QDRANT_NAMESPACES=given).namespaces == namespaces
+
+
+@pytest.mark.parametrize(("memories", "documents"), [("app_docs", "app"), ("app", "app_DOCS"), ("app", "app-docs")])
+def test_names_that_begin_alike_and_cannot_collide(
+    monkeypatch: pytest.MonkeyPatch, memories: str, documents: str
+) -> None:
+    found = loaded(monkeypatch, QDRANT_MEMORIES_COLLECTION=memories, QDRANT_DOCUMENTS_COLLECTION=documents)
+    assert found.qdrant_documents_collection == documents
+
+
 def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "1234")
     assert load_settings(port=4321).port == 4321
@@ -197,6 +213,11 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "a certificate without its key": ({"REDIS_TLS_CERT_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "a key without its certificate": ({"REDIS_TLS_KEY_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
+    "documents where a namespace could be": (
+        {"QDRANT_MEMORIES_COLLECTION": "app", "QDRANT_DOCUMENTS_COLLECTION": "app_docs"},
+        r"QDRANT_DOCUMENTS_COLLECTION \(app_docs\) is what the namespace 'docs' of QDRANT_MEMORIES_COLLECTION \(app\)",
+    ),
+    "no namespace": ({"QDRANT_NAMESPACES": "good,Bad"}, "QDRANT_NAMESPACES: 'Bad': 1 to 64 characters a-z 0-9 _ -"),
 }  # fmt: skip
 
 

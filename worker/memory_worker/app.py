@@ -76,7 +76,7 @@ class App:
         settings, keys = self._settings, Keys(self._settings.queue_prefix)
         redis = open_queue(settings)
         try:
-            async with open_store(settings) as store:
+            async with open_store(settings, redis) as store:
                 surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
                 async with self._shown(surveyor):
                     clock = RedisClock()

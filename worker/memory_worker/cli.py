@@ -202,7 +202,7 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
     with _errors_told(), tempfile.TemporaryDirectory(prefix="memory-worker-bench-") as directory:
         wanted = options(**chosen)
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
-        settings = _settings(**own_names(), **dimensions)
+        settings = _settings(**own_names(load_settings().queue_prefix), **dimensions)
         wiring = engines_where_unset(settings.model_copy(update={"data_dir": Path(directory)}))
         with wiring as wired, Progress(console=Console(stderr=True), transient=True) as progress:
             embedded = settings.qdrant_url is None
@@ -369,7 +369,7 @@ def _with_parts(work: Callable[[Settings, ArqRedis, VectorStore], Awaitable[_Res
     async def connected(settings: Settings) -> _Result:
         redis = open_queue(settings)
         try:
-            async with open_store(settings) as store:
+            async with open_store(settings, redis) as store:
                 return await work(settings, redis, store)
         finally:
             await redis.aclose(close_connection_pool=True)

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from memory_worker.contract import Limits
 from memory_worker.environment import secret_in, texts
-from memory_worker.errors import ConfigurationError
+from memory_worker.errors import ConfigurationError, InvalidJob
+from memory_worker.kinds import MEMORY, namespace_of
 from memory_worker.variable_names import Unknown, foreign, misspelt
 
 Role = Literal["ingest", "search", "all"]
@@ -89,6 +90,12 @@ class Settings(BaseModel):
     )
     qdrant_documents_collection: str = Field(
         "user_documents", pattern=r"^[A-Za-z0-9_-]{1,120}$", description="Collection of document chunks."
+    )
+    qdrant_namespaces: str = Field(
+        "feedback_false_positive,feedback_positive",
+        description="Namespaces of memories that belong to this deployment although no worker has written to them yet, "
+        "separated by commas: a purge reaches them if they exist. `,`: none. "
+        "Other collections whose names begin alike are left alone until a job names them.",
     )
     qdrant_vector_dimension: int = Field(1024, ge=1, le=65_536, description="Dimension of all vectors.")
     qdrant_quantization: Quantization = Field(
@@ -222,6 +229,30 @@ class Settings(BaseModel):
             raise ValueError("it is in quotes; docker run --env-file, for one, keeps them")
         return key
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces that belong to this deployment from the start."""
+        named = (name.strip() for name in self.qdrant_namespaces.split(","))
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    @model_validator(mode="after")
+    def _check_collections(self) -> Self:
+        memories, documents = self.qdrant_memories_collection, self.qdrant_documents_collection
+        for namespace in self.namespaces:
+            try:
+                MEMORY.check_namespace(namespace)
+            except InvalidJob as error:
+                raise ValueError(f"QDRANT_NAMESPACES: {error.problem}") from None
+        if memories == documents:
+            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
+        namespace_too = namespace_of(documents, memories)
+        if namespace_too is not None:
+            raise ValueError(
+                f"QDRANT_DOCUMENTS_COLLECTION ({documents}) is what the namespace {namespace_too!r} of "
+                f"QDRANT_MEMORIES_COLLECTION ({memories}) would be called; rename one of them"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_between_fields(self) -> Self:
         if self.lease_ttl_s < self.qdrant_timeout_s + LEASE_MARGIN_S:
@@ -235,8 +266,6 @@ class Settings(BaseModel):
             raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
         if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
             raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
-        if self.qdrant_memories_collection == self.qdrant_documents_collection:
-            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
         return self
 
 

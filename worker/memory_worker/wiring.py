@@ -16,9 +16,12 @@ from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.logs import log_event
 from memory_worker.queue.connection import Access, open_redis
+from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta
+from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.registry import MemoryRegistry
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -66,8 +69,11 @@ def open_client(settings: Settings) -> MemoryQueue:
     return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
 
 
-def open_store(settings: Settings) -> VectorStore:
-    """Return the store at ``QDRANT_URL``; within the event loop that will use it."""
+def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore:
+    """Return the store at ``QDRANT_URL``; within the event loop that will use it.
+
+    ``redis`` holds the registry of collections. Without it no namespaces are known but those of the settings.
+    """
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
     api_key = settings.qdrant_api_key
@@ -76,6 +82,7 @@ def open_store(settings: Settings) -> VectorStore:
         CollectionShape(
             memories=settings.qdrant_memories_collection,
             documents=settings.qdrant_documents_collection,
+            namespaces=settings.namespaces,
             dimension=settings.qdrant_vector_dimension,
             quantize_int8=settings.qdrant_quantization == "int8",
             hnsw_m=settings.qdrant_hnsw_m,
@@ -86,6 +93,11 @@ def open_store(settings: Settings) -> VectorStore:
             shard_number=settings.qdrant_shard_number,
             replication_factor=settings.qdrant_replication_factor,
             write_consistency_factor=settings.qdrant_write_consistency_factor,
+        ),
+        registry=(
+            MemoryRegistry(settings.queue_prefix)
+            if redis is None
+            else CollectionRegistry(redis, Keys(settings.queue_prefix))
         ),
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,

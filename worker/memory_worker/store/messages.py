@@ -54,6 +54,11 @@ def probe(collection: str, dimension: int, *, tenants: bool = False) -> q.Update
     return update_batch(collection, operations, tenants=tenants)
 
 
+def probe_of_deletes(collection: str) -> q.UpdateBatchPoints:
+    """Return a request with every kind of delete that a batch may hold, of points of nobody."""
+    return update_batch(collection, [DeleteMatching(_NOBODY), DeletePoints((_PROBE,))])
+
+
 def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPoints:
     """Return the query of a search job whose vector is packed.
 
