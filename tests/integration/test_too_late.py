@@ -51,7 +51,7 @@ def freeze(server: RedisServer) -> None:
 
 async def be_late(queue: MemoryQueue) -> None:
     """Wait out by how much the client is wrong about Redis's clock: both read that of this machine."""
-    await asyncio.sleep(abs(queue._clock.offset_ms) / 1000 + 0.01)
+    await asyncio.sleep(abs(queue._producer.clock.offset_ms) / 1000 + 0.01)
 
 
 class TestPush:
@@ -91,10 +91,10 @@ class TestClient:
         self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
         """Set back it would refuse pushes that are in time, set forward it would give them an hour more."""
-        before = queue._clock.least_ms()
+        before = queue._producer.clock.least_ms()
         set_to = SimpleNamespace(time=lambda: time.time() + hours * HOUR_S, monotonic=time.monotonic)
         monkeypatch.setattr(clock, "time", set_to)
-        assert 0 <= queue._clock.least_ms() - before < 60_000
+        assert 0 <= queue._producer.clock.least_ms() - before < 60_000
         await write(queue, 2)
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2)]
 
@@ -161,7 +161,7 @@ class TestClient:
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
             await write(queue, 1)
             redis_proxy.delay_s = 0.3
-            await queue._clock.refresh(queue._open().redis)
+            await queue._producer.clock.refresh(queue._producer.open().redis)
             redis_proxy.delay_s = 0.0
             redis_proxy.hang()
             with pytest.raises(QueueUnavailable):
