@@ -63,9 +63,7 @@ async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta, *, only_mis
     args = [meta.partitions, int(only_missing), *pairs]
     try:
         with queue_request("publish"):
-            published = await scripts.run(
-                redis, "publish", [keys.meta, keys.since], [meta.partitions, int(only_missing), *args]
-            )
+            published = await scripts.run(redis, "publish", [keys.meta, keys.since], args)
     except PartitionMismatch as error:
         raise PartitionMismatch(meta.partitions, error.actual) from error
     return int(published)

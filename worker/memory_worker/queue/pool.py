@@ -94,6 +94,7 @@ class WaitingPool(ConnectionPool):
             try:
                 await self.ensure_connection(connection)
             except BaseException as error:
+                await connection.disconnect(nowait=True)
                 self._in_use_connections.discard(connection)
                 if not (self._in_use_connections and _lacks_room(error)):
                     self._hand_on(None)
