@@ -43,7 +43,7 @@ from memory_worker.errors import (
 from memory_worker.join import Joiner
 from memory_worker.metrics import REDIS_REQUESTS, timed
 from memory_worker.queue.codec import decode_arq, encode_arq
-from memory_worker.queue.pool import PlainConnection, TlsConnection, UnixConnection, WaitingPool
+from memory_worker.queue.pool import PlainConnection, TlsConnection, UnixConnection, WaitingPool, said
 
 RETRIES = 3
 
@@ -240,11 +240,11 @@ def queue_errors() -> Iterator[None]:
     try:
         yield
     except OutOfMemoryError as error:
-        raise QueueOutOfMemory(f"Redis is full: {error}") from error
+        raise QueueOutOfMemory(f"Redis is full: {said(error)}") from error
     except _REFUSALS as error:
-        raise QueueUnavailable(f"Redis refuses: {error}") from error
+        raise QueueUnavailable(f"Redis refuses: {said(error)}") from error
     except ResponseError as error:
-        raise _of_response(str(error)) from error
+        raise _of_response(said(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise QueueUnavailable(f"Redis: {error or type(error).__name__}") from error
 

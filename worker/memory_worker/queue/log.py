@@ -216,33 +216,32 @@ class JobLog:
         """
         give_up = time.monotonic() + timeout_s
         async with within(self._redis, timeout_s + LATE_REPLY_S):
-            with queue_errors():
-                if await self._is_applied(receipt):
-                    return
-                await self._wait_for_mark(receipt, give_up - time.monotonic())
-                if await self._is_applied(receipt):
-                    return
+            if await self._is_applied(receipt):
+                return
+            left_ms = max(1, int((give_up - time.monotonic()) * 1000))
+            if await self._is_applied(receipt, block_ms=left_ms):
+                return
         raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
 
-    async def _is_applied(self, receipt: Receipt) -> bool:
-        """Say whether the mark is at or behind the receipt; raises `DeadLettered`, `UnknownReceipt`."""
+    async def _is_applied(self, receipt: Receipt, *, block_ms: int | None = None) -> bool:
+        """Say whether the mark is at or behind the receipt, or will be within ``block_ms`` milliseconds.
+
+        Raises `DeadLettered`, `UnknownReceipt`, `QueueUnavailable`.
+        """
         keys, partition, entry_id = self._keys, receipt.partition, receipt.entry_id
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hmget(keys.since, ["epoch", str(partition)])
-            pipe.xread({keys.applied(partition): _before(entry_id)}, count=1)
-            pipe.xrange(keys.dead(partition), entry_id, entry_id)
-            since, mark, dead = await pipe.execute()
+        with queue_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                # The mark's id is that of the last entry that left: any behind this one's predecessor will do.
+                pipe.xread({keys.applied(partition): _before(entry_id)}, count=1, block=block_ms)
+                pipe.hmget(keys.since, ["epoch", str(partition)])
+                pipe.xrange(keys.dead(partition), entry_id, entry_id)
+                mark, since, dead = await pipe.execute()
         if dead:
             fields = dead[0][1]
             raise DeadLettered(str(receipt), fields[b"reason"].decode(), fields[b"detail"].decode())
         if not _is_known(entry_id, *since):
             raise UnknownReceipt(f"Redis has lost data since job {receipt} was pushed: nobody knows what became of it")
         return bool(mark)
-
-    async def _wait_for_mark(self, receipt: Receipt, timeout_s: float) -> None:
-        # The mark's id is that of the last entry that left: any behind this one's predecessor will do.
-        before: dict[Any, Any] = {self._keys.applied(receipt.partition): _before(receipt.entry_id)}
-        await self._redis.xread(before, count=1, block=max(1, int(timeout_s * 1000)))
 
 
 def pushed_at_s(entry_id: str) -> float:

@@ -22,16 +22,21 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _WRONG_SERVER = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
 """What a server answers that is not the primary, or not any more: the first words of errors."""
 
-_NO_ROOM = ("max number of clients", os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
-"""What an error says when no more connections may be opened, here or in Redis."""
+_NO_ROOM = (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
+"""What an error says when this process, or this machine, may open no more files."""
 
 _Waiter: TypeAlias = "asyncio.Future[AbstractConnection | None]"
+
+
+class _TurnedAway(RedisConnectionError):
+    """A connection that was taken, and ended at once: Redis has too many."""
 
 
 class _Watching(AbstractConnection):
@@ -46,13 +51,28 @@ class _Watching(AbstractConnection):
         """Return a command as it goes over the wire; its first argument may be several words."""
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
+    async def on_connect(self) -> None:
+        """Log in, and so on; as redis-py."""
+        try:
+            await super().on_connect()
+        except (AuthenticationError, BusyLoadingError):
+            raise
+        except RedisConnectionError as error:
+            raise _TurnedAway(f"Redis takes no more connections, or is going down: {error}") from error
+
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """Return the reply to a command; as redis-py."""
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
+            vars(error)["said"] = str(error)
             self.leads_astray = self.leads_astray or _is_sign(error)
             raise
+
+
+def said(error: RedisError) -> str:
+    """Return what Redis said: redis-py puts the command of a pipeline in front of it, with all that it holds."""
+    return str(vars(error).get("said", error))
 
 
 class PlainConnection(_Watching, Connection):
@@ -96,12 +116,13 @@ class WaitingPool(ConnectionPool):
             except BaseException as error:
                 await connection.disconnect(nowait=True)
                 self._in_use_connections.discard(connection)
-                if not (self._in_use_connections and _lacks_room(error)):
+                if not (_lacks_room(error) and await self._has_others()):
                     self._hand_on(None)
                     raise
             else:
                 return connection
-            given = await self._next_free()
+            in_use_only = self._in_use_connections and not self._available_connections
+            given = await self._next_free() if in_use_only else None
 
     async def release(self, connection: AbstractConnection) -> None:
         """Take a connection back; whoever waits longest gets it."""
@@ -111,12 +132,22 @@ class WaitingPool(ConnectionPool):
             await self.close_idle()
         self._pass_on(connection)
 
-    async def close_idle(self) -> None:
-        """Close all connections that nobody uses now, also those of the pools that belong together."""
+    async def close_idle(self, *, for_room: bool = False) -> int:
+        """Close the connections that nobody uses now, in all pools that belong together; return how many.
+
+        ``for_room``: each pool keeps one, and the others are closed when this returns.
+        """
+        closed = []
         for pool in self.together:
-            idle, pool._available_connections = pool._available_connections, []
-            for connection in idle:
-                await connection.disconnect(nowait=True)
+            closed += pool._available_connections[int(for_room) :]
+            del pool._available_connections[int(for_room) :]
+        for connection in closed:
+            await connection.disconnect(nowait=not for_room)
+        return len(closed)
+
+    async def _has_others(self) -> bool:
+        """Say whether there are other connections than the one that could not be opened, or room for one by now."""
+        return bool(self._available_connections or self._in_use_connections) or await self.close_idle(for_room=True) > 0
 
     def _idle_or_new(self) -> AbstractConnection | None:
         if not self.can_get_connection():
@@ -160,4 +191,6 @@ def _is_sign(error: RedisError) -> bool:
 
 
 def _lacks_room(error: BaseException) -> bool:
+    if isinstance(error, _TurnedAway):
+        return True
     return isinstance(error, (RedisError, OSError)) and any(words in str(error) for words in _NO_ROOM)
