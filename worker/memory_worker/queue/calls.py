@@ -17,7 +17,7 @@ from memory_worker.contract import MAX_TIMEOUT_MS, ReadJob, Reply
 from memory_worker.errors import QueueError
 from memory_worker.queue import scripts
 from memory_worker.queue.codec import encode_arq
-from memory_worker.queue.connection import LATE_REPLY_S, queue_errors, queue_request, within
+from memory_worker.queue.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.queue.keys import Keys
 
 REPLY_LIFE_S = 60
@@ -72,7 +72,7 @@ async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Rep
 
     Raises `QueueUnavailable`, soon after that when Redis hangs or no connection becomes free.
     """
-    async with within(redis, timeout_s + LATE_REPLY_S):
+    async with Deadline(redis, timeout_s + LATE_REPLY_S):
         with queue_errors():
             found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
     if found is None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -163,18 +165,32 @@ def belong_together(*opened: ArqRedis) -> None:
         pool.together = pools
 
 
-@asynccontextmanager
-async def within(redis: ArqRedis, seconds: float, *, of_s: float | None = None) -> AsyncIterator[None]:
-    """Raise `QueueUnavailable` when what is done inside takes longer than ``seconds``; ``of_s`` were allowed in all.
+class Deadline:
+    """Makes what is done inside (``async with``) raise `QueueUnavailable` when it takes longer than ``seconds``.
 
-    Idle connections are closed then, for they lead to the same server.
+    Idle connections are closed then, for they lead to the same server. It may be entered again and again: ``left_s`` is
+    what is left of the time.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        await _pool(redis).close_idle()
-        raise QueueUnavailable(f"Redis: no answer within {of_s or seconds:.3g} s") from error
+
+    def __init__(self, redis: ArqRedis, seconds: float) -> None:
+        self.left_s = seconds
+        self._redis = redis
+        self._seconds = seconds
+
+    async def __aenter__(self) -> None:
+        self._timeout = asyncio.timeout(self.left_s)
+        self._began = time.monotonic()
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.left_s = max(0.0, self.left_s - (time.monotonic() - self._began))
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            await _pool(self._redis).close_idle()
+            raise QueueUnavailable(f"Redis: no answer within {self._seconds:.3g} s") from error
 
 
 def _pool(redis: ArqRedis) -> WaitingPool:

@@ -14,7 +14,7 @@ from arq.connections import ArqRedis
 from memory_worker.contract import Receipt, WriteJob, op_of
 from memory_worker.errors import DeadLettered, LeaseLost, NotApplied, UnknownReceipt
 from memory_worker.queue import scripts
-from memory_worker.queue.connection import LATE_REPLY_S, queue_errors, queue_request, within
+from memory_worker.queue.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease, LeaseState
@@ -215,7 +215,7 @@ class JobLog:
         that long.
         """
         give_up = time.monotonic() + timeout_s
-        async with within(self._redis, timeout_s + LATE_REPLY_S):
+        async with Deadline(self._redis, timeout_s + LATE_REPLY_S):
             if await self._is_applied(receipt):
                 return
             left_ms = max(1, int((give_up - time.monotonic()) * 1000))

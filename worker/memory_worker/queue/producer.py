@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -35,7 +34,7 @@ from memory_worker.errors import (
 )
 from memory_worker.queue.calls import enqueue_call, take_reply
 from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.connection import Access, belong_together, open_redis, within
+from memory_worker.queue.connection import Access, Deadline, belong_together, open_redis
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import JobLog
 from memory_worker.queue.meta import QueueMeta, read_meta
@@ -73,27 +72,16 @@ class Connections:
             await redis.aclose(close_connection_pool=True)
 
 
-class _Request:
-    """One request of a caller: its connections, and how much longer it may wait for Redis.
+class _Request(Deadline):
+    """One request of a caller: its connections, and how much longer it may wait for Redis (``async with``).
 
     What is computed between its steps does not count.
     """
 
     def __init__(self, connections: Connections, timeout_s: float) -> None:
+        super().__init__(connections.redis, timeout_s)
         self.connections = connections
         self.redis = connections.redis
-        self.timeout_s = timeout_s
-        self.left_s = timeout_s
-
-    @asynccontextmanager
-    async def step(self) -> AsyncIterator[None]:
-        """Wait for Redis inside; raises `QueueUnavailable` when the time is over."""
-        began = time.monotonic()
-        try:
-            async with within(self.redis, self.left_s, of_s=self.timeout_s):
-                yield
-        finally:
-            self.left_s = max(0.0, self.left_s - (time.monotonic() - began))
 
 
 class Producer:
@@ -160,7 +148,7 @@ class Producer:
         checked = await self._checked(request, lambda limits: checked_read(job, limits))
         # A worker need not begin with what nobody waits for any more.
         in_time = msgspec.structs.replace(checked, timeout_ms=max(1, int(request.left_s * 1000)))
-        async with request.step():
+        async with request:
             reply_to = await enqueue_call(request.redis, self._keys, in_time)
         wait_s = request.left_s + _REPLY_MARGIN_S
         reply = await take_reply(request.connections.blocking, reply_to, timeout_s=wait_s)
@@ -199,7 +187,7 @@ class Producer:
     ) -> list[Receipt]:
         meta, left_ms = self._meta, request.left_s * 1000
         placed = [(partition_of(job.user_id, meta.partitions), body) for job, body in zip(jobs, bodies, strict=True)]
-        async with request.step():
+        async with request:
             return await push(
                 request.redis,
                 self._keys,
@@ -214,7 +202,7 @@ class Producer:
     async def _look(self, request: _Request, *, since: float | None = None) -> None:
         """Look at the limits and at Redis's clock, unless another request has done so ``since`` (monotonic; now)."""
         asked = time.monotonic() if since is None else since
-        async with request.step(), request.connections.looking:
+        async with request, request.connections.looking:
             if self._meta_read_at >= asked:
                 return
             # A Redis that has lost them gets them again from a worker; until then they hold as they were.

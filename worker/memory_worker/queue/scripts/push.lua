@@ -52,9 +52,6 @@ end
 
 -- Note since when receipts mean something: what was pushed before a stream was lost is not known any more.
 local function note_new_streams()
-  if redis.call('HEXISTS', KEYS[5], 'epoch') == 0 then
-    redis.call('HSET', KEYS[5], 'epoch', now)
-  end
   for n = 1, named do
     if redis.call('EXISTS', KEYS[5 + 2 * n]) == 0 then
       redis.call('HSET', KEYS[5], ARGV[4 + 3 * n], now)
@@ -93,6 +90,7 @@ end
 
 if not meta[1] then
   redis.call('HSET', KEYS[1], 'partitions', ARGV[1])
+  redis.call('HSET', KEYS[5], 'epoch', now)
 end
 note_new_streams()
 ids = {}
