@@ -23,7 +23,6 @@ from memory_worker.errors import (
     UnknownReceipt,
 )
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.lease import release_lease
 from memory_worker.queue.log import JobLog
 from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
 from memory_worker.queue.push import push
@@ -32,7 +31,7 @@ from memory_worker.wiring import queue_meta
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
-from tests.integration.leases import acquire_lease, commit
+from tests.integration.leases import acquire_lease, commit, give_back, reading
 
 MakeSettings = Callable[..., Settings]
 OTHER_KEYS = Keys("mw")
@@ -51,9 +50,9 @@ async def apply_all(redis: ArqRedis, keys: Keys, partition: int = 0) -> None:
     """Remove all entries of a partition, as a drain would."""
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
-    log = JobLog(redis, keys)
+    log = JobLog(redis, keys, reading(keys))
     await commit(log, lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
-    await release_lease(redis, keys, lease)
+    await give_back(redis, keys, lease)
 
 
 async def pushed(redis: ArqRedis, keys: Keys, partition: int = 0) -> Receipt:
