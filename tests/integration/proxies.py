@@ -128,6 +128,8 @@ class RedisProxy:
     answered_bytes: int = 0
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
     _lose_reply_to: bytes | None = None
+    _hold_back: bytes | None = None
+    _held_back: asyncio.Event = field(default_factory=asyncio.Event)
     _waiting: list[tuple[bytes, asyncio.Event]] = field(default_factory=list)
     _connections: dict[asyncio.StreamWriter, asyncio.Event] = field(default_factory=dict)
 
@@ -161,6 +163,15 @@ class RedisProxy:
         """Close the connection instead of handing on the reply to the next command that begins with ``word``."""
         self._lose_reply_to = word
 
+    def hold_back(self, word: bytes) -> None:
+        """Close the connection on which the next command that begins with ``word`` comes; keep it until `deliver`."""
+        self._hold_back = word
+        self._held_back.clear()
+
+    def deliver(self) -> None:
+        """Hand on what was held back, long after its sender has given that connection up."""
+        self._held_back.set()
+
     def seen(self, word: bytes) -> asyncio.Event:
         """Return what is set once a command that begins with ``word`` has been handed on."""
         event = asyncio.Event()
@@ -188,7 +199,7 @@ class RedisProxy:
         losing = asyncio.Event()
         try:
             pumps = {
-                asyncio.create_task(self._hand_on(reader, back_writer, losing)),
+                asyncio.create_task(self._hand_on(reader, back_writer, losing, writer.transport.abort)),
                 asyncio.create_task(self._hand_back(back_reader, writer, losing)),
             }
             try:
@@ -204,7 +215,13 @@ class RedisProxy:
                     await end.wait_closed()
             self._connections.pop(writer).set()
 
-    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
+    async def _hand_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        losing: asyncio.Event,
+        cut: Callable[[], None],
+    ) -> None:
         parser = hiredis.Reader()
         while data := await reader.read(65_536):
             parser.feed(data)
@@ -215,6 +232,10 @@ class RedisProxy:
             if any(command[0] == self._lose_reply_to for command in found):
                 self._lose_reply_to = None
                 losing.set()
+            if any(command[0] == self._hold_back for command in found):
+                self._hold_back = None
+                cut()
+                await self._held_back.wait()
             await asyncio.sleep(self.delay_s)
             await self._passing.wait()
             writer.write(data)

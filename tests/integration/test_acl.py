@@ -242,7 +242,7 @@ class TestAtWork:
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
         async with MemoryQueue.connect(url("producer")) as queue:
-            with pytest.raises(QueueError, match="hset"):
+            with pytest.raises(QueueError, match="No permissions"):
                 await queue.delete(user_id=1, point_id="mem_1_1")
             assert connect("test").keys() == []
             async with running(chosen(), role="ingest"):
@@ -359,6 +359,9 @@ OF_PRODUCER: list[tuple[str, ...]] = [
     ("DEL", "mw:stream:0"),
     ("HSET", "mw:meta", "partitions", "1"),
     ("HINCRBY", "mw:meta", "partitions", "1"),
+    ("DEL", "mw:since"),
+    ("DEL", "mw:pushed:x"),
+    ("KEYS", "mw:pushed:*"),
     ("DEL", "mw:meta"),
     ("XRANGE", "mw:stream:0", "-", "+"),
     ("XREAD", "STREAMS", "mw:stream:0", "0"),
@@ -380,6 +383,7 @@ OF_PRODUCER: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('XREAD', 'STREAMS', KEYS[1], '0')", "1", "mw:stream:0"),
     ("EVAL", "return redis.call('HSET', KEYS[1], 'partitions', 1)", "1", "mw:meta"),
     ("EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", "mw:stream:0"),
+    ("EVAL", "return redis.call('GET', KEYS[1])", "1", "mw:stream:0"),
     ("EVAL", "return redis.call('DEL', 'mw:lease:0')", "0"),
 ]
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from memory_worker import client
 from memory_worker.app import App
 from memory_worker.client import MemoryQueue
 from memory_worker.contract import Limits, Upsert, partition_of
 from memory_worker.errors import DeadLettered, InvalidJob, NotApplied, PushedInPart, QueueUnavailable, ReadFailed
 from memory_worker.kinds import primary_id
+from memory_worker.queue import producer
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.push import push
@@ -239,7 +239,7 @@ class TestMeta:
         await publish_meta(redis, keys, wider)
         with pytest.raises(InvalidJob):  # they were looked at a moment ago
             await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0) * 2)
-        monkeypatch.setattr(client, "_META_AGE_S", 0.0)
+        monkeypatch.setattr(producer, "_META_AGE_S", 0.0)
         await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0) * 2)
         with pytest.raises(InvalidJob):
             await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))

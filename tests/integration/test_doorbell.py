@@ -118,6 +118,29 @@ class TestSweep:
         assert await sweep(redis, keys, PARTITIONS, grace_s=0) == 0
         assert await sweep(redis, keys, PARTITIONS, grace_s=0) == 1
 
+    async def test_a_doorbell_further_ahead_than_the_longest_delay_is_rung_at_once(
+        self, redis: ArqRedis, keys: Keys
+    ) -> None:
+        """Redis's clock was set back by an hour: what was due in a moment is due in an hour."""
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
+        hour_ms = 3_600_000
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(0): await redis_ms(redis) + hour_ms})
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(1): await redis_ms(redis) + 20_000})
+        await redis.delete(keys.drain_bell)
+        assert await sweep(redis, keys, PARTITIONS, longest_delay_s=30) == 1
+        assert sorted(await claimed(redis, keys)) == [[0], [2]]
+        assert await redis.zscore(keys.drain_queue, keys.drain_job_id(1)) > await redis_ms(redis) + 10_000
+
+    async def test_a_claim_that_was_seen_before_the_clock_was_set_back(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        await kill_the_worker(redis, keys)
+        assert await sweep(redis, keys, PARTITIONS, grace_s=60) == 0
+        seen = await redis.hget(keys.suspects, keys.drain_job_id(0))
+        assert seen is not None
+        claim, _, since_ms = seen.decode().partition(" ")
+        await redis.hset(keys.suspects, keys.drain_job_id(0), f"{claim} {int(since_ms) + 3_600_000}")
+        assert [await sweep(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)] == [0, 1]
+
     async def test_it_sets_the_count_of_jobs_right(self, redis: ArqRedis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (1, b"c")])
         await redis.hset(keys.backlog, "jobs", 17)

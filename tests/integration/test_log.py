@@ -294,7 +294,7 @@ class TestWaitApplied:
         assert not waiting.done()
         await commit(log, lease, await read(log, lease))
         await waiting
-        assert redis_proxy.words() == ["XREAD", "XRANGE"]
+        assert redis_proxy.words() == ["XREAD", "HMGET", "XRANGE"] * 2
 
     async def test_not_applied_in_time(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
         first, second = await fill(redis, keys, b"a", b"b")
@@ -318,6 +318,7 @@ class TestWaitApplied:
     async def test_the_first_entry_of_a_millisecond(
         self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
+        await redis.hset(keys.since, "epoch", 5)
         await redis.xadd(keys.stream(0), {"v": "1", "j": "a"}, id="5-0")
         await redis.xadd(keys.stream(0), {"v": "1", "j": "b"}, id="6-0")
         await commit(log, lease, await read(log, lease, max_jobs=1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from arq.connections import ArqRedis
 
-from memory_worker.client import PUSH_MAX_JOBS, MemoryQueue
+from memory_worker.client import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, Upsert
 from memory_worker.embedded.engines import start_valkey
 from memory_worker.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
@@ -15,6 +15,7 @@ from memory_worker.queue.codec import decode_arq
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import DeadEntry, JobLog
 from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.queue.producer import PUSH_MAX_JOBS
 from memory_worker.queue.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
@@ -70,7 +71,7 @@ async def test_receipts_name_the_entries_in_the_order_of_the_jobs(redis: ArqRedi
 
 async def test_the_doorbell_is_what_arq_itself_would_write(redis: ArqRedis, keys: Keys) -> None:
     partition, arqs = 3, Keys(f"{keys.prefix}-arq")
-    await push(redis, keys, PARTITIONS, [(partition, b"x")])
+    await push(redis, keys, PARTITIONS, [(partition, b"x")], token="a")
     job = await redis.enqueue_job(
         "drain", partition, _job_id=arqs.drain_job_id(partition), _queue_name=arqs.drain_queue
     )
@@ -78,7 +79,7 @@ async def test_the_doorbell_is_what_arq_itself_would_write(redis: ArqRedis, keys
 
     async def written(own: Keys) -> dict[str, bytes]:
         found = [key.decode() async for key in redis.scan_iter(match=f"*{own.prefix}:*", count=1_000)]
-        ours = {own.meta, own.backlog, own.stream(partition), own.drain_bell}
+        ours = {own.meta, own.backlog, own.stream(partition), own.drain_bell, own.since, own.pushed("a")}
         return {key.replace(own.prefix, "*"): await redis.type(key) for key in found if key not in ours}
 
     assert await written(keys) == await written(arqs) == {"*:drain": b"zset", "arq:job:*:drain:3": b"string"}

@@ -51,7 +51,7 @@ def freeze(server: RedisServer) -> None:
 
 async def be_late(queue: MemoryQueue) -> None:
     """Wait out by how much the client is wrong about Redis's clock: both read that of this machine."""
-    await asyncio.sleep(abs(queue._clock.offset_ms) / 1000 + 0.01)
+    await asyncio.sleep(abs(queue._producer.clock.offset_ms) / 1000 + 0.01)
 
 
 class TestPush:
@@ -65,14 +65,23 @@ class TestPush:
             await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")], latest_ms=now_ms - 60_000)
         assert await everything() == {}  # not even the number of partitions
 
-        await push(redis, keys, PARTITIONS, [(0, b"c")], latest_ms=now_ms + 60_000)
+        await push(redis, keys, PARTITIONS, [(0, b"c")], latest_ms=now_ms + 50_000)
         before = await everything()
         with pytest.raises(TooLate):
             await push(redis, keys, PARTITIONS, [(0, b"d"), (1, b"e")], latest_ms=now_ms - 60_000)
         assert await everything() == before
 
+    async def test_a_latest_time_that_lies_too_far_ahead_is_of_a_clock_that_was_set_back(
+        self, redis: ArqRedis, keys: Keys, everything: Everything
+    ) -> None:
+        """Given up, such a push could be stored an hour later."""
+        now_ms = time.time() * 1000
+        with pytest.raises(TooLate):
+            await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=now_ms + 3_600_000, life_ms=6_000)
+        assert await everything() == {}
+
     async def test_in_time_or_at_any_time_it_is_stored(self, redis: ArqRedis, keys: Keys) -> None:
-        for latest_ms in (0, time.time() * 1000 + 60_000):
+        for latest_ms in (0, time.time() * 1000 + 50_000):
             await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=latest_ms)
         assert await redis.xlen(keys.stream(0)) == 2
 
@@ -91,10 +100,10 @@ class TestClient:
         self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
         """Set back it would refuse pushes that are in time, set forward it would give them an hour more."""
-        before = queue._clock.least_ms()
+        before = queue._producer.clock.least_ms()
         set_to = SimpleNamespace(time=lambda: time.time() + hours * HOUR_S, monotonic=time.monotonic)
         monkeypatch.setattr(clock, "time", set_to)
-        assert 0 <= queue._clock.least_ms() - before < 60_000
+        assert 0 <= queue._producer.clock.least_ms() - before < 60_000
         await write(queue, 2)
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2)]
 
@@ -108,6 +117,39 @@ class TestClient:
         receipts = await queue.push_many(jobs)
         assert len(receipts) == len(jobs)
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in range(1, 600)]
+
+    async def test_clocks_that_are_set_again_and_again(
+        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """To the client it is all one whether Redis's clock was set or its own: each step costs one more look."""
+        looks = 0
+        look = RedisClock.refresh
+
+        async def count(self: RedisClock, redis: ArqRedis) -> None:
+            nonlocal looks
+            looks += 1
+            await look(self, redis)
+
+        monkeypatch.setattr(RedisClock, "refresh", count)
+        steps = [1, -1, 0.01, 24, 0, -24]
+        for number, hours in enumerate(steps, start=2):
+            moved = SimpleNamespace(time=time.time, monotonic=lambda hours=hours: time.monotonic() + hours * HOUR_S)
+            monkeypatch.setattr(clock, "time", moved)
+            for _ in range(2):
+                await write(queue, number)
+        assert looks == len(steps)
+        assert await written(redis, keys) == [f"mem_{USER}_{n}" for n in (1, *sorted([*range(2, 8)] * 2))]
+
+    async def test_many_at_once_look_once(
+        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, redis_proxy: RedisProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moved = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + HOUR_S)
+        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix) as other:
+            await write(other, 2)
+            redis_proxy.words()
+            monkeypatch.setattr(clock, "time", moved)
+            await asyncio.gather(*(write(other, number) for number in range(3, 200)))
+            assert redis_proxy.words().count("TIME") == 1
 
     async def test_it_tries_once_more_and_no_oftener(
         self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
@@ -161,7 +203,7 @@ class TestClient:
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
             await write(queue, 1)
             redis_proxy.delay_s = 0.3
-            await queue._clock.refresh(queue._open().redis)
+            await queue._producer.clock.refresh(queue._producer.open().redis)
             redis_proxy.delay_s = 0.0
             redis_proxy.hang()
             with pytest.raises(QueueUnavailable):

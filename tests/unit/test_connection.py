@@ -231,7 +231,7 @@ class TestWiring:
 
     async def test_the_client_has_them_too(self, settings: Settings) -> None:
         async with open_client(settings) as queue:
-            connections = queue._open()
+            connections = queue._producer.open()
             for redis in (connections.redis, connections.blocking):
                 found = redis.connection_pool.connection_kwargs
                 assert (found["username"], found["password"]) == ("worker", "p%40ss")

@@ -24,6 +24,7 @@ def documented() -> set[str]:
         .replace("{user}", "1730")
         .replace("{id}", "0123")
         .replace("{job}", "J")
+        .replace("{token}", "T")
         .replace("...", "drain:7")
         for name in names
     }
@@ -31,6 +32,8 @@ def documented() -> set[str]:
 
 PRODUCED = {
     KEYS.meta,
+    KEYS.since,
+    KEYS.pushed("T"),
     KEYS.backlog,
     KEYS.collections,
     KEYS.suspects,

@@ -167,7 +167,8 @@ def test_the_php_client_keeps_to_the_keys_and_records() -> None:
     assert f'"{keys.stream(7)}"'.replace("7", "$p") in php
     assert f'"{keys.arq_job(keys.drain_job_id(7))}"'.replace("7", "$p") in php
     assert f'"{keys.reply("$id")}"' in php
-    assert f"{CONTRACT_VERSION}, {DOORBELL_LIFE_MS}, $this->latest(), 1," in php
+    assert f"{CONTRACT_VERSION}, {DOORBELL_LIFE_MS}, $latest, $this->life() + 1000, 1," in php
+    assert f'"{keys.since}", "{keys.pushed("$token")}"' in php
     assert f'"{keys.drain_bell}"' in php
     assert f'"{keys.search_bell}"' in php
     assert f"?: {DEFAULT_PARTITIONS})" in php

@@ -5,7 +5,7 @@
     │   └── PartitionMismatch       QUEUE_PARTITIONS differs from what is fixed in Redis
     ├── InvalidJob                  a job that can never be applied; names the field and the limit
     ├── QueueError                  Redis
-    │   ├── QueueUnavailable        Redis cannot be reached, or refuses writes
+    │   ├── QueueUnavailable        Redis cannot be reached, does not answer in time, or refuses
     │   │   ├── QueueOutOfMemory    Redis has no room for what was to be written
     │   │   ├── TooLate             a push that got to Redis after its caller had given it up; nothing was stored
     │   │   └── NotReplicated       too few replicas of Redis have what was written; it may be lost in a failover
@@ -16,7 +16,8 @@
     │   ├── ReplayRefused           a dead letter that is not replayed without force
     │   │   ├── Superseded          its replay would undo newer jobs
     │   │   └── Unguarded           nobody knows what its replay would undo
-    │   ├── NotApplied              the time to wait for a receipt ran out
+    │   ├── NotApplied              the job of a receipt is not known to be applied
+    │   │   └── UnknownReceipt      Redis has lost what it knew of the receipt; the job may be lost, too
     │   └── DeadLettered            the job of a receipt stands in the dead letters
     ├── StoreError                  Qdrant
     │   ├── StoreUnavailable        an outage: try again, for as long as it takes
@@ -70,7 +71,12 @@ class QueueError(MemoryWorkerError):
 
 
 class QueueUnavailable(QueueError):
-    """Redis cannot be reached, did not answer in time, or refuses writes."""
+    """Redis cannot be reached, did not answer in time, or refuses.
+
+    So does everything that may pass by itself, or by somebody's mending Redis: a script that keeps it busy, too many
+    connections or open files, a primary that has become a replica, a login that is refused, a cluster that is not one
+    server.
+    """
 
 
 class QueueOutOfMemory(QueueUnavailable):
@@ -143,6 +149,13 @@ class Unguarded(ReplayRefused):
 
 class NotApplied(QueueError):
     """The time to wait for a receipt ran out before the job was applied; it is still queued."""
+
+
+class UnknownReceipt(NotApplied):
+    """Redis has lost data since the receipt was given: nobody knows whether its job was applied. Push it again.
+
+    It was emptied, came back without its file, or evicted the stream.
+    """
 
 
 class DeadLettered(QueueError):

@@ -12,9 +12,10 @@ from memory_worker.bench.figures import Figure
 from memory_worker.bench.load import Load
 from memory_worker.bench.loops import Check, Tally, open_loop
 from memory_worker.bench.tasks import OnCalls, Path, Task, looped
-from memory_worker.client import PUSH_MAX_JOBS, MemoryQueue
+from memory_worker.client import MemoryQueue
 from memory_worker.contract import Get, Receipt
 from memory_worker.errors import MemoryWorkerError
+from memory_worker.queue.producer import PUSH_MAX_JOBS
 from memory_worker.settings import Settings
 from memory_worker.store.store import VectorStore
 from memory_worker.wiring import open_client, open_store

@@ -1,9 +1,10 @@
 """The caretaker: looks after the queue beside the drains.
 
-Every interval it follows Redis's clock, tries whether Redis takes writes, and rings doorbells that were lost. A Redis
-that is full refuses the writes by which arq claims jobs, and nothing would ever free it: then the caretaker drains by
-itself, for the scripts of a drain are allowed to run in a full Redis. A Redis that is away, hangs, or refuses for
-longer than the caretaker's patience ends it with the reason: better a worker that ends than one that seems to live.
+Every interval it follows Redis's clock, tries whether Redis takes writes, publishes limits that Redis has lost, and
+rings doorbells that were lost. A Redis that is full refuses the writes by which arq claims jobs, and nothing would
+ever free it: then the caretaker drains by itself, for the scripts of a drain are allowed to run in a full Redis. A
+Redis that is away, hangs, or refuses for longer than the caretaker's patience ends it with the reason: better a worker
+that ends than one that seems to live.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import NoReturn
 
 from arq.connections import ArqRedis
 
-from memory_worker.errors import PartitionMismatch, QueueError, QueueOutOfMemory
+from memory_worker.errors import QueueError, QueueOutOfMemory
 from memory_worker.health import Health
+from memory_worker.ingest.context import HELD_DELAY_S
 from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.retry import MOST_RETRY_AFTER_S
 from memory_worker.logs import log_event
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.connection import queue_request
 from memory_worker.queue.doorbell import sweep
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import read_meta
+from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.state import partition_states
 
 logger = logging.getLogger(__name__)
@@ -40,8 +43,9 @@ class Caretaker:
         keys: Keys,
         clock: RedisClock,
         *,
-        partitions: int,
+        meta: QueueMeta,
         interval_s: float,
+        retry_max_s: float,
         drainer: Drainer | None,
         patience_s: float,
         health: Health,
@@ -49,8 +53,9 @@ class Caretaker:
         self._redis = redis
         self._keys = keys
         self._clock = clock
-        self._partitions = partitions
+        self._meta = meta
         self._interval_s = interval_s
+        self._longest_delay_s = max(retry_max_s, MOST_RETRY_AFTER_S, HELD_DELAY_S)
         self._drainer = drainer
         self._patience_s = patience_s
         self._health = health
@@ -75,7 +80,7 @@ class Caretaker:
 
     async def _look(self) -> None:
         await self._clock.refresh(self._redis)
-        await self._check_partitions()
+        await self._publish()
         full = not await self._takes_writes()
         if full:
             self._health.down("redis", "Redis is full")
@@ -83,17 +88,20 @@ class Caretaker:
             self._health.up("redis")
         if self._drainer is None:
             return
-        rung = await sweep(self._redis, self._keys, self._partitions)
+        rung = await sweep(self._redis, self._keys, self._meta.partitions, longest_delay_s=self._longest_delay_s)
         if rung:
             log_event(logger, logging.INFO, "swept", rung=rung)
         if full:
             await self._drain_all(self._drainer)
 
-    async def _check_partitions(self) -> None:
-        """Drains of another number of partitions get no lease: a worker that goes on would only seem to live."""
-        meta = await read_meta(self._redis, self._keys)
-        if meta is not None and meta.partitions != self._partitions:
-            raise PartitionMismatch(self._partitions, meta.partitions)
+    async def _publish(self) -> None:
+        """Publish what Redis has lost of the limits that producers must keep.
+
+        Drains of another number of partitions get no lease: a worker that goes on would only seem to live.
+        """
+        published = await publish_meta(self._redis, self._keys, self._meta, only_missing=True)
+        if published:
+            log_event(logger, logging.WARNING, "limits_published_again", limits=published)
 
     async def _takes_writes(self) -> bool:
         """Say whether Redis has room for a write; raises `QueueUnavailable` when it refuses for another reason."""
@@ -106,6 +114,6 @@ class Caretaker:
         return True
 
     async def _drain_all(self, drainer: Drainer) -> None:
-        for state in await partition_states(self._redis, self._keys, self._partitions):
+        for state in await partition_states(self._redis, self._keys, self._meta.partitions):
             if state.waiting and state.lease_s is None:
                 await drainer.drain(state.partition)

@@ -5,7 +5,6 @@ The caller waits with one blocking call instead of polling for arq's result.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -18,9 +17,8 @@ from memory_worker.contract import MAX_TIMEOUT_MS, ReadJob, Reply
 from memory_worker.errors import QueueError
 from memory_worker.queue import scripts
 from memory_worker.queue.codec import encode_arq
-from memory_worker.queue.connection import queue_errors, queue_request
+from memory_worker.queue.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.log import LATE_REPLY_S
 
 REPLY_LIFE_S = 60
 _JOB_GRACE_MS = 1000
@@ -70,10 +68,12 @@ async def take_calls(redis: ArqRedis, keys: Keys, *, most: int) -> list[TakenCal
 
 
 async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Reply | None:
-    """Wait for the reply; ``None`` when it does not come within ``timeout_s`` seconds."""
-    with queue_errors():
-        # A Redis that hangs must not keep the caller for ever.
-        async with asyncio.timeout(timeout_s + LATE_REPLY_S):
+    """Wait for the reply; ``None`` when it does not come within ``timeout_s`` seconds.
+
+    Raises `QueueUnavailable`, soon after that when Redis hangs or no connection becomes free.
+    """
+    async with Deadline(redis, timeout_s + LATE_REPLY_S):
+        with queue_errors():
             found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
     if found is None:
         return None

@@ -5,23 +5,33 @@ Errors of scripts carry a word in front (``QUEUEFULL jobs 1000``) that says what
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
-import hiredis
 from arq.connections import ArqRedis
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    ExecAbortError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from memory_worker.errors import (
     ConfigurationError,
+    InvalidJob,
     LeaseLost,
     PartitionMismatch,
     QueueError,
@@ -33,19 +43,33 @@ from memory_worker.errors import (
 )
 from memory_worker.join import Joiner
 from memory_worker.queue.codec import decode_arq, encode_arq
+from memory_worker.queue.pool import PlainConnection, TlsConnection, UnixConnection, WaitingPool, said
 from memory_worker.queue.redis_url import WITHOUT_EFFECT, is_tls, not_a_url
 
 RETRIES = 3
 
-_MEANINGS: dict[str, Callable[[str], QueueError]] = {
-    "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
-    "LEASELOST": lambda _: LeaseLost(),
-    "MISCONF": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
-    "NOREPLICAS": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
-}
-"""What an error becomes, by its first word."""
+LATE_REPLY_S = 0.25
+"""How much longer than Redis waits on purpose its caller waits for Redis to say so."""
 
-_REFUSALS = (OutOfMemoryError, ReadOnlyError, NoPermissionError)
+_MEANINGS: dict[str, Callable[[Sequence[str]], Exception]] = {
+    "LEASELOST": lambda _: LeaseLost(),
+    "NOTEMPTY": lambda counts: QueueNotEmpty(*map(int, counts)),
+    "PARTITIONS": lambda found: PartitionMismatch(None, int(found[0])),
+    "QUEUEFULL": lambda limit: QueueFull(limit[0], int(limit[1])),
+    "TOOLARGE": lambda sizes: InvalidJob("job", f"at most {int(sizes[1]):,} bytes are allowed, got {int(sizes[0]):,}"),
+    "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
+}
+"""What an error of a script becomes, by its first word, from those behind it."""
+
+_UNAVAILABLE = frozenset(
+    {
+        *("ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "DENIED", "LOADING", "MASTERDOWN"),
+        *("MISCONF", "MOVED", "NOREPLICAS", "REDIRECT", "TRYAGAIN", "UNBLOCKED"),
+    }
+)
+"""What Redis answers, by the first word, when it may well do the same request later, or another Redis may."""
+
+_REFUSALS = (ExecAbortError, NoPermissionError, ReadOnlyError)
 """Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
 
 
@@ -63,26 +87,6 @@ class Access:
     tls_ca_file: Path | str | None = None
     tls_cert_file: Path | str | None = None
     tls_key_file: Path | str | None = None
-
-
-class _Packing(AbstractConnection):
-    """Has commands packed by hiredis, as redis-py itself does where it is not asynchronous: in a sixth of the time."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        """Return a command as it goes over the wire; its first argument may be several words."""
-        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
-
-
-class _Connection(_Packing, Connection):
-    """A connection in the clear."""
-
-
-class _TlsConnection(_Packing, SSLConnection):
-    """A connection by a context that is made, and its files read, once for all connections."""
-
-    def __init__(self, *, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(**options)
-        self.ssl_context.context = context
 
 
 MOST_JOINED = 64
@@ -110,6 +114,8 @@ class _JoiningRedis(ArqRedis):
 
 
 _FROM_URL = Access()
+_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomainSocketConnection: UnixConnection}
+"""What connections are made of, by what redis-py would make of the URL; TLS is the rest."""
 
 
 def open_redis(
@@ -117,7 +123,8 @@ def open_redis(
 ) -> ArqRedis:
     """Return a pool of connections to ``url`` (``redis://``, ``rediss://`` or ``unix://``); nothing connects yet.
 
-    ``timeout_s`` bounds each reply; ``None`` is for connections that wait on purpose. ``rediss://`` checks the
+    ``timeout_s`` bounds each reply, and how long a request waits for a connection while all ``max_connections`` are in
+    use; ``None`` is for connections that wait on purpose, until their caller gives up. ``rediss://`` checks the
     certificate and the host name. Raises `ConfigurationError`, which shows nothing of the URL, for one that cannot be
     one, and for files that cannot be used.
     """
@@ -128,7 +135,9 @@ def open_redis(
         "socket_keepalive": True,
         # No health checks: redis-py's own, on a server that accepts but does not answer, connects again without end.
         "health_check_interval": 0,
-        # What timed out may still arrive and be done: done again by itself, it could come after what followed it.
+        "wait_s": timeout_s,
+        # Done again once a connection has ended, for every script does no harm when it is done twice. What timed out is
+        # not: there is no time left.
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
         "retry_on_error": [RedisConnectionError],
         "max_connections": max_connections,
@@ -136,22 +145,56 @@ def open_redis(
     if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
-        redis = cast("ArqRedis", _JoiningRedis.from_url(url, **options))
+        pool = WaitingPool.from_url(url, **options)
     except ValueError:
         raise not_a_url("host, port or an option is wrong") from None
-    pool = redis.connection_pool
     pool.connection_kwargs.pop(WITHOUT_EFFECT, None)
+    pool.connection_class = _CLASSES.get(pool.connection_class, TlsConnection)
     if secure:
-        pool.connection_class = _TlsConnection
         pool.connection_kwargs["context"] = _tls_context(access)
-    elif pool.connection_class is Connection:
-        pool.connection_class = _Connection
     for name, value in (("username", access.username), ("password", access.password)):
         if value is not None:
             pool.connection_kwargs[name] = value
-    redis.job_serializer = encode_arq
-    redis.job_deserializer = decode_arq
-    return redis
+    return _JoiningRedis(pool, job_serializer=encode_arq, job_deserializer=decode_arq)
+
+
+def belong_together(*opened: ArqRedis) -> None:
+    """Let pools to one Redis leave it together, once one of them finds that it is the wrong one."""
+    pools = [_pool(redis) for redis in opened]
+    for pool in pools:
+        pool.together = pools
+
+
+class Deadline:
+    """Makes what is done inside (``async with``) raise `QueueUnavailable` when it takes longer than ``seconds``.
+
+    Idle connections are closed then, for they lead to the same server. It may be entered again and again: ``left_s`` is
+    what is left of the time.
+    """
+
+    def __init__(self, redis: ArqRedis, seconds: float) -> None:
+        self.left_s = seconds
+        self._redis = redis
+        self._seconds = seconds
+
+    async def __aenter__(self) -> None:
+        self._timeout = asyncio.timeout(self.left_s)
+        self._began = time.monotonic()
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.left_s = max(0.0, self.left_s - (time.monotonic() - self._began))
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            await _pool(self._redis).close_idle()
+            raise QueueUnavailable(f"Redis: no answer within {self._seconds:.3g} s") from error
+
+
+def _pool(redis: ArqRedis) -> WaitingPool:
+    return cast("WaitingPool", redis.connection_pool)
 
 
 def _is_secure(url: str, access: Access) -> bool:
@@ -202,27 +245,27 @@ def queue_request(command: str) -> Iterator[None]:
 
 @contextmanager
 def queue_errors() -> Iterator[None]:
-    """Turn what Redis or its client raises into `QueueError`, `PartitionMismatch` or `QueueUnavailable`."""
+    """Turn what Redis or its client raises into an error of ours.
+
+    That is `QueueUnavailable` for whatever may pass, `QueueError` for what Redis will never do, and what the words of
+    scripts mean.
+    """
     try:
         yield
     except OutOfMemoryError as error:
-        raise QueueOutOfMemory(f"Redis is full: {error}") from error
+        raise QueueOutOfMemory(f"Redis is full: {said(error)}") from error
     except _REFUSALS as error:
-        raise QueueUnavailable(f"Redis refuses: {error}") from error
+        raise QueueUnavailable(f"Redis refuses: {said(error)}") from error
     except ResponseError as error:
-        raise _of_response(str(error)) from error
+        raise _of_response(said(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise QueueUnavailable(f"Redis: {error or type(error).__name__}") from error
 
 
 def _of_response(message: str) -> Exception:
-    match message.split():
-        case ["QUEUEFULL", what, limit]:
-            return QueueFull(what, int(limit))
-        case ["NOTEMPTY", jobs, leases, letters]:
-            return QueueNotEmpty(int(jobs), int(leases), int(letters))
-        case ["PARTITIONS", actual]:
-            return PartitionMismatch(None, int(actual))
-        case [word, *_] if word in _MEANINGS:
-            return _MEANINGS[word](message)
+    first, *others = message.split() or [""]
+    if first in _MEANINGS:
+        return _MEANINGS[first](others)
+    if first in _UNAVAILABLE:
+        return QueueUnavailable(f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

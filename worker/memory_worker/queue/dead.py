@@ -98,8 +98,9 @@ class DeadLetters:
                 [
                     *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
                     *(keys.arq_job(job_id), keys.drain_bell, keys.guarded(partition)),
+                    keys.since,
                 ],
-                [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS, int(force)],
+                [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS, int(force), partition],
             )
         return Receipt(partition, entry_id.decode()) if entry_id else None
 

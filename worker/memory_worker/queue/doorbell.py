@@ -63,13 +63,16 @@ async def finish(redis: ArqRedis, keys: Keys, ring_after_s: Mapping[int, float |
         await scripts.run(redis, "finish", script_keys, args)
 
 
-async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float = ORPHAN_GRACE_S) -> int:
+async def sweep(
+    redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float = ORPHAN_GRACE_S, longest_delay_s: float = 3600.0
+) -> int:
     """Ring every doorbell that was lost (a worker was killed, a wake-up swallowed); return how many.
 
-    What arq has marked as in progress is taken for lost after ``grace_s`` seconds without a lease.
+    What arq has marked as in progress is taken for lost after ``grace_s`` seconds without a lease. A doorbell that is
+    due in more than ``longest_delay_s`` seconds is rung at once: Redis's clock was set back.
     """
     script_keys = [keys.drain_queue, keys.backlog, keys.suspects, keys.drain_bell]
-    args: list[str | bytes | int] = [DOORBELL_LIFE_MS, int(grace_s * 1000)]
+    args: list[str | bytes | int] = [DOORBELL_LIFE_MS, int(grace_s * 1000), int(longest_delay_s * 1000)]
     for partition in range(partitions):
         job_id = keys.drain_job_id(partition)
         script_keys += [
@@ -77,6 +80,7 @@ async def sweep(redis: ArqRedis, keys: Keys, partitions: int, *, grace_s: float 
             keys.lease(partition),
             keys.arq_job(job_id),
             keys.arq_in_progress(job_id),
+            keys.dead(partition),
         ]
         args += [job_id, doorbell(partition)]
     with queue_request("sweep"):

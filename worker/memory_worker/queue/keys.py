@@ -3,6 +3,9 @@
 All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with ``arq:`` and carry the prefix behind it.
 
     mw:meta                     hash    partitions (fixed at first use), limits that producers must keep
+    mw:since                    hash    from when on receipts are known (unix ms): epoch, of the whole queue, and by
+                                        partition, where its stream was made later
+    mw:pushed:{token}           string  the ids of the entries of one push, for copies of it that come late; expires
     mw:backlog                  hash    jobs and bytes that wait in all streams together
     mw:collections              hash    the collections of the deployment: made by a worker, or adopted
     mw:suspects                 hash    arq's claims that were seen without a lease, and since when
@@ -42,6 +45,15 @@ class Keys:
     def meta(self) -> str:
         """What producers must know."""
         return f"{self.prefix}:meta"
+
+    @property
+    def since(self) -> str:
+        """Since when receipts mean something."""
+        return f"{self.prefix}:since"
+
+    def pushed(self, token: str) -> str:
+        """Return the key of what one push has stored."""
+        return f"{self.prefix}:pushed:{token}"
 
     @property
     def backlog(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,16 +12,15 @@ import msgspec
 from arq.connections import ArqRedis
 
 from memory_worker.contract import Receipt, WriteJob, op_of
-from memory_worker.errors import DeadLettered, LeaseLost, NotApplied
+from memory_worker.errors import DeadLettered, LeaseLost, NotApplied, UnknownReceipt
 from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_errors, queue_request
+from memory_worker.queue.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.queue.replay_guard import Guard, Position
 
 MAX_VERSION_DIGITS = 9
-LATE_REPLY_S = 2.0
 _POSITION = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -212,28 +210,38 @@ class JobLog:
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
         """Return once the job of ``receipt`` has been applied; one blocking call, no polling.
 
-        Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` when the job can never be applied. The
-        connection must allow replies to take that long.
+        Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` when the job can never be applied,
+        `UnknownReceipt` when Redis has lost data since, `QueueUnavailable`. The connection must allow replies to take
+        that long.
         """
+        give_up = time.monotonic() + timeout_s
+        async with Deadline(self._redis, timeout_s + LATE_REPLY_S):
+            if await self._is_applied(receipt):
+                return
+            left_ms = max(1, int((give_up - time.monotonic()) * 1000))
+            if await self._is_applied(receipt, block_ms=left_ms):
+                return
+        raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
+
+    async def _is_applied(self, receipt: Receipt, *, block_ms: int | None = None) -> bool:
+        """Say whether the mark is at or behind the receipt, or will be within ``block_ms`` milliseconds.
+
+        Raises `DeadLettered`, `UnknownReceipt`, `QueueUnavailable`.
+        """
+        keys, partition, entry_id = self._keys, receipt.partition, receipt.entry_id
         with queue_errors():
-            # A Redis that hangs must not keep the caller for ever.
-            async with asyncio.timeout(timeout_s + LATE_REPLY_S):
-                found, dead = await self._wait_for_mark(receipt, timeout_s)
-        if not found:
-            raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
+            async with self._redis.pipeline(transaction=False) as pipe:
+                # The mark's id is that of the last entry that left: any behind this one's predecessor will do.
+                pipe.xread({keys.applied(partition): _before(entry_id)}, count=1, block=block_ms)
+                pipe.hmget(keys.since, ["epoch", str(partition)])
+                pipe.xrange(keys.dead(partition), entry_id, entry_id)
+                mark, since, dead = await pipe.execute()
         if dead:
             fields = dead[0][1]
             raise DeadLettered(str(receipt), fields[b"reason"].decode(), fields[b"detail"].decode())
-
-    async def _wait_for_mark(self, receipt: Receipt, timeout_s: float) -> tuple[Any, Any]:
-        """Return the mark at or behind the receipt, if it came in time, and the dead letter, if there is one."""
-        mark = self._keys.applied(receipt.partition)
-        # The mark's id is that of the last entry that left: any behind this one's predecessor will do.
-        before: dict[Any, Any] = {mark: _before(receipt.entry_id)}
-        found = await self._redis.xread(before, count=1, block=max(1, int(timeout_s * 1000)))
-        if not found:
-            return None, None
-        return found, await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
+        if not _is_known(entry_id, *since):
+            raise UnknownReceipt(f"Redis has lost data since job {receipt} was pushed: nobody knows what became of it")
+        return bool(mark)
 
 
 def pushed_at_s(entry_id: str) -> float:
@@ -304,6 +312,12 @@ def _guarded(user_id: int, guard: Guard) -> dict[str, Any]:
 def _behind(entry_id: str) -> str:
     milliseconds, _, sequence = entry_id.partition("-")
     return f"{milliseconds}-{int(sequence) + 1}"
+
+
+def _is_known(entry_id: str, epoch: bytes | None, stream_since: bytes | None) -> bool:
+    """Say whether Redis still has all it knew when the entry was pushed."""
+    pushed_ms = int(entry_id.partition("-")[0])
+    return epoch is not None and pushed_ms >= max(int(epoch), int(stream_since or 0))
 
 
 def _before(entry_id: str) -> str:

@@ -52,18 +52,21 @@ async def read_meta(redis: ArqRedis, keys: Keys) -> QueueMeta | None:
     )
 
 
-async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta) -> None:
-    """Fix the number of partitions, or check it, and publish the limits.
+async def publish_meta(redis: ArqRedis, keys: Keys, meta: QueueMeta, *, only_missing: bool = False) -> int:
+    """Fix the number of partitions, or check it, and publish the limits; return how many.
 
+    ``only_missing``: those that are there are left alone, another worker may have published them.
     Raises `PartitionMismatch` when another number is fixed already: jobs of one user would lose their order.
     """
-    published = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in _BOUNDS}}
-    args = [part for name, value in published.items() for part in (name, value or 0)]
+    limits = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in _BOUNDS}}
+    pairs = [part for name, value in limits.items() for part in (name, value or 0)]
+    args = [meta.partitions, int(only_missing), *pairs]
     try:
         with queue_request("publish"):
-            await scripts.run(redis, "publish", [keys.meta], [meta.partitions, *args])
+            published = await scripts.run(redis, "publish", [keys.meta, keys.since], args)
     except PartitionMismatch as error:
         raise PartitionMismatch(meta.partitions, error.actual) from error
+    return int(published)
 
 
 async def repartition(redis: ArqRedis, keys: Keys, partitions: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from arq.connections import ArqRedis
@@ -13,6 +14,13 @@ from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.scripts import REPLICATION_TIMEOUT_S
 
+_LIFE_MS = 60_000
+
+
+def new_token() -> str:
+    """Return what tells one push from all others."""
+    return secrets.token_hex(12)
+
 
 async def push(
     redis: ArqRedis,
@@ -21,28 +29,34 @@ async def push(
     jobs: Sequence[tuple[int, bytes]],
     *,
     version: int = CONTRACT_VERSION,
+    token: str = "",
     latest_ms: float = 0,
+    life_ms: int = _LIFE_MS,
     min_replicas: int = 0,
 ) -> list[Receipt]:
     """Append encoded jobs, each with its partition, in this order; return their receipts.
 
-    All of them are stored or none is. What gets to Redis after ``latest_ms`` (unix milliseconds by Redis's clock; 0:
-    any time) is not stored: it could come after what the caller, having given up, pushed in its stead. Raises
-    `QueueFull`, `PartitionMismatch`, `TooLate` or `QueueUnavailable`; `NotReplicated` when all are stored, but fewer
-    than ``min_replicas`` replicas of Redis have them.
+    All of them are stored or none is, and a push that is repeated with the same ``token`` (by default a new one) is
+    stored once. What gets to Redis after ``latest_ms`` (unix milliseconds by Redis's clock; 0: any time) is not stored:
+    it could come after what the caller, having given up, pushed in its stead. Nor is anything whose ``latest_ms`` lies
+    more than ``life_ms`` ahead: its clock is wrong. Without ``latest_ms``, copies are known for ``life_ms``.
+
+    Raises `InvalidJob` for a job above the size that the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate` or
+    `QueueUnavailable`; `NotReplicated` when all are stored, but fewer than ``min_replicas`` replicas have them.
     """
     named: dict[int, int] = {}
     script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_bell]
-    doorbells: list[str | bytes] = []
+    script_keys += [keys.since, keys.pushed(token or new_token())]
+    doorbells: list[int | str | bytes] = []
     entries: list[int | bytes] = []
     for partition, body in jobs:
         if partition not in named:
             job_id = keys.drain_job_id(partition)
             named[partition] = len(named) + 1
             script_keys += [keys.stream(partition), keys.arq_job(job_id)]
-            doorbells += [job_id, doorbell(partition)]
+            doorbells += [partition, job_id, doorbell(partition)]
         entries += [named[partition], body]
-    args = [partitions, version, DOORBELL_LIFE_MS, int(latest_ms), len(named), *doorbells, *entries]
+    args = [partitions, version, DOORBELL_LIFE_MS, int(latest_ms), life_ms, len(named), *doorbells, *entries]
     with queue_request("push"):
         ids = await scripts.run_replicated(
             redis, "push", script_keys, args, replicas=min_replicas, timeout_s=REPLICATION_TIMEOUT_S

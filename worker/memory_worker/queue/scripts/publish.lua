@@ -2,18 +2,26 @@
 -- Fix the number of partitions at first use, and publish the limits that producers must keep.
 -- Invariant: the number of partitions never changes here; a limit of 0 is no limit.
 --
--- KEYS  meta
--- ARGV  partitions, then pairs: name of a limit, limit
+-- KEYS  meta, since
+-- ARGV  partitions, whether (0 or 1) to publish only limits of which there is none, then pairs: name of a limit, limit
+-- Returns how many limits were published.
 redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
 local fixed = redis.call('HGET', KEYS[1], 'partitions')
 if fixed ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. fixed)
 end
-for i = 2, #ARGV, 2 do
-  if ARGV[i + 1] == '0' then
-    redis.call('HDEL', KEYS[1], ARGV[i])
+local time = redis.call('TIME')
+redis.call('HSETNX', KEYS[2], 'epoch', time[1] * 1000 + math.floor(time[2] / 1000))
+local published = 0
+for i = 3, #ARGV, 2 do
+  local name, limit = ARGV[i], ARGV[i + 1]
+  if ARGV[2] == '1' then
+    published = published + (limit ~= '0' and redis.call('HSETNX', KEYS[1], name, limit) or 0)
+  elseif limit == '0' then
+    redis.call('HDEL', KEYS[1], name)
   else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    redis.call('HSET', KEYS[1], name, limit)
+    published = published + 1
   end
 end
-return 1
+return published

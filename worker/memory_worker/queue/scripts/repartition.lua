@@ -6,7 +6,9 @@
 -- KEYS  meta, then for each partition there is: stream, lease, dead letters
 -- ARGV  number of partitions there are, number of partitions there shall be
 local partitions = redis.call('HGET', KEYS[1], 'partitions')
-if partitions ~= ARGV[1] then
+if partitions == ARGV[2] then
+  return 1  -- done before, and the reply was lost
+elseif partitions ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. (partitions or '0'))
 end
 local jobs, leases, letters = 0, 0, 0

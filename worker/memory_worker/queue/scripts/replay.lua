@@ -3,8 +3,8 @@
 -- the entry keeps the position at which it was first pushed, so that its drain can tell whether newer jobs have touched
 -- its points by then. A forced one is as new as any other push.
 --
--- KEYS  dead letters, stream, backlog, arq queue, arq job, bell, guarded users
--- ARGV  id, arq job id, arq job, life of a doorbell (ms), forced (0 or 1)
+-- KEYS  dead letters, stream, backlog, arq queue, arq job, bell, guarded users, since
+-- ARGV  id, arq job id, arq job, life of a doorbell (ms), forced (0 or 1), the partition
 -- Returns the id of the new entry, or nothing where there is no such dead letter.
 -- use ringing
 -- use guarding
@@ -22,13 +22,16 @@ if ARGV[5] == '1' then
 else
   entry[5], entry[6] = 'r', position
 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('HSET', KEYS[8], ARGV[6], now)  -- the stream was lost, and what it held is not known any more
+end
 local id = redis.call('XADD', KEYS[2], '*', unpack(entry))
 redis.call('XDEL', KEYS[1], ARGV[1])
 count_dead(KEYS[3], -1, -#fields.j)
 count_waiting(KEYS[3], 1, #fields.j)
 if redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4], 'NX') then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
   ring(KEYS[4], KEYS[6], ARGV[2], now, now)
 end
 return id

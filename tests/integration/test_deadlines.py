@@ -1,0 +1,277 @@
+"""One deadline that is kept, waiting while there is time, and one tree of errors, whatever Redis does."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import hiredis
+import pytest
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Receipt
+from memory_worker.errors import ConfigurationError, NotApplied, QueueUnavailable
+from memory_worker.queue.connection import open_redis
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.settings import Settings
+from tests.chaos.servers import RedisServer
+from tests.integration.conftest import connected, running
+from tests.integration.jobs import LIMITS, PARTITIONS, axis
+
+TIMEOUT_S = 0.5
+MARGIN_S = 0.75
+KEYS = Keys()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test's own, which may be harmed."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def redis(own: RedisServer) -> AsyncIterator[ArqRedis]:
+    async with connected(own.url) as opened:
+        await publish_meta(opened, KEYS, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+        yield opened
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[str]:
+    """Serve what answers every request with the same; return its URL."""
+    served: set[asyncio.Task[Any]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(cast("asyncio.Task[Any]", asyncio.current_task()))
+        parser = hiredis.Reader()
+        try:
+            while data := await reader.read(65_536):
+                parser.feed(data)
+                while parser.gets() is not False:
+                    writer.write(answer)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    await asyncio.gather(*served, return_exceptions=True)
+    await server.wait_closed()
+
+
+REQUESTS: dict[str, Callable[[MemoryQueue], Any]] = {
+    "push": lambda queue: queue.delete(user_id=1, point_id="mem_1_1"),
+    "search": lambda queue: queue.search(user_id=1, vector=axis(0), timeout=TIMEOUT_S),
+    "info": lambda queue: queue.info(timeout=TIMEOUT_S),
+    "wait": lambda queue: queue.wait_applied(Receipt(0, f"{int(time.time() * 1000) + 60_000}-0"), timeout=TIMEOUT_S),
+}
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+async def test_a_redis_that_hangs(own: RedisServer, redis: ArqRedis, request_: Any, warm: bool) -> None:
+    # What bounds a push is the queue's own time; reads and waits have theirs, however much longer that one is.
+    timeout_s = TIMEOUT_S if request_ is REQUESTS["push"] else 5.0
+    async with MemoryQueue.connect(own.url, timeout_s=timeout_s) as queue:
+        if warm:
+            await queue.delete(user_id=1, point_id="mem_1_1")
+        own.freeze()
+        started = time.monotonic()
+        with pytest.raises(QueueUnavailable):
+            await request_(queue)
+        assert time.monotonic() - started < TIMEOUT_S + MARGIN_S
+        own.thaw()
+
+
+async def test_a_redis_that_begins_to_hang_while_a_search_waits(own: RedisServer, redis: ArqRedis) -> None:
+    async with MemoryQueue.connect(own.url) as queue:
+        started = time.monotonic()
+        searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=TIMEOUT_S))
+        while not await redis.zcard(KEYS.search_queue):
+            pass
+        own.freeze()
+        with pytest.raises(QueueUnavailable):
+            await searching
+        assert time.monotonic() - started < TIMEOUT_S + MARGIN_S
+        own.thaw()
+
+
+class TestManyAtOnce:
+    async def test_calls(self, settings: Callable[..., Settings], own: RedisServer, redis: ArqRedis) -> None:
+        chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw")
+        async with running(chosen), MemoryQueue.connect(own.url, max_connections=50) as queue:
+            found = await asyncio.gather(
+                *(queue.search(user_id=user, vector=axis(0), timeout=60) for user in range(1, 1201))
+            )
+            clients = await redis.client_list()
+            assert len([client for client in clients if client["cmd"] in ("blpop", "evalsha")]) <= 50 + 10
+        assert found == [[]] * 1200
+
+    async def test_pushes_and_waits(self, settings: Callable[..., Settings], own: RedisServer, redis: ArqRedis) -> None:
+        chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw")
+        async with running(chosen), MemoryQueue.connect(own.url, max_connections=20) as queue:
+
+            async def write(user: int) -> None:
+                receipt = await queue.delete(user_id=user, point_id=f"mem_{user}_1")
+                await queue.wait_applied(receipt, timeout=60)
+
+            await asyncio.gather(*map(write, range(1, 1201)))
+
+    async def test_who_waits_too_long_is_told(self, own: RedisServer, redis: ArqRedis) -> None:
+        async with MemoryQueue.connect(own.url, max_connections=4) as queue:
+            receipt = await queue.delete(user_id=1, point_id="mem_1_1")
+            found = await asyncio.gather(
+                *(queue.wait_applied(receipt, timeout=TIMEOUT_S) for _ in range(20)), return_exceptions=True
+            )
+            assert {type(error) for error in found} == {NotApplied, QueueUnavailable}
+            await queue.delete(user_id=1, point_id="mem_1_1")  # those who wait do not keep anybody from pushing
+
+    async def test_those_who_give_up_leave_nothing_taken(self, own: RedisServer, redis: ArqRedis) -> None:
+        async with MemoryQueue.connect(own.url, max_connections=4) as queue:
+            receipt = await queue.delete(user_id=1, point_id="mem_1_1")
+            for _ in range(3):
+                waiting = [asyncio.create_task(queue.wait_applied(receipt, timeout=30)) for _ in range(20)]
+                while len([client for client in await redis.client_list() if client["cmd"] == "xread"]) < 3:
+                    pass
+                for task in waiting:
+                    task.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
+            with pytest.raises(NotApplied, match="not applied within"):
+                await queue.wait_applied(receipt, timeout=0.1)
+
+    async def test_a_redis_that_takes_few_connections(self, own: RedisServer, redis: ArqRedis) -> None:
+        await redis.config_set("maxclients", 10)
+        async with MemoryQueue.connect(own.url) as queue:
+            await asyncio.gather(*(queue.delete(user_id=user, point_id=f"mem_{user}_1") for user in range(1, 2000)))
+
+    def test_a_process_that_may_open_few_files(self, own: RedisServer) -> None:
+        script = f"""
+import asyncio, os, resource
+from memory_worker.client import MemoryQueue
+from memory_worker.errors import QueueUnavailable
+
+async def main():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+    async with MemoryQueue.connect({own.url!r}) as queue:
+        await asyncio.gather(*(queue.delete(user_id=n, point_id=f"mem_{{n}}_1") for n in range(1, 2000)))
+    files = []
+    async with MemoryQueue.connect({own.url!r}) as queue:
+        try:
+            while True:
+                files.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        for request in (queue.delete(user_id=1, point_id="mem_1_1"), queue.search(user_id=1, vector=[1.0])):
+            try:
+                await request
+            except QueueUnavailable as error:
+                print(error)
+        for file in files:
+            os.close(file)
+        await queue.delete(user_id=1, point_id="mem_1_1")
+
+asyncio.run(main())
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.count("Too many open files") == 2
+
+    @pytest.mark.parametrize("few", [-1, 0, 1])
+    async def test_too_few_to_work_with(self, few: int) -> None:
+        with pytest.raises(ConfigurationError, match="max_connections: must be at least 2"):
+            MemoryQueue.connect("redis://localhost", max_connections=few)
+
+
+class TestErrors:
+    """Whatever Redis answers comes as an error of the tree."""
+
+    async def test_a_script_that_keeps_redis_busy(self, own: RedisServer, redis: ArqRedis) -> None:
+        await redis.config_set("lua-time-limit", 1)
+        async with MemoryQueue.connect(own.url) as queue, connected(own.url, timeout_s=60) as other:
+            await queue.delete(user_id=1, point_id="mem_1_1")
+            endless = asyncio.create_task(other.execute_command("EVAL", "while true do end", 0))
+            busy = None
+            while busy is None:
+                try:
+                    await queue.delete(user_id=1, point_id="mem_1_1")
+                except QueueUnavailable as error:
+                    busy = error
+            assert "BUSY" in str(busy)
+            await redis.script_kill()
+            await asyncio.gather(endless, return_exceptions=True)
+
+    async def test_a_password_that_was_set_meanwhile(self, own: RedisServer, redis: ArqRedis) -> None:
+        async with MemoryQueue.connect(own.url) as queue:
+            await queue.delete(user_id=1, point_id="mem_1_1")
+            await redis.config_set("requirepass", "secret")
+            for client in await redis.client_list():
+                if client["lib-name"] == "redis-py":
+                    await redis.client_kill_filter(_id=client["id"], skipme=True)
+            with pytest.raises(QueueUnavailable, match=r"(?i)authentication"):
+                await queue.delete(user_id=1, point_id="mem_1_1")
+        async with MemoryQueue.connect(own.url, password="wrong") as queue:
+            with pytest.raises(QueueUnavailable, match="invalid username-password"):
+                await queue.search(user_id=1, vector=axis(0))
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "ASK 5 127.0.0.1:7001",
+            "BUSY Redis is busy running a script.",
+            "CLUSTERDOWN Hash slot not served",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+            "DENIED Redis is running in protected mode",
+            "ERR max number of clients reached",
+            "EXECABORT Transaction discarded because of previous errors.",
+            "LOADING Redis is loading the dataset in memory",
+            "MASTERDOWN Link with MASTER is down",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "MOVED 5 127.0.0.1:7001",
+            "NOAUTH Authentication required.",
+            "NOPERM this user has no permissions",
+            "NOREPLICAS Not enough good replicas to write.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "READONLY You can't write against a read only replica.",
+            "REDIRECT 127.0.0.1:7001",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "UNBLOCKED force unblock from blocking operation",
+            "WRONGPASS invalid username-password pair",
+        ],
+        ids=lambda answer: answer.split()[0],
+    )
+    async def test_what_may_pass_is_unavailable(self, answer: str) -> None:
+        async with answering(b"-" + answer.encode() + b"\r\n") as url, MemoryQueue.connect(url, timeout_s=2) as queue:
+            for request in REQUESTS.values():
+                with pytest.raises(QueueUnavailable):
+                    await request(queue)
+
+    async def test_what_is_no_redis_at_all(self) -> None:
+        answer = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+        async with answering(answer) as url, MemoryQueue.connect(url, timeout_s=1) as queue:
+            for request in REQUESTS.values():
+                with pytest.raises(QueueUnavailable):
+                    await request(queue)
+
+
+def test_a_pool_is_waited_for_no_longer_than_a_reply() -> None:
+    async def wait() -> None:
+        redis = open_redis("redis://127.0.0.1:1", timeout_s=0.05, max_connections=1)
+        pool = redis.connection_pool
+        pool._in_use_connections.add(pool.make_connection())
+        with pytest.raises(QueueUnavailable, match=r"no connection became free within 0\.05 s"):
+            await publish_meta(redis, KEYS, QueueMeta())
+
+    asyncio.run(wait())
