@@ -546,6 +546,13 @@ def test_scalars_of_numpy_and_enums_are_taken_as_what_they_are() -> None:
     assert checked_read(search, LIMITS) == Search(user_id=1, vector=PACKED, limit=3, min_score=0.5, category="good")
 
 
+class Thing:
+    """What is neither a number nor a text; its name is the same in every process."""
+
+    def __repr__(self) -> str:
+        return "a thing"
+
+
 WRONG: list[Any] = [
     None,
     "1",
@@ -559,7 +566,7 @@ WRONG: list[Any] = [
     Decimal(1),
     [1],
     {},
-    object(),
+    Thing(),
 ]
 
 
@@ -582,7 +589,7 @@ def test_text_is_nothing_else(name: str, value: Any) -> None:
     assert caught.value.field == name
 
 
-@pytest.mark.parametrize("value", ["mem_1_1", b"mem_1_1", {"mem_1_1": 1}, None, 5, object()], ids=repr)
+@pytest.mark.parametrize("value", ["mem_1_1", b"mem_1_1", {"mem_1_1": 1}, None, 5, Thing()], ids=repr)
 @pytest.mark.parametrize("of", [Delete, Get])
 def test_ids_are_a_list(of: type[Any], value: Any) -> None:
     with pytest.raises(InvalidJob, match="point_ids: expected a list of point ids, got"):
@@ -598,7 +605,7 @@ def test_a_wrong_id_is_named_by_its_position(value: Any) -> None:
     assert caught.value.field == "point_ids[1]"
 
 
-@pytest.mark.parametrize("payload", [None, "text", b"x", 5, [("a", 1)], ["a"], {"a"}, object()], ids=repr)
+@pytest.mark.parametrize("payload", [None, "text", b"x", 5, [("a", 1)], ["a"], {"a"}, Thing()], ids=repr)
 def test_a_payload_is_a_map(payload: Any) -> None:
     with pytest.raises(InvalidJob, match="payload: expected `object`"):
         encode_checked(Upsert(user_id=1, point_id="mem_1_1", vector=PACKED, payload=payload), LIMITS)
