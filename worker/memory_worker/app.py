@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.logs import log_event
 from memory_worker.metrics import INFO, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero
 from memory_worker.pages import Rates, pages
+from memory_worker.queue import processes
 from memory_worker.queue.arq_clock import follow
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.connection import queue_errors
@@ -50,6 +52,7 @@ _SURVEY_EVERY_S = 2.0
 _WATCH_EVERY_S = 2.0
 _RESTART_DELAY_S = 1.0
 _CANCEL_AGAIN_S = 1.0
+_LEAVE_TIMEOUT_S = 1.0
 
 
 class App:
@@ -58,6 +61,7 @@ class App:
     def __init__(self, settings: Settings, role: Role) -> None:
         self._settings = settings
         self._role = role
+        self._process_id = secrets.token_hex(8)
         self._stop = asyncio.Event()
         self._workers: dict[str, Worker] = {}
         self._reading: set[asyncio.Task[Any]] = set()
@@ -81,22 +85,31 @@ class App:
                     await publish_meta(redis, keys, queue_meta(settings))
                     await clock.refresh(redis)
                     follow(clock)
+                    await processes.beat(redis, keys, self._process_id, self._role)
                     await self._prepare(store)
                     drainer = Drainer(
                         redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
                     )
                     attendants = {
                         "caretaker": self._caretaker(redis, keys, clock, drainer).run(),
+                        "process": processes.keep_beating(redis, keys, self._process_id, self._role),
                         "store watch": self._watch(store, drainer),
                         "surveyor": surveyor.run(),
                     }
                     builders = self._builders(drainer, Reads(redis, keys, store, settings.limits, clock))
                     log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                     await self._work(builders, attendants, on_ready)
+                    await self._leave(redis, keys)
                     log_event(logger, logging.INFO, "stopped", role=self._role)
         finally:
             with contextlib.suppress(QueueError), queue_errors():
                 await redis.aclose(close_connection_pool=True)
+
+    async def _leave(self, redis: ArqRedis, keys: Keys) -> None:
+        """Remove this process from those that live; where Redis does not answer, it is forgotten in a few seconds."""
+        with contextlib.suppress(QueueError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await processes.leave(redis, keys, self._process_id, self._role)
 
     def stop(self) -> None:
         """End `run`, once work in flight is finished or ``WORKER_GRACE_S`` have passed."""
