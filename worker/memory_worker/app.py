@@ -13,7 +13,6 @@ import contextlib
 import gc
 import logging
 import secrets
-import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -37,6 +36,7 @@ from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.connection import queue_errors
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import publish_meta
+from memory_worker.queue.server import judge_server, refuse_unsafe
 from memory_worker.reads import Reads
 from memory_worker.roles import ingest_worker, search_worker
 from memory_worker.settings import Role, Settings
@@ -70,7 +70,7 @@ class App:
         self._health = Health({"redis": _STALE_S, "qdrant": _STALE_S, **roles})
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Work until told to stop (SIGTERM, SIGINT or `stop`); then finish what is in flight.
+        """Work until told to stop (`stop`); then finish what is in flight.
 
         Raises `ConfigurationError`, `QueueUnavailable` or `StoreError` when it cannot start, `QueueUnavailable` when
         Redis is away, hangs or refuses for too long.
@@ -81,6 +81,7 @@ class App:
             async with open_store(settings) as store:
                 surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
                 async with self._shown(surveyor):
+                    await self._judge(redis)
                     clock = RedisClock()
                     await publish_meta(redis, keys, queue_meta(settings))
                     await clock.refresh(redis)
@@ -105,6 +106,14 @@ class App:
             with contextlib.suppress(QueueError), queue_errors():
                 await redis.aclose(close_connection_pool=True)
 
+    async def _judge(self, redis: ArqRedis) -> None:
+        """Refuse to work on a Redis that loses jobs, and log what else is wrong with it."""
+        judgements = await judge_server(redis, allow_eviction=self._settings.redis_allow_eviction)
+        refuse_unsafe(judgements)
+        for one in judgements:
+            if one.verdict != "ok":
+                log_event(logger, logging.WARNING, "redis_unsafe", what=one.name, seen=one.seen, advice=one.advice)
+
     async def _leave(self, redis: ArqRedis, keys: Keys) -> None:
         """Remove this process from those that live; where Redis does not answer, it is forgotten in a few seconds."""
         with contextlib.suppress(QueueError, TimeoutError):
@@ -117,9 +126,9 @@ class App:
 
     @contextlib.asynccontextmanager
     async def _shown(self, surveyor: Surveyor) -> AsyncIterator[None]:
-        """Answer over HTTP and listen to signals, from before anything else is tried: that may take long, and fail."""
+        """Answer over HTTP, from before anything else is tried: that may take long, and fail."""
         rates = Rates()
-        with self._http(surveyor, rates), self._signals():
+        with self._http(surveyor, rates):
             beating = asyncio.create_task(beat(self._health, rates.look), name="beat")
             try:
                 yield
@@ -246,18 +255,6 @@ class App:
             # arq's loop ends by itself once it may start no more jobs and those it has started are done.
             worker.burst, worker.max_burst_jobs = True, 0
         await asyncio.wait(roles, timeout=self._settings.worker_grace_s)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        handled = (signal.SIGTERM, signal.SIGINT)
-        for number in handled:
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

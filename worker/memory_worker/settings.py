@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     redis_patience_s: float = Field(
         20.0, gt=0, le=3600, description="Seconds that Redis may be away, hang or refuse before a worker ends."
     )
+    redis_allow_eviction: bool = Field(
+        False,
+        description="Start on a Redis that has a `maxmemory` and another `maxmemory-policy` than `noeviction`. "
+        "It loses jobs when it is full.",
+    )
 
     qdrant_url: str | None = Field(
         None, description="gRPC address: `http://host:6334`, `https://` for TLS. Unset: an embedded engine is started."

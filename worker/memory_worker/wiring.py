@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 
 from arq.connections import ArqRedis
@@ -31,18 +31,18 @@ _OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
 
 
 @contextmanager
-def engines_where_unset(settings: Settings) -> Iterator[Settings]:
-    """Start (or attach to) an embedded engine for each URL that is not set; yield settings with all URLs.
+def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "qdrant")) -> Iterator[Settings]:
+    """Start (or attach to) an embedded engine for each URL of ``parts`` that is not set; yield settings with them.
 
     Call it before an event loop runs. Raises `EmbeddedEngineError`.
     """
     with ExitStack() as engines:
-        if settings.redis_url is None:
+        if settings.redis_url is None and "redis" in parts:
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
             _tell("valkey", valkey)
             settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
-        if settings.qdrant_url is None:
+        if settings.qdrant_url is None and "qdrant" in parts:
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
             _tell("vectors", edge)
             settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})

@@ -132,7 +132,7 @@ class Processes:
     @asynccontextmanager
     async def worker(self, settings: Settings, role: str) -> AsyncIterator[int]:
         """Run ``memory-worker run --role ROLE``; yield its process id once it works."""
-        async with self._started(["worker", "run", "--role", role], settings, ready=" started ") as process:
+        async with self._started(["memory_worker", "run", "--role", role], settings, ready=" started ") as process:
             yield process.pid
 
     @asynccontextmanager
