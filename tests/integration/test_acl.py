@@ -286,11 +286,12 @@ class TestAtWork:
         admin.xadd(KEYS.stream(1), {"v": "1", "j": b"x"})
         try:
             assert json.loads(command("status", "--json"))["waiting"] == 1
-            assert {check["verdict"] for check in json.loads(command("check", "--json"))} == {"ok"}
+            checks = json.loads(command("check", "--json"))
+            assert [check["name"] for check in checks if check["verdict"] != "ok"] == ["workers"]  # a job waits
             assert len(command("dead", "list", "--json").splitlines()) == 2
             assert json.loads(command("dead", "show", "0/1-0"))["reason"] == "refused"
-            assert command("dead", "replay", "0/1-0", "--yes") == "1 replayed\n"
-            assert command("dead", "drop", "0/2-0", "--yes") == "1 dropped\n"
+            assert command("dead", "replay", "0/1-0", "--yes").endswith("\n1 replayed\n")
+            assert command("dead", "drop", "0/2-0", "--yes").endswith("\n1 dropped\n")
         finally:
             root.setLevel(level)
             logging.getLogger("arq").setLevel(logging.NOTSET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from arq.connections import ArqRedis
 from pydantic import SecretStr
@@ -18,8 +19,9 @@ from memory_worker.logs import log_event
 from memory_worker.queue.connection import Access, open_redis
 from memory_worker.queue.meta import QueueMeta
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
-from memory_worker.store.store import VectorStore
+
+if TYPE_CHECKING:
+    from memory_worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,10 @@ def open_client(settings: Settings) -> MemoryQueue:
 
 def open_store(settings: Settings) -> VectorStore:
     """Return the store at ``QDRANT_URL``; within the event loop that will use it."""
+    # Here, because gRPC takes a second to load and not every command needs Qdrant.
+    from memory_worker.store.collections import CollectionShape  # noqa: PLC0415
+    from memory_worker.store.store import VectorStore  # noqa: PLC0415
+
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
     api_key = settings.qdrant_api_key

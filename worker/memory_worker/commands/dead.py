@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from memory_worker.commands.dead_choice import Choice, Chosen, choose, matching
+from memory_worker.commands.dead_tables import head_document, letter_document, print_heads
 from memory_worker.commands.session import reported, servers, with_redis
-from memory_worker.commands.tables import head_document, letter_document, print_heads
 from memory_worker.contract import Receipt
 from memory_worker.errors import InvalidJob, ReplayRefused
 from memory_worker.queue.dead import DeadLetter, DeadLetters

@@ -37,12 +37,14 @@ from memory_worker.metrics import REDIS_REQUESTS, timed
 from memory_worker.queue.codec import decode_arq, encode_arq
 
 RETRIES = 3
+_A_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 _MEANINGS: dict[str, Callable[[str], QueueError]] = {
     "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
     "LEASELOST": lambda _: LeaseLost(),
     "MISCONF": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
     "NOREPLICAS": lambda message: QueueUnavailable(f"Redis refuses: {message}"),
+    **dict.fromkeys(("CROSSSLOT", "MOVED", "CLUSTERDOWN"), lambda _: QueueError(_A_CLUSTER)),
 }
 """What an error becomes, by its first word."""
 
