@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client import MemoryQueue
@@ -37,7 +38,7 @@ def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment:
         check=False,
     )
     assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout if status == 0 else done.stdout + done.stderr
+    return done.stdout if status == 0 or "--json" in arguments else done.stdout + done.stderr
 
 
 def test_demo_answers_every_question_and_ends_by_itself() -> None:
@@ -109,6 +110,69 @@ async def test_status_shows_what_waits_and_what_died(environment: dict[str, str]
     assert [part["partition"] for part in status["partitions"] if part["waiting"]] == [partition]
     assert status["oldest_age_s"] > 0
     assert "2 jobs wait" in _run("status", **environment)
+
+
+def test_commands_say_which_servers_they_look_at(environment: dict[str, str]) -> None:
+    secret = {**environment, "REDIS_URL": environment["REDIS_URL"].replace("://", "://:not-shown@")}
+    for command in ("status", "check"):
+        first, second, *_ = _run(command, **environment).splitlines()
+        assert first == f"Redis: {environment['REDIS_URL']}, queue {environment['QUEUE_PREFIX']}"
+        assert second == f"Qdrant: {environment['QDRANT_URL']}"
+    assert _run("dead", "list", **environment).splitlines()[:2] == [first, second]
+    assert "not-shown" not in _run("status", status=1, **secret)
+
+
+def test_where_nothing_is_configured_nothing_is_started(tmp_path: Path) -> None:
+    unset = {"REDIS_URL": "", "QDRANT_URL": "", "DATA_DIR": str(tmp_path / "data")}
+    for command in (["status"], ["check"], ["dead", "list"], ["dead", "drop", "--all"], ["bulk"], ["partitions"]):
+        told = _run(*command, status=2, **unset)
+        assert "nothing is configured" in told
+        assert "REDIS_URL" in told or "QDRANT_URL" in told
+        assert "DATA_DIR" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_ends_with_1_when_a_server_is_down(environment: dict[str, str]) -> None:
+    away = "http://127.0.0.1:1"
+    told = _run("status", status=1, **{**environment, "QDRANT_URL": away})
+    assert "Qdrant does not answer" in told
+    assert "jobs wait" in told
+    assert json.loads(_run("status", "--json", status=1, **{**environment, "QDRANT_URL": away}))["store_error"]
+    assert "Redis" in _run("status", status=1, **{**environment, "REDIS_URL": "redis://127.0.0.1:1"})
+
+
+async def test_status_and_check_say_who_lives(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
+) -> None:
+    keys = Keys(environment["QUEUE_PREFIX"])
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    search = start_worker("search")
+    job = encode_job(Delete(user_id=7, point_ids=["mem_7_1"]))
+    await push(redis, keys, PARTITIONS, [(partition_of(7, PARTITIONS), job)])
+    assert "workers: 0 ingest, 1 search, 0 all" in _run("status", **environment)
+    checks = {check["name"]: check for check in json.loads(_run("check", "--json", **environment))}
+    assert checks["workers"]["verdict"] == "warning"
+    assert "1 search; 1 writes wait" in checks["workers"]["seen"]
+    assert search.terminate() == 0
+    assert json.loads(_run("status", "--json", **environment))["workers"] == {"ingest": 0, "search": 0, "all": 0}
+    assert "workers: none lives" in _run("status", **environment)
+    await redis.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize("option", ["--reason", "--op"])
+def test_a_filter_that_cannot_be_names_the_choices(option: str) -> None:
+    told = _run("dead", "list", option, "bogus", status=2)
+    assert "bogus" in told
+    assert "'crashed'" in told or "'upsert'" in told
+
+
+def test_commands_work_on_an_ascii_terminal(environment: dict[str, str]) -> None:
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "80"}
+    for command in ("status", "check"):
+        assert _run(command, **environment, **plain).isascii()
+    shown = _run("demo", timeout_s=60, **plain)
+    assert shown.isascii()
+    assert "What was asked" in shown
 
 
 async def test_dead_letters_are_listed_shown_replayed_and_dropped(

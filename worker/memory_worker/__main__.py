@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from memory_worker import interrupts
+
+_CANNOT_WRITE = 120
+"""What Python itself ends with then."""
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, and end the process."""
     interrupts.install()
     # After that, because loading takes a while. The first process of a container ignores a signal without a handler.
     from memory_worker.commands.main import main as run  # noqa: PLC0415
 
-    run(prog_name="memory-worker")
+    try:
+        run(prog_name="memory-worker")
+    except SystemExit as end:
+        _exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _exit(status: int) -> None:
+    """End at once. Python's own end takes a while in which a signal would get no answer."""
+    interrupts.finished()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or _CANNOT_WRITE
+    os._exit(status)
 
 
 if __name__ == "__main__":

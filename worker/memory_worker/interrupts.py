@@ -78,6 +78,12 @@ def temporary_directory(prefix: str) -> Iterator[str]:
         _directories.remove(path)
 
 
+def finished() -> None:
+    """Ignore signals from now on: the command has done its work, and Python takes a moment to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def exit_status() -> int | None:
     """Return the status with which a command that was stopped gently must exit; ``None``: no signal has come."""
     return 128 + _received[0] if _received else None
@@ -160,11 +166,9 @@ def _remove(path: str) -> None:
     until = time.monotonic() + _REMOVAL_S
     while os.path.lexists(path) and time.monotonic() < until:
         for directory, folders, files in os.walk(path, topdown=False):
-            for name in files:
+            for name in (*files, *folders):
+                entry = f"{directory}/{name}"
                 with suppress(OSError):
-                    os.unlink(f"{directory}/{name}")  # noqa: PTH108
-            for name in folders:
-                with suppress(OSError):
-                    os.rmdir(f"{directory}/{name}")  # noqa: PTH106
+                    (os.rmdir if name in folders and not os.path.islink(entry) else os.unlink)(entry)  # noqa: PTH114
         with suppress(OSError):
             os.rmdir(path)  # noqa: PTH106

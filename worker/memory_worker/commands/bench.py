@@ -43,7 +43,8 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
         settings = load_settings(**own_names(), **dimensions)
         configure_logs("WARNING", as_json=False)
         placed = settings.model_copy(update={"data_dir": Path(directory)})
-        with Progress(console=open_console(stderr=True), transient=True) as progress:
+        console = open_console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             found = _report(placed, wanted, progress)
         if json_file is not None:
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))

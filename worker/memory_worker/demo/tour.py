@@ -75,7 +75,7 @@ async def _push_all(queue: MemoryQueue, data: Dataset, figures: Figures, console
     receipts = await queue.upsert_many(jobs)
     pushed = time.perf_counter()
     last_of_partition = {receipt.partition: receipt for receipt in receipts}
-    with Progress(transient=True, console=console) as progress:
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("applying", total=len(last_of_partition))
         for receipt in last_of_partition.values():
             await queue.wait_applied(receipt, timeout=_APPLIED_TIMEOUT_S)
