@@ -87,22 +87,20 @@ def processes_with(word: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("delay_s", [0, 0.03, 0.1, 0.3, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.3, 1), (1.0, 2), (1.6, 1), (2.3, 2), (3.0, 1)])
 def test_the_demo(tmp_path: Path, delay_s: float, times: int) -> None:
     command = Command("demo", directory=tmp_path)
     command.check(command.interrupt(delay_s, times=times))
 
 
-@pytest.mark.parametrize("delay_s", [0, 0.3, 1.0, 1.6, 2.3, 4.0])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("delay_s", "times"), [(1.3, 1), (2.3, 2), (4.0, 1)])
 def test_a_worker_on_engines_of_its_own(tmp_path: Path, delay_s: float, times: int) -> None:
     command = Command("run", directory=tmp_path, DATA_DIR=str(tmp_path / "data"))
     command.check(command.interrupt(delay_s, times=times))
 
 
-@pytest.mark.parametrize("delay_s", [0.05, 0.5, 0.9, 1.3, 1.8])
-@pytest.mark.parametrize("arguments", [("status",), ("check",), ("dead", "list"), ("bulk",)], ids=" ".join)
+@pytest.mark.parametrize("delay_s", [0.5, 1.1])
+@pytest.mark.parametrize("arguments", [("status",), ("dead", "list"), ("bulk",)], ids=" ".join)
 def test_commands_that_look(
     tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...], delay_s: float
 ) -> None:
@@ -110,7 +108,7 @@ def test_commands_that_look(
     command.check(command.interrupt(delay_s))
 
 
-@pytest.mark.parametrize("delay_s", [0.5, 2.0, 4.0])
+@pytest.mark.parametrize("delay_s", [2.0, 4.0])
 def test_a_benchmark_on_engines_of_its_own(tmp_path: Path, delay_s: float) -> None:
     small = ("--points", "200", "--users", "20", "--dimension", "16", "--rounds", "20")
     command = Command("bench", *small, directory=tmp_path)

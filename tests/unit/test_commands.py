@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
 from memory_worker import __version__
@@ -58,6 +59,35 @@ def test_each_command_is_listed_as_it_describes_itself(name: str) -> None:
 def test_unknown_commands_are_unknown() -> None:
     assert main.get_command(click.Context(main), "session") is None
     assert main.get_command(click.Context(main), "no-such") is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["check"], ["dead", "list"], ["dead", "show", "0/1-1"], ["dead", "drop", "--all"], ["bulk"]],
+    ids=" ".join,
+)
+def test_where_nothing_is_configured_nothing_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    for name in ("REDIS_URL", "QDRANT_URL", "DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2
+    assert "nothing is configured" in done.stderr
+    assert "QDRANT_URL" in done.stderr if command == ["bulk"] else "REDIS_URL" in done.stderr
+    assert f"{tmp_path}/data" in done.stderr
+    assert "DATA_DIR" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["list", "replay", "drop"])
+@pytest.mark.parametrize(("option", "choice"), [("--reason", "superseded"), ("--op", "purge")])
+def test_a_filter_that_cannot_be_names_the_choices(command: str, option: str, choice: str) -> None:
+    done = CliRunner().invoke(main, ["dead", command, option, "bogus"])
+    assert done.exit_code == 2
+    assert "bogus" in done.output
+    assert choice in done.output
 
 
 @pytest.mark.parametrize(
