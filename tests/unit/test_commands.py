@@ -110,6 +110,15 @@ def test_the_address_of_qdrant_and_of_engines(tmp_path: Path) -> None:
     assert address(here, "redis") == address(here, "qdrant") == f"embedded, in DATA_DIR ({tmp_path})"
 
 
+def test_modules_of_an_app_hide_nothing(tmp_path: Path) -> None:
+    for name in ("worker", "redis", "logging", "click"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('hidden')")
+    for arguments in (["--help"], ["dead", "list"]):
+        command = [sys.executable, "-m", "memory_worker", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "hidden" not in done.stderr
+
+
 def test_the_version_is_that_of_the_package() -> None:
     done = subprocess.run([sys.executable, "-m", "memory_worker", "--version"], capture_output=True, check=True)
     assert done.stdout.decode().strip().endswith(__version__)

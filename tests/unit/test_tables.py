@@ -186,9 +186,9 @@ def listed(*heads: DeadHead, limit: int = 100, width: int = 80) -> str:
         for one in heads:
             yield one
 
-    console = Console(file=StringIO(), record=True, emoji=False, width=width)
-    asyncio.run(dead_tables.print_heads(each(), console, limit=limit))
-    return console.export_text()
+    written = StringIO()
+    asyncio.run(dead_tables.print_heads(each(), Console(file=written, width=width), limit=limit))
+    return written.getvalue()
 
 
 def test_letters_are_listed_with_receipts_that_can_be_copied() -> None:

@@ -35,4 +35,6 @@ def _exit(status: int) -> None:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working directory, where an app's own redis.py would hide the library
     main()
