@@ -88,9 +88,7 @@ class App:
                     follow(clock)
                     await processes.beat(redis, keys, self._process_id, self._role)
                     await self._prepare(store)
-                    drainer = Drainer(
-                        redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
-                    )
+                    drainer = self._drainer(redis, keys, store, clock)
                     attendants = {
                         "caretaker": self._caretaker(redis, keys, clock, drainer).run(),
                         "process": processes.keep_beating(redis, keys, self._process_id, self._role),
@@ -105,6 +103,10 @@ class App:
         finally:
             with contextlib.suppress(QueueError), queue_errors():
                 await redis.aclose(close_connection_pool=True)
+
+    def _drainer(self, redis: ArqRedis, keys: Keys, store: VectorStore, clock: RedisClock) -> Drainer:
+        options, stopping = drain_options(self._settings), self._stop.is_set
+        return Drainer(redis, keys, store, options, process=self._process_id, clock=clock, stopping=stopping)
 
     async def _judge(self, redis: ArqRedis) -> None:
         """Refuse to work on a Redis that loses jobs, and log what else is wrong with it."""

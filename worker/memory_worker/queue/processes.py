@@ -47,14 +47,14 @@ async def beat(redis: ArqRedis, keys: Keys, process_id: str, role: str, ttl_s: f
 
 
 async def keep_beating(redis: ArqRedis, keys: Keys, process_id: str, role: str) -> NoReturn:
-    """Record every second that this process lives, until cancelled.
+    """Record every second that this process lives, after the first time, until cancelled.
 
     A failing Redis is left to those who report it: here the next second tries again.
     """
     while True:
+        await asyncio.sleep(_INTERVAL_S)
         with suppress(QueueError):
             await beat(redis, keys, process_id, role)
-        await asyncio.sleep(_INTERVAL_S)
 
 
 async def leave(redis: ArqRedis, keys: Keys, process_id: str, role: str) -> None:
