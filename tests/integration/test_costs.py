@@ -105,7 +105,7 @@ async def test_small_writes_of_many_partitions_are_one_request(
         for receipt in touched.values():
             await queue.wait_applied(receipt, timeout=20)
     assert qdrant_proxy.calls.count(UPDATE) == 1
-    # Claim, open, commit and finish, for all partitions at once; the others are those of a worker that starts, and its signs of life.
+    # Claim, open, commit and finish, for all partitions at once; the others are those of a worker that starts.
     assert Counter(redis_proxy.words())["EVALSHA"] <= 4 + 5 + BEATS
 
 
