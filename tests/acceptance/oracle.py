@@ -6,6 +6,8 @@ import random
 from array import array
 from collections.abc import Iterator
 
+from msgspec import UNSET
+
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 
 NAMESPACES = (None, "feedback_false_positive", "feedback_positive")
@@ -44,12 +46,11 @@ class Oracle:
     def _reached(self, place: Place, job: Purge) -> bool:
         kind, namespace, _ = place
         payload = self._payloads[place]
-        wanted = {"category": job.category, "group_key": job.group_key, "file_id": job.file_id}
         return (
             payload["user_id"] == job.user_id
-            and job.kind in (None, kind)
-            and job.namespace in (None, namespace)
-            and all(value is None or payload.get(name) == value for name, value in wanted.items())
+            and job.only_kind in (None, kind)
+            and job.only_namespace in (None, namespace)
+            and all(payload.get(name) == value for name, value in job.narrowing)
         )
 
 
@@ -99,7 +100,7 @@ def _purge(chance: random.Random, user: int) -> Purge:
         [
             Purge(user_id=user),
             Purge(user_id=user, kind="memory"),
-            Purge(user_id=user, kind="memory", namespace=chance.choice(NAMESPACES)),
+            Purge(user_id=user, kind="memory", namespace=chance.choice(NAMESPACES) or UNSET),
             Purge(user_id=user, kind="memory", category=chance.choice(CATEGORIES)),
             Purge(user_id=user, kind="memory", namespace="feedback_positive", category=chance.choice(CATEGORIES)),
             Purge(user_id=user, kind="document", file_id=chance.randrange(4)),

@@ -46,8 +46,14 @@ LOAD_PATHS = {"writes meanwhile, 20% load", "writes meanwhile, 80% load"}
 
 
 @pytest.fixture
-def environment(redis_url: str, qdrant_url: str) -> dict[str, str]:
-    return {**os.environ, "REDIS_URL": redis_url, "QDRANT_URL": qdrant_url, "COLUMNS": "160"}
+def environment(redis_url: str, qdrant_url: str, redis_prefix: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "REDIS_URL": redis_url,
+        "QDRANT_URL": qdrant_url,
+        "QUEUE_PREFIX": redis_prefix,
+        "COLUMNS": "160",
+    }
 
 
 def bench(*arguments: str, environment: dict[str, str], interrupts: str = "SIG_DFL") -> subprocess.Popen[str]:
@@ -71,11 +77,13 @@ def done(*arguments: str, environment: dict[str, str]) -> str:
     return shown
 
 
-def left_behind(redis_url: str, channel: grpc.Channel) -> list[str]:
-    with Redis.from_url(redis_url) as redis:
-        keys = [key.decode() for key in redis.scan_iter("*bench-*", count=1000)]
+def left_behind(environment: dict[str, str], channel: grpc.Channel) -> list[str]:
+    """Return what there is of the benchmarks of this test."""
+    own = f"{environment['QUEUE_PREFIX']}-bench-"
+    with Redis.from_url(environment["REDIS_URL"]) as redis:
+        keys = [key.decode() for key in redis.scan_iter(f"*{own}*", count=1000)]
     collections = q.CollectionsStub(channel).List(q.ListCollectionsRequest()).collections
-    return [*keys, *(found.name for found in collections if found.name.startswith("bench-"))]
+    return [*keys, *(found.name for found in collections if found.name.startswith(own))]
 
 
 def check_plausible(line: dict[str, Any]) -> None:
@@ -87,7 +95,7 @@ def check_plausible(line: dict[str, Any]) -> None:
 
 
 def test_every_path_and_every_peer_is_measured_and_nothing_is_left_behind(
-    environment: dict[str, str], redis_url: str, qdrant_channel: grpc.Channel, tmp_path: Path
+    environment: dict[str, str], qdrant_channel: grpc.Channel, tmp_path: Path
 ) -> None:
     figures = tmp_path / "figures.json"
     all_but_network = "push,drain,visible,search,get,delete,mixed,ingest,upsert,upload,arq,query"
@@ -107,7 +115,7 @@ def test_every_path_and_every_peer_is_measured_and_nothing_is_left_behind(
     check_raw(report["found"])
     assert report["errors"] == []
     assert shown.count("\n| ") > len(lines)
-    assert left_behind(redis_url, qdrant_channel) == []
+    assert left_behind(environment, qdrant_channel) == []
 
 
 def check_raw(found: dict[str, Any]) -> None:
@@ -143,7 +151,6 @@ def test_networks_backlogs_open_loops_and_a_delay_for_everything(environment: di
 @pytest.mark.parametrize(("number", "interrupts"), [(signal.SIGINT, "SIG_DFL"), (signal.SIGTERM, "SIG_IGN")])
 def test_what_is_ended_leaves_nothing_behind(
     environment: dict[str, str],
-    redis_url: str,
     qdrant_channel: grpc.Channel,
     number: signal.Signals,
     interrupts: str,
@@ -151,13 +158,13 @@ def test_what_is_ended_leaves_nothing_behind(
     process = bench("--rounds", "50", environment=environment, interrupts=interrupts)
     try:
         until = time.monotonic() + 30
-        while len(left_behind(redis_url, qdrant_channel)) < 4 and time.monotonic() < until:
+        while len(left_behind(environment, qdrant_channel)) < 4 and time.monotonic() < until:
             time.sleep(0.05)
-        assert len(left_behind(redis_url, qdrant_channel)) >= 4
+        assert len(left_behind(environment, qdrant_channel)) >= 4
         process.send_signal(number)
         shown, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 128 + number, shown
     assert len(shown.splitlines()) == 1
-    assert left_behind(redis_url, qdrant_channel) == []
+    assert left_behind(environment, qdrant_channel) == []

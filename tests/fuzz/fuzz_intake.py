@@ -47,6 +47,7 @@ from memory_worker.contract import (
     encode_checked,
     encode_job,
 )
+from memory_worker.contract.jobs import NARROWING
 from memory_worker.errors import InvalidJob
 from memory_worker.ingest.intake import Intake, take_in
 from memory_worker.ingest.outcome import Outcome, decide
@@ -195,23 +196,23 @@ def _is_purged(
 
 def _touch(one: WriteJob, other: WriteJob) -> bool:
     """Say whether two jobs may touch the same point."""
-    if one.user_id != other.user_id or (None not in (one.kind, other.kind) and one.kind != other.kind):
+    kinds = {job.kind for job in (one, other)} - {msgspec.UNSET}
+    if one.user_id != other.user_id or len(kinds) > 1:
         return False
     purges = [job for job in (one, other) if isinstance(job, Purge)]
-    spaces = {job.namespace for job in (one, other) if not isinstance(job, Purge) or job.namespace is not None}
+    spaces = {job.namespace for job in (one, other)} - {msgspec.UNSET}
     if len(spaces) > 1:
         return False
     if not purges:
         return bool({*_ids(one)} & {*_ids(other)})
-    narrowed = ("category", "group_key", "file_id")
-    fields = [_narrowing(job, narrowed) for job in (one, other)]
+    fields = [_narrowing(job) for job in (one, other)]
     return all(fields[0].get(name, value) == value for name, value in fields[1].items())
 
 
-def _narrowing(job: WriteJob, names: tuple[str, ...]) -> dict[str, Any]:
+def _narrowing(job: WriteJob) -> dict[str, Any]:
     if isinstance(job, Purge):
-        return {name: value for name in names if (value := getattr(job, name)) is not None}
-    return {name: job.payload.get(name) for name in names} if isinstance(job, Upsert) else {}
+        return dict(job.narrowing)
+    return {name: job.payload.get(name) for name in NARROWING} if isinstance(job, Upsert) else {}
 
 
 def _ids(job: WriteJob) -> list[str]:

@@ -20,8 +20,9 @@ from memory_worker.app import App
 from memory_worker.client import MemoryQueue
 from memory_worker.queue.connection import open_redis
 from memory_worker.queue.keys import Keys
+from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of, put_payload
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS
@@ -95,14 +96,20 @@ def shape(qdrant_channel: grpc.Channel) -> Iterator[CollectionShape]:
     yield CollectionShape(memories=f"{prefix}-memories", documents=f"{prefix}-documents", dimension=DIMENSION)
     stub = q.CollectionsStub(qdrant_channel)
     for found in stub.List(q.ListCollectionsRequest()).collections:
-        if found.name.startswith(prefix):
+        if found.name.startswith(prefix):  # and its aliases with it
             stub.Delete(q.DeleteCollection(collection_name=found.name))
 
 
 @pytest.fixture
-async def store(qdrant_url: str, shape: CollectionShape) -> AsyncIterator[VectorStore]:
+def registry(redis: ArqRedis, keys: Keys) -> CollectionRegistry:
+    """The registry of this test's own collections."""
+    return CollectionRegistry(redis, keys)
+
+
+@pytest.fixture
+async def store(qdrant_url: str, shape: CollectionShape, registry: CollectionRegistry) -> AsyncIterator[VectorStore]:
     """The store, straight to the engine."""
-    async with VectorStore(qdrant_url, shape, api_key=API_KEY) as opened:
+    async with VectorStore(qdrant_url, shape, registry=registry, api_key=API_KEY) as opened:
         yield opened
 
 
@@ -114,9 +121,11 @@ async def qdrant_proxy(qdrant_url: str) -> AsyncIterator[QdrantProxy]:
 
 
 @pytest.fixture
-async def proxied_store(qdrant_proxy: QdrantProxy, shape: CollectionShape) -> AsyncIterator[VectorStore]:
+async def proxied_store(
+    qdrant_proxy: QdrantProxy, shape: CollectionShape, registry: CollectionRegistry
+) -> AsyncIterator[VectorStore]:
     """The store, through the proxy."""
-    async with VectorStore(qdrant_proxy.url, shape, api_key=API_KEY, timeout_s=5) as opened:
+    async with VectorStore(qdrant_proxy.url, shape, registry=registry, api_key=API_KEY, timeout_s=5) as opened:
         yield opened
 
 
@@ -169,6 +178,18 @@ class Contents:
         params = q.VectorParams(size=size, distance=distance)
         request = q.CreateCollection(collection_name=collection, vectors_config=q.VectorsConfig(params=params))
         self._collections.Create(request)
+
+    def alias(self, alias: str, collection: str) -> None:
+        """Give a collection another name."""
+        create = q.CreateAlias(collection_name=collection, alias_name=alias)
+        self._collections.UpdateAliases(q.ChangeAliases(actions=[q.AliasOperations(create_alias=create)]))
+
+    def without_metadata(self, collection: str) -> None:
+        """Remove the metadata of a collection, as those have none that were made by others or long ago."""
+        request = q.UpdateCollection(collection_name=collection)
+        for key in self.info(collection).config.metadata:
+            request.metadata[key].null_value = q.NullValue.NULL_VALUE
+        self._collections.Update(request)
 
     def drop(self, collection: str) -> None:
         self._collections.Delete(q.DeleteCollection(collection_name=collection))

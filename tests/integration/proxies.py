@@ -119,12 +119,13 @@ class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
 class RedisProxy:
     """A TCP server in front of Redis. ``commands`` are those that came by, in order, as lists of their words.
 
-    ``delay_s`` is how long everything is held on its way to Redis.
+    ``answered_bytes`` is the size of all replies. ``delay_s`` is how long everything is held on its way to Redis.
     """
 
     target: str
     commands: list[list[bytes]] = field(default_factory=list)
     delay_s: float = 0.0
+    answered_bytes: int = 0
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
     _lose_reply_to: bytes | None = None
     _waiting: list[tuple[bytes, asyncio.Event]] = field(default_factory=list)
@@ -228,5 +229,6 @@ class RedisProxy:
         while data := await reader.read(65_536):
             if losing.is_set():
                 return
+            self.answered_bytes += len(data)
             writer.write(data)
             await writer.drain()

@@ -28,7 +28,7 @@ from memory_worker.queue.connection import open_redis
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.push import push
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from tests.chaos.servers import free_port
 from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory

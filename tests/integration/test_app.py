@@ -23,7 +23,7 @@ from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
 from memory_worker.queue.push import push
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from memory_worker.wiring import drain_options
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, memory

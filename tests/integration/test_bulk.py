@@ -18,12 +18,13 @@ from memory_worker.checks import run_checks
 from memory_worker.contract import Search
 from memory_worker.errors import ConfigurationError, StoreUnavailable
 from memory_worker.queue.keys import Keys
+from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 from memory_worker.status import collect_status
 from memory_worker.store.bulk import BulkMode
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.indexing import held, is_held
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION, axis, memory
@@ -107,7 +108,11 @@ async def test_a_collection_made_meanwhile_joins(
 
 
 async def test_a_collection_made_by_a_worker_that_looked_too_early(
-    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+    proxied_store: VectorStore,
+    qdrant_proxy: QdrantProxy,
+    shape: CollectionShape,
+    engine: Contents,
+    registry: CollectionRegistry,
 ) -> None:
     bulk = BulkMode(proxied_store.collections)
     usual = (await bulk.on())[0].threshold_kb
@@ -116,6 +121,7 @@ async def test_a_collection_made_by_a_worker_that_looked_too_early(
     async def make_it(call: Call) -> Any:
         if late not in engine.names():
             engine.create(late)
+            await registry.add("memory:late", "made")
             await proxied_store.collections.set_indexing_threshold(CollectionRef("memory", "late"), held(usual))
         return await call.forward()
 

@@ -11,8 +11,8 @@ import pytest
 from qdrant_client import grpc as q
 
 from memory_worker.errors import ConfigurationError, StoreUnavailable
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION
@@ -73,7 +73,7 @@ async def test_once_ready_nobody_asks_again(proxied_store: VectorStore, qdrant_p
     assert qdrant_proxy.calls == []
     proxied_store.collections.forget(MEMORIES)
     await proxied_store.collections.ensure(MEMORIES)
-    assert qdrant_proxy.calls == ["Collections/Get"]
+    assert sorted(qdrant_proxy.calls) == ["Collections/Get", "Collections/List", "Collections/ListAliases"]
 
 
 async def test_indexes_that_lack_are_added(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:

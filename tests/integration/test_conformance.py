@@ -355,6 +355,193 @@ class TestCollections:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, collections.Create, creation("../escape"))
 
 
+class TestMetadata:
+    """Of collections, from 1.16 on; older servers ignore it."""
+
+    METADATA = {  # noqa: RUF012
+        "memory_worker": {"prefix": "mw", "kind": "memory", "namespace": None, "origin": "made"},
+        "text": "Grüße",
+        "number": 2**53,
+        "float": 0.5,
+        "yes": True,
+        "list": [1, "two", None],
+    }
+
+    @pytest.fixture(autouse=True)
+    def _from_1_16(self, server_version: tuple[int, ...]) -> None:
+        if server_version < (1, 16):
+            pytest.skip("no metadata in this version")
+
+    def of(self, collections: q.CollectionsStub, name: str) -> dict[str, Any]:
+        config = collections.Get(q.GetCollectionInfoRequest(collection_name=name)).result.config
+        return {key: plain(item) for key, item in config.metadata.items()}
+
+    def test_is_kept(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        collections.Create(
+            creation(collection_name, metadata={key: value(item) for key, item in self.METADATA.items()})
+        )
+        assert self.of(collections, collection_name) == self.METADATA
+
+    def test_there_is_none_unless_it_was_given(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        collections.Create(creation(collection_name))
+        assert self.of(collections, collection_name) == {}
+
+    def test_an_update_merges_by_key(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        first = {"map": {"a": 1, "b": 2}, "kept": "x", "removed": "y"}
+        collections.Create(creation(collection_name, metadata={key: value(item) for key, item in first.items()}))
+        later = {"map": {"c": 3}, "removed": None, "never there": None, "new": [1]}
+        update = q.UpdateCollection(
+            collection_name=collection_name, metadata={key: value(item) for key, item in later.items()}
+        )
+        assert collections.Update(update).result is True
+        assert self.of(collections, collection_name) == {"map": {"c": 3}, "kept": "x", "new": [1]}
+        other = q.UpdateCollection(
+            collection_name=collection_name, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=54_321)
+        )
+        collections.Update(other)
+        assert self.of(collections, collection_name) == {"map": {"c": 3}, "kept": "x", "new": [1]}
+
+    def test_a_collection_without_any_can_get_some(self, collections: q.CollectionsStub, collection_name: str) -> None:
+        collections.Create(creation(collection_name))
+        collections.Update(q.UpdateCollection(collection_name=collection_name, metadata={"a": value("b")}))
+        assert self.of(collections, collection_name) == {"a": "b"}
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Changes of aliases of this test's own."""
+
+    stub: q.CollectionsStub
+
+    def change(self, *actions: q.AliasOperations, **options: Any) -> bool:
+        return bool(self.stub.UpdateAliases(q.ChangeAliases(actions=actions, **options)).result)
+
+    def of(self, collection: str) -> set[str]:
+        request = q.ListCollectionAliasesRequest(collection_name=collection)
+        listed = self.stub.ListCollectionAliases(request).aliases
+        assert {found.collection_name for found in listed} <= {collection}
+        everywhere = self.stub.ListAliases(q.ListAliasesRequest()).aliases
+        names = {found.alias_name for found in everywhere if found.collection_name == collection}
+        assert names == {found.alias_name for found in listed} or collection not in self.collections()
+        return {found.alias_name for found in listed}
+
+    def collections(self) -> set[str]:
+        return {found.name for found in self.stub.List(q.ListCollectionsRequest()).collections}
+
+    @staticmethod
+    def create(alias: str, collection: str) -> q.AliasOperations:
+        return q.AliasOperations(create_alias=q.CreateAlias(alias_name=alias, collection_name=collection))
+
+    @staticmethod
+    def rename(old: str, new: str) -> q.AliasOperations:
+        return q.AliasOperations(rename_alias=q.RenameAlias(old_alias_name=old, new_alias_name=new))
+
+    @staticmethod
+    def delete(alias: str) -> q.AliasOperations:
+        return q.AliasOperations(delete_alias=q.DeleteAlias(alias_name=alias))
+
+
+class TestAliases:
+    @pytest.fixture
+    def alias(self, collections: q.CollectionsStub) -> Alias:
+        return Alias(collections)
+
+    @pytest.fixture
+    def names(self, collections: q.CollectionsStub, collection_names: Callable[[], str]) -> list[str]:
+        """Two collections, and two names of none."""
+        names = [collection_names() for _ in range(4)]
+        for name in names[:2]:
+            collections.Create(creation(name))
+        return names
+
+    def test_everything_reaches_the_collection(
+        self, collections: q.CollectionsStub, alias: Alias, handle: Handle, collection_names: Callable[[], str]
+    ) -> None:
+        name = collection_names()
+        assert alias.change(alias.create(name, handle.name), timeout=30)
+        assert alias.of(handle.name) == {name}
+        assert name not in alias.collections()
+        by_alias = Handle(handle.stub, name)
+        by_alias.update(upsert(point(1, user_id=1), point(2, user_id=2)))
+        assert handle.ids() == by_alias.ids() == {1, 2}
+        assert plain_id(by_alias.query([1, 0, 0, 0], limit=1)[0].id) in {1, 2}
+        assert by_alias.payload(1) == handle.payload(1)
+        by_alias.update(delete(by_filter(must=[field("user_id", integer=1)])))
+        assert (handle.count(), by_alias.count()) == (1, 1)
+        assert collections.CollectionExists(q.CollectionExistsRequest(collection_name=name)).result.exists
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=name)).result
+        assert set(info.payload_schema) == set(INDEXES)
+
+    def test_settings_and_indexes_by_alias(
+        self, collections: q.CollectionsStub, points: q.PointsStub, alias: Alias, names: list[str]
+    ) -> None:
+        alias.change(alias.create(names[2], names[0]))
+        collections.Update(
+            q.UpdateCollection(
+                collection_name=names[2], optimizers_config=q.OptimizersConfigDiff(indexing_threshold=54_321)
+            )
+        )
+        points.CreateFieldIndex(
+            q.CreateFieldIndexCollection(
+                collection_name=names[2], wait=True, field_name="n", field_type=q.FieldType.FieldTypeInteger
+            )
+        )
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=names[0])).result
+        assert info.config.optimizer_config.indexing_threshold == 54_321
+        assert set(info.payload_schema) == {"n"}
+
+    def test_switched_renamed_and_removed(self, alias: Alias, names: list[str]) -> None:
+        first, second, one, other = names
+        assert alias.change(alias.create(one, first))
+        assert alias.change(alias.delete(one), alias.create(one, second), alias.create(other, second))
+        assert (alias.of(first), alias.of(second)) == (set(), {one, other})
+        assert alias.change(alias.create(one, first))  # moves it
+        assert (alias.of(first), alias.of(second)) == ({one}, {other})
+        assert alias.change(alias.rename(one, f"{one}-new"), alias.delete(other))
+        assert (alias.of(first), alias.of(second)) == ({f"{one}-new"}, set())
+        assert alias.change(alias.delete(one))  # is not there, and that is no error
+        assert alias.change()
+
+    def test_what_is_refused_and_what_stood_before_it(
+        self, alias: Alias, names: list[str], refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        first, second, one, other = names
+        kept = alias.create(one, first)
+        error = refusal(grpc.StatusCode.NOT_FOUND, alias.change, kept, alias.create(other, "test-none"))
+        assert "Collection `test-none` doesn't exist!" in error.details()
+        assert alias.of(first) == {one}
+        error = refusal(grpc.StatusCode.NOT_FOUND, alias.change, alias.create(other, one))
+        assert f"Collection `{one}` doesn't exist!" in error.details()
+        error = refusal(grpc.StatusCode.ALREADY_EXISTS, alias.change, alias.create(second, first))
+        assert f"Collection `{second}` already exists!" in error.details()
+        error = refusal(grpc.StatusCode.NOT_FOUND, alias.change, alias.rename(other, "x"))
+        assert f"Alias {other} does not exists!" in error.details()
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, alias.change, q.AliasOperations())
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, alias.change, kept, timeout=0)
+
+    def test_no_collection_takes_its_name(
+        self, collections: q.CollectionsStub, alias: Alias, names: list[str], refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        alias.change(alias.create(names[2], names[0]))
+        error = refusal(grpc.StatusCode.INVALID_ARGUMENT, collections.Create, creation(names[2]))
+        assert "Alias with the same name already exists" in error.details()
+
+    def test_deletion_is_by_the_collections_own_name_and_takes_aliases_along(
+        self, collections: q.CollectionsStub, alias: Alias, names: list[str]
+    ) -> None:
+        alias.change(alias.create(names[2], names[0]), alias.create(names[3], names[1]))
+        assert collections.Delete(q.DeleteCollection(collection_name=names[2])).result is False
+        assert alias.of(names[0]) == {names[2]}
+        assert collections.Delete(q.DeleteCollection(collection_name=names[0])).result is True
+        assert (alias.of(names[0]), alias.of(names[1])) == (set(), {names[3]})
+        assert not collections.CollectionExists(q.CollectionExistsRequest(collection_name=names[2])).result.exists
+        assert collections.Create(creation(names[2])).result is True
+
+    def test_an_unknown_collection_has_none(self, alias: Alias, refusal: Callable[..., grpc.RpcError]) -> None:
+        assert alias.of("test-none") == set()
+        refusal(grpc.StatusCode.INVALID_ARGUMENT, alias.of, "")
+
+
 class TestPayloadIndexes:
     def test_are_reported_with_type_and_size(self, collections: q.CollectionsStub, handle: Handle) -> None:
         handle.update(upsert(point(1, user_id=7, active=True), point(2, user_id=8)))

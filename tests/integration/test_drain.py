@@ -31,13 +31,13 @@ from memory_worker.kinds import primary_id
 from memory_worker.queue.dead import DeadLetter, DeadLetters
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.push import push
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
 from tests.integration.leases import acquire_lease
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
 
 UPDATE = "Points/UpdateBatch"
 
@@ -308,6 +308,32 @@ class TestPoison:
         result = await drainer(limits=Limits(dimension=LIMITS.dimension, max_job_bytes=1500)).drain(0)
         assert (result.ending, result.dead) == ("empty", 1)
         assert (await letters())[ids[0]].reason == "invalid"
+
+    async def test_what_is_larger_than_any_job_is_not_even_read(
+        self,
+        drainer: MakeDrainer,
+        pushed: Push,
+        letters: Letters,
+        redis: ArqRedis,
+        keys: Keys,
+        redis_proxy: RedisProxy,
+        watched: ArqRedis,
+        proxied_store: VectorStore,
+        shape: CollectionShape,
+        engine: Contents,
+    ) -> None:
+        large = b"x" * (100 * LIMITS.max_job_bytes)
+        for number in range(5):
+            await pushed(memory(1, number))
+            await redis.xadd(keys.stream(0), {"v": CONTRACT_VERSION, "j": large})
+        chosen = DrainOptions(partitions=1, limits=LIMITS, slice_s=10, settle_s=0)
+        result = await Drainer(watched, keys, proxied_store, chosen).drain(0)
+        assert (result.ending, result.jobs, result.dead) == ("empty", 10, 5)
+        assert redis_proxy.answered_bytes < len(large) // 10
+        assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(5)}
+        found = list((await letters()).values())
+        assert {letter.detail for letter in found} == {"job: at most 65,536 bytes are allowed, got 6,553,600"}
+        assert {letter.body for letter in found} == {large}
 
     async def test_entries_without_a_job(
         self, drainer: MakeDrainer, pushed: Push, letters: Letters, redis: ArqRedis, keys: Keys

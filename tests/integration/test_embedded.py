@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -142,7 +143,8 @@ class TestSharing:
             second.stop()
             assert start(tmp_path).url == first.url
             endpoint = json.loads((tmp_path / kind / "endpoint.json").read_text())
-            assert endpoint == {"url": first.url, "pid": first.pid}
+            assert (endpoint["url"], endpoint["pid"]) == (first.url, first.pid)
+            assert len(endpoint["nonce"]) == 40
         assert not (tmp_path / kind / "endpoint.json").exists()
         wait_until_ended(tmp_path, kind)
 
@@ -252,7 +254,10 @@ class TestFailedStarts:
             STARTERS[kind](tmp_path)
         assert f"{module} is not installed" in str(raised.value)
 
-    @pytest.mark.parametrize(("kind", "complaint"), [("valkey", "in use"), ("edge", "cannot listen on 127.0.0.1")])
+    @pytest.mark.parametrize(
+        ("kind", "complaint"),
+        [("valkey", "^EMBEDDED_REDIS_PORT: cannot listen on 127.0.0.1"), ("edge", "cannot listen on 127.0.0.1")],
+    )
     def test_on_a_taken_port_say_so_and_leave_nothing_behind(self, tmp_path: Path, kind: str, complaint: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(EmbeddedEngineError, match=complaint) as raised:
@@ -261,6 +266,16 @@ class TestFailedStarts:
         wait_until_ended(tmp_path, kind)
         with STARTERS[kind](tmp_path) as engine:
             assert engine.owned
+
+    def test_on_the_port_of_another_valkey_fail_and_ask_it_for_nothing_but_its_identity(self, tmp_path: Path) -> None:
+        with start_valkey(tmp_path / "one") as engine, redis.Redis.from_url(engine.url) as client:
+            client.config_resetstat()
+            port = urlsplit(engine.url).port
+            with pytest.raises(EmbeddedEngineError, match=f"^EMBEDDED_REDIS_PORT: cannot listen on 127.0.0.1:{port}"):
+                start_valkey(tmp_path / "other", port=port)
+            commands = {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
+            assert commands <= {"config|resetstat", "client|setinfo", "info"}
+        wait_until_ended(tmp_path / "other", "valkey")
 
     def test_on_the_port_of_another_front_fail(self, tmp_path: Path) -> None:
         with start_edge(tmp_path / "one") as engine, pytest.raises(EmbeddedEngineError, match="cannot listen"):
@@ -279,23 +294,107 @@ class TestFailedStarts:
             STARTERS[kind](tmp_path, timeout_s=0.001)
         wait_until_ended(tmp_path, kind)
 
-    def test_never_attach_to_what_a_dead_engine_left(self, tmp_path: Path) -> None:
-        """Somebody holds the lock, and somebody listens on the old port, but the process of the endpoint is gone."""
-        (tmp_path / "edge").mkdir()
-        gone = subprocess.Popen(["true"])
-        gone.wait()
-        with (
-            (tmp_path / "edge" / "engine.lock").open("wb") as lock,
-            socket.create_server(("127.0.0.1", 0)) as stranger,
-        ):
+
+class Listener:
+    """A stranger that accepts connections and says nothing; `close` returns what it was sent."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+
+    def close(self) -> bytes:
+        sent = b""
+        self._server.setblocking(False)
+        with self._server, suppress(BlockingIOError):
+            while True:  # the kernel has accepted, and kept what came
+                connection, _ = self._server.accept()
+                with connection, suppress(BlockingIOError):
+                    connection.setblocking(False)
+                    while part := connection.recv(65_536):
+                        sent += part
+        return sent
+
+
+@pytest.mark.parametrize("kind", STARTERS)
+class TestStrangers:
+    """Whatever has taken the port of an engine is not used in its place."""
+
+    @staticmethod
+    @contextmanager
+    def stale(data_dir: Path, kind: str, port: int) -> Iterator[None]:
+        """What an engine that died left behind, with a process id that lives, and its lock taken by somebody."""
+        (data_dir / kind).mkdir()
+        found = {"url": f"http://127.0.0.1:{port}", "pid": os.getpid(), "nonce": "a" * 40}
+        (data_dir / kind / "endpoint.json").write_text(json.dumps(found))
+        with (data_dir / kind / "engine.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            url = f"http://127.0.0.1:{stranger.getsockname()[1]}"
-            (tmp_path / "edge" / "endpoint.json").write_text(json.dumps({"url": url, "pid": gone.pid}))
-            with pytest.raises(EmbeddedEngineError, match="is in use, but its engine does not answer"):
-                start_edge(tmp_path, timeout_s=0.1)
+            yield
+
+    def test_that_are_silent_are_asked_for_the_nonce_and_no_more(self, tmp_path: Path, kind: str) -> None:
+        stranger = Listener()
+        with (
+            self.stale(tmp_path, kind, stranger.port),
+            pytest.raises(EmbeddedEngineError, match="is in use, but its engine does not answer"),
+        ):
+            STARTERS[kind](tmp_path, timeout_s=0.1)
+        sent = stranger.close()
+        if kind == "valkey":
+            assert sent == b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
+        else:
+            assert sent.startswith(b"PRI * HTTP/2.0\r\n")
+            assert b"qdrant.Points" not in sent
+
+    def test_of_the_same_kind_are_not_attached_to(self, tmp_path: Path, kind: str) -> None:
+        with STARTERS[kind](tmp_path / "stranger") as stranger:
+            port = urlsplit(stranger.url).port
+            assert port is not None
+            with self.stale(tmp_path, kind, port), pytest.raises(EmbeddedEngineError, match="is in use"):
+                STARTERS[kind](tmp_path, timeout_s=0.1)
+
+    def test_that_speak_grpc_are_not_attached_to(self, tmp_path: Path, kind: str) -> None:
+        server = grpc.server(ThreadPoolExecutor(1))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            with self.stale(tmp_path, kind, port), pytest.raises(EmbeddedEngineError, match="is in use"):
+                STARTERS[kind](tmp_path, timeout_s=0.1)
+        finally:
+            server.stop(None).wait()
+
+    def test_on_the_port_of_an_engine_that_died_do_not_keep_a_new_one_from_starting(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        with STARTERS[kind](tmp_path / "stranger") as stranger:
+            port = urlsplit(stranger.url).port
+            assert port is not None
+            with self.stale(tmp_path, kind, port):
+                pass  # the lock is free again
+            with STARTERS[kind](tmp_path) as engine:
+                assert engine.owned
+                assert engine.url != stranger.url
+
+    @pytest.mark.parametrize(
+        "content", ["", "{", "[]", '{"url": "redis://127.0.0.1:1", "pid": 1}', '{"url": 1, "pid": 1, "nonce": ""}']
+    )
+    def test_an_endpoint_that_cannot_be_read_is_none(self, tmp_path: Path, kind: str, content: str) -> None:
+        with self.stale(tmp_path, kind, 1):
+            (tmp_path / kind / "endpoint.json").write_text(content)
+            with pytest.raises(EmbeddedEngineError, match="is in use"):
+                STARTERS[kind](tmp_path, timeout_s=0.1)
 
 
 class TestValkey:
+    def test_has_one_configuration_file_however_often_it_was_started(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            with start_valkey(tmp_path):
+                assert len(list((tmp_path / "valkey").glob("*.conf"))) == 1
+
+    def test_reads_nothing_else_from_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+        with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
+            environment = Path(f"/proc/{client.info('server')['process_id']}/environ")
+            assert not environment.exists() or b"hunter2" not in environment.read_bytes()
+
     def test_keeps_every_write_and_forgets_none(self, tmp_path: Path) -> None:
         expected = {
             "appendonly": "yes",
@@ -463,6 +562,29 @@ class TestFront:
             assert info.config.optimizer_config.indexing_threshold == 77
             assert info.payload_schema["n"].points == 2
             assert info.payload_schema["n"].params.integer_index_params.lookup is True
+
+    def test_keeps_aliases_and_metadata(self, tmp_path: Path) -> None:
+        for end in ("stopped", "killed"):
+            with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+                if end == "stopped":
+                    create(channel, metadata={"owner": q.Value(string_value="mw")})
+                    upsert(channel, points(range(2)))
+                alias = q.CreateAlias(collection_name="c", alias_name=f"alias-{end}")
+                actions = [q.AliasOperations(create_alias=alias)]
+                q.CollectionsStub(channel).UpdateAliases(q.ChangeAliases(actions=actions))
+                if end == "killed":
+                    assert engine.pid is not None
+                    os.kill(engine.pid, signal.SIGKILL)
+                    wait_until_ended(tmp_path, "edge")
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            listed = q.CollectionsStub(channel).ListAliases(q.ListAliasesRequest()).aliases
+            assert [(found.alias_name, found.collection_name) for found in listed] == [
+                ("alias-killed", "c"),
+                ("alias-stopped", "c"),
+            ]
+            assert count(channel, "alias-killed") == 2
+            info = q.CollectionsStub(channel).Get(q.GetCollectionInfoRequest(collection_name="alias-killed")).result
+            assert info.config.metadata["owner"].string_value == "mw"
 
     def test_optimizes_at_the_start_when_asked_to(self, tmp_path: Path) -> None:
         size = 64

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -23,9 +24,9 @@ from memory_worker.contract import Search
 from memory_worker.embedded.engines import start_edge
 from memory_worker.settings import Settings
 from memory_worker.store import messages
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.indexing import held, threshold_of
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wiring import open_store
 from tests.integration.conftest import API_KEY, Contents
@@ -339,6 +340,24 @@ class TestEmbeddedEngine:
             assert after == before
 
 
+def recorded(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[CollectionShape]:
+    """Return a list that takes the collections that a measurement gives itself."""
+    made: list[CollectionShape] = []
+
+    def own_shape(options: engine_settings.Options) -> CollectionShape:
+        made.append(original(options))
+        return made[-1]
+
+    original = module.own_shape
+    monkeypatch.setattr(module, "own_shape", own_shape)
+    return made
+
+
+def left_behind(engine: Contents, made: list[CollectionShape]) -> set[str]:
+    assert made
+    return {name for name in engine.names() for shape in made if name.startswith((shape.memories, shape.documents))}
+
+
 class TestMeasurement:
     OPTIONS = engine_settings.Options(points=400, users=20, dimension=16, queries=10)
 
@@ -378,12 +397,12 @@ class TestMeasurement:
         monkeypatch.setenv("QDRANT_URL", qdrant_url)
         if API_KEY:
             monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-        before = engine.names()
+        made = recorded(monkeypatch, engine_settings)
         plain = [variant for variant in engine_settings.VARIANTS if variant.plain_indexes]
         (figures,) = engine_settings.measure(self.OPTIONS, plain, lambda _: None)
         assert (figures.memory, figures.disk_mib) == (None, None)
         assert all(math.isclose(searches.recall, 1.0) for searches in figures.searches)
-        assert engine.names() == before
+        assert left_behind(engine, made) == set()
 
 
 class TestImport:
@@ -402,8 +421,8 @@ class TestImport:
         monkeypatch.setenv("QDRANT_URL", qdrant_url)
         if API_KEY:
             monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-        before = engine.names()
+        made = recorded(monkeypatch, bulk_import)
         found = bulk_import.measure(engine_settings.Options(points=400, users=20, dimension=16))
         assert [one.name for one in found] == ["indexed while it comes", "bulk mode"]
         assert all(0 < one.load_s <= one.all_s for one in found)
-        assert engine.names() == before
+        assert left_behind(engine, made) == set()

@@ -13,7 +13,7 @@ from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit, give_back, open_head, reading
+from tests.integration.leases import acquire_lease, commit, die, give_back, open_head, reading
 
 
 async def held(redis: ArqRedis, keys: Keys, partition: int = 0, *, ttl_s: float = 8) -> Lease:
@@ -127,6 +127,50 @@ class TestOrphaned:
         await redis.delete(keys.lease(0))
         await give_back(redis, keys, slow)
         assert not (await opened(redis, keys)).was_orphaned
+
+
+class TestCrashed:
+    """A death is a process that is gone."""
+
+    @staticmethod
+    async def tried(redis: ArqRedis, keys: Keys, process: str) -> Head:
+        """Be a process that reads and does not end its drain: Redis, or the process itself, is away."""
+        await redis.delete(keys.lease(0))
+        head = await open_head(redis, keys, Lease(0, 8), partitions=PARTITIONS, most=10, process=process)
+        assert head is not None
+        return head
+
+    async def test_while_its_processes_live_no_entry_is_suspect(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
+        for process in ["one", "other", "third", "fourth"] * 5:
+            head = await self.tried(redis, keys, process)
+            assert not head.is_suspect
+            assert [entry.crashed for entry in head.entries] == [False, False]
+
+    async def test_one_process_that_fails_ever_again_is_no_death(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        for _ in range(10):
+            assert not (await self.tried(redis, keys, "same")).is_suspect
+            await die(redis, keys, "same")  # it was away for so long that its sign of life is gone
+        head = await self.tried(redis, keys, "another")
+        assert not head.is_suspect
+
+    async def test_three_that_are_gone_make_it_suspect_and_two_more_dead(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
+        seen = []
+        for number in range(6):
+            head = await self.tried(redis, keys, f"process {number}".replace(" ", "-"))
+            seen.append((len(head.entries), head.is_suspect, head.entries[0].crashed))
+            await die(redis, keys, f"process-{number}")
+        assert seen == [(2, False, False)] * 3 + [(1, True, False)] * 2 + [(1, True, True)]
+
+    async def test_one_that_comes_back_is_no_death_any_more(self, redis: ArqRedis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        for number in range(3):
+            await self.tried(redis, keys, f"process-{number}")
+            await die(redis, keys, f"process-{number}")
+        await redis.set(f"{keys.process_prefix}process-1", "1")
+        assert not (await self.tried(redis, keys, "next")).is_suspect
 
 
 async def test_given_back_to_settle_it_is_nobodys_for_a_while(redis: ArqRedis, keys: Keys) -> None:

@@ -23,7 +23,7 @@ from memory_worker.client import MemoryQueue
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.push import push
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal

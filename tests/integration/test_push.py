@@ -42,14 +42,17 @@ async def test_one_round_trip_whatever_it_stores(watched: ArqRedis, redis_proxy:
     assert redis_proxy.words() == ["EVALSHA"]
 
 
-async def test_a_redis_that_has_lost_its_scripts_gets_them_again(
-    watched: ArqRedis, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
-) -> None:
-    await redis.script_flush()
-    await push(watched, keys, PARTITIONS, [(0, b"a")])
-    await push(watched, keys, PARTITIONS, [(0, b"b")])
-    assert redis_proxy.words() == ["EVALSHA", "EVAL", "EVALSHA"]
-    assert await redis.xlen(keys.stream(0)) == 2
+async def test_a_redis_that_has_lost_its_scripts_gets_them_again(tmp_path: Path, keys: Keys) -> None:
+    """A Redis of its own: all of its scripts are lost."""
+    with start_valkey(tmp_path) as valkey:
+        async with RedisProxy(valkey.url) as proxy, connected(proxy.url) as redis:
+            await push(redis, keys, PARTITIONS, [(0, b"loads the script")])
+            await redis.script_flush()
+            proxy.words()
+            await push(redis, keys, PARTITIONS, [(0, b"a")])
+            await push(redis, keys, PARTITIONS, [(0, b"b")])
+            assert proxy.words() == ["EVALSHA", "EVAL", "EVALSHA"]
+            assert await redis.xlen(keys.stream(0)) == 3
 
 
 async def test_receipts_name_the_entries_in_the_order_of_the_jobs(redis: ArqRedis, keys: Keys) -> None:

@@ -29,8 +29,8 @@ from memory_worker.queue.codec import decode_arq
 from memory_worker.queue.keys import Keys
 from memory_worker.reads import Reads
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents, running
 from tests.integration.jobs import LIMITS, axis, chunk, memory
@@ -236,7 +236,7 @@ class TestErrors:
             ("search", {"user_id": 1, "vector": axis(0), "namespace": "Upper Case"}, "namespace"),
             ("search", {"user_id": 1, "vector": axis(0), "colour": "red"}, "colour"),
             ("search", {"vector": axis(0)}, "user_id"),
-            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_id"),
+            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_ids[1]"),
             ("get", {"user_id": 1, "point_ids": []}, "point_ids"),
             ("info", {"timeout_ms": 0}, "timeout_ms"),
         ],

@@ -18,7 +18,7 @@ from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, publish_meta
 from memory_worker.queue.push import push
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Contents, connected

@@ -20,7 +20,7 @@ from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease
 from memory_worker.queue.push import push
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, axis, memory

@@ -16,9 +16,10 @@ from qdrant_client import grpc as q
 
 from memory_worker.contract import Upsert
 from memory_worker.embedded.engines import start_edge
-from memory_worker.errors import StoreRefused, StoreUnavailable
-from memory_worker.store.collections import CollectionShape
+from memory_worker.errors import DeadlinePassed, StoreRefused, StoreUnavailable
+from memory_worker.store import rpc
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents
 from tests.integration.jobs import DIMENSION, axis, chunk, memory
@@ -212,6 +213,36 @@ class TestNotApplied:
         with pytest.raises(StoreUnavailable) as late:
             await proxied_store.apply(MEMORIES, [write(memory(1, 1))], timeout_s=0.1)
         assert late.value.code == "DEADLINE_EXCEEDED"
+
+    async def test_nothing_is_sent_too_late(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+    ) -> None:
+        await proxied_store.prepare()
+        qdrant_proxy.calls.clear()
+        with pytest.raises(DeadlinePassed):
+            await proxied_store.send(MEMORIES, [write(memory(1, 1))], deadline=time.monotonic())
+        assert qdrant_proxy.calls == []
+        assert engine.points(shape.memories) == set()
+
+    async def test_nothing_is_sent_if_the_process_slept_right_before(
+        self,
+        proxied_store: VectorStore,
+        shape: CollectionShape,
+        engine: Contents,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """gRPC would still send what it was given: its own deadline is noticed only later."""
+        await proxied_store.prepare()
+        deadline = time.monotonic() + 0.3
+
+        def sleep(place: str) -> None:
+            while place == "sending" and time.monotonic() < deadline:
+                time.sleep(0.01)  # the process is stopped, and its loop with it
+
+        monkeypatch.setattr(rpc, "failpoint", sleep)
+        with pytest.raises(DeadlinePassed):
+            await proxied_store.send(MEMORIES, [write(memory(1, 1))], deadline=deadline)
+        assert engine.points(shape.memories) == set()
 
     async def test_how_long_a_busy_server_wants_to_be_left_alone(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy

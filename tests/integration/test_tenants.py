@@ -24,8 +24,8 @@ from memory_worker.queue.connection import open_redis
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.push import push
 from memory_worker.reads import READ_JOBS, Reads
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of
 from tests.integration.conftest import API_KEY, Contents

@@ -20,7 +20,7 @@ from memory_worker.client import MemoryQueue
 from memory_worker.errors import QueueUnavailable, StoreUnavailable
 from memory_worker.queue.connection import Access
 from memory_worker.settings import Settings
-from memory_worker.store.collections import CollectionShape
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, running
 from tests.integration.jobs import axis

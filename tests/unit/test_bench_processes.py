@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memory_worker.bench.load import Terms
+from memory_worker.bench.place import own_names
 from memory_worker.bench.processes import Processes, environment, together, trouble_in
 from memory_worker.bench.tasks import Task
 from memory_worker.errors import MemoryWorkerError
@@ -81,3 +82,11 @@ def test_what_is_leashed_ends_with_a_parent_that_is_killed() -> None:
     while Path(f"/proc/{child}").exists() and time.monotonic() < until:
         time.sleep(0.01)
     assert not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.parametrize("prefix", ["mw", "a.b", "x" * 64])
+def test_names_of_its_own_are_named_after_the_deployment(prefix: str) -> None:
+    names = own_names(prefix)
+    settings = load_settings(**NOWHERE, **names)
+    assert settings.queue_prefix.startswith(f"{prefix[:48]}-bench-")
+    assert own_names(prefix)["queue_prefix"] != settings.queue_prefix

@@ -11,6 +11,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 from redis.asyncio.connection import Connection
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from memory_worker.client import MemoryQueue
 from memory_worker.errors import ConfigurationError
@@ -46,6 +47,41 @@ WRONG = {
     "option": f"redis://:{SECRET}@redis?db={SECRET}",
     "certificates that are not checked": f"rediss://:{SECRET}@redis?ssl_cert_reqs=none",
     "host names that are not checked": f"rediss://:{SECRET}@redis?ssl_check_hostname=false",
+    "no host": f"redis://:{SECRET}@:6379",
+    "no host at all": "redis://",
+    "no port behind the colon": f"redis://:{SECRET}@redis:",
+    "port 0": "redis://redis:0",
+    "port beyond all ports": "redis://redis:65536",
+    "several hosts": f"redis://:{SECRET}@one:6379,two:6379",
+    "several hosts, one port": "redis://one,two",
+    "a variable that is not filled in": "redis://${REDIS_HOST}:6379",
+    "in quotes": f'"redis://:{SECRET}@redis:6379"',
+    "a line end within": f"redis://:{SECRET}@red\nis:6379",
+    "a blank within": f"redis://:{SECRET} x@redis:6379",
+    "sentinels": f"redis+sentinel://:{SECRET}@one:26379/main",
+    "database by name": f"redis://:{SECRET}@redis/cache",
+    "negative database": "redis://redis/-1",
+    "path below the database": "redis://redis/1/x",
+    "two databases": "redis://redis/1?db=2",
+    "database given twice": "redis://redis?db=2&db=2",
+    "fragment": "redis://redis/1#x",
+    "option without a value": "redis://redis?db",
+    "empty option": "redis://redis?db=",
+    "sslmode": "redis://redis?sslmode=require",
+    "ssl": "redis://redis?ssl=true",
+    "unknown option": f"redis://:{SECRET}@redis?foo={SECRET}",
+    "family": "redis://redis?family=0",
+    "decoded replies": "redis://redis?decode_responses=true",
+    "encoding": "redis://redis?encoding=latin-1",
+    "timeout": "redis://redis?socket_timeout=1",
+    "one connection": "redis://redis?single_connection_client=true",
+    "class of connections": "redis://redis?connection_class=x",
+    "protocol": "redis://redis?protocol=4",
+    "too few connections": "redis://redis?max_connections=5",
+    "no number of connections": "redis://redis?max_connections=many",
+    "name with a blank": "redis://redis?client_name=a%20b",
+    "socket with a host": "unix://redis/run/redis.sock",
+    "socket without a path": "unix://",
     "socket": f"unix://user:{SECRET}/x@/run/redis.sock",
 }  # fmt: skip
 
@@ -56,6 +92,36 @@ def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
         open_redis(url, timeout_s=5)
     shown = "".join(traceback.format_exception(refused.value, chain=True))
     assert SECRET not in shown.replace(repr(url), "").replace(__file__, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://redis/3", {"db": 3}),
+        ("redis://redis/3/", {"db": 3}),
+        ("redis://redis/3?db=3", {"db": 3}),
+        ("redis://redis/?db=2", {"db": 2}),
+        ("redis://redis?protocol=3&client_name=app", {"protocol": "3", "client_name": "app"}),
+        ("redis://[::1]:6380", {"host": "::1", "port": 6380}),
+        ("redis://a_service.name-1:1/", {"host": "a_service.name-1", "port": 1}),
+        ("unix:///run/redis.sock?db=2", {"path": "/run/redis.sock", "db": 2}),
+    ],
+)
+def test_what_a_url_says_is_honoured(url: str, expected: dict[str, Any]) -> None:
+    found = options(url)
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_the_number_of_connections_may_stand_in_the_url() -> None:
+    assert open_redis("redis://redis?max_connections=10", timeout_s=5).connection_pool.max_connections == 10
+
+
+@pytest.mark.parametrize("value", ["true", "yes", "1"])
+def test_retry_on_timeout_has_no_effect(value: str) -> None:
+    """What timed out may still be done by Redis: if it were sent again, it could be done twice."""
+    assert "retry_on_timeout" not in options(f"redis://redis?retry_on_timeout={value}")
+    connection = open_redis(f"redis://redis?retry_on_timeout={value}", timeout_s=5).connection_pool.make_connection()
+    assert RedisTimeoutError not in connection.retry._supported_errors
 
 
 @pytest.mark.parametrize(
@@ -106,6 +172,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class TestTls:
+    def test_the_keys_of_connections_are_written_nowhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+        assert options("rediss://redis")["context"].keylog_filename is None
+
     def test_it_checks_certificate_and_host_name(self) -> None:
         context = options("rediss://redis")["context"]
         assert context.check_hostname

@@ -5,11 +5,18 @@ import contextlib
 import json
 import math
 import struct
-from datetime import UTC, datetime
+from collections import OrderedDict
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from itertools import count, islice
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -40,6 +47,7 @@ from memory_worker.contract import (
     json_schema,
     partition_of,
 )
+from memory_worker.contract.jobs import NARROWING
 from memory_worker.errors import InvalidJob
 
 LIMITS = Limits(dimension=2, max_job_bytes=10_000)
@@ -179,7 +187,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "user zero": ({**PURGE, "user_id": 0}, "user_id", ">= 1"),
     "user huge": ({**PURGE, "user_id": 2**63}, "user_id", "<= 9223372036854775807"),
     "kind unknown": ({**UPSERT, "kind": "image"}, "kind", "invalid enum value 'image'"),
-    "kind null": ({**UPSERT, "kind": None}, "kind", "expected `str`"),
+    "kind null": ({**UPSERT, "kind": None}, "kind", "must not be null: leave it out for the default"),
     "point_id int": ({**UPSERT, "point_id": 1}, "point_id", "expected `str`, got `int`"),
     "point_id of another": ({**UPSERT, "point_id": "mem_1731_1"}, "point_id", "must start with 'mem_1730_'"),
     "point_id of a longer user": ({**UPSERT, "point_id": "mem_17301_1"}, "point_id", "must start with 'mem_1730_'"),
@@ -189,7 +197,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "point_id space": ({**UPSERT, "point_id": "mem_1730_a b"}, "point_id", "A-Z a-z 0-9 _ . : -"),
     "point_id newline": ({**UPSERT, "point_id": "mem_1730_a\n"}, "point_id", "A-Z a-z 0-9 _ . : -"),
     "point_id digits of another script": ({**UPSERT, "point_id": "mem_1730_٣"}, "point_id", "0-9"),
-    "delete of another": ({**DELETE, "point_ids": ["mem_1730_1", "mem_1_1"]}, "point_id", "does not belong to user"),
+    "delete of another": ({**DELETE, "point_ids": ["mem_1730_1", "mem_1_1"]}, "point_ids[1]", "does not belong"),
     "delete nothing": ({**DELETE, "point_ids": []}, "point_ids", "length >= 1"),
     "delete many": ({**DELETE, "point_ids": ["mem_1730_1"] * (MAX_POINT_IDS + 1)}, "point_ids", "length <= 1000"),
     "delete one id": ({**DELETE, "point_ids": "mem_1730_1"}, "point_ids", "expected `array`, got `str`"),
@@ -208,28 +216,31 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "vector torn": ({**UPSERT, "vector": PACKED[:7]}, "vector", "got 1.75 (7 bytes)"),
     "vector long": ({**UPSERT, "vector": [1.0] * 3}, "vector", "got 3 (12 bytes)"),
     "vector empty": ({**UPSERT, "vector": b""}, "vector", "got 0 (0 bytes)"),
-    "vector NaN": ({**UPSERT, "vector": [0.0, math.nan]}, "vector", "number 1 is not finite"),
-    "vector infinite": ({**UPSERT, "vector": struct.pack("<2f", -math.inf, 0)}, "vector", "number 0 is not finite"),
-    "vector too large for float32": ({**UPSERT, "vector": [0.0, 1e39]}, "vector", "number 1 is not finite"),
+    "vector NaN": ({**UPSERT, "vector": [0.0, math.nan]}, "vector[1]", "must be a finite number"),
+    "vector infinite": ({**UPSERT, "vector": struct.pack("<2f", -math.inf, 0)}, "vector[0]", "must be a finite number"),
+    "vector too large for float32": ({**UPSERT, "vector": [0.0, 1e39]}, "vector[1]", "within the range of float32"),
+    "vector of zeros": ({**UPSERT, "vector": [0.0, -0.0]}, "vector", "all numbers are zero"),
+    "vector too long for its norm": ({**UPSERT, "vector": [3e38, 3e38]}, "vector", "from 0.000488 to 9.22e+18"),
+    "vector too short for its norm": ({**UPSERT, "vector": [1e-30, 0.0]}, "vector", "got 1e-30"),
     "payload list": ({**UPSERT, "payload": []}, "payload", "expected `object`, got `array`"),
     "payload null": ({**UPSERT, "payload": None}, "payload", "expected `object`"),
     "payload key int": ({**UPSERT, "payload": {1: 1}}, "payload", "a field name: Expected `str`, got `int`"),
     "payload key empty": ({**UPSERT, "payload": {"": 1}}, "payload", "1 to 256 characters"),
     "payload key long": ({**UPSERT, "payload": {"k" * 257: 1}}, "payload", "1 to 256 characters"),
-    "payload nested key int": ({**UPSERT, "payload": {"a": {"b": {7: 1}}}}, "payload.a", "must be a string"),
-    "payload nested key null": ({**UPSERT, "payload": {"a": [{None: 1}]}}, "payload.a", "must be a string"),
+    "payload nested key int": ({**UPSERT, "payload": {"a": {"b": {7: 1}}}}, "payload.a.b", "must be a string"),
+    "payload nested key null": ({**UPSERT, "payload": {"a": [{None: 1}]}}, "payload.a[0]", "must be a string"),
     "payload nested key long": ({**UPSERT, "payload": {"a": {"k" * 257: 1}}}, "payload.a", "1 to 256 characters"),
     "payload many fields": (
         {**UPSERT, "payload": {str(i): i for i in range(MAX_PAYLOAD_FIELDS + 1)}},
         "payload",
         "at most 256 fields are allowed, got 257",
     ),
-    "payload deep": ({**UPSERT, "payload": {"a": nested(MAX_PAYLOAD_DEPTH)}}, "payload.a", "at most 16 levels"),
-    "payload bytes": ({**UPSERT, "payload": {"a": [b"x"]}}, "payload.a", "a bytes cannot be stored"),
-    "payload time": ({**UPSERT, "payload": {"a": datetime(2026, 1, 1, tzinfo=UTC)}}, "payload.a", "a datetime"),
-    "payload ext": ({**UPSERT, "payload": {"a": msgspec.msgpack.Ext(5, b"")}}, "payload.a", "a Ext cannot be stored"),
-    "payload int": ({**UPSERT, "payload": {"a": {"b": 2**63}}}, "payload.a", "must fit 64 bits"),
-    "payload NaN": ({**UPSERT, "payload": {"a": [math.nan]}}, "payload.a", "must be finite"),
+    "payload deep": ({**UPSERT, "payload": {"a": nested(MAX_PAYLOAD_DEPTH)}}, "payload.a" + "[0]" * 15, "16 levels"),
+    "payload bytes": ({**UPSERT, "payload": {"a": [b"x"]}}, "payload.a[0]", "type bytes cannot be stored"),
+    "payload time": ({**UPSERT, "payload": {"a": datetime(2026, 1, 1, tzinfo=UTC)}}, "payload.a", "datetime cannot"),
+    "payload ext": ({**UPSERT, "payload": {"a": msgspec.msgpack.Ext(5, b"")}}, "payload.a", "Ext cannot be stored"),
+    "payload int": ({**UPSERT, "payload": {"a": {"b": 2**63}}}, "payload.a.b", "must fit 64 bits"),
+    "payload NaN": ({**UPSERT, "payload": {"a": [math.nan]}}, "payload.a[0]", "must be finite"),
     "payload infinite": ({**UPSERT, "payload": {"a": math.inf}}, "payload.a", "must be finite"),
     "payload category": ({**UPSERT, "payload": {"category": 1}}, "payload.category", "expected str, got int"),
     "payload active": ({**UPSERT, "payload": {"active": 1}}, "payload.active", "expected bool, got int"),
@@ -247,6 +258,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "purge group of memories": ({**PURGE, "kind": "memory", "group_key": "g"}, "group_key", "needs another kind"),
     "purge file of both": ({**PURGE, "file_id": 1}, "file_id", "needs a kind"),
     "purge file huge": ({**PURGE, "kind": "document", "file_id": 2**63}, "file_id", "<= 9223372036854775807"),
+    "purge kind null": ({**PURGE, "kind": None}, "kind", "leave it out for the default, which is both kinds"),
+    "purge namespace null": ({**PURGE, "kind": "memory", "namespace": None}, "namespace", "leave it out to delete"),
+    "purge category null": ({**PURGE, "kind": "memory", "category": None}, "category", "leave it out to delete"),
+    "purge group null": ({**PURGE, "kind": "document", "group_key": None}, "group_key", "leave it out to delete"),
+    "purge file null": ({**PURGE, "kind": "document", "file_id": None}, "file_id", "leave it out to delete"),
     "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs kind 'memory'"),
     "purge namespace of documents": ({**PURGE, "kind": "document", "namespace": "x"}, "namespace", "no namespaces"),
 }  # fmt: skip
@@ -261,6 +277,37 @@ def test_a_refusal_names_the_field_and_the_limit(document: dict[str, Any], field
     assert str(caught.value) == f"{field}: {caught.value.problem}"
 
 
+@pytest.mark.parametrize("name", ["kind", "namespace", "category", "group_key", "file_id"])
+def test_a_null_widens_nothing_in_any_wire_form(name: str) -> None:
+    purge = {"op": "purge", "user_id": 1, name: None}
+    for body in (json.dumps(purge).encode(), msgspec.msgpack.encode(purge)):
+        with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out"):
+            decode_write(body)
+    if name not in ("kind", "namespace"):
+        search = {"op": "search", "user_id": 1, "vector": "AACAPwAAAEA=", name: None}
+        for document in (search, msgspec.json.decode(msgspec.json.encode(search))):
+            with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out to delete or find more"):
+                convert_read(document, Search)
+
+
+def test_what_is_left_out_reaches_everything_and_is_not_written() -> None:
+    purge = Purge(user_id=1)
+    assert (purge.only_kind, purge.only_namespace, purge.narrowing, purge.is_narrowed) == (None, None, (), False)
+    assert msgspec.msgpack.decode(encode_checked(purge, LIMITS)) == {"op": "purge", "user_id": 1}
+    narrow = Purge(user_id=1, kind="document", group_key="g", file_id=0)
+    assert (narrow.only_kind, narrow.narrowing) == ("document", (("group_key", "g"), ("file_id", 0)))
+    assert Search(user_id=1, vector=PACKED, category="").narrowing == (("category", ""),)
+
+
+def test_the_schema_allows_no_null_that_could_widen() -> None:
+    definitions = json_schema()["$defs"]
+    for of, names in (("Purge", ("kind", "namespace", *NARROWING)), ("Search", NARROWING)):
+        for name in names:
+            described = definitions[of]["properties"][name]
+            assert described.get("type") in ("string", "integer") or described["enum"] == ["document", "memory"]
+    assert {"type": "null"} in definitions["Upsert"]["properties"]["namespace"]["anyOf"]
+
+
 ALLOWED: dict[str, dict[str, Any]] = {
     "largest user": {**PURGE, "user_id": 2**63 - 1},
     "longest point_id": {**UPSERT, "point_id": "mem_1730_" + "x" * 200},
@@ -272,7 +319,9 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "longest key": {**UPSERT, "payload": {"k" * MAX_KEY_CHARACTERS: {"k" * MAX_KEY_CHARACTERS: 1}}},
     "ends of int64": {**UPSERT, "payload": {"a": [-(2**63), 2**63 - 1]}},
     "null fields": {**UPSERT, "payload": {"category": None, "message_id": None}},
-    "largest float32": {**UPSERT, "vector": struct.pack("<2f", 3.4028234663852886e38, 1e-45)},
+    "largest norm": {**UPSERT, "vector": struct.pack("<2f", 2.0**63, 0)},
+    "smallest norm": {**UPSERT, "vector": struct.pack("<2f", 1e-45, -(2.0**-11))},
+    "namespace null": {**UPSERT, "namespace": None},
     "purge of both": PURGE,
     "purge of a category": {**PURGE, "kind": "memory", "category": ""},
     "purge of a namespace": {**PURGE, "kind": "memory", "namespace": "feedback_positive", "category": "c"},
@@ -332,21 +381,84 @@ def test_a_job_may_have_exactly_the_largest_size() -> None:
         check_size(LIMITS.max_job_bytes + 1, LIMITS)
 
 
-UNENCODABLE: dict[str, Any] = {
-    "an object": object(),
-    "a huge int": 2**64,
-    "a lone surrogate": "\ud800",
-    "a cycle": (cycle := []),
-    "a complex number": 1j,
+def looped() -> list[Any]:
+    loop: list[Any] = []
+    loop.append(loop)
+    return loop
+
+
+UNSTORABLE: dict[str, tuple[Any, str, str]] = {
+    "an object": (object(), "payload.a", "type object cannot be stored"),
+    "an object inside": ({"b": [0, {"c": object()}]}, "payload.a.b[1].c", "type object cannot be stored"),
+    "bytes": ([b"x"], "payload.a[0]", "type bytes cannot be stored"),
+    "a huge int": ([0, 2**64], "payload.a[1]", "must fit 64 bits"),
+    "a lone surrogate": (["ok", "\ud800"], "payload.a[1]", "half of a surrogate pair"),
+    "a lone surrogate as a key": ({"b": {"\ud800": 1}}, "payload.a.b", "half of a surrogate pair"),
+    "a cycle": (looped(), "payload", "at most 4,096 values"),
+    "deep": (nested(MAX_PAYLOAD_DEPTH), "payload.a" + "[0]" * 15, "at most 16 levels"),
+    "a complex number": (1j, "payload.a", "type complex cannot be stored"),
+    "NaN": ((1.0, math.nan), "payload.a[1]", "must be finite"),
+    "a number of NumPy": ([np.float64(1)], "payload.a[0]", "type numpy.float64 cannot be stored: make it a str, int"),
+    "an array of NumPy": (np.ones(2), "payload.a", "type numpy.ndarray cannot be stored"),
+    "text of NumPy": (np.str_("x"), "payload.a", "type numpy.str_ cannot be stored"),
+    "a time span": (timedelta(1), "payload.a", "type datetime.timedelta cannot be stored"),
+    "a generator": ((n for n in [1]), "payload.a", "type generator cannot be stored"),
+    "a struct": (Info(), "payload.a", "Info cannot be stored"),
+    "a name that may be data": ({"Ключ-1": {"x@y.z": {"a b": [1j]}}}, "payload.a.Ключ-1.?.?[0]", "type complex"),
+    "a set with an object": ({1j}, "payload.a[0]", "type complex cannot be stored"),
+    "a key of 5,000 digits": ({10**5000: 1}, "payload.a", "got int"),
+    "a number of 5,000 digits": ([10**5000], "payload.a[0]", "must fit 64 bits"),
+    "a key of NumPy": ({np.str_("k"): 1}, "payload.a", "a field name must be a string"),
 }
-cycle.append(cycle)
 
 
-@pytest.mark.parametrize("value", UNENCODABLE.values(), ids=UNENCODABLE)
-def test_what_cannot_be_encoded_is_refused_at_the_push(value: Any) -> None:
-    job = Upsert(user_id=1730, point_id="mem_1730_1", vector=PACKED, payload={"a": value})
-    with pytest.raises(InvalidJob, match="payload: cannot be encoded"):
+@pytest.mark.parametrize(("value", "field", "problem"), UNSTORABLE.values(), ids=UNSTORABLE)
+def test_what_cannot_be_stored_is_refused_at_the_push_by_its_path(value: Any, field: str, problem: str) -> None:
+    job = Upsert(user_id=1730, point_id="mem_1730_1", vector=PACKED, payload={"ok": "", "a": value})
+    with pytest.raises(InvalidJob) as caught:
         encode_checked(job, LIMITS)
+    assert caught.value.field == field
+    assert problem in caught.value.problem
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+STORED: dict[str, tuple[Any, Any]] = {
+    "a time with a zone": (datetime(2026, 5, 1, 12, tzinfo=UTC), "2026-05-01T12:00:00+00:00"),
+    "a time without": (datetime(2026, 5, 1, 12), "2026-05-01T12:00:00"),
+    "a day": (date(2026, 5, 1), "2026-05-01"),
+    "a time of day": (time(12, 30), "12:30:00"),
+    "a UUID": (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+    "a decimal": (Decimal("1.10"), "1.10"),
+    "enums": ([Mood.GOOD, Level.HIGH], ["good", 3]),
+    "an enum as a key": ({Mood.GOOD: 1}, {"good": 1}),
+    "a set": ({"x"}, ["x"]),
+    "a tuple": (("x", (1,)), ["x", [1]]),
+    "other maps": (MappingProxyType({"x": OrderedDict(y=1)}), {"x": {"y": 1}}),
+    "text of all planes": ("a\x00 ü 👩‍👩‍👧 \U0010ffff", "a\x00 ü 👩‍👩‍👧 \U0010ffff"),
+}
+
+
+@pytest.mark.parametrize(("value", "stored"), STORED.values(), ids=STORED)
+def test_what_python_alone_has_is_stored_in_a_form_that_all_have(value: Any, stored: Any) -> None:
+    for payload in ({"a": value}, MappingProxyType({"a": [value]})):
+        job = Upsert(user_id=1730, point_id="mem_1730_1", vector=PACKED, payload=payload)  # type: ignore[arg-type]
+        body = encode_checked(job, LIMITS)
+        assert msgspec.msgpack.decode(body)["payload"]["a"] == (stored if isinstance(payload, dict) else [stored])
+        checked(decode_write(body), LIMITS)
+
+
+def test_a_field_with_a_type_takes_what_becomes_that_type() -> None:
+    payload = {"category": Mood.GOOD, "created": Level.HIGH, "indexed_at": datetime(2026, 5, 1, tzinfo=UTC)}
+    job = decode_write(encode_checked(Upsert(user_id=1, point_id="mem_1_1", vector=PACKED, payload=payload), LIMITS))
+    assert isinstance(job, Upsert)
+    assert job.payload == {"category": "good", "created": 3, "indexed_at": "2026-05-01T00:00:00+00:00"}
 
 
 TYPES: dict[Any, type[Any]] = {"upsert": Upsert, "delete": Delete, "purge": Purge}
@@ -360,7 +472,12 @@ def in_python(document: dict[str, Any]) -> dict[str, Any] | None:
     return arguments if of and required <= arguments.keys() <= set(of.__struct_fields__) else None
 
 
-PUSHED = {name: document for name, (document, _, _) in REFUSED.items() if in_python(document) is not None}
+PYTHON_ONLY = {"payload time"}  # MessagePack's own time is refused; Python's becomes text
+PUSHED = {
+    name: document
+    for name, (document, _, _) in REFUSED.items()
+    if in_python(document) is not None and name not in PYTHON_ONLY
+}
 
 
 @pytest.mark.parametrize("document", PUSHED.values(), ids=PUSHED)
@@ -377,7 +494,7 @@ def test_a_push_refuses_a_job_that_is_too_large() -> None:
 
 
 def test_a_push_refuses_a_read_job() -> None:
-    with pytest.raises(InvalidJob, match="op: invalid value 'info'"):
+    with pytest.raises(InvalidJob, match=r"op: expected an Upsert, a Delete or a Purge, got .*Info"):
         encode_checked(Info(), LIMITS)  # type: ignore[arg-type]
 
 
@@ -385,7 +502,7 @@ REFUSED_READS: dict[str, tuple[type[Any], Any, str]] = {
     "not a map": (Search, 5, "job"),
     "of another op": (Search, {"op": "get", "user_id": 1, "vector": PACKED}, "op"),
     "no user": (Get, {"point_ids": ["mem_1_1"]}, "user_id"),
-    "another user's point": (Get, {"user_id": 1, "point_ids": ["mem_2_1"]}, "point_id"),
+    "another user's point": (Get, {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_ids[1]"),
     "limit zero": (Search, {"user_id": 1, "vector": PACKED, "limit": 0}, "limit"),
     "limit large": (Search, {"user_id": 1, "vector": PACKED, "limit": 101}, "limit"),
     "score large": (Search, {"user_id": 1, "vector": PACKED, "min_score": 1.1}, "min_score"),
@@ -395,6 +512,9 @@ REFUSED_READS: dict[str, tuple[type[Any], Any, str]] = {
     "group of memories": (Search, {"user_id": 1, "vector": PACKED, "group_key": "g"}, "group_key"),
     "vector short": (Search, {"user_id": 1, "vector": [1]}, "vector"),
     "namespace": (Search, {"user_id": 1, "vector": PACKED, "namespace": "A"}, "namespace"),
+    "category null": (Search, {"user_id": 1, "vector": PACKED, "category": None}, "category"),
+    "group null": (Search, {"user_id": 1, "vector": PACKED, "kind": "document", "group_key": None}, "group_key"),
+    "file null": (Search, {"user_id": 1, "vector": PACKED, "kind": "document", "file_id": None}, "file_id"),
     "time zero": (Info, {"timeout_ms": 0}, "timeout_ms"),
     "time long": (Info, {"timeout_ms": 60_001}, "timeout_ms"),
     "unknown field": (Info, {"verbose": True}, "verbose"),
@@ -414,11 +534,90 @@ def test_a_read_made_in_python_is_checked_and_packed() -> None:
         checked_read(Search(user_id=1, vector=PACKED, limit=1000), LIMITS)
 
 
+# Numbers of NumPy, and enums, in the fields of jobs made in Python.
+
+
+def test_scalars_of_numpy_and_enums_are_taken_as_what_they_are() -> None:
+    upsert = Upsert(user_id=np.int64(1), point_id=np.str_("mem_1_1"), vector=[np.float32(1), np.int8(2)])  # type: ignore[arg-type, list-item]
+    assert decode_write(encode_checked(upsert, LIMITS)) == Upsert(user_id=1, point_id="mem_1_1", vector=PACKED)
+    delete = Delete(user_id=np.uint8(1), point_ids=np.array(["mem_1_1"]))  # type: ignore[arg-type]
+    assert decode_write(encode_checked(delete, LIMITS)) == Delete(user_id=1, point_ids=["mem_1_1"])
+    search = Search(user_id=1, vector=PACKED, limit=np.int64(3), min_score=np.float32(0.5), category=Mood.GOOD)  # type: ignore[arg-type]
+    assert checked_read(search, LIMITS) == Search(user_id=1, vector=PACKED, limit=3, min_score=0.5, category="good")
+
+
+WRONG: list[Any] = [
+    None,
+    "1",
+    b"1",
+    True,
+    np.True_,
+    1.0,
+    math.nan,
+    math.inf,
+    UUID(int=1),
+    Decimal(1),
+    [1],
+    {},
+    object(),
+]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+@pytest.mark.parametrize("name", ["user_id", "file_id"])
+def test_an_integer_is_nothing_else(name: str, value: Any) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        encode_checked(Purge(**{"user_id": 1, "kind": "document", "file_id": 1, name: value}), LIMITS)
+    assert caught.value.field == name
+
+
+TEXTS: list[Any] = [None, 1, b"x", True, 1.0, UUID(int=1), date(2026, 1, 1), Decimal(1), ["x"], {}, object(), "\ud800"]
+
+
+@pytest.mark.parametrize("value", TEXTS, ids=ascii)
+@pytest.mark.parametrize("name", ["category", "namespace", "kind"])
+def test_text_is_nothing_else(name: str, value: Any) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        encode_checked(Purge(**{"user_id": 1, "kind": "memory", name: value}), LIMITS)
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize("value", ["mem_1_1", b"mem_1_1", {"mem_1_1": 1}, None, 5, object()], ids=repr)
+@pytest.mark.parametrize("of", [Delete, Get])
+def test_ids_are_a_list(of: type[Any], value: Any) -> None:
+    with pytest.raises(InvalidJob, match="point_ids: expected a list of point ids, got"):
+        checked_read(of(user_id=1, point_ids=value), LIMITS)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, b"x", np.int64(1), ["mem_1_2"], UUID(int=1), "mem_2_1", "\ud800"], ids=ascii
+)
+def test_a_wrong_id_is_named_by_its_position(value: Any) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        encode_checked(Delete(user_id=1, point_ids=["mem_1_1", value]), LIMITS)
+    assert caught.value.field == "point_ids[1]"
+
+
+@pytest.mark.parametrize("payload", [None, "text", b"x", 5, [("a", 1)], ["a"], {"a"}, object()], ids=repr)
+def test_a_payload_is_a_map(payload: Any) -> None:
+    with pytest.raises(InvalidJob, match="payload: expected `object`"):
+        encode_checked(Upsert(user_id=1, point_id="mem_1_1", vector=PACKED, payload=payload), LIMITS)
+
+
+def test_ids_may_come_one_by_one_and_without_end() -> None:
+    ids = (f"mem_1_{number}" for number in count())
+    assert len(checked_read(Get(user_id=1, point_ids=islice(ids, 3)), LIMITS).point_ids) == 3  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="length <= 1000"):
+        checked_read(Get(user_id=1, point_ids=ids), LIMITS)  # type: ignore[arg-type]
+
+
 # Properties.
 
 users = st.integers(1, 2**63 - 1)
 tails = st.text("abcXYZ019_.:-", min_size=1, max_size=20)
-namespaces = st.none() | st.text("abz09_-", min_size=1, max_size=64)
+absent = st.just(msgspec.UNSET)
+names = st.text("abz09_-", min_size=1, max_size=64)
+namespaces, named_namespaces = st.none() | names, absent | names
 scalars = (
     st.none()
     | st.booleans()
@@ -428,7 +627,9 @@ scalars = (
 )
 keys = st.text(min_size=1, max_size=20)
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
-vectors = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2)
+vectors = st.lists(st.floats(-(2.0**62), 2.0**62, width=32), min_size=2, max_size=2).filter(
+    lambda numbers: math.hypot(*numbers) >= 2.0**-11
+)
 
 
 @st.composite
@@ -454,13 +655,13 @@ def deletes(draw: st.DrawFn) -> Delete:
 
 purges = (
     st.builds(Purge, user_id=users)
-    | st.builds(Purge, user_id=users, kind=st.just("memory"), namespace=namespaces, category=st.none() | st.text())
+    | st.builds(Purge, user_id=users, kind=st.just("memory"), namespace=named_namespaces, category=absent | st.text())
     | st.builds(
         Purge,
         user_id=users,
         kind=st.just("document"),
-        group_key=st.none() | st.text(),
-        file_id=st.none() | st.integers(-(2**63), 2**63 - 1),
+        group_key=absent | st.text(),
+        file_id=absent | st.integers(-(2**63), 2**63 - 1),
     )
 )
 write_jobs = upserts() | deletes() | purges

@@ -52,7 +52,13 @@ DEAD: dict[str, tuple[Any, str, str, str, str]] = {
     "unknown op": (b'{"op":"drop"}', "malformed", "op: invalid value 'drop'", "", ""),
     "no user": (b'{"op":"purge"}', "malformed", "user_id: ", "", ""),
     "wrong dimension": (msgspec.structs.replace(UPSERT, vector=b""), "invalid", "vector: ", "upsert", "1730"),
-    "another user's point": (Delete(user_id=USER, point_ids=["mem_1_1"]), "invalid", "point_id: ", "delete", "1730"),
+    "another user's point": (
+        Delete(user_id=USER, point_ids=["mem_1_1"]),
+        "invalid",
+        "point_ids[0]: ",
+        "delete",
+        "1730",
+    ),
     "purge too narrow": (Purge(user_id=USER, category="work"), "invalid", "category: ", "purge", "1730"),
     "too large": (
         msgspec.structs.replace(UPSERT, payload={"text": "x" * 500}),

@@ -32,6 +32,7 @@ def documented() -> set[str]:
 PRODUCED = {
     KEYS.meta,
     KEYS.backlog,
+    KEYS.collections,
     KEYS.suspects,
     KEYS.canary,
     KEYS.processes,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 from memory_worker.ingest.plan import needs_existing, plan
@@ -52,7 +53,7 @@ def in_order(world: World, jobs: Iterable[WriteJob]) -> World:
                     world.get(CollectionRef(job.kind, job.namespace), {}).pop(point_id, None)
             case Purge():
                 for ref, points in world.items():
-                    if job.kind in (None, ref.kind) and job.namespace in (None, ref.namespace):
+                    if job.kind in (UNSET, ref.kind) and job.namespace in (UNSET, ref.namespace):
                         world[ref] = {name: point for name, point in points.items() if not purged(point, job)}
     return world
 
@@ -60,7 +61,7 @@ def in_order(world: World, jobs: Iterable[WriteJob]) -> World:
 def purged(point: dict[str, Any], job: Purge) -> bool:
     narrowed = {"category": job.category, "group_key": job.group_key, "file_id": job.file_id}
     return point["user_id"] == job.user_id and all(
-        wanted is None or point.get(name) == wanted for name, wanted in narrowed.items()
+        wanted is UNSET or point.get(name) == wanted for name, wanted in narrowed.items()
     )
 
 
@@ -119,14 +120,17 @@ def deletes(draw: st.DrawFn) -> Delete:
     return delete(*draw(st.lists(point_ids(ref, draw(users)), min_size=1, max_size=3)), ref=ref)
 
 
+absent = st.just(UNSET)
+
+
 @st.composite
 def purges(draw: st.DrawFn) -> Purge:
     match draw(st.sampled_from([None, "memory", "document"])):
         case "memory":
-            namespace = draw(st.sampled_from([None, "good", "new"]))
-            narrowing = {"kind": "memory", "namespace": namespace, "category": draw(st.none() | categories)}
+            namespace = draw(st.sampled_from([UNSET, "good", "new"]))
+            narrowing = {"kind": "memory", "namespace": namespace, "category": draw(absent | categories)}
         case "document":
-            narrowing = {"kind": "document", "group_key": draw(st.none() | groups), "file_id": draw(st.none() | files)}
+            narrowing = {"kind": "document", "group_key": draw(absent | groups), "file_id": draw(absent | files)}
         case _:
             narrowing = {}
     return Purge(user_id=draw(users), **narrowing)

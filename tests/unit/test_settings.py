@@ -58,13 +58,124 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.worker_role, found.log_json, found.data_dir) == ("search", True, Path("/var/lib/mw"))
 
 
+@pytest.mark.parametrize(
+    ("given", "namespaces"),
+    [("", ("feedback_false_positive", "feedback_positive")), (",", ()), ("a, b-2 ,,a", ("a", "b-2"))],
+)
+def test_namespaces_of_the_deployment(monkeypatch: pytest.MonkeyPatch, given: str, namespaces: tuple[str, ...]) -> None:
+    assert loaded(monkeypatch, QDRANT_NAMESPACES=given).namespaces == namespaces
+
+
+@pytest.mark.parametrize(("memories", "documents"), [("app_docs", "app"), ("app", "app_DOCS"), ("app", "app-docs")])
+def test_names_that_begin_alike_and_cannot_collide(
+    monkeypatch: pytest.MonkeyPatch, memories: str, documents: str
+) -> None:
+    found = loaded(monkeypatch, QDRANT_MEMORIES_COLLECTION=memories, QDRANT_DOCUMENTS_COLLECTION=documents)
+    assert found.qdrant_documents_collection == documents
+
+
 def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "1234")
     assert load_settings(port=4321).port == 4321
 
 
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loaded(monkeypatch, **dict.fromkeys(variables(), "")) == Settings()
+@pytest.mark.parametrize("nothing", ["", " ", "\r\n"])
+def test_an_empty_variable_is_one_that_is_not_set(nothing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {*variables(), *secret_file_variables()} - {"REDIS_URL", "REDIS_URL_FILE", "QDRANT_URL"}
+    assert loaded(monkeypatch, **dict.fromkeys(others, nothing)) == Settings()
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "\r"])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("REDIS_URL", {"QDRANT_URL": "http://qdrant:6334"}),
+        ("QDRANT_URL", {"REDIS_URL": "redis://redis"}),
+        ("REDIS_URL_FILE", {}),
+        ("REDIS_URL", {}),
+        ("QDRANT_URL", {}),
+        ("REDIS_URL", {"QDRANT_URL": ""}),
+    ],
+)
+def test_an_empty_address_is_refused(
+    name: str, others: dict[str, str], nothing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name}: it is set, but empty"):
+        loaded(monkeypatch, **{name: nothing}, **others)
+
+
+def test_an_empty_address_beside_the_file_that_holds_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "url").write_text("redis://redis\n")
+    found = loaded(monkeypatch, REDIS_URL="", REDIS_URL_FILE=str(tmp_path / "url"))
+    assert found.redis_url == SecretStr("redis://redis")
+
+
+def test_an_override_takes_the_place_of_an_empty_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "")
+    assert load_settings(redis_url=None).redis_url is None
+
+
+def test_no_env_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=1\nQUEUE_PREFIX=other\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize("end", ["\r", " ", "\t\r\n"])
+def test_blanks_at_the_end_are_not_part_of_a_value(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "REDIS_URL": "redis://redis",
+        "QDRANT_URL": "http://qdrant",
+        "QDRANT_API_KEY": "key",
+        "PORT": "1",
+        "QDRANT_TIMEOUT_S": "4.5",
+        "LOG_JSON": "true",
+        "WORKER_ROLE": "search",
+        "DATA_DIR": "/data",
+    }
+    found = loaded(monkeypatch, **{name: value + end for name, value in given.items()})
+    assert found == Settings(
+        redis_url=SecretStr("redis://redis"),
+        qdrant_url="http://qdrant",
+        qdrant_api_key=SecretStr("key"),
+        port=1,
+        qdrant_timeout_s=4.5,
+        log_json=True,
+        worker_role="search",
+        data_dir=Path("/data"),
+    )
+
+
+def test_blanks_of_a_password_are_a_part_of_it_but_line_ends_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch, REDIS_PASSWORD=" a b \r\n").redis_password == SecretStr(" a b ")
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_path_are_dropped(quote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch, DATA_DIR=f"{quote}/data{quote}").data_dir == Path("/data")
+
+
+@pytest.mark.parametrize(
+    "key", ['"sesame"', "'sesame'", "schl\N{LATIN SMALL LETTER U WITH DIAERESIS}ssel", "ses\name", "a b", "a\x7f"]
+)
+def test_an_api_key_that_cannot_be_one_is_refused_and_not_shown(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"^QDRANT_API_KEY: ") as refused:
+        loaded(monkeypatch, QDRANT_API_KEY=key)
+    assert key not in str(refused.value)
+    monkeypatch.delenv("QDRANT_API_KEY")
+    (tmp_path / "key").write_text(key)
+    with pytest.raises(ConfigurationError, match=r"^QDRANT_API_KEY_FILE: "):
+        loaded(monkeypatch, QDRANT_API_KEY_FILE=str(tmp_path / "key"))
+
+
+@pytest.mark.parametrize("name", ["REDIS_PASSWORD", "QDRANT_URL", "PORT"])
+def test_a_value_that_is_not_utf_8_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name}: it is not UTF-8"):
+        loaded(monkeypatch, **{name: "schl\udcfcssel"})
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -102,6 +213,11 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "a certificate without its key": ({"REDIS_TLS_CERT_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "a key without its certificate": ({"REDIS_TLS_KEY_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
+    "documents where a namespace could be": (
+        {"QDRANT_MEMORIES_COLLECTION": "app", "QDRANT_DOCUMENTS_COLLECTION": "app_docs"},
+        r"QDRANT_DOCUMENTS_COLLECTION \(app_docs\) is what the namespace 'docs' of QDRANT_MEMORIES_COLLECTION \(app\)",
+    ),
+    "no namespace": ({"QDRANT_NAMESPACES": "good,Bad"}, "QDRANT_NAMESPACES: 'Bad': 1 to 64 characters a-z 0-9 _ -"),
 }  # fmt: skip
 
 
@@ -133,12 +249,11 @@ def test_what_just_works_is_taken(environment: dict[str, str], monkeypatch: pyte
         ("REDIS_URI", "REDIS_URL"),
         ("REDIS_PASSWD", "REDIS_PASSWORD"),
         ("QDRANT_URI", "QDRANT_URL"),
-        ("QDRANT_TIMEOUT", "QDRANT_TIMEOUT_S"),
+        ("QDRANT_VECTOR_DIM", "QDRANT_VECTOR_DIMENSION"),
         ("QDRANT_APIKEY", "QDRANT_API_KEY"),
         ("WORKER_CONCURENCY", "WORKER_CONCURRENCY"),
         ("QDRANT_MEMORY_COLLECTION", "QDRANT_MEMORIES_COLLECTION"),
         ("QUEUE_PARTITION", "QUEUE_PARTITIONS"),
-        ("LOGLEVEL", "LOG_LEVEL"),
     ],
 )
 def test_a_misspelt_name_is_an_error_that_says_what_was_meant(
@@ -239,15 +354,23 @@ class TestSecretFiles:
         assert "hunter2" not in repr(found)
 
     @pytest.mark.parametrize(
-        ("text", "secret"), [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a b \n", " a b "), ("pä€\n", "pä€")]
+        ("text", "secret"),
+        [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a"), (" a b \n", " a b "), ("pä€\n", "pä€"), ("\ufeffa\n", "a")],
     )
     def test_a_trailing_newline_is_not_part_of_it(
         self, text: str, secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "secret").write_bytes(text.encode())
-        found = loaded(monkeypatch, QDRANT_API_KEY_FILE=str(tmp_path / "secret"))
-        assert found.qdrant_api_key is not None
-        assert found.qdrant_api_key.get_secret_value() == secret
+        found = loaded(monkeypatch, REDIS_PASSWORD_FILE=str(tmp_path / "secret"))
+        assert found.redis_password == SecretStr(secret)
+
+    def test_blanks_are_no_part_of_an_api_key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "secret").write_text(" key \n")
+        assert loaded(monkeypatch, QDRANT_API_KEY_FILE=str(tmp_path / "secret")).qdrant_api_key == SecretStr("key")
+
+    def test_a_file_that_is_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConfigurationError, match="REDIS_PASSWORD_FILE: /dev/zero is larger than 65536 bytes"):
+            loaded(monkeypatch, REDIS_PASSWORD_FILE="/dev/zero")
 
     def test_every_secret_setting_and_no_other_has_its_file(self) -> None:
         assert set(secret_file_variables()) == {f"{name}_FILE" for name in SECRETS}

@@ -15,6 +15,9 @@ def main() -> None:
     """Run the command line, and end the process."""
     interrupts.install()
     # After that, because loading takes a while. The first process of a container ignores a signal without a handler.
+    from memory_worker.library_variables import hide_from_libraries  # noqa: PLC0415
+
+    hide_from_libraries(os.environ)
     from memory_worker.commands.main import main as run  # noqa: PLC0415
 
     try:
@@ -35,6 +38,7 @@ def _exit(status: int) -> None:
 
 
 if __name__ == "__main__":
-    if not sys.flags.safe_path:
-        del sys.path[0]  # the working directory, where an app's own redis.py would hide the library
+    from memory_worker.interpreter import import_path
+
+    sys.path[:] = import_path()  # python -m puts the working directory in front
     main()

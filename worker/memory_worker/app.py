@@ -14,6 +14,7 @@ import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -28,9 +29,9 @@ from memory_worker.http import http_server
 from memory_worker.ingest.caretaker import Caretaker
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.logs import log_event
-from memory_worker.metrics import INFO, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero
+from memory_worker.metrics import INFO, REDIS_REQUESTS, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero, timed
 from memory_worker.pages import Rates, pages
-from memory_worker.queue import processes
+from memory_worker.queue import connection, processes
 from memory_worker.queue.arq_clock import follow
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.connection import queue_errors
@@ -78,7 +79,7 @@ class App:
         settings, keys = self._settings, Keys(self._settings.queue_prefix)
         redis = open_queue(settings)
         try:
-            async with open_store(settings) as store:
+            async with open_store(settings, redis) as store:
                 surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
                 async with self._shown(surveyor):
                     await self._judge(redis)
@@ -141,6 +142,7 @@ class App:
     def _http(self, surveyor: Surveyor, rates: Rates) -> Iterator[None]:
         expose_process()
         start_at_zero()
+        connection.request_timer = partial(timed, REDIS_REQUESTS)
         INFO.labels(__version__, self._role, str(CONTRACT_VERSION)).set(1)
         collector = SurveyCollector(surveyor)
         REGISTRY.register(collector)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from arq.connections import ArqRedis
 
-from memory_worker.errors import ConfigurationError, MemoryWorkerError
-from memory_worker.kinds import KINDS
+from memory_worker.errors import CollectionUnfit, ConfigurationError, MemoryWorkerError, QueueError
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import read_meta
@@ -18,6 +18,7 @@ from memory_worker.queue.server import judge_server
 from memory_worker.settings import Settings
 from memory_worker.status import QueueStatus, by_role, collect_queue
 from memory_worker.store.bulk import BulkMode
+from memory_worker.store.channel import is_tls
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
 
@@ -70,16 +71,32 @@ async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator
         yield Check("Qdrant version", "warning", version, "Older than what this worker is tested with.")
     else:
         yield Check("Qdrant version", "ok", version)
+    if settings.qdrant_api_key and settings.qdrant_url and not is_tls(settings.qdrant_url):
+        yield _key_in_the_clear(settings.qdrant_url)
     yield _graphs(settings.qdrant_hnsw_m, settings.qdrant_hnsw_payload_m, number)
-    for kind in KINDS.values():
-        yield await _check_collection(store, CollectionRef(kind.name))
-    yield await _check_bulk_mode(store)
+    for ref in store.collections.bases():
+        yield await _check_collection(store, ref)
+    try:
+        async for check in _check_namespaces(store):
+            yield check
+        yield await _check_bulk_mode(store)
+    except QueueError as error:
+        yield Check("namespaces", "warning", str(error), "Redis holds the registry of namespaces: see there.")
+
+
+def _key_in_the_clear(url: str) -> Check:
+    seen = "QDRANT_API_KEY is sent in the clear: QDRANT_URL does not begin with https://"
+    if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
+        return Check("Qdrant API key", "ok", f"{seen}; it stays on this machine")
+    return Check("Qdrant API key", "warning", seen, "Use https://, unless the network between them is encrypted.")
 
 
 async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
     name = store.collections.name(ref)
     try:
         info = await store.collections.checked(ref)
+    except CollectionUnfit as error:
+        return Check(f"collection {name}", "warning", str(error), "Upserts to this namespace become dead letters.")
     except ConfigurationError as error:
         return Check(f"collection {name}", "failed", str(error), "Set QDRANT_VECTOR_DIMENSION, or migrate the data.")
     if info is None:
@@ -102,6 +119,24 @@ async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
             "it builds the index anew.",
         )
     return Check(f"collection {name}", "ok", f"{info.points_count:,} points, all payload indexes")
+
+
+async def _check_namespaces(store: VectorStore) -> AsyncIterator[Check]:
+    """Check the namespaces of this deployment that exist; say which collections are not taken for namespaces."""
+    try:
+        await store.collections.check_distinct()
+    except ConfigurationError as error:
+        yield Check("aliases", "failed", str(error), "Remove the alias; no purge is applied until then.")
+    for ref in await store.collections.existing():
+        if ref.namespace is not None:
+            yield await _check_collection(store, ref)
+    for name in await store.collections.foreign():
+        yield Check(
+            f"collection {name}",
+            "ok",
+            "not of this deployment: neither read, written nor purged until a job names it; "
+            "name it in QDRANT_NAMESPACES if it is",
+        )
 
 
 async def _check_bulk_mode(store: VectorStore) -> Check:

@@ -3,7 +3,7 @@
     async with MemoryQueue.connect("redis://localhost:6379") as queue:
         receipt = await queue.upsert(user_id=1730, point_id="mem_1730_1", vector=vector, payload={"value": "..."})
 
-Importing this module loads neither qdrant-client nor grpc.
+Importing this module loads neither qdrant-client nor grpc, and makes no metrics.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,6 +20,7 @@ from arq.connections import ArqRedis
 from msgspec import UNSET, UnsetType
 
 from memory_worker.contract import (
+    MAX_POINT_IDS,
     CollectionInfo,
     Delete,
     Get,
@@ -33,9 +35,21 @@ from memory_worker.contract import (
     Search,
     Upsert,
     WriteJob,
-    checked_read,
-    encode_checked,
+    check_receipt,
+    checked,
+    encode_plain,
     partition_of,
+    plain_job,
+)
+from memory_worker.contract.arguments import listed, seconds
+from memory_worker.contract.building import (
+    each,
+    implied_kind,
+    milliseconds,
+    refuse_none,
+    renamed,
+    upsert_of,
+    write_jobs,
 )
 from memory_worker.errors import InvalidJob, PartitionMismatch, PushedInPart, QueueError, ReadFailed, TooLate
 from memory_worker.kinds import KindName
@@ -49,6 +63,8 @@ from memory_worker.queue.push import push
 
 PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
+MAX_WAIT_S = 3600.0
+"""The longest that `MemoryQueue.wait_applied` waits."""
 _REPLY_MARGIN_S = 0.25
 _META_AGE_S = 5.0
 _META_LIFE_S = 60.0
@@ -137,13 +153,15 @@ class MemoryQueue:
     ) -> Receipt:
         """Push a write of one point; ``vector`` is float32 bytes, a buffer of floats or numbers.
 
+        In ``payload`` dates and times, with a zone or without, are stored as ISO 8601 text, ``UUID`` and ``Decimal`` as
+        text, enums as their value, sets as lists; types that JSON does not have, NumPy's among them, are refused.
         Raises `InvalidJob` (naming the field) or `QueueFull`; nothing is stored then.
         """
         job = Upsert(
             user_id=user_id,
             point_id=point_id,
             vector=vector,
-            payload=dict(payload or {}),
+            payload={} if payload is None else payload,  # type: ignore[arg-type]  # another map becomes a dict
             kind=kind,
             namespace=namespace,
         )
@@ -154,7 +172,8 @@ class MemoryQueue:
 
         Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
         """
-        return await self.push_many([_as_upsert(point) for point in points])
+        found = listed("upsert_many", points, of="upserts")
+        return await self.push_many([upsert_of(f"upsert_many[{at}]", point) for at, point in enumerate(found)])
 
     async def delete(
         self,
@@ -166,8 +185,11 @@ class MemoryQueue:
         namespace: str | None = None,
     ) -> Receipt:
         """Push a delete of one point or, by ``point_ids``, of up to 1,000."""
-        ids = [*([] if point_id is None else [point_id]), *point_ids]
-        return (await self.push_many([Delete(user_id=user_id, point_ids=ids, kind=kind, namespace=namespace)]))[0]
+        ids = listed("point_ids", point_ids, of="point ids", most=MAX_POINT_IDS)
+        with renamed(f"point_ids[{len(ids)}]", "point_id"):
+            ids += [] if point_id is None else [point_id]
+            job = Delete(user_id=user_id, point_ids=ids, kind=kind, namespace=namespace)
+            return (await self.push_many([job]))[0]
 
     async def purge(
         self,
@@ -183,20 +205,18 @@ class MemoryQueue:
 
         What is given must not be ``None``: a file without an id yet is no reason to delete all files.
         """
-        given = {"namespace": namespace, "category": category, "group_key": group_key, "file_id": file_id}
-        narrowing: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
-        for name, value in {**narrowing, "kind": kind}.items():
-            if value is None:
-                raise InvalidJob(name, "must not be None: leave it out to delete more")
-        job = Purge(user_id=user_id, kind=_implied_kind(narrowing) if kind is UNSET else kind, **narrowing)
-        return (await self.push_many([job]))[0]
+        narrowing = {"namespace": namespace, "category": category, "group_key": group_key, "file_id": file_id}
+        refuse_none({"kind": kind, **narrowing}, "leave it out to delete more")
+        kind = implied_kind(narrowing) if kind is UNSET else kind
+        return (await self.push_many([Purge(user_id=user_id, kind=kind, **narrowing)]))[0]  # type: ignore[arg-type]
 
-    async def push_many(self, jobs: Sequence[WriteJob]) -> list[Receipt]:
+    async def push_many(self, jobs: Iterable[WriteJob]) -> list[Receipt]:
         """Push write jobs in order. Each round trip stores up to 256 jobs or 1 MiB, all of them or none.
 
         Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
         """
-        bodies = await self._checked(lambda limits: [encode_checked(job, limits) for job in jobs])
+        jobs = each(write_jobs(jobs), plain_job)
+        bodies = await self._checked(lambda limits: each(jobs, partial(encode_plain, limits=limits)))
         receipts: list[Receipt] = []
         for first, last in _chunks(bodies):
             try:
@@ -210,10 +230,12 @@ class MemoryQueue:
     async def wait_applied(self, receipt: Receipt, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # one blocking call
         """Return once the job of ``receipt`` is applied, so that a search finds what it wrote.
 
-        Raises `NotApplied` after ``timeout`` seconds, `DeadLettered` when it can never be applied.
+        Raises `NotApplied` after ``timeout`` seconds (at most an hour), `DeadLettered` when it can never be applied.
         """
+        check_receipt(receipt)
+        timeout_s = seconds("timeout", timeout, most=MAX_WAIT_S)
         blocking = self._open().blocking
-        await JobLog(blocking, self._keys).wait_applied(receipt, timeout_s=timeout)
+        await JobLog(blocking, self._keys).wait_applied(receipt, timeout_s=timeout_s)
 
     async def search(
         self,
@@ -224,17 +246,20 @@ class MemoryQueue:
         namespace: str | None = None,
         limit: int | None = None,
         min_score: float | None = None,
-        category: str | None = None,
-        group_key: str | None = None,
-        file_id: int | None = None,
+        category: str | UnsetType = UNSET,
+        group_key: str | UnsetType = UNSET,
+        file_id: int | UnsetType = UNSET,
         timeout: float = 5.0,  # noqa: ASYNC109  # the deadline travels with the job
     ) -> list[Hit]:
         """Return the user's points nearest to ``vector``, best first.
 
         ``limit`` (1 to 100) and ``min_score`` default to the kind's: 5 and 0.7 for memories, 10 and 0.3 for documents.
+        ``category``, ``group_key`` and ``file_id`` narrow the search if given, and must not be ``None``.
         Raises `InvalidJob`, `QueueFull` when too many searches wait, or `ReadFailed` when there is no answer within
-        ``timeout`` seconds or it is an error.
+        ``timeout`` seconds (at most 60) or it is an error.
         """
+        narrowing = {"category": category, "group_key": group_key, "file_id": file_id}
+        refuse_none(narrowing, "leave it out to find more")
         job = Search(
             user_id=user_id,
             vector=vector,
@@ -242,10 +267,8 @@ class MemoryQueue:
             namespace=namespace,
             limit=limit,
             min_score=min_score,
-            category=category,
-            group_key=group_key,
-            file_id=file_id,
-            timeout_ms=_milliseconds(timeout),
+            timeout_ms=milliseconds(timeout),
+            **narrowing,  # type: ignore[arg-type]  # checked with the job
         )
         return (await self._call(job)).hits or []
 
@@ -261,20 +284,21 @@ class MemoryQueue:
         """Return the points of these ids that exist, in this order; raises as `search`."""
         job = Get(
             user_id=user_id,
-            point_ids=list(point_ids),
+            point_ids=point_ids,  # type: ignore[arg-type]  # any iterable becomes a list
             kind=kind,
             namespace=namespace,
-            timeout_ms=_milliseconds(timeout),
+            timeout_ms=milliseconds(timeout),
         )
         return (await self._call(job)).points or []
 
     async def info(self, *, timeout: float = 5.0) -> list[CollectionInfo]:  # noqa: ASYNC109  # travels with the job
         """Return what Qdrant says of the collections; raises as `search`."""
-        return (await self._call(Info(timeout_ms=_milliseconds(timeout)))).collections or []
+        return (await self._call(Info(timeout_ms=milliseconds(timeout)))).collections or []
 
     async def _call(self, job: ReadJob) -> Reply:
+        plain = plain_job(job)
         connections = self._open()
-        job = await self._checked(lambda limits: checked_read(job, limits))
+        job = await self._checked(lambda limits: checked(plain, limits))
         reply_to = await enqueue_call(connections.redis, self._keys, job)
         wait_s = job.timeout_ms / 1000 + _REPLY_MARGIN_S
         reply = await take_reply(connections.blocking, reply_to, timeout_s=wait_s)
@@ -349,15 +373,6 @@ class _Connections:
             await redis.aclose(close_connection_pool=True)
 
 
-def _as_upsert(point: Upsert | Mapping[str, Any]) -> Upsert:
-    if isinstance(point, Upsert):
-        return point
-    try:
-        return Upsert(**point)
-    except TypeError as error:
-        raise InvalidJob("upsert", str(error)) from error
-
-
 def _chunks(bodies: Sequence[bytes]) -> Iterable[tuple[int, int]]:
     """Cut into runs of at most ``PUSH_MAX_JOBS`` jobs and ``PUSH_MAX_BYTES`` bytes, but of one job at least."""
     first = size = 0
@@ -368,13 +383,3 @@ def _chunks(bodies: Sequence[bytes]) -> Iterable[tuple[int, int]]:
         size += len(body)
     if first < len(bodies):
         yield first, len(bodies)
-
-
-def _implied_kind(narrowing: Mapping[str, Any]) -> KindName | None:
-    if narrowing.keys() & {"namespace", "category"}:
-        return "memory"
-    return "document" if narrowing else None
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))

@@ -21,6 +21,7 @@
     ├── StoreError                  Qdrant
     │   ├── StoreUnavailable        an outage: try again, for as long as it takes
     │   ├── StoreRefused            a request that Qdrant refuses; the cause may be one bad point
+    │   │   └── CollectionUnfit     the collection of a namespace can never take what a job asks of it
     │   └── DeadlinePassed          the time in which a request may be sent was over; nothing was sent
     ├── ReadFailed                  a search or another read returned an error
     └── EmbeddedEngineError         an embedded engine is not installed, does not start, or died
@@ -173,6 +174,13 @@ class StoreUnavailable(StoreError):
 
 class StoreRefused(StoreError):
     """Qdrant refuses the request as invalid; the cause may be a single bad point in it."""
+
+
+class CollectionUnfit(StoreRefused):
+    """The collection of a namespace can never take what a job asks of it, such as vectors of another dimension.
+
+    No other collection is concerned, so the jobs that name the namespace are to blame.
+    """
 
 
 class DeadlinePassed(StoreError):

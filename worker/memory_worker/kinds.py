@@ -48,17 +48,17 @@ class Kind:
     default_limit: int
     default_min_score: float
 
-    def check_point_id(self, point_id: str, user_id: int) -> None:
-        """Raise `InvalidJob` unless ``point_id`` is this kind's and names this user."""
+    def check_point_id(self, point_id: str, user_id: int, *, field: str = "point_id") -> None:
+        """Raise `InvalidJob`, naming ``field``, unless ``point_id`` is this kind's and names this user."""
         owner = f"{self.id_prefix}_{user_id}_"
         if not point_id.startswith(owner):
             raise InvalidJob(
-                "point_id",
+                field,
                 f"{point_id[:80]!r} does not belong to user {user_id}: it must start with {owner!r}",
             )
         if not _POINT_ID_TAIL.fullmatch(point_id, len(owner)):
             raise InvalidJob(
-                "point_id",
+                field,
                 f"{point_id[:80]!r}: 1 to 200 characters A-Z a-z 0-9 _ . : - must follow {owner!r}",
             )
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import pydantic
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memory_worker.contract import Limits
-from memory_worker.errors import ConfigurationError
+from memory_worker.environment import secret_in, texts
+from memory_worker.errors import ConfigurationError, InvalidJob
+from memory_worker.kinds import MEMORY, namespace_of
+from memory_worker.variable_names import Unknown, foreign, misspelt
 
 Role = Literal["ingest", "search", "all"]
 Quantization = Literal["none", "int8"]
@@ -24,25 +25,24 @@ LEASE_MARGIN_S = 2.0
 """What a lease must outlive a request to Qdrant by: time to commit, and for the reply to be late."""
 
 MOST_PARTITIONS = 1024
-_MISSPELT = 0.86
+
+_AS_THEY_ARE = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD"})
+"""Secrets of which blanks are a part."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of a worker. Raises `ConfigurationError` from `load_settings` for what cannot work."""
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        str_strip_whitespace=True,
-        env_ignore_empty=True,
-        case_sensitive=False,
         hide_input_in_errors=True,  # it may be a secret
     )
 
     redis_url: SecretStr | None = Field(
         None,
         description="`redis://`, `rediss://` (TLS) or `unix://`. Or a file with it: `REDIS_URL_FILE`. "
-        "Unset: an embedded Valkey is started.",
+        "Unset: an embedded Valkey is started; empty is an error.",
     )
     redis_username: SecretStr | None = Field(
         None, description="User of Redis, as it is; overrides that of the URL. Or a file: `REDIS_USERNAME_FILE`."
@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         "Or a file: `REDIS_PASSWORD_FILE`.",
     )
     redis_tls_ca_file: Path | None = Field(
-        None, description="PEM file with the authority that signed Redis's certificate. Unset: the system's."
+        None,
+        description="PEM file with the authority that signed Redis's certificate. "
+        "Unset: the system's (`SSL_CERT_FILE`).",
     )
     redis_tls_cert_file: Path | None = Field(
         None, description="PEM file with a certificate that proves to Redis who we are; needs `REDIS_TLS_KEY_FILE`."
@@ -71,13 +73,17 @@ class Settings(BaseSettings):
     )
 
     qdrant_url: str | None = Field(
-        None, description="gRPC address: `http://host:6334`, `https://` for TLS. Unset: an embedded engine is started."
+        None,
+        description="gRPC address: `http://host:6334`, `https://` for TLS. "
+        "Unset: an embedded engine is started; empty is an error.",
     )
     qdrant_api_key: SecretStr | None = Field(
         None, description="API key of Qdrant. Or a file with it: `QDRANT_API_KEY_FILE`."
     )
     qdrant_tls_ca_file: Path | None = Field(
-        None, description="PEM file with the authority that signed Qdrant's certificate. Unset: the system's."
+        None,
+        description="PEM file with the authority that signed Qdrant's certificate. "
+        "Unset: those of gRPC (`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`).",
     )
     qdrant_timeout_s: float = Field(
         5.0, gt=0, le=300, description="Seconds that one request to Qdrant may take; must be below the lease."
@@ -89,6 +95,12 @@ class Settings(BaseSettings):
     )
     qdrant_documents_collection: str = Field(
         "user_documents", pattern=r"^[A-Za-z0-9_-]{1,120}$", description="Collection of document chunks."
+    )
+    qdrant_namespaces: str = Field(
+        "feedback_false_positive,feedback_positive",
+        description="Namespaces of memories that belong to this deployment although no worker has written to them yet, "
+        "separated by commas: a purge reaches them if they exist. `,`: none. "
+        "Other collections whose names begin alike are left alone until a job names them.",
     )
     qdrant_vector_dimension: int = Field(1024, ge=1, le=65_536, description="Dimension of all vectors.")
     qdrant_quantization: Quantization = Field(
@@ -196,6 +208,56 @@ class Settings(BaseSettings):
         """What a job may measure."""
         return Limits(dimension=self.qdrant_vector_dimension, max_job_bytes=self.job_max_bytes)
 
+    @field_validator(
+        "redis_tls_ca_file",
+        "redis_tls_cert_file",
+        "redis_tls_key_file",
+        "qdrant_tls_ca_file",
+        "data_dir",
+        mode="before",
+    )
+    @classmethod
+    def _drop_quotes(cls, path: Any) -> Any:
+        """Drop the quotes around a path, which docker run --env-file keeps."""
+        if isinstance(path, str) and path[:1] in ("'", '"') and path[-1:] == path[:1]:
+            return path[1:-1]
+        return path
+
+    @field_validator("qdrant_api_key")
+    @classmethod
+    def _check_api_key(cls, key: SecretStr | None) -> SecretStr | None:
+        """Refuse what no header can carry, and what no key is: it would look like an outage."""
+        text = key.get_secret_value() if key else "key"
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("an API key consists of printable ASCII characters without blanks")
+        if text[0] in "\"'":
+            raise ValueError("it is in quotes; docker run --env-file, for one, keeps them")
+        return key
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces that belong to this deployment from the start."""
+        named = (name.strip() for name in self.qdrant_namespaces.split(","))
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    @model_validator(mode="after")
+    def _check_collections(self) -> Self:
+        memories, documents = self.qdrant_memories_collection, self.qdrant_documents_collection
+        for namespace in self.namespaces:
+            try:
+                MEMORY.check_namespace(namespace)
+            except InvalidJob as error:
+                raise ValueError(f"QDRANT_NAMESPACES: {error.problem}") from None
+        if memories == documents:
+            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
+        namespace_too = namespace_of(documents, memories)
+        if namespace_too is not None:
+            raise ValueError(
+                f"QDRANT_DOCUMENTS_COLLECTION ({documents}) is what the namespace {namespace_too!r} of "
+                f"QDRANT_MEMORIES_COLLECTION ({memories}) would be called; rename one of them"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_between_fields(self) -> Self:
         if self.lease_ttl_s < self.qdrant_timeout_s + LEASE_MARGIN_S:
@@ -209,8 +271,6 @@ class Settings(BaseSettings):
             raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
         if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
             raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
-        if self.qdrant_memories_collection == self.qdrant_documents_collection:
-            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
         return self
 
 
@@ -219,13 +279,22 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises `ConfigurationError` naming each variable that is wrong or misspelt; it never shows a secret.
     """
-    misspelt = _misspelt(os.environ)
-    if misspelt:
-        raise ConfigurationError("; ".join(f"{name}: unknown, did you mean {meant}?" for name, meant in misspelt))
+    unknown = misspelt(os.environ, _known())
+    if unknown:
+        raise ConfigurationError("; ".join(f"{name}: unknown, did you mean {meant}?" for name, meant in unknown))
+    given = texts(os.environ, _known(), _AS_THEY_ARE)
+    _refuse_empty_addresses(os.environ, given, overrides)
+    secrets, origins = _secrets_from_files(given)
+    values = {name: given[name.upper()] for name in Settings.model_fields if name.upper() in given}
     try:
-        return Settings(**{**_secrets_from_files(os.environ), **overrides})
+        return Settings(**{**values, **secrets, **overrides})
     except pydantic.ValidationError as error:
-        raise ConfigurationError("; ".join(_problem(found) for found in error.errors())) from None
+        raise ConfigurationError("; ".join(_problem(found, origins) for found in error.errors())) from None
+
+
+def foreign_variables() -> list[Unknown]:
+    """Return the variables of the environment that look like settings, but are taken for another program's."""
+    return foreign(os.environ, _known())
 
 
 def variables() -> dict[str, str]:
@@ -242,44 +311,35 @@ def _is_secret(field: FieldInfo) -> bool:
     return SecretStr in get_args(field.annotation)
 
 
-def _secrets_from_files(environment: Mapping[str, str]) -> dict[str, SecretStr]:
-    """Return by field name what stands in the files that the environment names, such as those of Docker secrets."""
-    given = {name.upper(): value for name, value in environment.items() if value}
-    found = {}
+def _known() -> set[str]:
+    return {*variables(), *secret_file_variables()}
+
+
+def _refuse_empty_addresses(
+    environment: Mapping[str, str], given: Mapping[str, str], overrides: Mapping[str, Any]
+) -> None:
+    """Refuse an address that was not filled in: with an embedded engine instead, jobs would wait elsewhere for ever."""
+    for field, files in (("redis_url", ["REDIS_URL_FILE"]), ("qdrant_url", [])):
+        names = [field.upper(), *files]
+        empty = [name for name in names if name in environment]
+        if field not in overrides and empty and not any(name in given for name in names):
+            raise ConfigurationError(f"{empty[0]}: it is set, but empty; unset it to use an embedded engine")
+
+
+def _secrets_from_files(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return by field name what files such as those of Docker secrets hold, and the variables that name them."""
+    found, origins = {}, {}
     for variable, field in secret_file_variables().items():
         if variable in given:
             if field.upper() in given:
                 raise ConfigurationError(f"{field.upper()} and {variable}: only one of them can be given")
-            found[field] = _secret_in(variable, Path(given[variable]))
-    return found
+            found[field] = secret_in(variable, Path(given[variable]), as_it_is=field.upper() in _AS_THEY_ARE)
+            origins[field] = variable
+    return found, origins
 
 
-def _secret_in(variable: str, path: Path) -> SecretStr:
-    try:
-        secret = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{variable}: {path} is not UTF-8 text") from None
-    if not secret:
-        raise ConfigurationError(f"{variable}: {path} is empty")
-    return SecretStr(secret)
-
-
-def _misspelt(environment: Iterable[str]) -> list[tuple[str, str]]:
-    """Find variables whose name is nearly a setting's; others are none of our business."""
-    known = {*variables(), *secret_file_variables()}
-    found = []
-    for name in environment:
-        if name in known or not name.isupper():
-            continue
-        meant = difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT)
-        if meant:
-            found.append((name, meant[0]))
-    return found
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"]).upper()
+def _problem(error: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    field = ".".join(str(part) for part in error["loc"])
+    name = origins.get(field, field.upper())
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}" if name else message

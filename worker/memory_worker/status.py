@@ -8,7 +8,7 @@ import msgspec
 from arq.connections import ArqRedis
 
 from memory_worker.contract import CONTRACT_VERSION, CollectionInfo
-from memory_worker.errors import StoreError
+from memory_worker.errors import QueueError, StoreError
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, read_meta
@@ -82,7 +82,7 @@ async def collect_collections(store: VectorStore) -> tuple[list[CollectionInfo],
     """Return what is stored, and why nothing is known of it where that is so."""
     try:
         return await store.info(), None
-    except StoreError as error:
+    except (StoreError, QueueError) as error:
         return [], str(error)
 
 

@@ -17,7 +17,9 @@ from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.logs import log_event
 from memory_worker.queue.connection import Access, open_redis
+from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta
+from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,15 +40,16 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
 
     Call it before an event loop runs. Raises `EmbeddedEngineError`.
     """
+    level = logging.WARNING if (settings.redis_url is None) != (settings.qdrant_url is None) else logging.INFO
     with ExitStack() as engines:
         if settings.redis_url is None and "redis" in parts:
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
-            _tell("valkey", valkey)
+            _report("valkey", valkey, "REDIS_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None and "qdrant" in parts:
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
-            _tell("vectors", edge)
+            _report("vectors", edge, "QDRANT_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
         yield settings
 
@@ -67,10 +70,14 @@ def open_client(settings: Settings) -> MemoryQueue:
     return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
 
 
-def open_store(settings: Settings) -> VectorStore:
-    """Return the store at ``QDRANT_URL``; within the event loop that will use it."""
+def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore:
+    """Return the store at ``QDRANT_URL``; within the event loop that will use it.
+
+    ``redis`` holds the registry of collections. Without it no namespaces are known but those of the settings.
+    """
     # Here, because gRPC takes a second to load and not every command needs Qdrant.
-    from memory_worker.store.collections import CollectionShape  # noqa: PLC0415
+    from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
+    from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
     from memory_worker.store.store import VectorStore  # noqa: PLC0415
 
     if settings.qdrant_url is None:
@@ -81,6 +88,7 @@ def open_store(settings: Settings) -> VectorStore:
         CollectionShape(
             memories=settings.qdrant_memories_collection,
             documents=settings.qdrant_documents_collection,
+            namespaces=settings.namespaces,
             dimension=settings.qdrant_vector_dimension,
             quantize_int8=settings.qdrant_quantization == "int8",
             hnsw_m=settings.qdrant_hnsw_m,
@@ -91,6 +99,11 @@ def open_store(settings: Settings) -> VectorStore:
             shard_number=settings.qdrant_shard_number,
             replication_factor=settings.qdrant_replication_factor,
             write_consistency_factor=settings.qdrant_write_consistency_factor,
+        ),
+        registry=(
+            MemoryRegistry(settings.queue_prefix)
+            if redis is None
+            else CollectionRegistry(redis, Keys(settings.queue_prefix))
         ),
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,
@@ -136,5 +149,6 @@ def queue_meta(settings: Settings) -> QueueMeta:
     )
 
 
-def _tell(name: str, engine: Engine) -> None:
-    log_event(logger, logging.INFO, "embedded_engine", engine=name, url=engine.url, owned=engine.owned)
+def _report(name: str, engine: Engine, reason: str, level: int) -> None:
+    """Log an engine; it is a warning beside a server elsewhere, where a missing address is more likely than a plan."""
+    log_event(logger, level, "embedded_engine", engine=name, url=engine.url, owned=engine.owned, reason=reason)

@@ -25,8 +25,8 @@ from memory_worker.bench.engine_settings import Data, Options, Place, built, con
 from memory_worker.embedded.engines import start_edge
 from memory_worker.errors import MemoryWorkerError
 from memory_worker.store.bulk import BulkMode
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import UpsertPoints
+from memory_worker.store.shape import CollectionShape
 
 STOPS = 8
 """How often an embedded engine is told to index in the import that is indexed while it comes."""

@@ -41,9 +41,9 @@ from memory_worker.kinds import KINDS
 from memory_worker.settings import load_settings
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
-from memory_worker.store.collections import CollectionShape
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 
 TOPICS, TOPICS_OF_A_USER, SPREAD = 64, 8, 0.7

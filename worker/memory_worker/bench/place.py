@@ -25,15 +25,21 @@ _SETTLED = "green"
 _SETTLE_TIMEOUT_S = 600.0
 _LOOK_EVERY_S = 0.5
 _SAMPLE_S = 0.01
+_LONGEST_PREFIX = 48
+"""With what follows it, a prefix may have 64 characters."""
 
 
-def own_names() -> dict[str, Any]:
-    """Return settings under which a benchmark meets nobody else, and is held back by no limit of the queue."""
-    name = f"bench-{secrets.token_hex(4)}"
+def own_names(prefix: str) -> dict[str, Any]:
+    """Return settings under which a benchmark meets nobody else, and is held back by no limit of the queue.
+
+    Its keys and collections are named after the ``QUEUE_PREFIX`` of the deployment that it runs beside.
+    """
+    name = f"{prefix[:_LONGEST_PREFIX]}-bench-{secrets.token_hex(4)}"
+    collection = name.replace(".", "-")  # which may be in a prefix only
     return {
         "queue_prefix": name,
-        "qdrant_memories_collection": f"{name}-m",
-        "qdrant_documents_collection": f"{name}-d",
+        "qdrant_memories_collection": f"{collection}-m",
+        "qdrant_documents_collection": f"{collection}-d",
         "queue_max_jobs": 0,
         "queue_max_bytes": 0,
         "port": 0,

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +18,8 @@ from memory_worker.bench.figures import Figure
 from memory_worker.bench.load import Terms
 from memory_worker.bench.tasks import Answer, Progress, Task
 from memory_worker.errors import MemoryWorkerError
-from memory_worker.settings import Settings, secret_file_variables, variables
+from memory_worker.interpreter import python_command
+from memory_worker.settings import Settings, foreign_variables, secret_file_variables, variables
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
@@ -152,7 +152,7 @@ class Processes:
     async def _started(self, command: Sequence[str], settings: Settings, *, ready: str) -> AsyncIterator[Process]:
         # Not asyncio's own: uvloop forks, and gRPC remarks on every fork beside it.
         popen = subprocess.Popen(  # noqa: ASYNC220,S603  # a start takes a millisecond; the command is ours
-            [sys.executable, "-m", "memory_worker.bench.leashed", *command],
+            python_command("memory_worker.bench.leashed", command),
             env={**_inherited(), **environment(settings), "LOG_LEVEL": "INFO", "LOG_JSON": "false"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -186,8 +186,8 @@ async def together(*contexts: AbstractAsyncContextManager[_Entered]) -> AsyncIte
 
 def _inherited() -> dict[str, str]:
     """Return our own environment, but for the settings: they are what `environment` makes of them."""
-    settings = {*variables(), *secret_file_variables()}
-    return {name: value for name, value in os.environ.items() if name.upper() not in settings}
+    left_out = {*variables(), *secret_file_variables(), *(unknown.name for unknown in foreign_variables())}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -19,9 +19,8 @@ from memory_worker.bench.place import own_names
 from memory_worker.bench.report import Report, report
 from memory_worker.bench.report_tables import markdown, print_report
 from memory_worker.bench.run import Found, measure
-from memory_worker.commands.session import in_loop, reported
+from memory_worker.commands.session import in_loop, quiet_settings, reported
 from memory_worker.interrupts import temporary_directory
-from memory_worker.logs import configure_logs
 from memory_worker.settings import Settings, load_settings
 from memory_worker.terminal import open_console
 from memory_worker.wiring import engines_where_unset
@@ -40,8 +39,7 @@ def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, *
     with reported(), temporary_directory("memory-worker-bench-") as directory:
         wanted = options(**chosen)
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
-        settings = load_settings(**own_names(), **dimensions)
-        configure_logs("WARNING", as_json=False)
+        settings = quiet_settings(**own_names(load_settings().queue_prefix), **dimensions)
         placed = settings.model_copy(update={"data_dir": Path(directory)})
         console = open_console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

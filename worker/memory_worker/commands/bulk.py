@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 import msgspec
+from arq.connections import ArqRedis
 
-from memory_worker.commands.session import in_loop, reported, servers
+from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.commands.tables import print_indexing
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode, IndexingState
@@ -23,15 +24,15 @@ def bulk(mode: str | None, *, as_json: bool) -> None:
     with many points are slower. OFF afterwards: Qdrant indexes all of it. Collections made in between join. Either may
     be given again at any time.
     """
-    with reported(), servers(("qdrant",), to_stderr=True) as settings:
-        found = in_loop(lambda: _turned(settings, mode))
+    with reported(), servers(to_stderr=True) as settings:
+        found = with_redis(settings, lambda redis: _turned(settings, redis, mode))
         if as_json:
             print_json(msgspec.to_builtins(found))
         else:
             print_indexing(found, open_console())
 
 
-async def _turned(settings: Settings, mode: str | None) -> list[IndexingState]:
-    async with open_store(settings) as store:
+async def _turned(settings: Settings, redis: ArqRedis, mode: str | None) -> list[IndexingState]:
+    async with open_store(settings, redis) as store:
         bulk_mode = BulkMode(store.collections)
         return await {None: bulk_mode.state, "on": bulk_mode.on, "off": bulk_mode.off}[mode]()

@@ -30,5 +30,5 @@ def check(*, as_json: bool) -> None:
 
 
 async def _checked(settings: Settings, redis: ArqRedis) -> list[Check]:
-    async with open_store(settings) as store:
+    async with open_store(settings, redis) as store:
         return [found async for found in run_checks(settings, redis, store)]

@@ -17,7 +17,7 @@ from memory_worker import interrupts
 from memory_worker.errors import ConfigurationError, MemoryWorkerError
 from memory_worker.logs import configure_logs
 from memory_worker.queue.connection import queue_errors
-from memory_worker.settings import Settings, load_settings
+from memory_worker.settings import Settings, foreign_variables, load_settings
 from memory_worker.terminal import never_fail, plain
 from memory_worker.wiring import engines_where_unset, open_queue
 
@@ -65,6 +65,15 @@ def in_loop(work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     return uvloop.run(work())
 
 
+def quiet_settings(**overrides: Any) -> Settings:
+    """Return the settings for a command that shows warnings only; the first are about variables without effect."""
+    settings = load_settings(**overrides)
+    configure_logs("WARNING", as_json=False)
+    for name, setting in foreign_variables():
+        click.echo(plain(f"memory-worker: {name} has no effect here; the setting is {setting}"), err=True)
+    return settings
+
+
 @contextmanager
 def servers(parts: tuple[Part, ...] = EVERYTHING, *, to_stderr: bool) -> Iterator[Settings]:
     """Say which servers the command looks at, and yield settings with the URLs of ``parts``.
@@ -72,8 +81,7 @@ def servers(parts: tuple[Part, ...] = EVERYTHING, *, to_stderr: bool) -> Iterato
     Engines are started where there is data of theirs. Raises `ConfigurationError` where there is neither a URL nor
     data: an engine without data would only report an empty queue.
     """
-    settings = load_settings()
-    configure_logs("WARNING", as_json=False)
+    settings = quiet_settings()
     _refuse_nothing(settings, parts)
     if settings.redis_url is not None:
         open_queue(settings)  # raises for what is no URL, of which nothing may be shown

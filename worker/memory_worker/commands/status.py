@@ -32,5 +32,5 @@ def status(*, as_json: bool, everything: bool) -> None:
 
 
 async def _collected(settings: Settings, redis: ArqRedis) -> Status:
-    async with open_store(settings) as store:
+    async with open_store(settings, redis) as store:
         return await collect_status(redis, Keys(settings.queue_prefix), store)

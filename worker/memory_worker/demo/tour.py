@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 import msgspec
+from msgspec import UNSET
 from rich.console import Console
 from rich.progress import Progress
 
@@ -164,8 +165,8 @@ async def _ask(queue: MemoryQueue, question: Question) -> list[Hit]:
         kind=question.kind,
         limit=question.limit,
         min_score=question.min_score,
-        category=question.category,
-        group_key=question.group_key,
+        category=UNSET if question.category is None else question.category,
+        group_key=UNSET if question.group_key is None else question.group_key,
     )
 
 

@@ -10,22 +10,21 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memory_worker.errors import EmbeddedEngineError
+from memory_worker.interpreter import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from io import RawIOBase
+    from pathlib import Path
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 8.0  # above the 5 s that a child gives what it runs itself
 _LOG_TAIL_BYTES = 4_000
-_SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +62,14 @@ def start_child(
     pass_fds: Sequence[int] = (),
     timeout_s: float = START_TIMEOUT_S,
 ) -> Child:
-    """Run ``python -m module arguments`` and wait until it is ready.
+    """Run ``module`` as ``python -m`` does and wait until it is ready.
 
     Raises:
         EmbeddedEngineError: it ended, or was not ready after ``timeout_s`` seconds; with the tail of its log.
     """
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    command = [sys.executable, "-m", module, *arguments]
-    process, leash, readiness = _spawn(command, log, pass_fds)
+    process, leash, readiness = _spawn(python_command(module, arguments), log, pass_fds)
     try:
         return Child(process, leash, _ready_port(readiness, timeout_s))
     except _NotReady as error:
@@ -94,7 +92,6 @@ def _spawn(
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env=_environment(),
                 pass_fds=pass_fds,
                 start_new_session=True,  # Ctrl-C in a terminal is for the owner alone
             )
@@ -124,12 +121,6 @@ def _ready_port(readiness: int, timeout_s: float) -> int:
             raise _NotReady("ended at its start")
         line += received
     return int(line.removeprefix(b"ready "))
-
-
-def _environment() -> dict[str, str]:
-    """Return an environment in which the child finds this very package, installed or not."""
-    paths = [str(_SOURCE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _tail(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""``qdrant.Qdrant`` and ``qdrant.Collections``: health, and collections by name."""
+"""``qdrant.Qdrant`` and ``qdrant.Collections``: health, collections by name, and aliases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from memory_worker.embedded.refusals import answering, bad_argument, out_of_rang
 from memory_worker.embedded.schema import config_after_update, config_at_creation, schema_to_proto
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import grpc
 
     from memory_worker.embedded.shards import Shards
@@ -33,11 +35,16 @@ def _check_new_name(name: str) -> None:
 
 
 class HealthService(q.QdrantServicer):
-    """``qdrant.Qdrant``."""
+    """``qdrant.Qdrant``. Health checks return ``commit``, by which this process can be recognised."""
+
+    def __init__(self, commit: str) -> None:
+        self._commit = commit
 
     def HealthCheck(self, _request: q.HealthCheckRequest, _context: grpc.ServicerContext) -> q.HealthCheckReply:  # noqa: N802
         """Say what serves here."""
-        return q.HealthCheckReply(title="qdrant - vector search engine", version=SERVER_VERSION)
+        return q.HealthCheckReply(
+            title="qdrant - vector search engine", version=SERVER_VERSION, commit=self._commit or None
+        )
 
 
 class CollectionsService(q.CollectionsServicer):
@@ -87,7 +94,7 @@ class CollectionsService(q.CollectionsServicer):
 
     @answering
     def Update(self, request: q.UpdateCollection) -> q.CollectionOperationResponse:  # noqa: N802
-        """Store new settings of the optimizer, of HNSW and of quantization."""
+        """Store new settings of the optimizer, of HNSW and of quantization, and metadata."""
         check_name(request.collection_name)
         collection = self._shards[request.collection_name]
         collection.reconfigure(config_after_update(collection.config, request))
@@ -98,3 +105,28 @@ class CollectionsService(q.CollectionsServicer):
         """Delete a collection; ``result`` is false where there was none."""
         check_name(request.collection_name)
         return q.CollectionOperationResponse(result=self._shards.delete(request.collection_name))
+
+    @answering
+    def UpdateAliases(self, request: q.ChangeAliases) -> q.CollectionOperationResponse:  # noqa: N802
+        """Create, rename and delete aliases, in order."""
+        if request.HasField("timeout") and request.timeout < 1:
+            raise out_of_range("timeout", request.timeout, "must be 1 or larger")
+        self._shards.change_aliases(request.actions)
+        return q.CollectionOperationResponse(result=True)
+
+    @answering
+    def ListAliases(self, _request: q.ListAliasesRequest) -> q.ListAliasesResponse:  # noqa: N802
+        """Name all aliases with their collections."""
+        return _aliases(self._shards.aliases.items())
+
+    @answering
+    def ListCollectionAliases(self, request: q.ListCollectionAliasesRequest) -> q.ListAliasesResponse:  # noqa: N802
+        """Name the aliases of a collection; none where there is no such collection."""
+        check_name(request.collection_name)
+        return _aliases(pair for pair in self._shards.aliases.items() if pair[1] == request.collection_name)
+
+
+def _aliases(pairs: Iterable[tuple[str, str]]) -> q.ListAliasesResponse:
+    return q.ListAliasesResponse(
+        aliases=[q.AliasDescription(alias_name=alias, collection_name=target) for alias, target in pairs]
+    )

@@ -7,10 +7,11 @@
 An engine's directory (``data_dir/valkey``, ``data_dir/edge``) holds its data, its log, and
 
     engine.lock       locked by the engine's processes for as long as one of them lives
-    endpoint.json     where it serves and its process id; written once it is ready
+    endpoint.json     where it serves, its process id and its nonce; written once it is ready
 
 Whoever takes the lock starts the engine, hands the lock to it, and owns it: it ends with this process, however
 this process ends. Whoever finds the lock taken attaches to the running engine, and leaves it alone afterwards.
+In both cases the engine has returned its nonce before, see `proof`: whatever else listens on its port is not used.
 """
 
 from __future__ import annotations
@@ -24,21 +25,30 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from memory_worker.embedded.child import START_TIMEOUT_S, Child, start_child
-from memory_worker.embedded.watch import answers_ping
+from memory_worker.embedded.front_proof import is_front
+from memory_worker.embedded.proof import HOST, config_file, is_valkey, new_nonce
 from memory_worker.errors import EmbeddedEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType, TracebackType
 
-_HOST = "127.0.0.1"
 _POLL_INTERVAL_S = 0.02
-_CONNECT_TIMEOUT_S = 1.0
 _PORT_ATTEMPTS = 3
+_CANNOT_LISTEN = "Failed listening on port"
+"""What Valkey logs when its port is taken, or not allowed."""
+
+
+class _Start(NamedTuple):
+    """What an engine is given at its start: the lock to hold, the nonce to return, and how long it may take."""
+
+    lock: int
+    nonce: str
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +89,9 @@ def start_valkey(data_dir: Path | str, *, port: int | None = None, timeout_s: fl
     directory = Path(data_dir).resolve() / "valkey"
     return _start_or_attach(
         directory,
-        start=lambda lock: _start_valkey(str(binary), directory, port, lock, timeout_s),
+        start=lambda start: _start_valkey(str(binary), directory, port, start),
         scheme="redis",
-        answers=answers_ping,
+        proves=is_valkey,
         timeout_s=timeout_s,
     )
 
@@ -106,9 +116,9 @@ def start_edge(
     directory = Path(data_dir).resolve() / "edge"
     return _start_or_attach(
         directory,
-        start=lambda lock: _start_edge(directory, port, api_key, lock, timeout_s, optimize=optimize),
+        start=lambda start: _start_edge(directory, port, api_key, start, optimize=optimize),
         scheme="http",
-        answers=_accepts_connections,
+        proves=is_front,
         timeout_s=timeout_s,
     )
 
@@ -126,9 +136,9 @@ def _installed(module: str) -> ModuleType:
 def _start_or_attach(
     directory: Path,
     *,
-    start: Callable[[int], Child],
+    start: Callable[[_Start], Child],
     scheme: str,
-    answers: Callable[[int], bool],
+    proves: Callable[[int, str], bool],
     timeout_s: float,
 ) -> Engine:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,13 +149,10 @@ def _start_or_attach(
         try:
             if _locked(lock):
                 endpoint.unlink(missing_ok=True)
-                child = start(lock)
-                url = f"{scheme}://{_HOST}:{child.port}"
-                _publish(endpoint, url, child.pid)
-                return Engine(url, True, child.pid, endpoint, child)
+                return _started(endpoint, scheme, start, _Start(lock, new_nonce(), timeout_s), proves)
         finally:
             os.close(lock)  # the engine's processes hold it still
-        if (running := _running(endpoint, answers)) is not None:
+        if (running := _running(endpoint, proves)) is not None:
             return Engine(*running, endpoint, None)
         time.sleep(_POLL_INTERVAL_S)  # it is starting or ending
     raise EmbeddedEngineError(f"{directory} is in use, but its engine does not answer; see {directory}/engine.log")
@@ -159,9 +166,22 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _publish(endpoint: Path, url: str, pid: int) -> None:
+def _started(
+    endpoint: Path, scheme: str, start: Callable[[_Start], Child], how: _Start, proves: Callable[[int, str], bool]
+) -> Engine:
+    child = start(how)
+    url = f"{scheme}://{HOST}:{child.port}"
+    if not proves(child.port, how.nonce):
+        child.stop()
+        raise EmbeddedEngineError(f"{url} is not the engine that was started; is another program on that port?")
+    _publish(endpoint, {"url": url, "pid": child.pid, "nonce": how.nonce})
+    return Engine(url, True, child.pid, endpoint, child)
+
+
+def _publish(endpoint: Path, found: dict[str, Any]) -> None:
     unfinished = endpoint.with_suffix(".new")
-    unfinished.write_text(json.dumps({"url": url, "pid": pid}), encoding="utf-8")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(found), encoding="utf-8")
     unfinished.replace(endpoint)
 
 
@@ -172,47 +192,56 @@ def _withdraw(endpoint: Path, pid: int) -> None:
             endpoint.unlink()
 
 
-def _running(endpoint: Path, answers: Callable[[int], bool]) -> tuple[str, bool, int] | None:
-    """Return the URL, that it is not owned, and the process id of an engine that is there and answers."""
+def _running(endpoint: Path, proves: Callable[[int, str], bool]) -> tuple[str, bool, int] | None:
+    """Return the URL, that it is not owned, and the process id of an engine that is there and proves it."""
     try:
         found = json.loads(endpoint.read_text(encoding="utf-8"))
-        os.kill(found["pid"], 0)
-    except (FileNotFoundError, ProcessLookupError):
+        url, pid, nonce = str(found["url"]), int(found["pid"]), str(found["nonce"])
+        port = urlsplit(url).port
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    port = urlsplit(found["url"]).port
-    return (found["url"], False, found["pid"]) if port and answers(port) else None
+    return (url, False, pid) if port and nonce and proves(port, nonce) else None
 
 
-def _accepts_connections(port: int) -> bool:
-    try:
-        socket.create_connection((_HOST, port), _CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-def _start_valkey(binary: str, directory: Path, port: int | None, lock: int, timeout_s: float) -> Child:
+def _start_valkey(binary: str, directory: Path, port: int | None, start: _Start) -> Child:
+    config = _new_config_file(directory, start.nonce)
     attempts = 1 if port else _PORT_ATTEMPTS
     while True:
         attempts -= 1
         chosen = port or _free_port()
-        server = [binary, *_valkey_options(directory, chosen)]
+        server = [binary, str(config), *_valkey_options(directory, chosen)]
         try:
             return start_child(
                 "memory_worker.embedded.watch",
-                ["--port", str(chosen), "--", *server],
+                ["--port", str(chosen), "--nonce", start.nonce, "--", *server],
                 log=directory / "engine.log",
-                pass_fds=(lock,),
-                timeout_s=timeout_s,
+                pass_fds=(start.lock,),
+                timeout_s=start.timeout_s,
             )
         except EmbeddedEngineError as error:
-            if not attempts or "in use" not in str(error):  # the free port was taken in the meantime
+            if _CANNOT_LISTEN not in str(error):
                 raise
+            if port:
+                raise EmbeddedEngineError(
+                    f"EMBEDDED_REDIS_PORT: cannot listen on {HOST}:{port}; stop what is there, "
+                    f"or set another port, or 0 for a free one. {error}"
+                ) from error
+            if not attempts:  # the free port was taken in the meantime, each time
+                raise
+
+
+def _new_config_file(directory: Path, nonce: str) -> Path:
+    """Make an empty configuration file, whose name is what counts, and remove those of engines that have ended."""
+    for former in directory.glob("*.conf"):
+        former.unlink()
+    config = config_file(directory, nonce)
+    config.touch(mode=0o600)
+    return config
 
 
 def _valkey_options(directory: Path, port: int) -> list[str]:
     options = {
-        "bind": _HOST,
+        "bind": HOST,
         "port": str(port),
         "dir": str(directory),
         "appendonly": "yes",
@@ -226,14 +255,12 @@ def _valkey_options(directory: Path, port: int) -> list[str]:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _start_edge(
-    directory: Path, port: int, api_key: str | None, lock: int, timeout_s: float, *, optimize: bool
-) -> Child:
-    arguments = ["--data-dir", str(directory), "--port", str(port)]
+def _start_edge(directory: Path, port: int, api_key: str | None, start: _Start, *, optimize: bool) -> Child:
+    arguments = ["--data-dir", str(directory), "--port", str(port), "--nonce", start.nonce]
     if optimize:
         arguments.append("--optimize")
     key_reader = None if api_key is None else _pipe_holding(api_key)
@@ -244,8 +271,8 @@ def _start_edge(
             "memory_worker.embedded.front",
             arguments,
             log=directory / "engine.log",
-            pass_fds=(lock,) if key_reader is None else (lock, key_reader),
-            timeout_s=timeout_s,
+            pass_fds=(start.lock,) if key_reader is None else (start.lock, key_reader),
+            timeout_s=start.timeout_s,
         )
     finally:
         if key_reader is not None:

@@ -1,6 +1,6 @@
 """A gRPC server that answers as a Qdrant server would, over Qdrant Edge.
 
-    python -m memory_worker.embedded.front --data-dir D --port P [--api-key-file F] [--optimize]
+    python -m memory_worker.embedded.front --data-dir D --port P [--nonce N] [--api-key-file F] [--optimize]
 
 It serves the subset of Qdrant that this project uses, on 127.0.0.1; all else answers UNIMPLEMENTED. When it is
 ready it writes ``ready PORT`` to its standard output, its only line. It ends on SIGTERM and when its standard
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _serve(shards: Shards, arguments: argparse.Namespace) -> None:
-    server = _server(shards, arguments.api_key_file)
+    server = _server(shards, arguments.api_key_file, arguments.nonce)
     port = _bound_port(server, arguments.port)
     server.start()
     gc.freeze()  # what is loaded by now stays: no collection needs to look through it again
@@ -75,17 +75,18 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m memory_worker.embedded.front", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True, help="where the collections are stored")
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1; 0 picks a free one")
+    parser.add_argument("--nonce", default="", help="what health checks return, so that this process can be recognised")
     parser.add_argument("--api-key-file", type=Path, help="a file that holds the API key callers must send")
     parser.add_argument("--optimize", action="store_true", help="build the indexes anew before serving")
     return parser.parse_args(argv)
 
 
-def _server(shards: Shards, api_key_file: Path | None) -> grpc.Server:
+def _server(shards: Shards, api_key_file: Path | None, nonce: str) -> grpc.Server:
     checks: list[grpc.ServerInterceptor] = (
         [ApiKeyCheck(api_key_file.read_text(encoding="utf-8").strip())] if api_key_file else []
     )
     server = grpc.server(CallThreads(THREADS, shards.way), interceptors=checks, options=_SERVER_OPTIONS)
-    q.add_QdrantServicer_to_server(HealthService(), server)  # type: ignore[no-untyped-call]
+    q.add_QdrantServicer_to_server(HealthService(nonce), server)  # type: ignore[no-untyped-call]
     q.add_CollectionsServicer_to_server(CollectionsService(shards), server)  # type: ignore[no-untyped-call]
     q.add_PointsServicer_to_server(PointsService(shards), server)  # type: ignore[no-untyped-call]
     return server

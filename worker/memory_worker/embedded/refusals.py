@@ -55,6 +55,16 @@ def no_collection(name: str) -> Refused:
     return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: Collection `{name}` doesn't exist!")
 
 
+def no_alias(name: str) -> Refused:
+    """Return the refusal to rename an alias that is not there."""
+    return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: Alias {name} does not exists!")
+
+
+def alias_exists(name: str) -> Refused:
+    """Return the refusal to create a collection whose name is an alias."""
+    return bad_input(f"Can't create collection with name {name}. Alias with the same name already exists")
+
+
 def collection_exists(name: str) -> Refused:
     """Return the refusal to create a collection that is there."""
     return Refused(grpc.StatusCode.ALREADY_EXISTS, f"Wrong input: Collection `{name}` already exists!")

@@ -34,8 +34,16 @@ _SERVED_AT_CREATION = (
     "replication_factor",
     "write_consistency_factor",
     "quantization_config",
+    "metadata",
 )
-_SERVED_AT_UPDATE = ("collection_name", "timeout", "optimizers_config", "hnsw_config", "quantization_config")
+_SERVED_AT_UPDATE = (
+    "collection_name",
+    "timeout",
+    "optimizers_config",
+    "hnsw_config",
+    "quantization_config",
+    "metadata",
+)
 
 
 def _server_defaults() -> q.CollectionConfig:
@@ -72,6 +80,8 @@ def config_at_creation(request: q.CreateCollection) -> q.CollectionConfig:
     config.wal_config.MergeFrom(request.wal_config)
     if request.HasField("quantization_config"):
         _quantize(config, request.quantization_config)
+    for key, value in request.metadata.items():
+        config.metadata[key].CopyFrom(value)
     return config
 
 
@@ -87,6 +97,11 @@ def config_after_update(config: q.CollectionConfig, request: q.UpdateCollection)
     updated.optimizer_config.MergeFrom(_checked_optimizers(request.optimizers_config))
     if request.HasField("quantization_config"):
         _quantize(updated, request.quantization_config)
+    for key, value in request.metadata.items():
+        if value.WhichOneof("kind") == "null_value":
+            updated.metadata.pop(key, None)
+        else:
+            updated.metadata[key].CopyFrom(value)
     return updated
 
 

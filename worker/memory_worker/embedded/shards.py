@@ -1,5 +1,6 @@
 """The collections on disk: one Edge shard each, its configuration beside it.
 
+aliases.json                       the collection of each alias
 collections/<name>/config.json     there once the collection exists, gone first when it is deleted
 collections/<name>/shard/          what Edge stores
 """
@@ -21,12 +22,13 @@ import qdrant_edge as edge
 from google.protobuf import json_format
 from qdrant_client import grpc as q
 
-from memory_worker.embedded.refusals import collection_exists, no_collection
+from memory_worker.embedded.aliases import Aliases
+from memory_worker.embedded.refusals import alias_exists, collection_exists, no_collection
 from memory_worker.embedded.right_of_way import RightOfWay
 from memory_worker.embedded.schema import edge_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Edge keeps what it was given since the last flush in its log, and applies that again when it opens a shard after a
 # kill: 16,384 points take it more than a second. Nothing else is done during a flush, so it comes once so many points
@@ -138,6 +140,7 @@ class Shards:
         self._directory = directory
         self._changing = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
+        self.aliases = Aliases(directory.parent / "aliases.json")
         self._collections = {
             collection.name: collection
             for path in sorted(directory.iterdir())
@@ -151,13 +154,15 @@ class Shards:
         self._flushing.start()
 
     def __getitem__(self, name: str) -> Collection:
+        """Return a collection by its name or by an alias."""
+        target = self.aliases.target(name)
         try:
-            return self._collections[name]
+            return self._collections[target]
         except KeyError:
-            raise no_collection(name) from None
+            raise no_collection(target) from None
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._collections
+    def __contains__(self, name: str) -> bool:
+        return self.aliases.target(name) in self._collections
 
     def names(self) -> list[str]:
         """Return the names of all collections."""
@@ -168,6 +173,8 @@ class Shards:
         with self._changing:
             if name in self._collections:
                 raise collection_exists(name)
+            if name in self.aliases:
+                raise alias_exists(name)
             directory = self._directory / _directory_name(name)
             shutil.rmtree(directory, ignore_errors=True)  # left by a creation or a deletion that was killed
             (directory / "shard").mkdir(parents=True)
@@ -177,12 +184,18 @@ class Shards:
             self._collections[name] = Collection(name, directory, config, shard, self.way)
 
     def delete(self, name: str) -> bool:
-        """Delete a collection; return whether there was one."""
+        """Delete a collection by its own name, and its aliases; return whether there was one."""
         with self._changing:
+            self.aliases.forget(name)
             collection = self._collections.pop(name, None)
             if collection is not None:
                 collection.delete()
             return collection is not None
+
+    def change_aliases(self, actions: Iterable[q.AliasOperations]) -> None:
+        """Create, rename and delete aliases."""
+        with self._changing:
+            self.aliases.change(actions, self._collections)
 
     def _prepare_flushes(self) -> None:
         while not self._closing.wait(_LOOK_EVERY_S):

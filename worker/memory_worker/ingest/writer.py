@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from arq.connections import ArqRedis
 
-from memory_worker.contract import WriteJob
-from memory_worker.errors import DeadlinePassed, LeaseLost, StoreError, StoreUnavailable
+from memory_worker.contract import Upsert, WriteJob
+from memory_worker.errors import CollectionUnfit, DeadlinePassed, LeaseLost, StoreError, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.plan import CollectionPlan, needs_existing, plan
@@ -44,14 +45,27 @@ class LeasedWriter:
                 failpoint("sent")
 
     async def probe(self, jobs: Sequence[WriteJob]) -> None:
-        """Return if Qdrant takes harmless writes to the collections of ``jobs``; raises as `write` if it does not."""
-        for step in plan(jobs, await self._existing(jobs)):
-            if await self._store.make_ready(step.ref, step.operations):
-                await self._store.probe(step.ref)
+        """Return if Qdrant takes harmless writes to the collections of ``jobs``; raises as `write` if it does not.
+
+        A namespace that can never take such a job is a matter of that job, and says nothing about Qdrant.
+        """
+        with suppress(CollectionUnfit):
+            for step in plan(jobs, await self._existing(jobs)):
+                if await self._store.make_ready(step.ref, step.operations):
+                    await self._store.probe(step.ref)
 
     async def _existing(self, jobs: Sequence[WriteJob]) -> Sequence[CollectionRef]:
-        """Return the collections that the plan of ``jobs`` must know of."""
-        return await self._store.collections.existing() if needs_existing(jobs) else ()
+        """Return the collections that the plan of ``jobs`` must know of.
+
+        A namespace that upserts name counts from then on, also if the purge behind them leaves nothing to be written;
+        one that cannot take them is refused here, and is not purged.
+        """
+        if not needs_existing(jobs):
+            return ()
+        named = (CollectionRef(job.kind, job.namespace) for job in jobs if isinstance(job, Upsert) and job.namespace)
+        for ref in dict.fromkeys(named):
+            await self._store.collections.ensure(ref)
+        return await self._store.collections.reach()
 
     async def _send(self, leases: Sequence[Lease], step: CollectionPlan) -> None:
         deadline = await self._deadline(leases)

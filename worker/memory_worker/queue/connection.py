@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
 
 import hiredis
 from arq.connections import ArqRedis
@@ -33,8 +32,8 @@ from memory_worker.errors import (
     TooLate,
 )
 from memory_worker.join import Joiner
-from memory_worker.metrics import REDIS_REQUESTS, timed
 from memory_worker.queue.codec import decode_arq, encode_arq
+from memory_worker.queue.redis_url import WITHOUT_EFFECT, is_tls, not_a_url
 
 RETRIES = 3
 _A_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
@@ -136,13 +135,14 @@ def open_redis(
         "retry_on_error": [RedisConnectionError],
         "max_connections": max_connections,
     }
-    if url.startswith("unix://"):
+    if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
         redis = cast("ArqRedis", _JoiningRedis.from_url(url, **options))
     except ValueError:
-        raise _not_a_url("host, port or an option is wrong") from None
+        raise not_a_url("host, port or an option is wrong") from None
     pool = redis.connection_pool
+    pool.connection_kwargs.pop(WITHOUT_EFFECT, None)
     if secure:
         pool.connection_class = _TlsConnection
         pool.connection_kwargs["context"] = _tls_context(access)
@@ -158,32 +158,21 @@ def open_redis(
 
 def _is_secure(url: str, access: Access) -> bool:
     """Say whether the URL asks for TLS; raises `ConfigurationError` for one that cannot mean what it says."""
-    try:
-        parts = urlsplit(url)
-        options = parse_qs(parts.query)
-    except ValueError:
-        raise _not_a_url("it cannot be read") from None
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise _not_a_url("it must begin with redis://, rediss:// (TLS) or unix://")
-    if "@" in f"{parts.path}{parts.query}{parts.fragment}" and parts.netloc:
-        # A part of the password would be taken for the host or the port, and be sent and shown as such.
-        raise _not_a_url("user and password must be percent-encoded: / is %2F, ? is %3F, # is %23, @ is %40")
-    if any(name.startswith("ssl_") for name in options):
-        raise _not_a_url("TLS is set up by REDIS_TLS_CA_FILE and so on, not by ssl_ options in the URL")
-    secure = parts.scheme == "rediss"
+    secure = is_tls(url)
     if not secure and (access.tls_ca_file or access.tls_cert_file or access.tls_key_file):
-        raise _not_a_url("files for TLS are given, but it does not begin with rediss://")
+        raise not_a_url("files for TLS are given, but it does not begin with rediss://")
     return secure
-
-
-def _not_a_url(why: str) -> ConfigurationError:
-    return ConfigurationError(f"REDIS_URL: {why}")
 
 
 def _tls_context(access: Access) -> ssl.SSLContext:
     ca_file, cert_file, key_file = access.tls_ca_file, access.tls_cert_file, access.tls_key_file
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        # Not ssl.create_default_context, which writes the keys of all connections to the file that SSLKEYLOGFILE names.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if ca_file:
+            context.load_verify_locations(ca_file)
+        else:
+            context.load_default_certs()
     except OSError as error:
         raise ConfigurationError(f"REDIS_TLS_CA_FILE: {ca_file}: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of Python says so by itself
@@ -198,10 +187,18 @@ def _tls_context(access: Access) -> ssl.SSLContext:
     return context
 
 
+_UNTIMED = nullcontext()
+
+
+def request_timer(_command: str) -> AbstractContextManager[object]:
+    """Time a request to Redis under its command; a worker replaces this by its metrics, which producers do not load."""
+    return _UNTIMED
+
+
 @contextmanager
 def queue_request(command: str) -> Iterator[None]:
     """Time a request to Redis under the name ``command``, and turn errors as `queue_errors` does."""
-    with timed(REDIS_REQUESTS, command), queue_errors():
+    with request_timer(command), queue_errors():
         yield
 
 

@@ -4,6 +4,7 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
 
     mw:meta                     hash    partitions (fixed at first use), limits that producers must keep
     mw:backlog                  hash    jobs and bytes that wait in all streams together
+    mw:collections              hash    the collections of the deployment: made by a worker, or adopted
     mw:suspects                 hash    arq's claims that were seen without a lease, and since when
     mw:canary                   string  written now and then, to see whether Redis takes writes; expires
     mw:processes                zset    worker processes that live, by when they are forgotten (unix ms)
@@ -47,6 +48,11 @@ class Keys:
     def backlog(self) -> str:
         """Jobs and bytes that wait."""
         return f"{self.prefix}:backlog"
+
+    @property
+    def collections(self) -> str:
+        """The registry of collections."""
+        return f"{self.prefix}:collections"
 
     @property
     def suspects(self) -> str:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob, op_of
-from memory_worker.kinds import KINDS, KindName
+from memory_worker.kinds import KindName
 
 Position: TypeAlias = str
 """The id of an entry, such as ``1732000000000-0``."""
@@ -78,9 +78,7 @@ def reach_of(job: WriteJob) -> Reach:
     """Return what a purge deletes, or the collection in which a write or a delete has its points."""
     if not isinstance(job, Purge):
         return Reach(job.kind, job.namespace or "")
-    names = KINDS[job.kind].narrowing if job.kind else ()
-    where = tuple((name, value) for name in names if (value := getattr(job, name)) is not None)
-    return Reach(job.kind, job.namespace, where)
+    return Reach(job.only_kind, job.only_namespace, job.narrowing)
 
 
 def point_fields(job: WriteJob) -> list[str]:

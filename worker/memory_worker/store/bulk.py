@@ -31,7 +31,7 @@ class IndexingState(msgspec.Struct, frozen=True):
 
 
 class BulkMode:
-    """Bulk mode of all collections of this worker, namespaces among them. All raise `StoreError`."""
+    """Bulk mode of all collections of this deployment, namespaces among them. All raise `StoreError`."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
@@ -46,9 +46,9 @@ class BulkMode:
 
         Raises `ConfigurationError`, with nothing changed, where a collection would stop taking writes.
         """
-        for kind in (CollectionRef("memory"), CollectionRef("document")):
-            await self._collections.ensure(kind)
-        for ref in await self._collections.existing():
+        for ref in self._collections.bases():
+            await self._collections.ensure(ref)
+        for ref in await self._collections.reach():
             await self._check_can_be_held(ref)
         await self._set(to_be_held=True)
         return await self.state()
@@ -63,7 +63,7 @@ class BulkMode:
     async def _set(self, *, to_be_held: bool) -> bool:
         """Bring all collections into the mode, or out of it; say whether any of them had to be."""
         changed = False
-        for ref in await self._collections.existing():
+        for ref in await self._collections.reach():
             info = await self._collections.describe(ref)
             if info is not None and is_held(threshold_of(info)) != to_be_held:
                 threshold = threshold_of(info)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import grpc
 
+from memory_worker.addresses import split_address
 from memory_worker.errors import ConfigurationError
 
 DEFAULT_PORT = 6334
@@ -25,7 +25,12 @@ CHANNEL_OPTIONS = [
     # Each channel has connections of its own, so that a fresh channel really is a fresh connection.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    # Vectors and the API key go to QDRANT_URL, whatever http_proxy and its like say.
+    ("grpc.enable_http_proxy", 0),
 ]
+
+_SCHEMES = ("http", "https", "grpc", "grpcs")
+_EXPECTED = "expected http://host:6334 (plain gRPC) or https://host:6334 (TLS)"
 
 
 def open_channel(url: str, *, tls_ca_file: Path | None = None) -> grpc.aio.Channel:
@@ -48,12 +53,15 @@ def open_channel(url: str, *, tls_ca_file: Path | None = None) -> grpc.aio.Chann
 
 
 def _target(url: str) -> tuple[str, bool]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise ConfigurationError(f"QDRANT_URL: {error}") from error
-    if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
-        raise ConfigurationError("QDRANT_URL: expected http://host:6334 (plain gRPC) or https://host:6334 (TLS)")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{port}", parts.scheme in ("https", "grpcs")
+    parts = split_address("QDRANT_URL", url, _SCHEMES, _EXPECTED)
+    if "@" in parts.netloc:
+        raise ConfigurationError("QDRANT_URL: it names a user or a key; the key is set by QDRANT_API_KEY")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigurationError("QDRANT_URL: it must end with the port; gRPC knows no paths and no options")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or DEFAULT_PORT}", is_tls(url)
+
+
+def is_tls(url: str) -> bool:
+    """Say whether the connection to ``url`` is encrypted."""
+    return url.lower().startswith(("https:", "grpcs:"))

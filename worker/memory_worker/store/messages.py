@@ -54,6 +54,11 @@ def probe(collection: str, dimension: int, *, tenants: bool = False) -> q.Update
     return update_batch(collection, operations, tenants=tenants)
 
 
+def probe_of_deletes(collection: str) -> q.UpdateBatchPoints:
+    """Return a request with every kind of delete that a batch may hold, of points of nobody."""
+    return update_batch(collection, [DeleteMatching(_NOBODY), DeletePoints((_PROBE,))])
+
+
 def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPoints:
     """Return the query of a search job whose vector is packed.
 
@@ -61,14 +66,13 @@ def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPo
     Where nothing is quantized it changes nothing.
     """
     kind = KINDS[job.kind]
-    where = [(name, value) for name in kind.narrowing if (value := getattr(job, name)) is not None]
     request = q.QueryPoints(
         collection_name=collection,
         limit=job.limit or kind.default_limit,
         score_threshold=kind.default_min_score if job.min_score is None else job.min_score,
         with_payload=q.WithPayloadSelector(enable=True),
     )
-    request.filter.must.extend(_of_user(job.user_id, where))
+    request.filter.must.extend(_of_user(job.user_id, job.narrowing))
     for field, flag in kind.search_filter.items():
         request.filter.must.append(q.Condition(field=q.FieldCondition(key=field, match=q.Match(boolean=flag))))
     if rescored:

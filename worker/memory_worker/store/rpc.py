@@ -67,6 +67,9 @@ class QdrantRpc:
         self.list_collections: Method[q.ListCollectionsRequest, q.ListCollectionsResponse] = Method(
             "list_collections", collections.List
         )
+        self.list_aliases: Method[q.ListAliasesRequest, q.ListAliasesResponse] = Method(
+            "list_aliases", collections.ListAliases
+        )
         self.get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = Method(
             "get_collection", collections.Get
         )

@@ -11,15 +11,17 @@ from typing import NamedTuple, Self
 from qdrant_client import grpc as q
 
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
-from memory_worker.errors import StoreError, StoreRefused, StoreUnavailable
+from memory_worker.errors import CollectionUnfit, StoreError, StoreRefused, StoreUnavailable
 from memory_worker.join import Joiner
 from memory_worker.kinds import POINT_ID_FIELD
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
-from memory_worker.store.collections import Collections, CollectionShape
+from memory_worker.store.collections import Collections
 from memory_worker.store.indexing import is_held, threshold_of
 from memory_worker.store.operations import CollectionRef, Operation, UpsertPoints
+from memory_worker.store.registry import MemoryRegistry, Registry
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.store.shape import CollectionShape
 from memory_worker.store.values import payload_of
 
 _APPLIED = q.UpdateStatus.Completed
@@ -43,13 +45,17 @@ class _Answer(NamedTuple):
 
 
 class VectorStore:
-    """Qdrant, over one gRPC channel. Open it within the event loop that uses it, and close it there."""
+    """Qdrant, over one gRPC channel. Open it within the event loop that uses it, and close it there.
+
+    ``registry`` knows which collections belong to the deployment; without one, this store alone does.
+    """
 
     def __init__(
         self,
         url: str,
         shape: CollectionShape,
         *,
+        registry: Registry | None = None,
         api_key: str | None = None,
         tls_ca_file: Path | None = None,
         timeout_s: float = 5.0,
@@ -58,7 +64,7 @@ class VectorStore:
         self._timeout_s = timeout_s
         self._rpc = QdrantRpc(self._channel, api_key=api_key, timeout_s=timeout_s)
         self._queries = Joiner(self._query, most=MOST_JOINED, key=lambda query: query.request.collection_name)
-        self.collections = Collections(self._rpc, shape)
+        self.collections = Collections(self._rpc, shape, registry or MemoryRegistry())
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,20 +82,19 @@ class VectorStore:
         return answer.version
 
     async def prepare(self) -> None:
-        """Make and check the collections that every installation has."""
-        for ref in (CollectionRef("memory"), CollectionRef("document")):
-            await self.collections.ensure(ref)
+        """Restore the registry of collections; make and check the collections that every installation has."""
+        await self.collections.prepare()
 
     async def make_ready(self, ref: CollectionRef, operations: Sequence[Operation]) -> bool:
         """Make sure that the collection takes ``operations``; ``False``: it is not there, and they delete only.
 
-        Making a collection may take longer than a write, so it is best done before a deadline is reckoned.
+        Making a collection may take longer than a write, so it is best done before a deadline is reckoned. Raises
+        `CollectionUnfit` for a namespace that can never take them, `ConfigurationError` for such a base collection.
         """
-        writes = any(isinstance(operation, UpsertPoints) for operation in operations)
-        if not writes and not await self.collections.exists(ref):
-            return False
-        await self.collections.ensure(ref)
-        return True
+        if any(isinstance(operation, UpsertPoints) for operation in operations):
+            await self.collections.ensure(ref)
+            return True
+        return await self.collections.adopt(ref)
 
     async def apply(self, ref: CollectionRef, operations: Sequence[Operation], *, timeout_s: float) -> None:
         """Make the collection ready, and apply operations as `send` does, within ``timeout_s`` seconds."""
@@ -118,9 +123,16 @@ class VectorStore:
         _check_applied(name, request, answer)
 
     async def probe(self, ref: CollectionRef) -> None:
-        """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes."""
-        name = await self.collections.ensure(ref)
-        request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
+        """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes.
+
+        To a namespace that takes no vectors of ours only deletes are sent, so one is tried there.
+        """
+        name = self.collections.name(ref)
+        try:
+            await self.collections.ensure(ref)
+            request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
+        except CollectionUnfit:
+            request = messages.probe_of_deletes(name)
         deadline = time.monotonic() + self._timeout_s
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
@@ -189,7 +201,7 @@ class VectorStore:
         return points, answer.time * 1000
 
     async def info(self) -> list[CollectionInfo]:
-        """Describe all collections of this worker that exist."""
+        """Describe all collections of this deployment that exist."""
         described = []
         for ref in await self.collections.existing():
             info = await self.collections.describe(ref)

@@ -33,7 +33,7 @@ end
 local function count_deaths(reading, tried)
   local deaths = 0
   for _, process in ipairs(tried) do
-    if redis.call('EXISTS', reading.living .. process) == 0 then
+    if process ~= reading.process and redis.call('EXISTS', reading.living .. process) == 0 then
       deaths = deaths + 1
     end
   end

@@ -1,0 +1,202 @@
+"""The arguments of the client's methods: taken as meant, or refused by name before anything reaches Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from arq.connections import ArqRedis
+
+from memory_worker.app import App
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Delete, Get, Info, Purge, Receipt, Search, Upsert
+from memory_worker.errors import InvalidJob, NotApplied
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.vectors import LEAST_NORM, MOST_NORM
+from tests.integration.conftest import Everything
+from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis
+
+RECEIPT = Receipt(0, "1-0")
+GOOD: dict[str, dict[str, Any]] = {
+    "upsert": {"user_id": 1, "point_id": "mem_1_1", "vector": axis(0)},
+    "delete": {"user_id": 1, "point_ids": ["mem_1_1"]},
+    "purge": {"user_id": 1},
+    "search": {"user_id": 1, "vector": axis(0)},
+    "get": {"user_id": 1, "point_ids": ["mem_1_1"]},
+    "info": {},
+    "wait_applied": {"receipt": RECEIPT},
+    "upsert_many": {"points": []},
+    "push_many": {"jobs": []},
+}
+NEVER: list[Any] = [True, b"x", UUID(int=1), Decimal(1), ["x"], {"x": 1}, {"x"}, object(), (n for n in "x"), math.nan]
+NUMBERS: list[Any] = [*NEVER, None, "1", math.inf, 10**400, 10**5000, -(10**5000), Fraction(10**400), np.True_]
+TEXTS: list[Any] = [*NEVER, 5, 1.5, np.int64(5), "\ud800"]
+LISTS: list[Any] = [None, "mem_1_1", b"mem_1_1", {"mem_1_1": 1}, 5, object()]
+TIMES: list[Any] = [*NUMBERS, 0, -1, -0.0, 3601, 1e300]
+VECTORS: list[Any] = [None, "text", 5, {0: 1.0}, {1.0}, object(), np.ones((1, DIMENSION)), [3e38] * DIMENSION, b"x"]
+PAYLOADS: list[Any] = ["text", "", b"x", 5, 0, False, [], [("a", 1)], {"a"}, object()]
+
+WRONG: list[tuple[str, str, list[Any]]] = [
+    *((method, "user_id", [*NUMBERS, 1.0, 0, -1, 2**63]) for method in ("upsert", "delete", "purge", "search", "get")),
+    *((method, "kind", [*TEXTS, None, "", "memories"]) for method in ("upsert", "delete", "purge", "search", "get")),
+    *((method, "namespace", [*TEXTS, "", "Upper"]) for method in ("upsert", "delete", "search", "get")),
+    *((method, "category", [*TEXTS, None]) for method in ("purge", "search")),
+    *((method, "group_key", [*TEXTS, None]) for method in ("purge", "search")),
+    *((method, "file_id", [*NUMBERS, 1.0, 2**63]) for method in ("purge", "search")),
+    *((method, "vector", VECTORS) for method in ("upsert", "search")),
+    *((method, "point_ids", LISTS) for method in ("delete", "get")),
+    *((method, "timeout", TIMES) for method in ("search", "get", "info", "wait_applied")),
+    *((method, "timeout", [60.5, np.float64(61)]) for method in ("search", "get", "info")),
+    ("purge", "namespace", [*TEXTS, None, ""]),
+    ("upsert", "point_id", [*TEXTS, None, "", "mem_2_1", "mem_1_ü", "mem_1_a\n"]),
+    ("delete", "point_id", [*TEXTS, "", "mem_2_1"]),
+    ("upsert", "payload", PAYLOADS),
+    ("search", "limit", [*NEVER, "1", math.inf, 1.0, 0, -1, 101]),
+    ("search", "min_score", [*(n for n in NEVER if not isinstance(n, Decimal)), "1", math.inf, 1.5, -2]),
+    ("wait_applied", "receipt", [None, "17/1-0", b"", 5, Receipt("x", "1-0"), Receipt(0, "0-0"), Receipt(0, None)]),  # type: ignore[arg-type]
+    ("upsert_many", "points", [None, "text", b"x", 5, {"user_id": 1}, {10**5000: 1}, Purge(user_id=1)]),
+    ("push_many", "jobs", [None, "text", 5, {10**5000: 1}, {"op": "purge"}, Purge(user_id=1)]),
+]  # fmt: skip
+CASES = [(method, argument, value) for method, argument, values in WRONG for value in values]
+FIELDS = {"points": "upsert_many"}
+
+
+@pytest.fixture
+async def published(redis: ArqRedis, keys: Keys) -> None:
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+
+
+async def refused(work: Awaitable[Any]) -> InvalidJob:
+    async with asyncio.timeout(5):
+        with pytest.raises(InvalidJob) as caught:
+            await work
+    str(caught.value).encode()
+    return caught.value
+
+
+async def outcome(work: Awaitable[Any]) -> str:
+    try:
+        async with asyncio.timeout(5):
+            return f"no error, but {await work}"
+    except InvalidJob as error:
+        str(error).encode()
+        return f"InvalidJob {error.field}"
+    except Exception as error:  # noqa: BLE001  # whatever it is, the test shows it
+        return f"{type(error).__name__} {error}"
+
+
+async def test_what_is_wrong_is_refused_by_the_name_of_its_argument(
+    queue: MemoryQueue, everything: Everything, published: None
+) -> None:
+    before = await everything()
+    for method, argument, value in CASES:
+        said = await outcome(getattr(queue, method)(**{**GOOD[method], argument: value}))
+        wanted = f"InvalidJob {FIELDS.get(argument, argument)}"
+        assert said.partition("[")[0] == wanted, f"{method}({argument}={type(value)})"
+    assert await everything() == before
+
+
+async def test_an_element_is_named_by_its_position(queue: MemoryQueue, published: None) -> None:
+    for value in (None, 5, b"x", "mem_2_1", ["mem_1_1"]):
+        for method in (queue.delete, queue.get):
+            assert (await refused(method(user_id=1, point_ids=["mem_1_1", value]))).field == "point_ids[1]"
+    assert (await refused(queue.delete(user_id=1, point_ids=["mem_1_1"], point_id="mem_2_1"))).field == "point_id"
+    bad_vector = [0.5] * (DIMENSION - 1) + [math.nan]
+    assert (await refused(queue.search(user_id=1, vector=bad_vector))).field == f"vector[{DIMENSION - 1}]"
+
+
+NO_JOBS: list[Any] = [None, 5, "text", {"op": "purge", "user_id": 1}, Info(), RECEIPT, Purge]
+NO_JOBS += [Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))]
+
+
+@pytest.mark.parametrize("job", NO_JOBS, ids=lambda job: repr(job)[:20])
+async def test_what_is_no_write_job_is_named_by_its_position(queue: MemoryQueue, published: None, job: Any) -> None:
+    error = await refused(queue.push_many([Purge(user_id=1), job]))
+    assert error.field == "jobs[1]"
+    assert "expected an Upsert, a Delete or a Purge" in error.problem
+    if not isinstance(job, dict):
+        assert (await refused(queue.upsert_many([GOOD["upsert"], job]))).field == "upsert_many[1]"
+
+
+async def test_a_map_that_is_no_upsert_is_named(queue: MemoryQueue, published: None) -> None:
+    unknown = await refused(queue.upsert_many([{**GOOD["upsert"], "id": 5}]))
+    assert (unknown.field, unknown.problem) == ("upsert_many[0]", "'id' is no argument of upsert")
+    assert (await refused(queue.upsert_many([{"user_id": 1, "point_id": "mem_1_1"}]))).field == "upsert_many[0].vector"
+
+
+WRONG_JOBS: dict[str, Any] = {
+    "user_id": Delete(user_id="1", point_ids=["mem_1_1"]),  # type: ignore[arg-type]
+    "point_ids": Delete(user_id=1, point_ids="mem_1_1"),  # type: ignore[arg-type]
+    "payload": Upsert(user_id=1, point_id="mem_1_1", vector=axis(0), payload=None),  # type: ignore[arg-type]
+    "payload.a.b[3]": Upsert(user_id=1, point_id="mem_1_1", vector=axis(0), payload={"a": {"b": [0, 1, 2, 1j]}}),
+    "category": Purge(user_id=1, kind="memory", category=None),  # type: ignore[arg-type]
+    "kind": Purge(user_id=1, kind=None),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("field", "job"), WRONG_JOBS.items(), ids=WRONG_JOBS)
+async def test_a_wrong_field_of_a_job_is_named_and_its_place_told(
+    queue: MemoryQueue, published: None, field: str, job: Any
+) -> None:
+    assert (await refused(queue.push_many([job]))).field == field
+    error = await refused(queue.push_many([Purge(user_id=1), job, Purge(user_id=1)]))
+    assert error.field == field
+    assert error.problem.endswith("(job 1 of 3, counted from 0)")
+
+
+class Kind(StrEnum):
+    MEMORY = "memory"
+
+
+async def test_what_is_meant_is_taken(app: App, queue: MemoryQueue) -> None:
+    options: dict[str, Any] = {"user_id": np.int64(1), "kind": Kind.MEMORY}
+    vector = np.frombuffer(axis(0), dtype=np.float32)
+    forms = [vector.astype(">f8"), vector.astype(np.float16), memoryview(axis(0)), (float(n) for n in vector)]
+    receipts = [
+        await queue.upsert(**options, point_id=np.str_(f"mem_1_{n}"), vector=form, payload=MappingProxyType({"n": n}))
+        for n, form in enumerate(forms)
+    ]
+    receipts += await queue.upsert_many({**GOOD["upsert"], "point_id": f"mem_1_{n}", "payload": None} for n in (7, 8))
+    receipts += await queue.push_many(iter([Delete(user_id=1, point_ids=("mem_1_8",))]))  # type: ignore[arg-type]
+    await queue.wait_applied(receipts[-1], timeout=np.float32(5))  # type: ignore[arg-type]
+    hits = await queue.search(**options, vector=(float(n) for n in vector), limit=np.int8(9), min_score=np.float32(0.5))  # type: ignore[arg-type]
+    assert sorted(hit.point_id for hit in hits) == [f"mem_1_{n}" for n in (0, 1, 2, 3, 7)]
+    points = await queue.get(**options, point_ids=(f"mem_1_{n}" for n in (3, 1)), timeout=Decimal(5) and 5)  # type: ignore[arg-type]
+    assert [point.payload["n"] for point in points] == [3, 1]
+
+
+async def test_the_norms_that_are_allowed_are_found(app: App, queue: MemoryQueue) -> None:
+    dimensions = [1.0] * DIMENSION
+    for n, norm in enumerate((LEAST_NORM, 1e-3, 1e9, MOST_NORM)):
+        vector = [number * norm / math.sqrt(DIMENSION) * (1 + 1e-6) ** (1 if norm < 1 else -1) for number in dimensions]
+        receipt = await queue.upsert(user_id=1, point_id=f"mem_1_{n}", vector=vector)
+    await queue.wait_applied(receipt)
+    assert len(await queue.search(user_id=1, vector=dimensions, min_score=0.999)) == 4
+
+
+async def test_limits_that_are_looked_up_again_do_not_use_up_an_iterator(
+    queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads the limits again before it refuses a job by them."""
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
+    await queue.upsert(**GOOD["upsert"])
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=type(LIMITS)(dimension=2)))
+    monkeypatch.setattr("memory_worker.client._META_AGE_S", 0.0)
+    await queue.upsert(**{**GOOD["upsert"], "vector": iter([1.0, 0.5])})
+
+
+@pytest.mark.parametrize("shortest", [1e-9, 0.001, np.float64(0.01)])
+async def test_the_shortest_time_is_a_time(queue: MemoryQueue, published: None, shortest: float) -> None:
+    waiting: Callable[..., Awaitable[None]] = queue.wait_applied
+    with pytest.raises(NotApplied):
+        await waiting(await queue.delete(**GOOD["delete"]), timeout=shortest)

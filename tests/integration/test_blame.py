@@ -1,0 +1,170 @@
+"""Requests that fail, whatever the code: nobody waits for, or is blamed for, what one job does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from arq.connections import ArqRedis
+
+from memory_worker.contract import partition_of
+from memory_worker.errors import QueueUnavailable
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.judge import MOST_FAILURES_ALONE
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.kinds import primary_id
+from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import Done, JobLog
+from memory_worker.queue.push import push
+from memory_worker.store.collections import CollectionShape
+from memory_worker.store.store import VectorStore
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents
+from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+
+UPDATE = "Points/UpdateBatch"
+USERS = {partition_of(user_id, PARTITIONS): user_id for user_id in range(20, 0, -1)}
+BAD = memory(USERS[0], 20)
+CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+
+Rule = Callable[[Call], Awaitable[Any]]
+
+
+def writes_bad(call: Call) -> bool:
+    written = {point.id.uuid for operation in call.request.operations for point in operation.upsert.points}
+    return primary_id(BAD.point_id) in written
+
+
+@pytest.fixture
+def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> Drainer:
+    retry = RetryPolicy(base_s=0.001, max_s=0.002)
+    options = DrainOptions(partitions=PARTITIONS, limits=LIMITS, slice_s=10, settle_s=0, retry=retry)
+    return Drainer(redis, keys, proxied_store, options)
+
+
+@pytest.fixture
+async def pushed(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> set[str]:
+    """Push 30 writes of one user, one of them bad, and a few of users of other partitions; return the good points."""
+    await proxied_store.prepare()
+    jobs = {
+        partition: [memory(user_id, number) for number in range(3 if partition else 30)]
+        for partition, user_id in USERS.items()
+    }
+    for partition, chosen in jobs.items():
+        await push(redis, keys, PARTITIONS, bodies(*chosen, partition=partition))
+    return {job.point_id for chosen in jobs.values() for job in chosen} - {BAD.point_id}
+
+
+async def drained(drainer: Drainer, redis: ArqRedis, keys: Keys, partitions: list[int]) -> int:
+    """Drain until nothing waits in these partitions; return in how many turns."""
+    for turn in range(1, 200):
+        results = await drainer.drain_group(list(USERS))
+        if not sum([await redis.xlen(keys.stream(partition)) for partition in partitions]):
+            return turn
+        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+    raise AssertionError("jobs still wait")
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
+async def test_one_job_of_many_fails_and_all_others_are_applied(
+    code: grpc.StatusCode,
+    drainer: Drainer,
+    pushed: set[str],
+    qdrant_proxy: QdrantProxy,
+    redis: ArqRedis,
+    keys: Keys,
+    shape: CollectionShape,
+    engine: Contents,
+) -> None:
+    async def rule(call: Call) -> Any:
+        if writes_bad(call):
+            raise Refusal(code, "a bad point")
+        return await call.forward()
+
+    qdrant_proxy.rules[UPDATE] = rule
+    assert await drained(drainer, redis, keys, [1, 2, 3]) <= 3
+    await drained(drainer, redis, keys, [0])
+    assert engine.points(shape.memories) == pushed
+    [letter] = [letter async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
+    assert (letter.reason, letter.op, letter.user_id) == ("refused", "upsert", str(USERS[0]))
+    assert code.name in letter.detail
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
+async def test_a_job_that_fails_for_a_while_is_not_to_blame(
+    code: grpc.StatusCode,
+    drainer: Drainer,
+    pushed: set[str],
+    qdrant_proxy: QdrantProxy,
+    redis: ArqRedis,
+    keys: Keys,
+    shape: CollectionShape,
+    engine: Contents,
+) -> None:
+    """Only what Qdrant calls invalid is believed at once; all else may be a passing weakness."""
+    refusals = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
+    alone = 0
+
+    async def rule(call: Call) -> Any:
+        nonlocal alone
+        if writes_bad(call):
+            points = sum(len(operation.upsert.points) for operation in call.request.operations)
+            alone += points == 1
+            if points > 1 or alone < MOST_FAILURES_ALONE:
+                raise Refusal(code, "not now")
+        return await call.forward()
+
+    qdrant_proxy.rules[UPDATE] = rule
+    await drained(drainer, redis, keys, list(USERS))
+    dead = [letter.reason async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
+    assert dead == (["refused"] if code in refusals else [])
+    assert engine.points(shape.memories) == pushed | (set() if code in refusals else {BAD.point_id})
+
+
+async def test_a_lease_lasts_until_every_request_under_it_has_ended(
+    drainer: Drainer,
+    pushed: set[str],
+    qdrant_proxy: QdrantProxy,
+    redis: ArqRedis,
+    keys: Keys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A group is tried apart: one partition fails at once, while the write of another is still on its way."""
+    slow, failed, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def rule(call: Call) -> Any:
+        users = {point.payload["user_id"].integer_value for op in call.request.operations for point in op.upsert.points}
+        if len(users) > 1:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "not together")
+        if users == {USERS[1]}:
+            slow.set()
+            await go_on.wait()
+        return await call.forward()
+
+    commit = JobLog.commit
+
+    async def fail(self: JobLog, done: Done) -> int:
+        if done.lease.partition == 2:
+            await slow.wait()
+            failed.set()
+            raise QueueUnavailable("Redis is away for one of them")
+        return await commit(self, done)
+
+    monkeypatch.setattr(JobLog, "commit", fail)
+    qdrant_proxy.rules[UPDATE] = rule
+    draining = asyncio.create_task(drainer.drain_group(list(USERS)))
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+        await failed.wait()
+        for _ in range(5):
+            await redis.ping()  # so that whatever would give leases back too early could do so
+        assert await redis.exists(keys.lease(1)), "given back while its write was on the way"
+        go_on.set()
+        with pytest.raises(QueueUnavailable):
+            await draining
+    assert not await redis.exists(*(keys.lease(partition) for partition in USERS))
+    assert await redis.xlen(keys.stream(1)) == 0

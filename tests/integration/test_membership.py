@@ -1,0 +1,634 @@
+"""Which collections are ours: no foreign one is touched, none of ours is missed, whatever their names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from arq.connections import ArqRedis
+
+from memory_worker.checks import run_checks
+from memory_worker.client import MemoryQueue
+from memory_worker.contract import Delete, Purge, Search, WriteJob, checked
+from memory_worker.errors import CollectionUnfit, ConfigurationError
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.push import push
+from memory_worker.queue.registry import CollectionRegistry
+from memory_worker.settings import Settings
+from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, UpsertPoints
+from memory_worker.store.pins import pin_of
+from memory_worker.store.shape import CollectionShape
+from memory_worker.store.store import VectorStore
+from tests.integration.conftest import API_KEY, Contents, running
+from tests.integration.jobs import DIMENSION, LIMITS, axis, bodies, memory
+from tests.integration.proxies import Call, QdrantProxy, Refusal
+
+MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
+FEEDBACK, STAGING = CollectionRef("memory", "feedback"), CollectionRef("memory", "staging")
+
+Drain = Callable[..., Any]
+
+
+@pytest.fixture
+def open_worker(qdrant_url: str, shape: CollectionShape, registry: CollectionRegistry) -> Callable[..., Any]:
+    """Open the store of another worker of the same deployment, or of another one."""
+
+    @asynccontextmanager
+    async def opened(**overrides: Any) -> AsyncIterator[VectorStore]:
+        of = overrides.pop("registry", registry)
+        url = overrides.pop("url", qdrant_url)
+        async with VectorStore(url, replace(shape, **overrides), registry=of, api_key=API_KEY) as store:
+            yield store
+
+    return opened
+
+
+@pytest.fixture
+def drain(redis: ArqRedis, keys: Keys, store: VectorStore) -> Drain:
+    """Push jobs and drain them, by the worker of ``store`` or of another one; return how it ended."""
+
+    async def push_and_drain(*jobs: WriteJob, by: VectorStore | None = None) -> str:
+        await push(redis, keys, 1, bodies(*jobs))
+        options = DrainOptions(partitions=1, limits=LIMITS, slice_s=10, settle_s=0)
+        return (await Drainer(redis, keys, by or store, options).drain(0)).ending
+
+    return push_and_drain
+
+
+def purge(user_id: int = 1, **options: Any) -> Purge:
+    return checked(Purge(user_id=user_id, **options), LIMITS)
+
+
+def delete(number: int, namespace: str | None) -> Delete:
+    return checked(Delete(user_id=1, point_ids=[f"mem_1_{number}"], namespace=namespace), LIMITS)
+
+
+async def dead_letters(redis: ArqRedis, keys: Keys) -> list[DeadLetter]:
+    return [letter async for letter in DeadLetters(redis, keys, 1).all()]
+
+
+def insert(engine: Contents, collection: str, *, size: int = DIMENSION) -> None:
+    """Write a point of user 1, as others would."""
+    engine.insert(collection, 7, [1.0] * size, user_id=1, _point_id="mem_1_7", active=True)
+
+
+class TestForeign:
+    """A collection whose name begins as ours do, and nothing more."""
+
+    @pytest.mark.parametrize("size", [DIMENSION, 2 * DIMENSION])
+    async def test_no_purge_reaches_it_and_it_blocks_none(
+        self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, size: int
+    ) -> None:
+        await store.prepare()
+        for name in (f"{shape.memories}_staging", f"{shape.memories}_staging_2", f"{shape.documents}_staging"):
+            engine.create(name, size=size)
+            insert(engine, name, size=size)
+        assert await drain(memory(1, 1), memory(2, 1), purge()) == "empty"
+        assert engine.points(shape.memories) == {"mem_2_1"}
+        for name in (f"{shape.memories}_staging", f"{shape.memories}_staging_2", f"{shape.documents}_staging"):
+            assert engine.points(name) == {"mem_1_7"}
+            assert not engine.info(name).payload_schema
+
+    async def test_it_is_neither_described_nor_counted(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.create(f"{shape.memories}_staging")
+        await store.prepare()
+        assert {info.name for info in await store.info()} == {shape.memories, shape.documents}
+        assert await store.collections.existing() == [MEMORIES, DOCUMENTS]
+        assert await store.collections.foreign() == [f"{shape.memories}_staging"]
+
+    async def test_one_that_cannot_be_described_blocks_nobody(
+        self,
+        drain: Drain,
+        proxied_store: VectorStore,
+        qdrant_proxy: QdrantProxy,
+        shape: CollectionShape,
+        engine: Contents,
+    ) -> None:
+        await proxied_store.prepare()
+        engine.create(f"{shape.memories}_staging")
+
+        async def forbidden(call: Call) -> Any:
+            if call.request.collection_name.endswith("_staging"):
+                raise Refusal(grpc.StatusCode.PERMISSION_DENIED)
+            return await call.forward()
+
+        qdrant_proxy.rules["Collections/Get"] = forbidden
+        await proxied_store.collections.restore()
+        assert await drain(memory(1, 1), purge(), by=proxied_store) == "empty"
+
+    @pytest.mark.parametrize(
+        "job",
+        [memory(1, 1, namespace="staging"), delete(1, "staging"), purge(kind="memory", namespace="staging")],
+        ids=type,
+    )
+    async def test_a_job_that_names_it_makes_it_ours(
+        self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents, registry: CollectionRegistry,
+        job: WriteJob,
+    ) -> None:  # fmt: skip
+        name = f"{shape.memories}_staging"
+        engine.create(name)
+        insert(engine, name)
+        assert await drain(job) == "empty"
+        assert (await registry.names())["memory:staging"] == "adopted"
+        async with open_worker() as another:
+            assert await drain(purge(), by=another) == "empty"
+        assert engine.points(name) == set()
+
+    async def test_a_read_that_names_it_does_not(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
+    ) -> None:
+        engine.create(f"{shape.memories}_staging")
+        job = checked(Search(user_id=1, vector=axis(0), namespace="staging"), LIMITS)
+        await store.search(job, timeout_s=5)
+        assert await registry.names() == {}
+
+    async def test_a_delete_of_a_namespace_that_is_not_there_registers_nothing(
+        self, drain: Drain, registry: CollectionRegistry, engine: Contents, shape: CollectionShape
+    ) -> None:
+        assert await drain(delete(1, "staging"), purge(kind="memory", namespace="staging")) == "empty"
+        assert "memory:staging" not in await registry.names()
+        assert f"{shape.memories}_staging" not in engine.names()
+
+    async def test_one_that_the_settings_name_is_ours_once_it_exists(
+        self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents
+    ) -> None:
+        name = f"{shape.memories}_feedback"
+        async with open_worker(namespaces=("feedback", "never")) as worker:
+            await worker.prepare()
+            assert await worker.collections.existing() == [MEMORIES, DOCUMENTS]
+            engine.create(name, size=2 * DIMENSION)  # the purge does not depend on its dimension
+            insert(engine, name, size=2 * DIMENSION)
+            assert await worker.collections.existing() == [MEMORIES, DOCUMENTS, FEEDBACK]
+            assert await drain(purge(), by=worker) == "empty"
+        assert engine.points(name) == set()
+        assert f"{shape.memories}_never" not in engine.names()
+
+
+class TestAliased:
+    """A namespace, or a base collection, whose name is an alias."""
+
+    @pytest.fixture
+    def feedback(self, shape: CollectionShape, engine: Contents) -> str:
+        real = shape.memories.replace("memories", "of-2026")
+        engine.create(real)
+        engine.alias(f"{shape.memories}_feedback", real)
+        return real
+
+    async def test_a_purge_of_any_worker_reaches_it(
+        self, drain: Drain, open_worker: Any, engine: Contents, feedback: str
+    ) -> None:
+        assert await drain(memory(1, 1, namespace="feedback"), memory(2, 1, namespace="feedback")) == "empty"
+        insert(engine, feedback)
+        assert engine.points(feedback) == {"mem_1_1", "mem_2_1", "mem_1_7"}
+        async with open_worker() as another:
+            assert FEEDBACK in await another.collections.existing()
+            assert await drain(purge(), by=another) == "empty"
+        assert engine.points(feedback) == {"mem_2_1"}
+
+    async def test_the_base_collection(
+        self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.create(f"{shape.memories}_v2")
+        engine.alias(shape.memories, f"{shape.memories}_v2")
+        await store.prepare()
+        assert await drain(memory(1, 1), memory(2, 1)) == "empty"
+        assert engine.points(f"{shape.memories}_v2") == {"mem_1_1", "mem_2_1"}
+        assert [info.name for info in await store.info()] == [shape.memories, shape.documents]
+        assert await store.collections.foreign() == []
+        assert await drain(purge()) == "empty"
+        assert engine.points(f"{shape.memories}_v2") == {"mem_2_1"}
+
+    async def test_an_alias_that_is_not_ours(
+        self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, feedback: str
+    ) -> None:
+        insert(engine, feedback)
+        assert await drain(purge()) == "empty"
+        assert engine.points(feedback) == {"mem_1_7"}
+        assert await store.collections.foreign() == [f"{shape.memories}_feedback"]
+
+
+class TestUnfit:
+    """A namespace of another dimension: what can be done there is done, what cannot is a dead letter."""
+
+    @pytest.fixture
+    def staging(self, shape: CollectionShape, engine: Contents) -> str:
+        name = f"{shape.memories}_staging"
+        engine.create(name, size=2 * DIMENSION)
+        insert(engine, name, size=2 * DIMENSION)
+        return name
+
+    async def test_an_upsert_is_a_dead_letter_and_all_else_is_applied(
+        self, drain: Drain, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents, staging: str
+    ) -> None:
+        jobs = [memory(1, number) for number in range(6)]
+        jobs[2:2] = [memory(1, 10, namespace="staging")]
+        jobs[5:5] = [memory(2, 11, namespace="staging"), memory(2, 1, namespace="other")]
+        assert await drain(*jobs) == "empty"
+        assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(6)}
+        assert engine.points(f"{shape.memories}_other") == {"mem_2_1"}
+        letters = await dead_letters(redis, keys)
+        assert [letter.reason for letter in letters] == ["refused", "refused"]
+        for letter in letters:
+            assert f"collection {staging} has dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in letter.detail
+        assert engine.points(staging) == {"mem_1_7"}
+
+    async def test_what_is_refused_does_not_make_it_ours(
+        self, drain: Drain, registry: CollectionRegistry, engine: Contents, staging: str
+    ) -> None:
+        assert await drain(memory(1, 10, namespace="staging"), purge()) == "empty"
+        assert "memory:staging" not in await registry.names()
+        assert engine.points(staging) == {"mem_1_7"}
+
+    @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
+    async def test_deletes_and_purges_work(
+        self, drain: Drain, redis: ArqRedis, keys: Keys, engine: Contents, staging: str, job: WriteJob
+    ) -> None:
+        assert await drain(job) == "empty"
+        assert engine.points(staging) == set()
+        assert await dead_letters(redis, keys) == []
+
+    @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
+    async def test_an_outage_there_makes_no_dead_letter(
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys,
+        engine: Contents, staging: str, job: WriteJob,
+    ) -> None:  # fmt: skip
+        async def unavailable(call: Call) -> Any:
+            raise Refusal(grpc.StatusCode.INTERNAL)
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = unavailable
+        drained = [await drain(*jobs, by=proxied_store) for jobs in ([job], *[[]] * 8)]
+        assert drained == ["outage"] * 9
+        qdrant_proxy.rules.clear()
+        assert await drain(by=proxied_store) == "empty"
+        assert await dead_letters(redis, keys) == []
+        assert engine.points(staging) == set()
+
+    async def test_a_delete_that_is_refused_there_is_a_dead_letter(
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys,
+        staging: str,
+    ) -> None:  # fmt: skip
+        async def refuse_one(call: Call) -> Any:
+            if "mem_1_7" in str(call.request):
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
+            return await call.forward()
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = refuse_one
+        jobs = [delete(7, "staging"), delete(8, "staging"), memory(1, 1)]
+        assert await drain(*jobs, by=proxied_store) == "empty"
+        assert [letter.reason for letter in await dead_letters(redis, keys)] == ["refused"]
+
+    async def test_it_makes_indexes_for_deletes_only_where_they_are_refused_without(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, staging: str
+    ) -> None:
+        operations = [DeleteMatching(user_id=1)]
+        await proxied_store.apply(STAGING, operations, timeout_s=5)
+        assert "Points/CreateFieldIndex" not in qdrant_proxy.calls
+
+        async def strict(call: Call) -> Any:
+            answer = await call.forward()
+            answer.result.config.strict_mode_config.enabled = True
+            answer.result.config.strict_mode_config.unindexed_filtering_update = False
+            return answer
+
+        qdrant_proxy.rules["Collections/Get"] = strict
+        proxied_store.collections.forget(STAGING)
+        await proxied_store.apply(STAGING, operations, timeout_s=5)
+        assert qdrant_proxy.calls.count("Points/CreateFieldIndex") == 4
+
+    async def test_a_base_collection_is_a_matter_of_configuration(
+        self, drain: Drain, redis: ArqRedis, keys: Keys, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.create(shape.memories, size=2 * DIMENSION)
+        insert(engine, shape.memories, size=2 * DIMENSION)
+        with pytest.raises(ConfigurationError, match="has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"):
+            await store.prepare()
+        assert await drain(purge()) == "empty"
+        assert engine.points(shape.memories) == set()
+        assert await drain(memory(1, 1)) == "outage"
+        assert await dead_letters(redis, keys) == []
+
+
+class TestColliding:
+    """Two names of ours that lead to one collection."""
+
+    @pytest.mark.parametrize("first", ["memories", "documents"])
+    async def test_base_collections_are_told_at_the_start(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents, first: str
+    ) -> None:
+        names = [shape.memories, shape.documents]
+        real, alias = names if first == "memories" else reversed(names)
+        engine.create(real)
+        engine.alias(alias, real)
+        with pytest.raises(ConfigurationError, match=f"{names[0]} and {names[1]} are one collection, {real}"):
+            await store.prepare()
+
+    async def test_a_namespace_of_the_settings_is_told_at_the_start(
+        self, open_worker: Any, shape: CollectionShape, engine: Contents
+    ) -> None:
+        engine.create(shape.memories)
+        engine.alias(f"{shape.memories}_feedback", shape.memories)
+        async with open_worker(namespaces=("feedback",)) as worker:
+            with pytest.raises(ConfigurationError, match=f"{shape.memories}_feedback are one collection"):
+                await worker.prepare()
+
+    @pytest.mark.parametrize(
+        "job",
+        [memory(1, 1, namespace="staging"), delete(7, "staging"), purge(kind="memory", namespace="staging")],
+        ids=type,
+    )
+    async def test_a_job_that_names_such_a_namespace_is_a_dead_letter(
+        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents,
+        job: WriteJob,
+    ) -> None:  # fmt: skip
+        await store.prepare()
+        insert(engine, shape.memories)
+        engine.alias(f"{shape.memories}_staging", shape.memories)
+        assert await drain(memory(2, 1), job, memory(2, 2)) == "empty"
+        assert engine.points(shape.memories) == {"mem_1_7", "mem_2_1", "mem_2_2"}
+        (letter,) = await dead_letters(redis, keys)
+        assert letter.reason == "refused"
+        assert f"{shape.memories} and {shape.memories}_staging are one collection" in letter.detail
+
+    async def test_an_alias_that_came_later_stops_purges_and_not_upserts(
+        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents
+    ) -> None:
+        """What a purge of memories reaches must be memories."""
+        await store.prepare()
+        await drain(memory(1, 1, namespace="staging"))
+        insert(engine, shape.documents)
+        engine.drop(f"{shape.memories}_staging")
+        engine.alias(f"{shape.memories}_staging", shape.documents)
+        assert await drain(memory(1, 1)) == "empty"
+        assert await drain(purge(kind="memory")) == "outage"
+        assert engine.points(shape.documents) == {"mem_1_7"}
+        assert await dead_letters(redis, keys) == []
+
+    async def test_names_that_are_the_same_without_an_alias(
+        self, open_worker: Any, shape: CollectionShape, engine: Contents
+    ) -> None:
+        """Settings refuse such names. A store that has them all the same takes no documents for a namespace."""
+        async with open_worker(documents=f"{shape.memories}_docs") as worker:
+            await worker.prepare()
+            for operation in (DeletePoints(("mem_1_1",)), UpsertPoints((memory(1, 1),))):
+                with pytest.raises(CollectionUnfit, match="are one collection"):
+                    await worker.apply(CollectionRef("memory", "docs"), [operation], timeout_s=5)
+
+
+class TestRegistry:
+    """Who made what, and what is left when the registry is lost."""
+
+    async def test_what_a_worker_makes_and_what_it_finds(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
+    ) -> None:
+        engine.create(shape.documents)
+        engine.create(f"{shape.memories}_staging")
+        await store.prepare()
+        for ref in (STAGING, FEEDBACK):
+            await store.apply(ref, [UpsertPoints((memory(1, 1),))], timeout_s=5)
+        expected = {
+            "memory": "made",
+            "document": "adopted",
+            "memory:staging": "adopted",
+            "memory:feedback": "made",
+        }
+        assert await registry.names() == expected
+        assert {store.collections.origin(ref) for ref in (MEMORIES, FEEDBACK)} == {"made"}
+        assert {store.collections.origin(ref) for ref in (DOCUMENTS, STAGING)} == {"adopted"}
+        for ref in (MEMORIES, DOCUMENTS, STAGING, FEEDBACK):
+            pin = pin_of(engine.info(store.collections.name(ref)), ref)
+            assert pin is not None
+            assert (pin.deployment, pin.origin) == (registry.deployment, store.collections.origin(ref))
+
+    async def test_it_is_registered_before_anything_is_written(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, registry: CollectionRegistry
+    ) -> None:
+        seen = []
+
+        async def look(call: Call) -> Any:
+            seen.append(dict(await registry.names()))
+            return await call.forward()
+
+        qdrant_proxy.rules["Points/UpdateBatch"] = look
+        for _ in range(2):
+            await proxied_store.apply(FEEDBACK, [UpsertPoints((memory(1, 1),))], timeout_s=5)
+        assert seen[0] == {"memory:feedback": "made"}
+        assert qdrant_proxy.calls.count("Collections/Get") == 2  # once before it is made, and once after
+
+    async def test_workers_of_one_deployment_at_once(
+        self, open_worker: Any, registry: CollectionRegistry, drain: Drain, shape: CollectionShape, engine: Contents
+    ) -> None:
+        async with open_worker() as first, open_worker() as second, open_worker() as third:
+            writes = [[UpsertPoints((memory(1, number),))] for number in range(2)]
+            await asyncio.gather(
+                first.apply(FEEDBACK, writes[0], timeout_s=10), second.apply(FEEDBACK, writes[1], timeout_s=10)
+            )
+            assert (await registry.names())["memory:feedback"] == "made"
+            assert engine.points(f"{shape.memories}_feedback") == {"mem_1_0", "mem_1_1"}
+            assert await drain(purge(), by=third) == "empty"
+        assert engine.points(f"{shape.memories}_feedback") == set()
+
+    async def test_a_lost_registry_is_read_back_by_a_purge(
+        self, drain: Drain, store: VectorStore, open_worker: Any, redis: ArqRedis, keys: Keys,
+        registry: CollectionRegistry, shape: CollectionShape, engine: Contents,
+    ) -> None:  # fmt: skip
+        engine.create(f"{shape.memories}_old")
+        engine.create(f"{shape.memories}_foreign")
+        insert(engine, f"{shape.memories}_foreign")
+        await store.prepare()
+        await drain(*(memory(1, 1, namespace=namespace) for namespace in (None, "feedback", "old")))
+        before = await registry.names()
+        await redis.delete(keys.collections)
+        async with open_worker() as another:
+            assert await drain(purge(), by=another) == "empty"
+        assert await registry.names() == before
+        for name in (shape.memories, f"{shape.memories}_feedback", f"{shape.memories}_old"):
+            assert engine.points(name) == set()
+        assert engine.points(f"{shape.memories}_foreign") == {"mem_1_7"}
+
+    async def test_a_lost_registry_is_read_back_at_the_start(
+        self, drain: Drain, store: VectorStore, open_worker: Any, redis: ArqRedis, keys: Keys,
+        registry: CollectionRegistry,
+    ) -> None:  # fmt: skip
+        await store.prepare()
+        await drain(memory(1, 1, namespace="feedback"))
+        before = await registry.names()
+        await redis.delete(keys.collections)
+        async with open_worker() as another:
+            await another.prepare()
+        assert await registry.names() == before
+
+    async def test_an_alias_is_read_back(
+        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, registry: CollectionRegistry,
+        shape: CollectionShape, engine: Contents,
+    ) -> None:  # fmt: skip
+        real = shape.memories.replace("memories", "of-2026")
+        engine.create(real)
+        engine.alias(f"{shape.memories}_feedback", real)
+        await drain(memory(1, 1, namespace="feedback"))
+        await redis.delete(keys.collections)
+        await store.collections.restore()
+        assert await registry.names() == {"memory:feedback": "adopted"}
+
+    async def test_without_metadata_a_worker_registers_again_what_it_knows(
+        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, registry: CollectionRegistry,
+        shape: CollectionShape, engine: Contents,
+    ) -> None:  # fmt: skip
+        await store.prepare()
+        await drain(memory(1, 1, namespace="feedback"))
+        for name in (shape.memories, shape.documents, f"{shape.memories}_feedback"):
+            engine.without_metadata(name)
+        before = await registry.names()
+        await redis.delete(keys.collections)
+        assert await drain(purge()) == "empty"
+        assert engine.points(f"{shape.memories}_feedback") == set()
+        assert await registry.names() == before
+
+    async def test_an_entry_that_a_failover_lost_is_registered_again(
+        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, registry: CollectionRegistry
+    ) -> None:
+        await store.prepare()
+        await drain(memory(1, 1, namespace="feedback"))
+        await redis.hdel(keys.collections, "memory:feedback")
+        assert await drain(purge()) == "empty"
+        assert (await registry.names())["memory:feedback"] == "made"
+
+    async def test_what_is_pinned_by_others_or_under_another_name_is_not_read_back(
+        self, open_worker: Any, redis: ArqRedis, registry: CollectionRegistry, keys: Keys,
+        shape: CollectionShape, engine: Contents,
+    ) -> None:  # fmt: skip
+        other = CollectionRegistry(redis, Keys(f"{keys.prefix}-other"))
+        async with open_worker(registry=other) as worker:
+            await worker.collections.ensure(FEEDBACK)
+        async with open_worker(memories=f"{shape.memories}_staging") as worker:
+            await worker.collections.ensure(MEMORIES)  # of this deployment, before it was renamed
+        await redis.delete(keys.collections)
+        async with open_worker() as worker:
+            await worker.collections.restore()
+            assert await registry.names() == {}
+            foreign = [f"{shape.memories}_feedback", f"{shape.memories}_staging"]
+            assert await worker.collections.foreign() == foreign
+
+    async def test_what_others_made_anew_is_adopted(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
+    ) -> None:
+        """It may hold points under older ids."""
+        await store.prepare()
+        engine.drop(shape.memories)
+        engine.create(shape.memories)
+        store.collections.forget(MEMORIES)
+        await store.collections.ensure(MEMORIES)
+        assert (await registry.names())["memory"] == "adopted"
+
+    async def test_a_server_without_metadata(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, open_worker: Any, shape: CollectionShape,
+        engine: Contents, registry: CollectionRegistry,
+    ) -> None:  # fmt: skip
+        """There the registry alone knows who made what."""
+
+        async def ignores_metadata(call: Call) -> Any:
+            call.request.metadata.clear()
+            return await call.forward()
+
+        async def is_old(call: Call) -> Any:
+            answer = await call.forward()
+            answer.version = "1.15.5"
+            return answer
+
+        qdrant_proxy.rules["Collections/Create"] = ignores_metadata
+        qdrant_proxy.rules["Qdrant/HealthCheck"] = is_old
+        engine.create(shape.documents)
+        await proxied_store.prepare()
+        async with open_worker(url=qdrant_proxy.url) as restarted:
+            await restarted.prepare()
+            assert restarted.collections.origin(MEMORIES) == "made"
+        assert await registry.names() == {"memory": "made", "document": "adopted"}
+        assert "Collections/Update" not in qdrant_proxy.calls
+
+    async def test_a_pin_that_is_not_allowed(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents,
+        registry: CollectionRegistry,
+    ) -> None:  # fmt: skip
+        async def forbidden(call: Call) -> Any:
+            raise Refusal(grpc.StatusCode.PERMISSION_DENIED)
+
+        engine.create(shape.memories)
+        qdrant_proxy.rules["Collections/Update"] = forbidden
+        await proxied_store.prepare()
+        await proxied_store.apply(MEMORIES, [UpsertPoints((memory(1, 1),))], timeout_s=5)
+        assert engine.points(shape.memories) == {"mem_1_1"}
+        assert (await registry.names())["memory"] == "adopted"
+
+    async def test_what_another_version_registered_is_left_alone(
+        self, store: VectorStore, registry: CollectionRegistry
+    ) -> None:
+        await registry.add("note:of another version", "made")
+        await store.prepare()
+        assert await store.collections.existing() == [MEMORIES, DOCUMENTS]
+        assert (await registry.names())["note:of another version"] == "made"
+
+
+class TestWorker:
+    """The whole worker."""
+
+    async def test_a_purge_reaches_what_is_ours_and_nothing_else(
+        self, settings: Callable[..., Settings], queue: MemoryQueue, shape: CollectionShape, engine: Contents
+    ) -> None:
+        ours, foreign = f"{shape.memories}_feedback_positive", f"{shape.memories}_staging"
+        real = shape.memories.replace("memories", "of-2026")
+        engine.create(real)
+        engine.alias(ours, real)
+        engine.create(foreign, size=2 * DIMENSION)
+        insert(engine, real)
+        insert(engine, foreign, size=2 * DIMENSION)
+        async with running(settings()):
+            await queue.wait_applied(
+                await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0), namespace="mine")
+            )
+            await queue.wait_applied(await queue.purge(user_id=1))
+            assert {info.name for info in await queue.info()} == {
+                *(shape.memories, shape.documents, ours, f"{shape.memories}_mine"),
+            }
+        assert engine.points(real) == engine.points(f"{shape.memories}_mine") == set()
+        assert engine.points(foreign) == {"mem_1_7"}
+
+    async def test_check_names_what_is_not_ours(
+        self, settings: Callable[..., Settings], redis: ArqRedis, store: VectorStore, shape: CollectionShape,
+        engine: Contents,
+    ) -> None:  # fmt: skip
+        await store.prepare()
+        await store.collections.ensure(FEEDBACK)
+        await store.apply(STAGING, [DeletePoints(("mem_1_1",))], timeout_s=5)
+        engine.create(f"{shape.memories}_foreign", size=2 * DIMENSION)
+        engine.create(f"{shape.memories}_staging", size=2 * DIMENSION)
+        await store.apply(STAGING, [DeletePoints(("mem_1_1",))], timeout_s=5)
+        checks = {check.name: check async for check in run_checks(settings(), redis, store)}
+        foreign = checks[f"collection {shape.memories}_foreign"]
+        assert foreign.verdict == "ok"
+        assert foreign.seen.startswith("not of this deployment: neither read, written nor purged")
+        assert "QDRANT_NAMESPACES" in foreign.seen
+        assert checks[f"collection {shape.memories}_feedback"].seen.startswith("0 points")
+        unfit = checks[f"collection {shape.memories}_staging"]
+        assert (unfit.verdict, unfit.seen) == (
+            "warning",
+            f"collection {shape.memories}_staging has dimension 16, but QDRANT_VECTOR_DIMENSION is 8",
+        )
+
+    async def test_check_fails_where_an_alias_makes_two_of_ours_one(
+        self, settings: Callable[..., Settings], redis: ArqRedis, store: VectorStore, shape: CollectionShape,
+        engine: Contents,
+    ) -> None:  # fmt: skip
+        engine.create(shape.memories)
+        engine.alias(shape.documents, shape.memories)
+        checks = {check.name: check async for check in run_checks(settings(), redis, store)}
+        assert checks["aliases"].verdict == "failed"
+        assert shape.documents in checks["aliases"].seen

@@ -1,0 +1,93 @@
+"""Calls to Qdrant about collections, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qdrant_client import grpc as q
+
+from memory_worker.errors import StoreUnavailable
+from memory_worker.store.pins import has_metadata
+from memory_worker.store.rpc import QdrantRpc
+
+UPDATE_TIMEOUT_S = 60.0
+"""Qdrant ends what its optimizers are at before it changes a collection's settings."""
+
+DROP_TIMEOUT_S = 300.0
+"""A collection of a million points is some gigabytes of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All collections by name, and the collection of each alias. An alias goes before a collection of its name."""
+
+    collections: frozenset[str]
+    aliases: Mapping[str, str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All names that lead to a collection."""
+        return self.collections | self.aliases.keys()
+
+    def target(self, name: str) -> str:
+        """Return the collection that a name leads to."""
+        return self.aliases.get(name, name)
+
+
+class CollectionCalls:
+    """What is asked of Qdrant about collections. Names may be aliases. All methods raise `StoreError`."""
+
+    def __init__(self, rpc: QdrantRpc) -> None:
+        self._rpc = rpc
+        self._has_metadata: bool | None = None
+
+    async def describe(self, name: str) -> q.CollectionInfo | None:
+        """Return Qdrant's own description of a collection; ``None`` when it does not exist."""
+        request = q.GetCollectionInfoRequest(collection_name=name)
+        try:
+            answer = await self._rpc.call(f"describing {name}", self._rpc.get_collection, request)
+        except StoreUnavailable as error:
+            if error.code == "NOT_FOUND":
+                return None
+            raise
+        return answer.result
+
+    async def listing(self) -> Listing:
+        """Return the names of all collections, and all aliases."""
+        collections, aliases = await asyncio.gather(
+            self._rpc.call("listing collections", self._rpc.list_collections, q.ListCollectionsRequest()),
+            self._rpc.call("listing aliases", self._rpc.list_aliases, q.ListAliasesRequest()),
+        )
+        return Listing(
+            frozenset(found.name for found in collections.collections),
+            {found.alias_name: found.collection_name for found in aliases.aliases},
+        )
+
+    async def create(self, request: q.CreateCollection) -> None:
+        """Create a collection."""
+        await self._rpc.call(f"creating {request.collection_name}", self._rpc.create_collection, request)
+
+    async def update(self, request: q.UpdateCollection) -> None:
+        """Change the settings of a collection."""
+        request.timeout = int(UPDATE_TIMEOUT_S)
+        doing = f"updating {request.collection_name}"
+        await self._rpc.call(doing, self._rpc.update_collection, request, timeout_s=UPDATE_TIMEOUT_S)
+
+    async def index(self, request: q.CreateFieldIndexCollection) -> None:
+        """Create a payload index."""
+        doing = f"indexing {request.field_name} of {request.collection_name}"
+        await self._rpc.call(doing, self._rpc.create_index, request)
+
+    async def drop(self, name: str) -> None:
+        """Delete a collection with all its points; of an alias, nothing is deleted."""
+        request = q.DeleteCollection(collection_name=name, timeout=int(DROP_TIMEOUT_S))
+        await self._rpc.call(f"deleting {name}", self._rpc.delete_collection, request, timeout_s=DROP_TIMEOUT_S)
+
+    async def has_metadata(self) -> bool:
+        """Say whether the server stores metadata of collections; asked once."""
+        if self._has_metadata is None:
+            answer = await self._rpc.call("health check", self._rpc.health_check, q.HealthCheckRequest())
+            self._has_metadata = has_metadata(answer.version)
+        return self._has_metadata

@@ -1,0 +1,53 @@
+"""Whether a collection can take what this deployment writes, and whether it is one collection under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qdrant_client import grpc as q
+
+from memory_worker.errors import CollectionUnfit, ConfigurationError
+from memory_worker.store.collection_calls import Listing
+from memory_worker.store.operations import CollectionRef
+from memory_worker.store.shape import CollectionShape
+
+
+def misfit(name: str, info: q.CollectionInfo, dimension: int) -> str | None:
+    """Return why a collection cannot hold vectors of ``dimension``; ``None``: it can."""
+    vectors = info.config.params.vectors_config
+    if vectors.WhichOneof("config") != "params":
+        return f"collection {name} has named vectors; one unnamed vector is expected"
+    if vectors.params.size != dimension:
+        return f"collection {name} has dimension {vectors.params.size}, but QDRANT_VECTOR_DIMENSION is {dimension}"
+    if vectors.params.distance != q.Distance.Cosine:
+        distance = q.Distance.Name(vectors.params.distance)
+        return f"collection {name} measures {distance} distance; Cosine is expected"
+    return None
+
+
+def needs_indexes(info: q.CollectionInfo) -> bool:
+    """Say whether a collection refuses updates by a filter on fields without an index (strict mode)."""
+    strict = info.config.strict_mode_config
+    return strict.enabled and strict.HasField("unindexed_filtering_update") and not strict.unindexed_filtering_update
+
+
+def same_collection(
+    shape: CollectionShape, ref: CollectionRef, others: Iterable[CollectionRef], listing: Listing
+) -> str | None:
+    """Return how ``ref`` and one of ``others`` are the same collection, as an alias makes them; ``None``: none is."""
+    name = shape.name(ref)
+    target = listing.target(name)
+    for other in others:
+        other_name = shape.name(other)
+        if other != ref and listing.target(other_name) == target:
+            return f"{other_name} and {name} are one collection, {target}: remove the alias that makes them so"
+    return None
+
+
+def unfit(ref: CollectionRef, why: str) -> Exception:
+    """Return the error for a collection that cannot be used.
+
+    A namespace concerns only the jobs that name it, so those are refused. A base collection concerns every job, so it
+    is a matter of configuration, and no job is to blame.
+    """
+    return ConfigurationError(why) if ref.namespace is None else CollectionUnfit(why)

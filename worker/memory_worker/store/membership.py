@@ -1,0 +1,146 @@
+"""Which collections belong to this deployment.
+
+They are the base collection of each kind and the namespaces that the registry (`memory_worker.store.registry`) or the
+settings name. Any other collection is left alone, whatever its name begins with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from qdrant_client import grpc as q
+
+from memory_worker.errors import ConfigurationError, StoreError, StoreUnavailable
+from memory_worker.logs import log_event
+from memory_worker.store.collection_calls import CollectionCalls, Listing
+from memory_worker.store.fitness import same_collection, unfit
+from memory_worker.store.operations import CollectionRef
+from memory_worker.store.pins import Pin, pin_of, put_pin
+from memory_worker.store.registry import Origin, Registry, key_of, origin_of, ref_of
+from memory_worker.store.shape import CollectionShape
+
+logger = logging.getLogger(__name__)
+
+
+class Membership:
+    """The collections of this deployment, as the registry, the settings and the collections themselves say."""
+
+    def __init__(self, calls: CollectionCalls, shape: CollectionShape, registry: Registry) -> None:
+        self._calls = calls
+        self._shape = shape
+        self._registry = registry
+        self._origins: dict[CollectionRef, Origin] = {}  # what this process has registered
+
+    def origin(self, ref: CollectionRef) -> Origin | None:
+        """Return who made a collection that this process has registered."""
+        return self._origins.get(ref)
+
+    def pin(self, ref: CollectionRef, origin: Origin) -> Pin:
+        """Return what the metadata of a collection of ours should say."""
+        return Pin(self._registry.deployment, ref, origin)
+
+    async def register(self, ref: CollectionRef, info: q.CollectionInfo, *, made: bool = False) -> None:
+        """Register a collection, before the first write to it is sent; ``made``: this process has created it."""
+        origin = "made" if made else await self._origin_of(ref, info)
+        await self._registry.add(key_of(ref), origin)
+        self._origins[ref] = origin
+        await self._keep_pinned(ref, info, self.pin(ref, origin))
+
+    async def existing(self) -> list[CollectionRef]:
+        """Return those of our collections that exist, under their own names or as aliases. It changes nothing."""
+        registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
+        return self._existing(registered, listing)
+
+    async def reach(self) -> list[CollectionRef]:
+        """Return the collections that a purge must reach: as `existing`, after a registry that was lost is restored.
+
+        Raises `ConfigurationError` where an alias makes two of ours one collection.
+        """
+        registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
+        if any(key_of(ref) not in registered for ref in (*self._shape.bases(), *self._origins)):
+            await self.restore()
+            registered = await self._registry.names()
+        self._check_distinct(registered, listing)
+        return self._existing(registered, listing)
+
+    async def restore(self) -> None:
+        """Register again what this process knows of, and what the collections themselves say is of this deployment.
+
+        The base collections come last, because a registry that names them is taken for complete.
+        """
+        registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
+        found = dict(self._origins)
+        for ref in filter(None, map(self._shape.ref, listing.names)):
+            if ref not in found and key_of(ref) not in registered:
+                pin = await self._pin_of(ref)
+                if pin is not None and pin.deployment == self._registry.deployment:
+                    found[ref] = pin.origin
+        for ref in sorted(found, key=lambda ref: ref.namespace is None):
+            if key_of(ref) not in registered:
+                await self._registry.add(key_of(ref), found[ref])
+                log_event(logger, logging.INFO, "collection_restored", collection=self._shape.name(ref))
+
+    async def check_distinct(self) -> None:
+        """Raise `ConfigurationError` where an alias makes two of our collections one."""
+        self._check_distinct(*await asyncio.gather(self._registry.names(), self._calls.listing()))
+
+    async def check_is_own(self, ref: CollectionRef) -> None:
+        """Raise, as `unfit` says, where an alias makes a collection another one of ours."""
+        registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
+        others = self._shape.bases() if ref.namespace is None else self._ours(registered)
+        same = same_collection(self._shape, ref, others, listing)
+        if same is not None:
+            raise unfit(ref, same)
+
+    async def foreign(self) -> list[str]:
+        """Return the collections and aliases that could be namespaces of ours by their names, and are not."""
+        registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
+        own = {self._shape.name(ref) for ref in self._ours(registered)}
+        own |= {listing.target(name) for name in own}
+        return sorted(name for name in listing.names - own if self._shape.ref(name) is not None)
+
+    def _ours(self, registered: Iterable[str]) -> list[CollectionRef]:
+        """Return the collections of this deployment, whether they exist or not; the base collections come first."""
+        refs = (ref for key in registered if (ref := ref_of(key)) is not None)
+        return list(dict.fromkeys([*self._shape.bases(), *self._shape.configured(), *refs]))
+
+    def _existing(self, registered: Iterable[str], listing: Listing) -> list[CollectionRef]:
+        return [ref for ref in self._ours(registered) if self._shape.name(ref) in listing.names]
+
+    def _check_distinct(self, registered: Iterable[str], listing: Listing) -> None:
+        ours = self._ours(registered)
+        for position, ref in enumerate(ours):
+            same = same_collection(self._shape, ref, ours[:position], listing)
+            if same is not None:
+                raise ConfigurationError(same)
+
+    async def _origin_of(self, ref: CollectionRef, info: q.CollectionInfo) -> Origin:
+        """Return the origin of a collection that this process has found."""
+        pin = pin_of(info, ref)
+        if pin is not None and pin.deployment == self._registry.deployment:
+            return pin.origin
+        if await self._calls.has_metadata():  # then what a worker made is pinned
+            return "adopted"
+        return origin_of((await self._registry.names()).get(key_of(ref)))
+
+    async def _keep_pinned(self, ref: CollectionRef, info: q.CollectionInfo, pin: Pin) -> None:
+        """Pin a collection. Where that is not allowed, only the registry knows of it, and that is enough to work."""
+        if pin_of(info, ref) == pin or not await self._calls.has_metadata():
+            return
+        request = q.UpdateCollection(collection_name=self._shape.name(ref))
+        put_pin(request.metadata, pin)
+        try:
+            await self._calls.update(request)
+        except StoreError as error:
+            log_event(logger, logging.WARNING, "collection_not_pinned", error=str(error))
+
+    async def _pin_of(self, ref: CollectionRef) -> Pin | None:
+        try:
+            info = await self._calls.describe(self._shape.name(ref))
+        except StoreUnavailable as error:
+            if error.code == "PERMISSION_DENIED":  # not one that we could have written to
+                return None
+            raise
+        return pin_of(info, ref) if info else None

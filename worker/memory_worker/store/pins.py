@@ -1,0 +1,53 @@
+"""Pins: what a collection's own metadata says about the deployment it belongs to (Qdrant 1.16 or newer).
+
+The registry in Redis can be rebuilt from them. Older servers ignore metadata, so nothing is pinned there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from qdrant_client import grpc as q
+
+from memory_worker.store.operations import CollectionRef
+from memory_worker.store.registry import Origin, origin_of
+from memory_worker.store.values import payload_of, put_payload
+
+METADATA_KEY = "memory_worker"
+_FIRST_WITH_METADATA = (1, 16)
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """The deployment of a collection, what it is to it, and its origin."""
+
+    deployment: str
+    ref: CollectionRef
+    origin: Origin
+
+
+def has_metadata(version: str) -> bool:
+    """Say whether a server of this version stores the metadata of collections."""
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    return tuple(numbers) >= _FIRST_WITH_METADATA
+
+
+def put_pin(metadata: Any, pin: Pin) -> None:
+    """Write a pin into the metadata of a request."""
+    fields = {
+        "prefix": pin.deployment,
+        "kind": pin.ref.kind,
+        "namespace": pin.ref.namespace,
+        "origin": pin.origin,
+    }
+    put_payload(metadata, {METADATA_KEY: fields})
+
+
+def pin_of(info: q.CollectionInfo, ref: CollectionRef) -> Pin | None:
+    """Return the pin of a collection; ``None`` where it has none, or one of something other than ``ref``."""
+    fields = payload_of(info.config.metadata).get(METADATA_KEY)
+    if not isinstance(fields, dict) or not isinstance(fields.get("prefix"), str):
+        return None
+    if (fields.get("kind"), fields.get("namespace")) != (ref.kind, ref.namespace):
+        return None  # a copy under another name says what the original was
+    return Pin(fields["prefix"], ref, origin_of(fields.get("origin")))

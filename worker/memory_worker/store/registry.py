@@ -1,0 +1,67 @@
+"""The registry of collections: which namespaces belong to this deployment.
+
+A collection belongs to the deployment because the registry names it, not because of how its own name begins. Where it
+is kept is none of the store's business; `memory_worker.queue.registry` keeps it in Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from memory_worker.kinds import KINDS
+from memory_worker.store.operations import CollectionRef
+
+Origin = Literal["made", "adopted"]
+"""``made``: a worker created the collection. ``adopted``: it existed before, and may hold points of other writers."""
+
+_SEPARATOR = ":"
+
+
+class Registry(Protocol):
+    """Collections by key, with their origin; `key_of` makes the keys."""
+
+    @property
+    def deployment(self) -> str:
+        """What this deployment is called: the ``QUEUE_PREFIX``."""
+
+    async def names(self) -> Mapping[str, str]:
+        """Return the origin of each registered collection, by key."""
+
+    async def add(self, key: str, origin: str) -> None:
+        """Register a collection, or change the origin of one that is registered."""
+
+
+class MemoryRegistry:
+    """A registry that ends with the process, for tests and for tools with collections of their own."""
+
+    def __init__(self, deployment: str = "mw") -> None:
+        self.deployment = deployment
+        self._names: dict[str, str] = {}
+
+    async def names(self) -> Mapping[str, str]:
+        """Return the origin of each registered collection, by key."""
+        return dict(self._names)
+
+    async def add(self, key: str, origin: str) -> None:
+        """Register a collection, or change the origin of one that is registered."""
+        self._names[key] = origin
+
+
+def key_of(ref: CollectionRef) -> str:
+    """Return the key of a collection in the registry: ``memory``, ``memory:feedback_positive``."""
+    return ref.kind if ref.namespace is None else f"{ref.kind}{_SEPARATOR}{ref.namespace}"
+
+
+def ref_of(key: str) -> CollectionRef | None:
+    """Return the collection of a key; ``None`` for one that this version does not know."""
+    name, separator, namespace = key.partition(_SEPARATOR)
+    for kind in KINDS:
+        if kind == name:
+            return CollectionRef(kind, namespace if separator else None)
+    return None
+
+
+def origin_of(value: object) -> Origin:
+    """Return an origin as it is stored; whatever is not ``made`` may hold points of other writers."""
+    return "made" if value == "made" else "adopted"

@@ -1,0 +1,70 @@
+"""The collections of a deployment: their names, and how new ones are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from memory_worker.kinds import KINDS, TENANT_FIELD, IndexType, KindName, namespace_of
+from memory_worker.store.operations import CollectionRef
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionShape:
+    """How new collections are made. Of existing ones only dimension and distance are checked.
+
+    ``namespaces`` belong to the deployment from the start, if their collections exist.
+    """
+
+    memories: str = "user_memories"
+    documents: str = "user_documents"
+    namespaces: tuple[str, ...] = ()
+    dimension: int = 1024
+    quantize_int8: bool = False
+    hnsw_m: int = 16
+    hnsw_payload_m: int | None = None
+    hnsw_ef_construct: int = 100
+    tenant_index: bool = False
+    on_disk: bool = False
+    shard_number: int = 1
+    replication_factor: int = 1
+    write_consistency_factor: int = 1
+
+    def base(self, kind: KindName) -> str:
+        """Return the collection of a kind, without a namespace."""
+        return self.memories if kind == "memory" else self.documents
+
+    def name(self, ref: CollectionRef) -> str:
+        """Return the name of a collection in Qdrant."""
+        base = self.base(ref.kind)
+        return base if ref.namespace is None else f"{base}_{ref.namespace}"
+
+    def ref(self, name: str) -> CollectionRef | None:
+        """Return what a collection of this name would be to this deployment; ``None``: it cannot be one of its own."""
+        for base in self.bases():
+            if name == self.name(base):
+                return base
+        for kind in KINDS.values():
+            namespace = namespace_of(name, self.base(kind.name)) if kind.namespaced else None
+            if namespace:
+                return CollectionRef(kind.name, namespace)
+        return None
+
+    def bases(self) -> list[CollectionRef]:
+        """Return the collections that every installation has."""
+        return [CollectionRef(kind) for kind in KINDS]
+
+    def configured(self) -> list[CollectionRef]:
+        """Return the namespaces that the settings name."""
+        return [
+            CollectionRef(kind.name, namespace)
+            for kind in KINDS.values()
+            if kind.namespaced
+            for namespace in self.namespaces
+        ]
+
+    def indexes(self, kind: KindName) -> Mapping[str, IndexType]:
+        """Return the payload fields that are indexed, and how."""
+        fields = KINDS[kind].indexes
+        return MappingProxyType({**fields, TENANT_FIELD: "keyword"}) if self.tenant_index else fields
