@@ -11,7 +11,6 @@ from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from memory_worker.client import MemoryQueue
-from memory_worker.embedded.engines import Engine, start_edge, start_valkey
 from memory_worker.errors import ConfigurationError
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
@@ -23,6 +22,7 @@ from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 
 if TYPE_CHECKING:
+    from memory_worker.embedded.engines import Engine
     from memory_worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,15 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
     level = logging.WARNING if (settings.redis_url is None) != (settings.qdrant_url is None) else logging.INFO
     with ExitStack() as engines:
         if settings.redis_url is None and "redis" in parts:
+            from memory_worker.embedded.engines import start_valkey  # noqa: PLC0415  # loads gRPC
+
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
             _report("valkey", valkey, "REDIS_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None and "qdrant" in parts:
+            from memory_worker.embedded.engines import start_edge  # noqa: PLC0415  # loads gRPC
+
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
             _report("vectors", edge, "QDRANT_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
