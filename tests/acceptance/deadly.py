@@ -7,7 +7,7 @@ import os
 import signal
 from typing import Any
 
-from memory_worker import cli
+from memory_worker.__main__ import main as run
 from memory_worker.store.store import VectorStore
 
 DEADLY = "deadly nightshade"
@@ -27,7 +27,7 @@ def main() -> None:
         await send(self, ref, operations, deadline=deadline)
 
     VectorStore.send = send_or_die  # type: ignore[method-assign]
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

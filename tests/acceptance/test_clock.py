@@ -21,7 +21,7 @@ def skewed():
 
 arq.utils.time = skewed
 memory_worker.queue.clock.time = types.SimpleNamespace(time=skewed, monotonic=time.monotonic)
-from memory_worker.cli import main
+from memory_worker.__main__ import main
 main()
 """
 

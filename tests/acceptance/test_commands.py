@@ -37,7 +37,7 @@ def _run(*arguments: str, status: int = 0, timeout_s: float = 60, **environment:
         check=False,
     )
     assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout if status == 0 else done.stdout + done.stderr
+    return done.stdout if status == 0 or "--json" in arguments else done.stdout + done.stderr
 
 
 def test_demo_answers_every_question_and_ends_by_itself() -> None:
@@ -111,6 +111,51 @@ async def test_status_shows_what_waits_and_what_died(environment: dict[str, str]
     assert "2 jobs wait" in _run("status", **environment)
 
 
+def test_commands_say_which_servers_they_look_at(environment: dict[str, str]) -> None:
+    secret = {**environment, "REDIS_URL": environment["REDIS_URL"].replace("://", "://:not-shown@")}
+    for command in ("status", "check"):
+        first, second, *_ = _run(command, **environment).splitlines()
+        assert first == f"Redis: {environment['REDIS_URL']}, queue {environment['QUEUE_PREFIX']}"
+        assert second == f"Qdrant: {environment['QDRANT_URL']}"
+    assert _run("dead", "list", **environment).splitlines()[:2] == [first, second]
+    assert "not-shown" not in _run("status", status=1, **secret)
+
+
+def test_status_ends_with_1_when_a_server_is_down(environment: dict[str, str]) -> None:
+    away = "http://127.0.0.1:1"
+    told = _run("status", status=1, **{**environment, "QDRANT_URL": away})
+    assert "Qdrant does not answer" in told
+    assert "jobs wait" in told
+    assert json.loads(_run("status", "--json", status=1, **{**environment, "QDRANT_URL": away}))["store_error"]
+    assert "Redis" in _run("status", status=1, **{**environment, "REDIS_URL": "redis://127.0.0.1:1"})
+
+
+async def test_status_and_check_say_who_lives(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
+) -> None:
+    keys = Keys(environment["QUEUE_PREFIX"])
+    redis = open_redis(environment["REDIS_URL"], timeout_s=5)
+    search = start_worker("search")
+    job = encode_job(Delete(user_id=7, point_ids=["mem_7_1"]))
+    await push(redis, keys, PARTITIONS, [(partition_of(7, PARTITIONS), job)])
+    assert "workers: 0 ingest, 1 search, 0 all" in _run("status", **environment)
+    checks = {check["name"]: check for check in json.loads(_run("check", "--json", **environment))}
+    assert checks["workers"]["verdict"] == "warning"
+    assert "1 search; 1 writes wait" in checks["workers"]["seen"]
+    assert search.terminate() == 0
+    assert json.loads(_run("status", "--json", **environment))["workers"] == {"ingest": 0, "search": 0, "all": 0}
+    assert "workers: none lives" in _run("status", **environment)
+    await redis.aclose(close_connection_pool=True)
+
+
+def test_commands_work_on_an_ascii_terminal(environment: dict[str, str]) -> None:
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "80"}
+    assert _run("check", **environment, **plain).isascii()
+    shown = _run("demo", timeout_s=60, **plain)
+    assert shown.isascii()
+    assert "What was asked" in shown
+
+
 async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
 ) -> None:
@@ -133,9 +178,11 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     assert "there is no dead letter" in _run("dead", "show", "0/1-1", status=1, **environment)
     assert "name receipts" in _run("dead", "drop", "--yes", status=2, **environment)
 
-    assert _run("dead", "replay", str(receipts[0]), "--yes", **environment) == "1 replayed\n"
+    told = _run("dead", "replay", str(receipts[0]), "--yes", **environment)
+    assert told.splitlines()[2:] == ["1 dead letter: 1 invalid delete", "1 replayed"]
     worker.wait_for("dead_letter")
-    assert _run("dead", "drop", "--all", "--yes", **environment) == "2 dropped\n"
+    told = _run("dead", "drop", "--all", "--yes", **environment)
+    assert told.splitlines()[2:] == ["2 dead letters: 2 invalid delete", "2 dropped"]
     assert "no dead letters" in _run("dead", "list", **environment)
     await redis.aclose(close_connection_pool=True)
 

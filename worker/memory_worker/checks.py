@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,10 +11,12 @@ from arq.connections import ArqRedis
 
 from memory_worker.errors import CollectionUnfit, ConfigurationError, MemoryWorkerError, QueueError
 from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.connection import queue_errors
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import read_meta
+from memory_worker.queue.processes import Process, living
+from memory_worker.queue.server import judge_server
 from memory_worker.settings import Settings
+from memory_worker.status import QueueStatus, by_role, collect_queue
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.channel import is_tls
 from memory_worker.store.operations import CollectionRef
@@ -22,7 +24,6 @@ from memory_worker.store.store import VectorStore
 
 Verdict = Literal["ok", "warning", "failed"]
 
-OLDEST_REDIS = 7
 OLDEST_QDRANT = (1, 12)
 GRAPHS_OF_USERS_ALONE = (1, 17)
 MOST_SKEW_MS = 1000
@@ -52,22 +53,15 @@ async def run_checks(settings: Settings, redis: ArqRedis, store: VectorStore) ->
 
 
 async def _check_redis(settings: Settings, redis: ArqRedis) -> AsyncIterator[Check]:
-    with queue_errors():
-        info: dict[str, Any] = await redis.info()
-    version = str(info.get("valkey_version") or info["redis_version"])
-    if int(version.partition(".")[0]) < OLDEST_REDIS:
-        yield Check("Redis version", "failed", version, f"Redis {OLDEST_REDIS} or newer, or Valkey, is needed.")
-    else:
-        yield Check("Redis version", "ok", version)
-    yield _eviction(str(info.get("maxmemory_policy", "unknown")))
-    yield _persistence(bool(info.get("aof_enabled")), str(info.get("aof_last_write_status", "ok")))
-    if info.get("role") != "master":
-        yield Check("Redis role", "failed", str(info.get("role")), "REDIS_URL must lead to the primary.")
+    for judged in await judge_server(redis, allow_eviction=settings.redis_allow_eviction):
+        yield Check(judged.name, judged.verdict, judged.seen, judged.advice)
     clock = RedisClock()
     await clock.refresh(redis)
     yield _skew(clock.offset_ms)
-    meta = await read_meta(redis, Keys(settings.queue_prefix))
+    keys = Keys(settings.queue_prefix)
+    meta = await read_meta(redis, keys)
     yield _partitions(settings.queue_partitions, meta.partitions if meta else None)
+    yield _workers(await collect_queue(redis, keys), await living(redis, keys))
 
 
 async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator[Check]:
@@ -173,22 +167,6 @@ def _graphs(m: int, payload_m: int | None, qdrant: tuple[int, ...]) -> Check:
     return Check("HNSW settings", "ok", f"edges a node: {m}, among one user's points: {among}")
 
 
-def _eviction(policy: str) -> Check:
-    if policy == "noeviction":
-        return Check("Redis eviction", "ok", policy)
-    return Check("Redis eviction", "failed", policy, "Set maxmemory-policy noeviction: evicted jobs are lost.")
-
-
-def _persistence(append_only: bool, last_write: str) -> Check:
-    if not append_only:
-        return Check(
-            "Redis persistence", "warning", "append-only file off", "Set appendonly yes: a restart loses jobs."
-        )
-    if last_write != "ok":
-        return Check("Redis persistence", "failed", f"last write: {last_write}", "Is Redis's disk full?")
-    return Check("Redis persistence", "ok", "append-only file on")
-
-
 def _skew(offset_ms: float) -> Check:
     seen = f"Redis is {offset_ms:+.0f} ms from this machine"
     if abs(offset_ms) > MOST_SKEW_MS:
@@ -202,3 +180,18 @@ def _partitions(wanted: int, fixed: int | None) -> Check:
     if fixed != wanted:
         return Check("partitions", "failed", f"{fixed} in Redis, QUEUE_PARTITIONS is {wanted}", "Set them alike.")
     return Check("partitions", "ok", str(fixed))
+
+
+def _workers(queue: QueueStatus, processes: list[Process]) -> Check:
+    """Say who lives, and whether anybody does the jobs that wait."""
+    counts = by_role(processes)
+    seen = ", ".join(f"{count} {role}" for role, count in counts.items() if count) or "none lives"
+    if queue.waiting and not counts["ingest"] + counts["all"]:
+        what, role = f"{queue.waiting:,} writes wait", "ingest"
+    elif queue.reads_waiting and not counts["search"] + counts["all"]:
+        what, role = f"{queue.reads_waiting:,} reads wait", "search"
+    else:
+        return Check("workers", "ok", seen)
+    return Check(
+        "workers", "warning", f"{seen}; {what}", f"Nobody does them. Start `memory-worker run --role {role}`, or `all`."
+    )

@@ -175,8 +175,11 @@ class StoreUnavailable(StoreError):
     """An outage: unreachable, too slow, out of quota, credentials refused, collection missing, disk full.
 
     ``code`` is the gRPC status name; ``retry_after_s`` is the server's wish in seconds, where it gave one. ``in_doubt``
-    says that the server may still be at work on the request.
+    says that the server may still be at work on the request. ``of_one_job`` is set where only one job fails while
+    Qdrant takes others.
     """
+
+    of_one_job = False
 
     def __init__(self, message: str, *, code: str, retry_after_s: float | None = None, in_doubt: bool = False) -> None:
         super().__init__(message)

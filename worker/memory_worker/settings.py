@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memory_worker.contract import Limits
 from memory_worker.environment import secret_in, texts
@@ -30,14 +31,31 @@ _AS_THEY_ARE = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD"})
 """Secrets of which blanks are a part."""
 
 
-class Settings(BaseModel):
+class _Environment(EnvSettingsSource):
+    """The environment: names in upper case, values without blanks and line ends; what is empty is not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the value of a field, its key, and whether it is complex, as pydantic-settings asks for it."""
+        _, key, is_complex = super().get_field_value(field, field_name)
+        name = field_name.upper()
+        return texts(os.environ, [name], _AS_THEY_ARE).get(name), key, is_complex
+
+
+class Settings(BaseSettings):
     """The settings of a worker. Raises `ConfigurationError` from `load_settings` for what cannot work."""
 
-    model_config = ConfigDict(
+    model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,  # it may be a secret
     )
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # the other sources are not used
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is given in the code, then the environment, and no files."""
+        return init_settings, _Environment(settings_cls)
 
     redis_url: SecretStr | None = Field(
         None,
@@ -65,6 +83,11 @@ class Settings(BaseModel):
 
     redis_patience_s: float = Field(
         20.0, gt=0, le=3600, description="Seconds that Redis may be away, hang or refuse before a worker ends."
+    )
+    redis_allow_eviction: bool = Field(
+        False,
+        description="Start on a Redis that has a `maxmemory` and another `maxmemory-policy` than `noeviction`. "
+        "It loses jobs when it is full.",
     )
 
     qdrant_url: str | None = Field(
@@ -280,9 +303,8 @@ def load_settings(**overrides: Any) -> Settings:
     given = texts(os.environ, _known(), _AS_THEY_ARE)
     _refuse_empty_addresses(os.environ, given, overrides)
     secrets, origins = _secrets_from_files(given)
-    values = {name: given[name.upper()] for name in Settings.model_fields if name.upper() in given}
     try:
-        return Settings(**{**values, **secrets, **overrides})
+        return Settings(**{**secrets, **overrides})
     except pydantic.ValidationError as error:
         raise ConfigurationError("; ".join(_problem(found, origins) for found in error.errors())) from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from arq.connections import ArqRedis
 
@@ -10,8 +12,11 @@ from memory_worker.errors import QueueError, StoreError
 from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta, read_meta
+from memory_worker.queue.processes import Process, living
 from memory_worker.queue.state import partition_states, queue_totals
 from memory_worker.store.store import VectorStore
+
+ROLES = ("ingest", "search", "all")
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +52,12 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(QueueStatus, frozen=True, kw_only=True):
-    """The whole system; ``store_error`` says why nothing is known of the collections."""
+    """The whole system; ``store_error`` says why nothing is known of the collections.
 
+    ``workers`` counts the processes that live, by role.
+    """
+
+    workers: dict[str, int] = {}
     collections: list[CollectionInfo]
     store_error: str | None
 
@@ -56,8 +65,17 @@ class Status(QueueStatus, frozen=True, kw_only=True):
 async def collect_status(redis: ArqRedis, keys: Keys, store: VectorStore) -> Status:
     """Return the state of the system; raises `QueueUnavailable`, but reports a failing store as part of it."""
     queue = await collect_queue(redis, keys)
+    workers = by_role(await living(redis, keys))
     collections, store_error = await collect_collections(store)
-    return Status(**msgspec.structs.asdict(queue), collections=collections, store_error=store_error)
+    return Status(**msgspec.structs.asdict(queue), workers=workers, collections=collections, store_error=store_error)
+
+
+def by_role(processes: Iterable[Process]) -> dict[str, int]:
+    """Return how many worker processes live, by role."""
+    counts = dict.fromkeys(ROLES, 0)
+    for process in processes:
+        counts[process.role] = counts.get(process.role, 0) + 1
+    return counts
 
 
 async def collect_collections(store: VectorStore) -> tuple[list[CollectionInfo], str | None]:

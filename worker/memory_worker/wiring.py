@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
 from memory_worker.client import MemoryQueue
-from memory_worker.embedded.engines import Engine, start_edge, start_valkey
 from memory_worker.errors import ConfigurationError
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
@@ -20,9 +20,10 @@ from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import QueueMeta
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
-from memory_worker.store.registry import MemoryRegistry
-from memory_worker.store.shape import CollectionShape
-from memory_worker.store.store import VectorStore
+
+if TYPE_CHECKING:
+    from memory_worker.embedded.engines import Engine
+    from memory_worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +35,23 @@ _OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
 
 
 @contextmanager
-def engines_where_unset(settings: Settings) -> Iterator[Settings]:
-    """Start (or attach to) an embedded engine for each URL that is not set; yield settings with all URLs.
+def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "qdrant")) -> Iterator[Settings]:
+    """Start (or attach to) an embedded engine for each URL of ``parts`` that is not set; yield settings with them.
 
     Call it before an event loop runs. Raises `EmbeddedEngineError`.
     """
     level = logging.WARNING if (settings.redis_url is None) != (settings.qdrant_url is None) else logging.INFO
     with ExitStack() as engines:
-        if settings.redis_url is None:
+        if settings.redis_url is None and "redis" in parts:
+            from memory_worker.embedded.engines import start_valkey  # noqa: PLC0415  # loads gRPC
+
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
             _report("valkey", valkey, "REDIS_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
-        if settings.qdrant_url is None:
+        if settings.qdrant_url is None and "qdrant" in parts:
+            from memory_worker.embedded.engines import start_edge  # noqa: PLC0415  # loads gRPC
+
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
             _report("vectors", edge, "QDRANT_URL is not set", level)
             settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
@@ -74,6 +79,11 @@ def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore
 
     ``redis`` holds the registry of collections. Without it no namespaces are known but those of the settings.
     """
+    # Here, because gRPC takes a second to load and not every command needs Qdrant.
+    from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
+    from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
+    from memory_worker.store.store import VectorStore  # noqa: PLC0415
+
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
     api_key = settings.qdrant_api_key

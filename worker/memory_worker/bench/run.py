@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 from rich.progress import Progress
@@ -21,7 +19,6 @@ from memory_worker.bench.place import own_place
 from memory_worker.bench.processes import Processes
 from memory_worker.bench.session import Session, engine_pids, session
 from memory_worker.bench.usage import Memory
-from memory_worker.errors import MemoryWorkerError
 from memory_worker.settings import Settings
 
 _QUIET = 0.25
@@ -53,40 +50,39 @@ async def measure(settings: Settings, options: Options, progress: Progress, *, e
     machine = this_machine()
     described = await these_engines(settings, embedded=embedded)
     processes = Processes()
-    with _ended_by_sigterm():
-        async with _place_and_session(settings, options, processes, progress) as running:
-            fill: Round = {}
-            networks: dict[str, Round] = {}
-            async with running.watched(running.engines), running.worker("search"):
-                phases = Phases(running)
-                await phases.fill(fill)
-                settled_s = await running.place.settled()
-                rounds = [await _round(number, phases, Peers(running), options) for number in range(options.rounds)]
-                await running.settle()
-                await running.without_ingest()
-                if options.wants("network"):
-                    networks["nothing in between"] = await near(running)
-            if options.wants("network"):
-                networks |= {f"{delay_ms:g}": await far(running, delay_ms) for delay_ms in options.delays_ms}
-                await running.settle()
-            problems = await _problems(running)
+    async with _place_and_session(settings, options, processes, progress) as running:
+        fill: Round = {}
+        networks: dict[str, Round] = {}
+        async with running.watched(running.engines), running.worker("search"):
+            phases = Phases(running)
+            await phases.fill(fill)
+            settled_s = await running.place.settled()
+            rounds = [await _round(number, phases, Peers(running), options) for number in range(options.rounds)]
+            await running.settle()
             await running.without_ingest()
-            flat = await backlogs(running)
-            problems += [f"{what}: {count}" for what, count in processes.troubles.items()]
-            return Found(
-                machine=machine,
-                engines=described,
-                dimension=settings.qdrant_vector_dimension,
-                options=options,
-                fill=fill,
-                settled_s=settled_s,
-                rounds=rounds,
-                network=networks,
-                backlogs=flat,
-                memory=running.memory,
-                notes=[*_remarks(machine), *(f"{note} ({count} times)" for note, count in running.notes.items())],
-                problems=problems,
-            )
+            if options.wants("network"):
+                networks["nothing in between"] = await near(running)
+        if options.wants("network"):
+            networks |= {f"{delay_ms:g}": await far(running, delay_ms) for delay_ms in options.delays_ms}
+            await running.settle()
+        problems = await _problems(running)
+        await running.without_ingest()
+        flat = await backlogs(running)
+        problems += [f"{what}: {count}" for what, count in processes.troubles.items()]
+        return Found(
+            machine=machine,
+            engines=described,
+            dimension=settings.qdrant_vector_dimension,
+            options=options,
+            fill=fill,
+            settled_s=settled_s,
+            rounds=rounds,
+            network=networks,
+            backlogs=flat,
+            memory=running.memory,
+            notes=[*_remarks(machine), *(f"{note} ({count} times)" for note, count in running.notes.items())],
+            problems=problems,
+        )
 
 
 @asynccontextmanager
@@ -130,29 +126,3 @@ async def _problems(running: Session) -> list[str]:
     if stored != running.ledger.stored:
         found.append(f"the engine has {stored:,} points, and should have {running.ledger.stored:,}")
     return found
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that nothing is left behind; raises `MemoryWorkerError` then.
-
-    Not by way of SIGINT: in the background of a shell that is ignored.
-    """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    told = False
-
-    def end() -> None:
-        nonlocal told
-        told = True
-        if task is not None:
-            task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, end)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if told:
-            raise MemoryWorkerError("ended by SIGTERM; nothing was left behind") from None
-        raise
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)

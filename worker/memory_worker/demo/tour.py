@@ -11,13 +11,13 @@ import msgspec
 from msgspec import UNSET
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from memory_worker.app import App
 from memory_worker.client import MemoryQueue
 from memory_worker.contract import Hit, Upsert
 from memory_worker.demo.dataset import MODEL, Dataset, Item, Question, load
 from memory_worker.settings import Settings
+from memory_worker.terminal import Sheet, styled
 from memory_worker.wiring import open_client
 
 _SINGLE_WRITES = 40
@@ -61,7 +61,7 @@ async def _tour(queue: MemoryQueue, data: Dataset, console: Console) -> bool:
         f"[bold]{len(data.memories)} memories[/] of {len({m.user_id for m in data.memories})} users and "
         f"[bold]{len(data.documents)} document chunks[/], embedded by {MODEL} ({data.dimension} dimensions)"
     )
-    await _push_all(queue, data, figures)
+    await _push_all(queue, data, figures, console)
     await _push_singly(queue, data.memories[:_SINGLE_WRITES], figures)
     texts = {item.point_id: item.text for item in (*data.memories, *data.documents)}
     right = await _ask_all(queue, data.questions, texts, figures, console)
@@ -70,13 +70,13 @@ async def _tour(queue: MemoryQueue, data: Dataset, console: Console) -> bool:
     return right and forgotten
 
 
-async def _push_all(queue: MemoryQueue, data: Dataset, figures: Figures) -> None:
+async def _push_all(queue: MemoryQueue, data: Dataset, figures: Figures, console: Console) -> None:
     jobs = [_upsert(item) for item in (*data.memories, *data.documents)]
     started = time.perf_counter()
     receipts = await queue.upsert_many(jobs)
     pushed = time.perf_counter()
     last_of_partition = {receipt.partition: receipt for receipt in receipts}
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("applying", total=len(last_of_partition))
         for receipt in last_of_partition.values():
             await queue.wait_applied(receipt, timeout=_APPLIED_TIMEOUT_S)
@@ -99,13 +99,13 @@ async def _push_singly(queue: MemoryQueue, items: list[Item], figures: Figures) 
 async def _ask_all(
     queue: MemoryQueue, questions: list[Question], texts: dict[str, str], figures: Figures, console: Console
 ) -> bool:
-    table = Table(title="What was asked, and what was found", title_justify="left")
-    table.add_column("user", justify="right")
-    table.add_column("question")
-    table.add_column("shows", style="dim")
-    table.add_column("found first")
-    table.add_column("score", justify="right")
-    table.add_column("as expected", justify="center")
+    sheet = Sheet(console, "What was asked, and what was found")
+    sheet.columns("user", right=True)
+    sheet.columns("question")
+    sheet.columns("shows", style="dim")
+    sheet.columns("found first")
+    sheet.columns("score", right=True)
+    sheet.columns("as expected")
     right = True
     for question in questions:
         hits: list[Hit] = []
@@ -116,10 +116,12 @@ async def _ask_all(
         expected = tuple(hit.point_id for hit in hits[: len(question.expected)]) == question.expected
         expected = expected and bool(hits) == bool(question.expected)
         right = right and expected
-        asked = question.text if question.category is None else f"{question.text} [dim]({question.category})[/]"
-        first, score = (_shown(texts[hits[0].point_id]), f"{hits[0].score:.2f}") if hits else ("[dim]nothing[/]", "")
-        table.add_row(str(question.user_id), asked, question.shows, first, score, "yes" if expected else "[red]NO[/]")
-    console.print(table)
+        asked = question.text if question.category is None else f"{question.text} ({question.category})"
+        first = _shown(texts[hits[0].point_id]) if hits else styled("[dim]nothing[/]")
+        score = f"{hits[0].score:.2f}" if hits else ""
+        verdict = "yes" if expected else styled("[red]NO[/]")
+        sheet.row(str(question.user_id), asked, question.shows, first, score, verdict)
+    sheet.show()
     return right
 
 
@@ -130,27 +132,30 @@ async def _forget(queue: MemoryQueue, question: Question, texts: dict[str, str],
     receipt = await queue.delete(user_id=question.user_id, point_id=point_id, kind=question.kind)
     await queue.wait_applied(receipt, timeout=_APPLIED_TIMEOUT_S)
     found = [hit.point_id for hit in await _ask(queue, question)]
-    table = Table(title="A memory deleted", title_justify="left", show_header=False)
-    table.add_row("asked", question.text)
-    table.add_row(
-        "found", f"{before[0].point_id}: {_shown(texts[before[0].point_id])}" if before else "[red]nothing[/]"
+    sheet = Sheet(console, "A memory deleted", header=False)
+    sheet.columns("", "")
+    sheet.row("asked", question.text)
+    sheet.row(
+        "found",
+        f"{before[0].point_id}: {_shown(texts[before[0].point_id])}" if before else styled("[red]nothing[/]"),
     )
-    table.add_row("deleted", point_id)
-    table.add_row("asked again, found", "[red]still there[/]" if point_id in found else f"nothing ({len(found)} hits)")
-    console.print(table)
+    sheet.row("deleted", point_id)
+    again = styled("[red]still there[/]") if point_id in found else f"nothing ({len(found)} hits)"
+    sheet.row("asked again, found", again)
+    sheet.show()
     return point_id not in found and not found
 
 
 def _print_figures(figures: Figures, console: Console) -> None:
-    table = Table(title="What it took (worker, client and engines share this machine)", title_justify="left")
-    for heading in ("", "a second", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    table.add_row("push, many at a time", f"{figures.push_rate:,.0f}", "", "")
-    table.add_row("push until applied, all", f"{figures.applied_rate:,.0f}", "", "")
+    sheet = Sheet(console, "What it took (worker, client and engines share this machine)")
+    sheet.columns("")
+    sheet.columns("per second", "p50 ms", "p99 ms", right=True)
+    sheet.row("push, many at a time", f"{figures.push_rate:,.0f}", "", "")
+    sheet.row("push until applied, all", f"{figures.applied_rate:,.0f}", "", "")
     for label, times in (("one write until searchable", figures.visible_ms), ("one search", figures.search_ms)):
         cuts = statistics.quantiles(times, n=100)
-        table.add_row(label, "", f"{cuts[49]:.1f}", f"{cuts[98]:.1f}")
-    console.print(table)
+        sheet.row(label, "", f"{cuts[49]:.1f}", f"{cuts[98]:.1f}")
+    sheet.show()
 
 
 async def _ask(queue: MemoryQueue, question: Question) -> list[Hit]:
@@ -173,7 +178,7 @@ def _upsert(item: Item) -> Upsert:
 
 def _shown(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def _ms_since(started: float) -> float:

@@ -59,7 +59,7 @@ class Breaker:
 
     def failed(self, error: Exception) -> float | None:
         """Open, if the error is one of the whole server; return for how many seconds, or ``None`` if it is not."""
-        if not isinstance(error, StoreUnavailable) or error.code not in _OF_THE_WHOLE_SERVER:
+        if not isinstance(error, StoreUnavailable) or error.of_one_job or error.code not in _OF_THE_WHOLE_SERVER:
             return None
         left_s = self._open_until - self._now()
         if self._failures and not self._probing and left_s > 0:

@@ -69,8 +69,8 @@ class Drainer:
             return dict.fromkeys(partitions, DrainResult(ending="outage", ring_after_s=wait_s))
         if not self._outages.is_open:
             return await self._drain_now(partitions)
-        # Qdrant was away, and one partition is enough to ask whether it is back.
-        first, *others = partitions
+        # Qdrant was away, and one partition is enough to ask whether it is back: best one that has not failed.
+        first, *others = sorted(partitions, key=self._outages.has_failed)
         results = await self._drain_now([first])
         return results | (await self._drain(others) if others else {})
 

@@ -48,6 +48,7 @@ class Judge:
         await self._writer.probe(jobs)
         if isinstance(error, StoreRefused) or self._outages.failed_alone(partition, entry_id) >= MOST_FAILURES_ALONE:
             return "dead"
+        error.of_one_job = True
         raise error
 
     async def group(

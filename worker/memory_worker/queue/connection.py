@@ -47,6 +47,7 @@ from memory_worker.queue.pool import PlainConnection, TlsConnection, UnixConnect
 from memory_worker.queue.redis_url import WITHOUT_EFFECT, is_tls, not_a_url
 
 RETRIES = 3
+_A_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 LATE_REPLY_S = 0.25
 """How much longer than Redis waits on purpose its caller waits for Redis to say so."""
@@ -63,11 +64,13 @@ _MEANINGS: dict[str, Callable[[Sequence[str]], Exception]] = {
 
 _UNAVAILABLE = frozenset(
     {
-        *("ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "DENIED", "LOADING", "MASTERDOWN"),
-        *("MISCONF", "MOVED", "NOREPLICAS", "REDIRECT", "TRYAGAIN", "UNBLOCKED"),
+        *("ASK", "BUSY", "DENIED", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "REDIRECT", "TRYAGAIN"),
+        "UNBLOCKED",
     }
 )
 """What Redis answers, by the first word, when it may well do the same request later, or another Redis may."""
+
+_OF_A_CLUSTER = frozenset({"CLUSTERDOWN", "CROSSSLOT", "MOVED"})
 
 _REFUSALS = (ExecAbortError, NoPermissionError, ReadOnlyError)
 """Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
@@ -266,6 +269,8 @@ def _of_response(message: str) -> Exception:
     first, *others = message.split() or [""]
     if first in _MEANINGS:
         return _MEANINGS[first](others)
+    if first in _OF_A_CLUSTER:
+        return QueueUnavailable(f"{_A_CLUSTER} ({message})")
     if first in _UNAVAILABLE:
         return QueueUnavailable(f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

@@ -10,6 +10,8 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:collections              hash    the collections of the deployment: made by a worker, or adopted
     mw:suspects                 hash    arq's claims that were seen without a lease, and since when
     mw:canary                   string  written now and then, to see whether Redis takes writes; expires
+    mw:processes                zset    worker processes that live, by when they are forgotten (unix ms)
+    mw:process:{id}             string  the role of a worker process that lives; expires
     mw:surveyor                 string  the token of the replica that looks at the whole queue; expires
     mw:survey                   string  what it saw last, for the others (JSON); expires
     mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
@@ -20,7 +22,6 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:guarded:{p}:{user}       hash    their dead letters, by the position at which each was first pushed
     mw:guarded:{p}:{user}:touched  hash  the points of these, each with the last position that touched it
     mw:attempts:{p}             hash    what a drain is trying, and which processes have tried it
-    mw:process:{id}             string  a process that lives; expires
     mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
     mw:drain:bell, mw:search:bell  list   wakes a worker that waits at one of them
     mw:reply:{job}              list    the reply to one read job; expires
@@ -74,6 +75,20 @@ class Keys:
     def canary(self) -> str:
         """What is written to see whether Redis takes writes."""
         return f"{self.prefix}:canary"
+
+    @property
+    def processes(self) -> str:
+        """Which worker processes live."""
+        return f"{self.prefix}:processes"
+
+    @property
+    def process_prefix(self) -> str:
+        """How the keys of living processes begin."""
+        return f"{self.prefix}:process:"
+
+    def process(self, process_id: str) -> str:
+        """Return the key that is there for as long as a worker process lives."""
+        return f"{self.process_prefix}{process_id}"
 
     @property
     def surveyor(self) -> str:
@@ -137,11 +152,6 @@ class Keys:
     def guarded_points(self, partition: int, user_id: int | str) -> str:
         """Return the key of what has touched the points of a user's dead letters."""
         return f"{self.guarded_letters(partition, user_id)}:touched"
-
-    @property
-    def process_prefix(self) -> str:
-        """How the keys of living processes begin."""
-        return f"{self.prefix}:process:"
 
     def attempts(self, partition: int) -> str:
         """Return the key of the note of what a drain is trying, and of who has tried it."""

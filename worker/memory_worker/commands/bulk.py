@@ -1,0 +1,38 @@
+"""``memory-worker bulk``."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+from arq.connections import ArqRedis
+
+from memory_worker.commands.session import reported, servers, with_redis
+from memory_worker.commands.tables import print_indexing
+from memory_worker.settings import Settings
+from memory_worker.store.bulk import BulkMode, IndexingState
+from memory_worker.terminal import open_console, print_json
+from memory_worker.wiring import open_store
+
+
+@click.command()
+@click.argument("mode", type=click.Choice(["on", "off"]), required=False)
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+def bulk(mode: str | None, *, as_json: bool) -> None:
+    """Show whether indexing is held back, or turn bulk mode on or off.
+
+    ON before a large import: Qdrant stores points without indexing them, which is faster. Until then searches of users
+    with many points are slower. OFF afterwards: Qdrant indexes all of it. Collections made in between join. Either may
+    be given again at any time.
+    """
+    with reported(), servers(to_stderr=True) as settings:
+        found = with_redis(settings, lambda redis: _turned(settings, redis, mode))
+        if as_json:
+            print_json(msgspec.to_builtins(found))
+        else:
+            print_indexing(found, open_console())
+
+
+async def _turned(settings: Settings, redis: ArqRedis, mode: str | None) -> list[IndexingState]:
+    async with open_store(settings, redis) as store:
+        bulk_mode = BulkMode(store.collections)
+        return await {None: bulk_mode.state, "on": bulk_mode.on, "off": bulk_mode.off}[mode]()

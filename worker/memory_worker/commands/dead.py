@@ -1,0 +1,202 @@
+"""``memory-worker dead``: list, show, replay and drop dead letters. No number of them is held in memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, get_args
+
+import click
+from arq.connections import ArqRedis
+from rich.console import Console
+from rich.progress import Progress
+
+from memory_worker.commands.dead_choice import Choice, Chosen, choose, matching
+from memory_worker.commands.dead_tables import head_document, letter_document, print_heads
+from memory_worker.commands.session import reported, servers, with_redis
+from memory_worker.contract import Receipt
+from memory_worker.errors import InvalidJob, ReplayRefused
+from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import DeadReason
+from memory_worker.queue.meta import QueueMeta, read_meta
+from memory_worker.settings import Settings
+from memory_worker.terminal import open_console, print_json
+
+OPS: Final = ("upsert", "delete", "purge")
+_DROPS_AT_ONCE = 100
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def dead() -> None:
+    """List, show, replay or drop dead letters: jobs that can never be applied."""
+
+
+def _filters(command: _Command) -> _Command:
+    for option in (
+        click.option("--user", "user_id", type=int, help="Only of this user."),
+        click.option("--op", type=click.Choice(OPS), help="Only of this op."),
+        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only of this reason."),
+    ):
+        command = option(command)
+    return command
+
+
+def _selection(command: _Command) -> _Command:
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask."),
+        _filters,
+        click.option("--all", "everything", is_flag=True, help="All that the filters leave."),
+        click.argument("receipts", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
+@dead.command("list")
+@_filters
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def dead_list(*, limit: int, as_json: bool, **filters: Any) -> None:
+    """List dead letters, oldest first in each partition."""
+
+    async def show(redis: ArqRedis) -> None:
+        keys = Keys(settings.queue_prefix)
+        heads = matching(redis, keys, await _partitions(redis, keys), Choice(**filters))
+        if not as_json:
+            await print_heads(heads, open_console(), limit=limit)
+            return
+        count = 0
+        async for head in heads:
+            print_json(head_document(head))
+            count += 1
+            if count == limit:
+                break
+
+    with reported(), servers(("redis",), to_stderr=as_json) as settings:
+        with_redis(settings, show)
+
+
+@dead.command("show")
+@click.argument("receipt")
+def dead_show(receipt: str) -> None:
+    """Show one dead letter, with its job as far as it can be read."""
+
+    async def get(redis: ArqRedis) -> DeadLetter | None:
+        keys = Keys(settings.queue_prefix)
+        return await DeadLetters(redis, keys, await _partitions(redis, keys)).get(_receipt(receipt))
+
+    with reported(), servers(("redis",), to_stderr=True) as settings:
+        found = with_redis(settings, get)
+    if found is None:
+        raise click.ClickException(f"there is no dead letter {_receipt(receipt)}")
+    print_json(letter_document(found), indent=2)
+
+
+@dead.command("replay")
+@_selection
+@click.option("--force", is_flag=True, help="Replay even where that undoes newer jobs of the same points.")
+def dead_replay(*, receipts: tuple[str, ...], yes: bool, force: bool, **filters: Any) -> None:
+    """Push dead letters again, in their original order, behind all that waits now, where that undoes nothing newer."""
+    with reported(), servers(("redis",), to_stderr=False) as settings:
+        chosen = _confirmed(
+            settings, receipts, filters, yes, "A replayed job is applied after all pushed since. Go on?"
+        )
+        if chosen is None:
+            return
+        left = with_redis(settings, lambda redis: _replayed(redis, settings, chosen, force=force))
+        sys.exit(1 if left else 0)
+
+
+@dead.command("drop")
+@_selection
+def dead_drop(*, receipts: tuple[str, ...], yes: bool, **filters: Any) -> None:
+    """Forget dead letters for good."""
+    with reported(), servers(("redis",), to_stderr=False) as settings:
+        chosen = _confirmed(settings, receipts, filters, yes, "Dropped jobs are gone for good. Go on?")
+        if chosen is not None:
+            with_redis(settings, lambda redis: _dropped(redis, settings, chosen))
+
+
+def _confirmed(
+    settings: Settings, receipts: tuple[str, ...], filters: dict[str, Any], yes: bool, question: str
+) -> Chosen | None:
+    """Say what would be done to how many dead letters, and ask; ``None``: to none."""
+    choice = Choice(receipts=tuple(map(_receipt, receipts)), **filters)
+    if bool(choice.receipts) == choice.filters:
+        raise click.UsageError("name receipts, or choose with --all, --reason, --op or --user")
+
+    async def look(redis: ArqRedis) -> Chosen:
+        keys = Keys(settings.queue_prefix)
+        return await choose(redis, keys, await _partitions(redis, keys), choice)
+
+    chosen = with_redis(settings, look)
+    for receipt in chosen.missing:
+        click.echo(f"there is no dead letter {receipt}", err=True)
+    if not chosen.total:
+        click.echo("no dead letters")
+        return None
+    click.echo(chosen.summary())
+    if not yes:
+        click.confirm(question, abort=True)
+    return chosen
+
+
+async def _replayed(redis: ArqRedis, settings: Settings, chosen: Chosen, *, force: bool) -> int:
+    """Replay what was chosen; return how many had to be left."""
+    keys = Keys(settings.queue_prefix)
+    letters = DeadLetters(redis, keys, chosen.partitions)
+    console = open_console(stderr=True)
+    replayed = left = 0
+    try:
+        with _progress("replaying", chosen.total, console) as advance:
+            async for receipt in chosen.in_order(redis, keys):
+                try:
+                    replayed += await letters.replay(receipt, force=force) is not None
+                except ReplayRefused as error:
+                    left += 1
+                    console.print(f"{receipt} left: {error}; --force replays it", soft_wrap=True)
+                advance(1)
+    finally:
+        click.echo(f"{replayed:,} replayed")
+    return left
+
+
+async def _dropped(redis: ArqRedis, settings: Settings, chosen: Chosen) -> None:
+    keys = Keys(settings.queue_prefix)
+    letters = DeadLetters(redis, keys, chosen.partitions)
+    dropped, batch = 0, list[Receipt]()
+    try:
+        with _progress("dropping", chosen.total, open_console(stderr=True)) as advance:
+            async for receipt in chosen.receipts(redis, keys):
+                batch.append(receipt)
+                if len(batch) == _DROPS_AT_ONCE:
+                    dropped += await letters.drop(batch)
+                    advance(len(batch))
+                    batch.clear()
+            if batch:
+                dropped += await letters.drop(batch)
+    finally:
+        click.echo(f"{dropped:,} dropped")
+
+
+@contextmanager
+def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[float], None]]:
+    """Show how far it is, on a terminal; yield what takes how many more are done."""
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+async def _partitions(redis: ArqRedis, keys: Keys) -> int:
+    return (await read_meta(redis, keys) or QueueMeta()).partitions
+
+
+def _receipt(text: str) -> Receipt:
+    try:
+        return Receipt.parse(text)
+    except InvalidJob as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,81 @@
+"""What `dead` prints for people, and dead letters as documents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from memory_worker.contract import decode_write
+from memory_worker.errors import InvalidJob
+from memory_worker.queue.dead import DeadLetter
+from memory_worker.queue.dead_heads import DeadHead
+from memory_worker.terminal import plain
+
+_DETAIL_CHARACTERS = 200
+
+
+async def print_heads(heads: AsyncIterator[DeadHead], console: Console, *, limit: int) -> None:
+    """Print dead letters as they come, two lines each, up to ``limit`` of them.
+
+    No table: its columns would cut receipts that are there to be copied. Past rich, which takes a millisecond a line.
+    """
+    encoding, write = console.encoding, console.file.write
+    count = 0
+    async for head in heads:
+        if count == limit:
+            write(f"there are more; --limit shows more than {limit:,}\n")
+            break
+        count += 1
+        user = f"user {head.user_id}" if head.user_id else "user unknown"
+        line = (
+            f"{head.receipt}  {_time(head.died_s)}  {head.reason} {head.op or 'unknown'}, {user}, {head.size:,} bytes"
+        )
+        write(f"{plain(line, encoding)}\n    {plain(_shortened(head.detail), encoding)}\n")
+    if not count:
+        write("no dead letters\n")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _DETAIL_CHARACTERS else f"{text[:_DETAIL_CHARACTERS]}..."
+
+
+def head_document(head: DeadHead) -> dict[str, Any]:
+    """Return a dead letter without its job as a JSON-able map."""
+    return {
+        "receipt": str(head.receipt),
+        "died": _time(head.died_s),
+        "reason": head.reason,
+        "detail": head.detail,
+        "op": head.op,
+        "user_id": int(head.user_id) if head.user_id.isdecimal() else None,
+        "contract_version": head.version,
+        "bytes": head.size,
+    }
+
+
+def letter_document(letter: DeadLetter) -> dict[str, Any]:
+    """Return a dead letter as a JSON-able map, with its job, decoded where possible, and its raw bytes."""
+    try:
+        job = msgspec.json.decode(msgspec.json.encode(decode_write(letter.body)))
+    except (InvalidJob, TypeError):
+        job = None
+    head = DeadHead(
+        receipt=letter.receipt,
+        position=letter.receipt.entry_id,
+        reason=letter.reason,
+        detail=letter.detail,
+        op=letter.op,
+        user_id=letter.user_id,
+        died_s=letter.died_s,
+        version=letter.version,
+        size=len(letter.body),
+    )
+    return {**head_document(head), "job": job, "raw_hex": letter.body.hex()}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

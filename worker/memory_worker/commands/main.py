@@ -1,0 +1,53 @@
+"""``memory-worker``: the commands, each loaded when it is run.
+
+Exit status: 0 done; 1 failed, or a check did; 2 a setting or an argument is wrong; 130 interrupted (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+
+from memory_worker import __version__
+
+COMMANDS: Final = {
+    "bench": "Measure pushes, drains, searches and more.",
+    "bulk": "Hold back indexing during a large import, and resume it.",
+    "check": "Check the settings, Redis, Qdrant and the collections.",
+    "dead": "List, show, replay or drop dead letters.",
+    "demo": "Show the whole system at work on real sentences.",
+    "partitions": "Show or change the number of partitions.",
+    "run": "Run a worker until SIGTERM or Ctrl-C.",
+    "schema": "Print the JSON Schema of all jobs and replies.",
+    "status": "Show what waits, who drains, what died and what is stored.",
+}
+"""Each command is the function of its name in the module of its name."""
+
+
+class _LazyGroup(click.Group):
+    """Loads a command when it is run; the list of commands loads none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"memory_worker.commands.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Queue-driven ingestion of an AI app's memories into Qdrant.
+
+    All settings come from the environment; the README lists them. Without REDIS_URL or QDRANT_URL an embedded engine
+    takes that part, with its data under DATA_DIR.
+    """

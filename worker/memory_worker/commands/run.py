@@ -1,0 +1,40 @@
+"""``memory-worker run``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+
+import click
+
+from memory_worker import failpoints, interrupts
+from memory_worker.app import App
+from memory_worker.commands.session import in_loop, reported
+from memory_worker.failpoints import arm
+from memory_worker.logs import configure_logs, log_event
+from memory_worker.settings import Role, Settings, foreign_variables, load_settings
+from memory_worker.wiring import engines_where_unset
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--role", type=click.Choice(["ingest", "search", "all"]), help="What to do; default: WORKER_ROLE.")
+def run(role: Role | None) -> None:
+    """Run a worker until SIGTERM or Ctrl-C."""
+    with reported():
+        settings = load_settings()
+        configure_logs(settings.log_level, as_json=settings.log_json)
+        for name, setting in foreign_variables():
+            log_event(logger, logging.WARNING, "unknown_variable", name=name, setting=setting)
+        arm(os.environ.get(failpoints.VARIABLE, ""))
+        with engines_where_unset(settings) as wired:
+            in_loop(lambda: _work(wired, role or wired.worker_role))
+
+
+async def _work(settings: Settings, role: Role) -> None:
+    app, loop = App(settings, role), asyncio.get_running_loop()
+    with interrupts.gently(lambda: loop.call_soon_threadsafe(app.stop), usual=(signal.SIGTERM,)):
+        await app.run()

@@ -1,0 +1,150 @@
+"""What the commands share: errors as one line, the event loop, and the servers that a command looks at."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import click
+import uvloop
+from arq.connections import ArqRedis
+from pydantic import SecretStr
+
+from memory_worker import interrupts
+from memory_worker.errors import ConfigurationError, MemoryWorkerError
+from memory_worker.logs import configure_logs
+from memory_worker.queue.connection import queue_errors
+from memory_worker.settings import Settings, foreign_variables, load_settings
+from memory_worker.terminal import never_fail, plain
+from memory_worker.wiring import engines_where_unset, open_queue
+
+Part = Literal["redis", "qdrant"]
+
+EVERYTHING: tuple[Part, ...] = ("redis", "qdrant")
+_DIRECTORIES: dict[Part, str] = {"redis": "valkey", "qdrant": "edge"}
+_NAMES: dict[Part, str] = {"redis": "Redis", "qdrant": "Qdrant"}
+
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """End the command with one line about what is wrong, instead of a traceback."""
+    never_fail(sys.stdout)
+    never_fail(sys.stderr)
+    try:
+        yield
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except (MemoryWorkerError, OSError) as error:
+        _fail(error, 1)
+    except BaseException:
+        _exit_if_interrupted()
+        raise
+    _exit_if_interrupted()
+
+
+def _fail(error: Exception, status: int) -> None:
+    _exit_if_interrupted()
+    for line in f"memory-worker: {error}".splitlines():  # an engine's error holds the end of its log
+        click.echo(plain(line, sys.stderr.encoding or "ascii"), err=True)
+    sys.exit(status)
+
+
+def _exit_if_interrupted() -> None:
+    status = interrupts.exit_status()
+    if status is not None:
+        sys.exit(status)
+
+
+def in_loop(work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    """Run ``work`` in an event loop of its own."""
+    return uvloop.run(work())
+
+
+def quiet_settings(**overrides: Any) -> Settings:
+    """Return the settings for a command that shows warnings only; the first are about variables without effect."""
+    settings = load_settings(**overrides)
+    configure_logs("WARNING", as_json=False)
+    for name, setting in foreign_variables():
+        click.echo(plain(f"memory-worker: {name} has no effect here; the setting is {setting}"), err=True)
+    return settings
+
+
+@contextmanager
+def servers(parts: tuple[Part, ...] = EVERYTHING, *, to_stderr: bool) -> Iterator[Settings]:
+    """Say which servers the command looks at, and yield settings with the URLs of ``parts``.
+
+    Engines are started where there is data of theirs. Raises `ConfigurationError` where there is neither a URL nor
+    data: an engine without data would only report an empty queue.
+    """
+    settings = quiet_settings()
+    _refuse_nothing(settings, parts)
+    if settings.redis_url is not None:
+        open_queue(settings)  # raises for what is no URL, of which nothing may be shown
+    for part in EVERYTHING:
+        line = f"{_NAMES[part]}: {address(settings, part)}"
+        click.echo(plain(line, sys.stdout.encoding or "ascii"), err=to_stderr)
+    with engines_where_unset(settings, parts) as wired:
+        yield wired
+
+
+def _refuse_nothing(settings: Settings, parts: tuple[Part, ...]) -> None:
+    missing = [part for part in parts if not _is_configured(settings, part)]
+    if missing:
+        names = " and ".join(f"{part.upper()}_URL" for part in missing)
+        places = " and ".join(str(settings.data_dir.absolute() / _DIRECTORIES[part]) for part in missing)
+        raise ConfigurationError(
+            f"nothing is configured: {names} not set, and no data of embedded engines at {places}. "
+            f"Set {names}, or DATA_DIR to where a worker keeps its data (`memory-worker run` makes it)"
+        )
+
+
+def _is_configured(settings: Settings, part: Part) -> bool:
+    return _url(settings, part) is not None or (settings.data_dir / _DIRECTORIES[part]).is_dir()
+
+
+def _url(settings: Settings, part: Part) -> str | None:
+    url: str | SecretStr | None = getattr(settings, f"{part}_url")
+    return url.get_secret_value() if isinstance(url, SecretStr) else url
+
+
+def address(settings: Settings, part: Part) -> str:
+    """Return where a server is, without secrets."""
+    url = _url(settings, part)
+    if url is None:
+        return f"embedded, in DATA_DIR ({settings.data_dir.absolute()})"
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    path = parts.path.rpartition("@")[2]
+    if part == "redis" and (database := parse_qs(parts.query).get("db")):
+        path = f"/{database[0]}"
+    queue = f", queue {settings.queue_prefix}" if part == "redis" else ""
+    return f"{parts.scheme}://{place}{path}{queue}"
+
+
+@contextmanager
+def silent_end() -> Iterator[None]:
+    """Let nothing that goes wrong while connections close hide what was found."""
+    try:
+        with queue_errors():
+            yield
+    except MemoryWorkerError:
+        return
+
+
+def with_redis(settings: Settings, work: Callable[[ArqRedis], Awaitable[_Result]]) -> _Result:
+    """Run ``work`` in an event loop, with connections to Redis."""
+
+    async def connected() -> _Result:
+        redis = open_queue(settings)
+        try:
+            return await work(redis)
+        finally:
+            with silent_end():
+                await redis.aclose(close_connection_pool=True)
+
+    return in_loop(connected)

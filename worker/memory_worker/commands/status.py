@@ -1,0 +1,36 @@
+"""``memory-worker status``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import msgspec
+from arq.connections import ArqRedis
+
+from memory_worker.commands.session import reported, servers, with_redis
+from memory_worker.commands.tables import print_status
+from memory_worker.queue.keys import Keys
+from memory_worker.settings import Settings
+from memory_worker.status import Status, collect_status
+from memory_worker.terminal import open_console, print_json
+from memory_worker.wiring import open_store
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+@click.option("--all", "everything", is_flag=True, help="Partitions in which nothing waits, too.")
+def status(*, as_json: bool, everything: bool) -> None:
+    """Show what waits, who drains, what died and what is stored; exit with 1 if Redis or Qdrant does not answer."""
+    with reported(), servers(to_stderr=as_json) as settings:
+        found = with_redis(settings, lambda redis: _collected(settings, redis))
+        if as_json:
+            print_json(msgspec.to_builtins(found))
+        else:
+            print_status(found, open_console(), everything=everything)
+        sys.exit(0 if found.store_error is None else 1)
+
+
+async def _collected(settings: Settings, redis: ArqRedis) -> Status:
+    async with open_store(settings, redis) as store:
+        return await collect_status(redis, Keys(settings.queue_prefix), store)

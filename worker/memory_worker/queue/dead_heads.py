@@ -1,0 +1,73 @@
+"""Dead letters without their jobs, page by page: a million of them are looked through in little memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from arq.connections import ArqRedis
+
+from memory_worker.contract import Receipt
+from memory_worker.queue import scripts
+from memory_worker.queue.connection import queue_request
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.log import entry_version
+
+_PAGE = 200
+
+
+class DeadHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter as `DeadLetter`, but for its job, of which only the ``size`` in bytes is known.
+
+    ``position`` is the id under which its job was pushed at first: one that was replayed and died again keeps it.
+    """
+
+    receipt: Receipt
+    position: str
+    reason: str
+    detail: str
+    op: str
+    user_id: str
+    died_s: float
+    version: int
+    size: int
+
+
+async def dead_heads(
+    redis: ArqRedis, keys: Keys, partition: int, *, first: str = "-", last: str = "+"
+) -> AsyncIterator[DeadHead]:
+    """Yield the dead letters of a partition, oldest first, from the id ``first`` to the id ``last``."""
+    while True:
+        with queue_request("dead_list"):
+            page = await scripts.run(redis, "dead_page", [keys.dead(partition)], [first, last, _PAGE])
+        for entry_id, fields in page:
+            yield _head(Receipt(partition, entry_id.decode()), dict(zip(fields[::2], fields[1::2], strict=True)))
+        if len(page) < _PAGE:
+            return
+        first = f"({page[-1][0].decode()}"
+
+
+async def dead_head(redis: ArqRedis, keys: Keys, receipt: Receipt) -> DeadHead | None:
+    """Return the dead letter of ``receipt``, if there is one."""
+    entry_id = receipt.entry_id
+    async for head in dead_heads(redis, keys, receipt.partition, first=entry_id, last=entry_id):
+        return head
+    return None
+
+
+def _head(receipt: Receipt, fields: dict[bytes, Any]) -> DeadHead:
+    def text(name: bytes) -> str:
+        return str(fields.get(name, b"").decode(errors="replace"))
+
+    return DeadHead(
+        receipt=receipt,
+        position=text(b"r") or receipt.entry_id,
+        reason=text(b"reason"),
+        detail=text(b"detail"),
+        op=text(b"op"),
+        user_id=text(b"user_id"),
+        died_s=int(fields.get(b"at", b"0")) / 1000,
+        version=entry_version(fields.get(b"v", b"")),
+        size=int(fields.get(b"j", 0)),
+    )

@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- Return a page of dead letters, each with the length of its job in place of the job.
+-- Invariant: no more than one job at a time is held, however large they are.
+--
+-- KEYS  dead letters
+-- ARGV  first id, last id (both as XRANGE takes them), most
+local page = {}
+local first = ARGV[1]
+while #page < tonumber(ARGV[3]) do
+  local found = redis.call('XRANGE', KEYS[1], first, ARGV[2], 'COUNT', 1)
+  if #found == 0 then
+    break
+  end
+  local fields = found[1][2]
+  for i = 1, #fields, 2 do
+    if fields[i] == 'j' then
+      fields[i + 1] = #fields[i + 1]
+    end
+  end
+  page[#page + 1] = found[1]
+  first = '(' .. found[1][1]
+end
+return page
