@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from memory_worker.budget import ReadBounds
 from memory_worker.client import MemoryQueue
 from memory_worker.embedded.engines import Engine, start_edge, start_valkey
 from memory_worker.errors import ConfigurationError
@@ -22,7 +23,7 @@ from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 from memory_worker.store.registry import MemoryRegistry
 from memory_worker.store.shape import CollectionShape
-from memory_worker.store.store import VectorStore
+from memory_worker.store.store import AnswerLimits, VectorStore
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _OF_A_REDIS_ELSEWHERE = dict.fromkeys(
 )
 _OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
 """What is meant for a server elsewhere is not for an embedded engine."""
+_LEAST_SMALL_BYTES = 65_536
 
 
 @contextmanager
@@ -76,7 +78,7 @@ def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore
     """
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
-    api_key = settings.qdrant_api_key
+    api_key, bounds = settings.qdrant_api_key, read_bounds(settings)
     return VectorStore(
         settings.qdrant_url,
         CollectionShape(
@@ -102,6 +104,18 @@ def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,
         timeout_s=settings.qdrant_timeout_s,
+        answers=AnswerLimits(bounds.small_bytes, bounds.most_bytes),
+    )
+
+
+def read_bounds(settings: Settings) -> ReadBounds:
+    """Return how many bytes the answers to reads may have: half of the budget is for small ones, which never wait."""
+    half = settings.read_budget_bytes // 2
+    return ReadBounds(
+        most_bytes=settings.read_max_bytes,
+        small_bytes=max(_LEAST_SMALL_BYTES, half // settings.search_concurrency),
+        large_bytes=half,
+        replies_bytes=settings.replies_max_bytes,
     )
 
 
