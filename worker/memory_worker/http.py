@@ -29,8 +29,10 @@ REQUEST_S = 10.0
 PAGE_LIFE_S = 1.0
 _IDLE_S = 30
 _START_S = 10.0
-_BACKLOG = 256
+_ACCEPTED_AT_ONCE = 256
 """Connections accepted in one turn of the event loop, fewer than are kept: each is read before it is dropped."""
+_BACKLOG = 4096
+"""Connections that wait to be accepted: a client that finds no place among them tries again only after a second."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -80,7 +82,7 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
                 ws="none",
                 server_header=False,
                 timeout_keep_alive=_IDLE_S,
-                backlog=_BACKLOG,
+                backlog=_ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -88,6 +90,7 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
         thread.start()
         try:
             _wait_until_started(server, thread)
+            listening.listen(_BACKLOG)  # the server has set it to what it accepts at once
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
