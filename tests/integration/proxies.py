@@ -17,12 +17,14 @@ HOST = "127.0.0.1"
 
 _NO_CAP = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 _MESSAGES: dict[str, tuple[Any, Any]] = {
+    "Collections/CollectionExists": (q.CollectionExistsRequest, q.CollectionExistsResponse),
     "Collections/Create": (q.CreateCollection, q.CollectionOperationResponse),
     "Collections/Get": (q.GetCollectionInfoRequest, q.GetCollectionInfoResponse),
     "Collections/List": (q.ListCollectionsRequest, q.ListCollectionsResponse),
     "Collections/Update": (q.UpdateCollection, q.CollectionOperationResponse),
     "Points/Query": (q.QueryPoints, q.QueryResponse),
     "Points/QueryBatch": (q.QueryBatchPoints, q.QueryBatchResponse),
+    "Points/Scroll": (q.ScrollPoints, q.ScrollResponse),
     "Points/UpdateBatch": (q.UpdateBatchPoints, q.UpdateBatchResponse),
     "Qdrant/HealthCheck": (q.HealthCheckRequest, q.HealthCheckReply),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -32,6 +33,7 @@ from memory_worker.store.shape import CollectionShape
 from tests.chaos.servers import free_port
 from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
+from tests.integration.proxies import RedisProxy
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 KEYS = Keys("mw")
@@ -145,7 +147,7 @@ def user_lines() -> list[str]:
     return [line for line in ACL_FILE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("# ")]
 
 
-BY = {"push": "producer", "call": "producer", "replay": "operator", "state": "operator"}
+BY = {"push": "producer", "call": "producer", "cancel": "producer", "replay": "operator", "state": "operator"}
 """Who runs a script that the worker does not, or does not alone."""
 NOT_ALLOWED = {("producer", "hset")}
 """A producer does not set the queue up."""
@@ -201,6 +203,16 @@ class TestAtWork:
         for role in ("producer", "worker"):
             connect(role).wait(0, 10)
             connect(role).script_load("return 1")
+        assert denied(connect("test")) == []
+
+    async def test_a_caller_that_waits_no_longer(self, url: Callable[[str], str], connect: Connect) -> None:
+        async with RedisProxy(url("producer")) as proxy, MemoryQueue.connect(proxy.url) as queue:
+            waits = proxy.seen(b"BLPOP")
+            giving_up = asyncio.create_task(queue.info(timeout=60))
+            await waits.wait()
+            giving_up.cancel()
+            await asyncio.wait([giving_up])
+        assert not connect("test").exists(KEYS.search_queue)
         assert denied(connect("test")) == []
 
     async def test_an_entry_that_nobody_was_woken_for(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import msgspec
 import pytest
 from arq.connections import ArqRedis
 
-from memory_worker.contract import Get, Hit, Info, Reply, Search, convert_read
+from memory_worker.contract import MAX_TIMEOUT_MS, Get, Hit, Info, Reply, Search, convert_read
 from memory_worker.errors import QueueError
 from memory_worker.queue.calls import (
-    REPLY_LIFE_S,
+    LARGE_REPLY_BYTES,
+    REPLY_MARGIN_MS,
     Sending,
     check_reply_to,
     encode_reply,
@@ -28,6 +30,19 @@ from tests.integration.jobs import axis
 from tests.integration.proxies import RedisProxy
 
 REPLY = Reply(ok=True, hits=[Hit("mem_1_1", 0.5, {"value": "x"})], engine_ms=1.5)
+LIFE_MS = 30_000
+MOST_BYTES = 1_000_000
+
+
+async def send(redis: ArqRedis, keys: Keys, *names: str, body: bytes | None = None, **options: Any) -> int:
+    """Send replies to jobs that have been taken and whose callers wait."""
+    await redis.zadd(keys.search_queue, dict.fromkeys(names, 9e15))
+    body = encode_reply(REPLY) if body is None else body
+    replies = [
+        Sending(name.encode(), **{"key": keys.reply(name), "body": body, "life_ms": LIFE_MS, **options})
+        for name in names
+    ]
+    return await send_replies(redis, keys, replies, most_bytes=MOST_BYTES)
 
 
 async def test_a_job_for_arq(redis: ArqRedis, keys: Keys) -> None:
@@ -62,7 +77,7 @@ async def test_the_reply_comes_to_who_waits(
     waits = redis_proxy.seen(b"BLPOP")
     waiting = asyncio.create_task(take_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
     await waits.wait()
-    await send_replies(redis, keys, [Sending(b"a-job", reply_to, encode_reply(REPLY))])
+    await send(redis, keys, "a-job")
     assert await waiting == REPLY
     assert redis_proxy.words() == ["BLPOP"]
     assert not await redis.exists(reply_to)
@@ -70,8 +85,8 @@ async def test_the_reply_comes_to_who_waits(
 
 async def test_a_reply_that_nobody_takes_expires(redis: ArqRedis, keys: Keys) -> None:
     reply_to = keys.reply("a-job")
-    await send_replies(redis, keys, [Sending(b"a-job", reply_to, encode_reply(REPLY))])
-    assert REPLY_LIFE_S - 5 < await redis.ttl(reply_to) <= REPLY_LIFE_S
+    await send(redis, keys, "a-job")
+    assert LIFE_MS - 5_000 < await redis.pttl(reply_to) <= LIFE_MS
     assert await take_reply(redis, reply_to, timeout_s=1) == REPLY
 
 
@@ -92,15 +107,16 @@ async def test_many_replies_in_one_round_trip(
     redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
 ) -> None:
     replies = [
-        Sending(str(number).encode(), keys.reply(str(number)), encode_reply(Reply(ok=True, engine_ms=number)))
+        Sending(str(number).encode(), keys.reply(str(number)), encode_reply(Reply(ok=True, engine_ms=number)), LIFE_MS)
         for number in range(20)
     ]
-    await send_replies(watched, keys, replies)  # loads the script, if need be
+    await send(redis, keys, "first")  # loads the script, if need be
+    await redis.zadd(keys.search_queue, {sending.job_id: 9e15 for sending in replies})
     redis_proxy.words()
-    await send_replies(watched, keys, replies)
+    await send_replies(watched, keys, replies, most_bytes=MOST_BYTES)
     assert redis_proxy.words() == ["EVALSHA"]
-    for number, sending in enumerate(replies):
-        reply = await take_reply(redis, sending.reply_to, timeout_s=1)
+    for number in range(20):
+        reply = await take_reply(redis, keys.reply(str(number)), timeout_s=1)
         assert reply is not None
         assert reply.engine_ms == number
 
@@ -121,8 +137,8 @@ class TestTake:
         assert await take_calls(redis, keys, most=10) == []
         # Until it is answered, a job is where arq's own callers look for it.
         assert await redis.zcard(keys.search_queue) == 5
-        answered = [Sending(call.job_id, keys.reply("x"), b"") for call in [*first, *rest]]
-        await send_replies(redis, keys, answered)
+        answered = [Sending(call.job_id, keys.reply("x"), b"", LIFE_MS) for call in [*first, *rest]]
+        await send_replies(redis, keys, answered, most_bytes=MOST_BYTES)
         assert await redis.zcard(keys.search_queue) == 0
         assert [key async for key in redis.scan_iter(match=f"arq:job:{keys.prefix}:*", count=1000)] == []
 
@@ -148,9 +164,97 @@ class TestTake:
 
     async def test_what_one_caller_did_to_its_list_is_not_felt_by_others(self, redis: ArqRedis, keys: Keys) -> None:
         await redis.set(keys.reply("bad"), "no list")
-        replies = [Sending(name.encode(), keys.reply(name), encode_reply(REPLY)) for name in ("a", "bad", "b")]
-        await send_replies(redis, keys, replies)
+        await send(redis, keys, "a", "bad", "b")
         assert [await take_reply(redis, keys.reply(name), timeout_s=1) for name in ("a", "b")] == [REPLY, REPLY]
+
+
+class TestRoom:
+    """Large replies that nobody has taken hold no more than so many bytes together."""
+
+    LARGE = b"x" * (MOST_BYTES // 4)
+
+    @pytest.mark.parametrize("is_result", [False, True])
+    async def test_one_too_many_is_replaced(self, redis: ArqRedis, keys: Keys, is_result: bool) -> None:
+        names = [f"{number}" for number in range(6)]
+        refused = [
+            await send(redis, keys, name, body=self.LARGE, instead=b"no room", is_result=is_result) for name in names
+        ]
+        assert refused == [0, 0, 0, 0, 1, 1]
+        take = redis.get if is_result else redis.lpop
+        found = [await take(keys.reply(name)) for name in names]  # type: ignore[operator]
+        assert found == [self.LARGE] * 4 + [b"no room"] * 2
+
+    async def test_what_was_taken_makes_room(self, redis: ArqRedis, keys: Keys) -> None:
+        for number in range(20):
+            assert await send(redis, keys, str(number), body=self.LARGE, instead=b"no room") == 0
+            assert await redis.lpop(keys.reply(str(number))) == self.LARGE  # type: ignore[misc]
+        assert await redis.zcard(keys.replies) <= 5
+
+    async def test_what_has_expired_makes_room(self, redis: ArqRedis, keys: Keys) -> None:
+        await send(redis, keys, "a", "b", "c", "d", body=self.LARGE)
+        assert await send(redis, keys, "e", body=self.LARGE, instead=b"no room") == 1
+        await redis.delete(keys.reply("b"))
+        assert await send(redis, keys, "f", body=self.LARGE, instead=b"no room") == 0
+
+    async def test_small_ones_are_not_counted(self, redis: ArqRedis, keys: Keys) -> None:
+        small = b"x" * (LARGE_REPLY_BYTES - 1)
+        names = [str(number) for number in range(100)]
+        assert await send(redis, keys, *names, body=small) == 0
+        assert not await redis.exists(keys.replies, keys.replies_bytes)
+
+    async def test_the_count_expires_after_the_longest_wait(self, redis: ArqRedis, keys: Keys) -> None:
+        await send(redis, keys, "a", body=self.LARGE)
+        for key in (keys.replies, keys.replies_bytes):
+            assert LIFE_MS < await redis.pttl(key) <= MAX_TIMEOUT_MS + REPLY_MARGIN_MS
+
+
+class TestGivenUp:
+    async def test_a_job_that_nobody_has_begun_is_taken_back(
+        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+    ) -> None:
+        reply_to = await self.give_up(redis, watched, redis_proxy, keys)
+        assert await take_calls(redis, keys, most=10) == []
+        assert not await redis.exists(keys.arq_job(reply_to.removeprefix(keys.reply(""))))
+
+    async def test_one_that_was_begun_gets_no_reply(
+        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+    ) -> None:
+        reply_to = await self.give_up(redis, watched, redis_proxy, keys, begun=True)
+        job_id = reply_to.removeprefix(keys.reply("")).encode()
+        sending = Sending(job_id, reply_to, encode_reply(REPLY), LIFE_MS)
+        await send_replies(redis, keys, [sending], most_bytes=MOST_BYTES)
+        assert not await redis.exists(reply_to)
+
+    async def test_a_redis_that_hangs_does_not_keep_who_gives_up(
+        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+    ) -> None:
+        started = time.monotonic()
+        await self.give_up(redis, watched, redis_proxy, keys, hanging=True)
+        assert time.monotonic() - started < 2
+
+    async def give_up(
+        self,
+        redis: ArqRedis,
+        watched: ArqRedis,
+        redis_proxy: RedisProxy,
+        keys: Keys,
+        *,
+        begun: bool = False,
+        hanging: bool = False,
+    ) -> str:
+        reply_to = await enqueue_call(redis, keys, Info(timeout_ms=20_000))
+        waits = redis_proxy.seen(b"BLPOP")
+        waiting = asyncio.create_task(take_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
+        await waits.wait()
+        if begun:
+            assert len(await take_calls(redis, keys, most=10)) == 1
+        if hanging:
+            redis_proxy.hang()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        redis_proxy.go_on()
+        return reply_to
 
 
 @pytest.mark.parametrize("body", [b"\xc1", b"", msgspec.msgpack.encode({"hits": 1})])

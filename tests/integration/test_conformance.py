@@ -894,6 +894,22 @@ class TestQueries:
         hits = searchable.query([1, 0, 0, 0], limit=10, filter=q.Filter(must=mine))
         assert [plain_id(hit.id) for hit in hits] == [1, 5]
 
+    def test_two_ids_of_one_logical_id_are_two_hits(self, handle: Handle) -> None:
+        new = str(uuid.uuid4())
+        handle.update(
+            upsert(point(17, [4, 3, 0, 0], _point_id="mem_1_1"), point(new, [1, 0, 0, 0], _point_id="mem_1_1"))
+        )
+        assert [plain_id(hit.id) for hit in handle.query([1, 0, 0, 0], limit=10)] == [new, 17]
+        assert [plain_id(hit.id) for hit in handle.query([1, 0, 0, 0], limit=1)] == [new]
+        pages, request = [], q.ScrollPoints(collection_name=handle.name, limit=1)
+        request.filter.must.append(field("_point_id", keywords=keywords("mem_1_1")))
+        for _ in range(2):
+            page = handle.stub.Scroll(request, timeout=30)
+            pages.append([plain_id(found.id) for found in page.result])
+            request.offset.CopyFrom(page.next_page_offset)
+        assert pages == [[17], [new]]
+        assert not page.HasField("next_page_offset")
+
     def test_score_threshold_is_inclusive_downward(self, searchable: Handle) -> None:
         for threshold, expected in ((0.79, {1, 2, 4}), (0.81, {1, 4}), (-1.1, {1, 2, 3, 4, 5})):
             hits = searchable.query([1, 0, 0, 0], limit=10, score_threshold=threshold)

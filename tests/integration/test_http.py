@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import select
 import socket
@@ -17,7 +18,7 @@ import pytest
 from memory_worker import http as server_module
 from memory_worker.app import App
 from memory_worker.errors import ConfigurationError
-from memory_worker.http import PAGES_A_SECOND, Page, Source, http_server
+from memory_worker.http import MOST_CONNECTIONS, PAGES_A_SECOND, Page, Source, http_server
 from memory_worker.settings import Settings
 from tests.integration.web import HOST, PATIENCE_S, Answer, ask, ask_again, say
 
@@ -211,6 +212,111 @@ class TestIsolation:
                 assert len(text) > 65_536
         assert page.made == 0
         assert ask(port, "/probe").status == 200
+
+
+HEAD = b"GET /probe HTTP/1.1\r\nHost: x\r\n"
+UNFINISHED = {
+    "nothing": b"",
+    "a part of a word": b"GE",
+    "a part of the head": HEAD + b"Accept: ",
+    "a part of the body": b"POST /probe HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nx",
+    "a whole request and a part of another": HEAD + b"\r\n" + HEAD,
+}
+
+
+@contextlib.contextmanager
+def slow_clients(port: int, count: int, text: bytes) -> Iterator[list[socket.socket]]:
+    """Connections that have sent ``text`` and nothing since."""
+    with contextlib.ExitStack() as opened:
+        clients = []
+        for _ in range(count):
+            clients.append(opened.enter_context(socket.socket()))
+            clients[-1].settimeout(PATIENCE_S)
+            clients[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # what nobody reads soon fills it
+            clients[-1].connect((HOST, port))
+            with contextlib.suppress(ConnectionError):  # others have taken its place already
+                clients[-1].sendall(text)
+        yield clients
+
+
+class TestSlowClients:
+    """Whoever takes long to ask, or to read, keeps nobody from an answer."""
+
+    @pytest.mark.parametrize("text", UNFINISHED.values(), ids=UNFINISHED)
+    def test_the_oldest_give_way(self, port: int, text: bytes) -> None:
+        with slow_clients(port, 450, text) as clients:
+            for _ in range(5):
+                started = time.monotonic()
+                assert ask(port, "/probe").status == 200
+                assert time.monotonic() - started < 1
+            assert is_closed(clients[0])
+            assert not is_closed(clients[-1])
+
+    def test_who_does_not_read_the_answer_gives_way(self, monkeypatch: pytest.MonkeyPatch, probe: Counted) -> None:
+        monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 20)
+        page = Page(200, "text/plain", b"x" * 5_000_000)
+        sources = {"/large": Source(lambda _: page, is_probe=True), "/probe": Source(probe, is_probe=True)}
+        text = HEAD.replace(b"probe", b"large") + b"\r\n"
+        with http_server(HOST, 0, sources) as port, slow_clients(port, 25, text):
+            started = time.monotonic()
+            assert ask(port, "/probe").status == 200
+            assert time.monotonic() - started < 1
+
+    def test_who_waits_for_a_page_is_not_dropped_for_who_is_slow_to_ask(
+        self, monkeypatch: pytest.MonkeyPatch, port: int
+    ) -> None:
+        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 4)
+        with socket.create_connection((HOST, port), timeout=PATIENCE_S) as waiting:
+            assert ask(port, "/page").status == 200  # the next has to wait
+            waiting.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with slow_clients(port, MOST_CONNECTIONS + 50, b"G"):
+                assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    @pytest.mark.parametrize("text", UNFINISHED.values(), ids=UNFINISHED)
+    def test_a_request_must_be_whole_in_time_however_steadily_it_comes(
+        self, monkeypatch: pytest.MonkeyPatch, port: int, text: bytes
+    ) -> None:
+        monkeypatch.setattr(server_module, "REQUEST_S", 0.3)
+        with slow_clients(port, 1, text) as [client]:
+            started = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while not is_closed(client, within_s=0.02):
+                    client.sendall(b"x" if text else b"")
+            assert 0.2 < time.monotonic() - started < PATIENCE_S
+
+    def test_an_answer_must_be_read_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server_module, "REQUEST_S", 0.3)
+        page = Page(200, "text/plain", b"x" * 50_000_000)
+        text = HEAD.replace(b"probe", b"large") + b"\r\n"
+        sources = {"/large": Source(lambda _: page, is_probe=True)}
+        with http_server(HOST, 0, sources) as port, slow_clients(port, 1, text) as [client]:
+            started, read = time.monotonic(), 0
+            with contextlib.suppress(ConnectionError):
+                while data := client.recv(1000):
+                    read += len(data)
+            assert 0.2 < time.monotonic() - started < PATIENCE_S
+            assert read < 50_000_000
+
+    def test_a_connection_that_rests_between_requests_is_kept(
+        self, monkeypatch: pytest.MonkeyPatch, port: int, probe: Counted
+    ) -> None:
+        monkeypatch.setattr(server_module, "REQUEST_S", 0.1)
+        connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
+        assert ask_again(connection, "/probe").status == 200
+        assert not is_closed(connection.sock, within_s=0.4)
+        assert ask_again(connection, "/probe").status == 200
+        connection.close()
+
+
+def is_closed(client: socket.socket, *, within_s: float = 0.0) -> bool:
+    """Say whether the server has closed its side, having sent whatever it had to send."""
+    while select.select([client], [], [], within_s)[0]:
+        try:
+            if not client.recv(65_536):
+                return True
+        except ConnectionError:
+            return True
+    return False
 
 
 class TestPort:

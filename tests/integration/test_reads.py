@@ -7,8 +7,9 @@ import json
 import pickle
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,131 @@ class TestErrors:
             await job.result(timeout=10, poll_delay=0.01)
         assert not await redis.exists(keys.stream(0))
         assert await queue.info()
+
+
+SMALL, MOST = 65_536, 200_000
+
+
+@pytest.fixture
+async def bounded(settings: Callable[..., Settings], qdrant_proxy: QdrantProxy) -> AsyncIterator[App]:
+    """A search worker with room for one large answer at a time."""
+    bounds = {"read_max_bytes": MOST, "read_budget_bytes": 2 * MOST, "replies_max_bytes": 2 * MOST}
+    async with running(settings(**bounds, qdrant_url=qdrant_proxy.url), role="search") as started:
+        yield started
+
+
+@pytest.fixture
+async def large(store: VectorStore) -> list[str]:
+    """Twenty points of user 1, of 15 kB each; return their ids."""
+    await store.prepare()
+    for first in range(0, 20, 4):
+        points = [memory(1, number, value='"' * 15_000) for number in range(first, first + 4)]
+        await store.apply(CollectionRef("memory"), [UpsertPoints(points)], timeout_s=5)
+    return [f"mem_1_{number}" for number in range(20)]
+
+
+class TestBytes:
+    """Answers are bounded in bytes, one by one and together."""
+
+    async def test_an_answer_that_is_too_large(self, bounded: App, queue: MemoryQueue, large: list[str]) -> None:
+        said = rf"too_large: the answer has 30\d,\d+ bytes, READ_MAX_BYTES allows {MOST:,}: ask for fewer points"
+        with pytest.raises(ReadFailed, match=said):
+            await queue.get(user_id=1, point_ids=large)
+        with pytest.raises(ReadFailed, match=said):
+            await queue.search(user_id=1, vector=axis(0), limit=20)
+        assert len(await queue.get(user_id=1, point_ids=large[:12])) == 12
+        assert len(await queue.search(user_id=1, vector=axis(0), limit=12)) == 12
+
+    async def test_json_may_be_larger_than_what_qdrant_answered(
+        self, bounded: App, redis: ArqRedis, keys: Keys, large: list[str]
+    ) -> None:
+        reply = await self.by_json(redis, keys, large[:6])
+        assert len(reply.points or []) == 6
+        reply = await self.by_json(redis, keys, large[:7])
+        assert reply.error is not None
+        assert reply.error.code == "too_large"
+
+    async def by_json(self, redis: ArqRedis, keys: Keys, ids: list[str]) -> Reply:
+        reply_to = keys.reply(uuid.uuid4().hex)
+        await enqueue(redis, keys, "get", {"user_id": 1, "point_ids": ids}, reply_to=reply_to, reply_json=True)
+        _, body = await redis.blpop([reply_to], 10)  # type: ignore[misc]
+        return msgspec.json.decode(body, type=Reply)
+
+    async def test_large_answers_come_one_after_the_other_and_all_of_them(
+        self, bounded: App, queue: MemoryQueue, large: list[str]
+    ) -> None:
+        found = await asyncio.gather(*(queue.get(user_id=1, point_ids=large[:12], timeout=30) for _ in range(20)))
+        assert [len(points) for points in found] == [12] * 20
+
+    async def test_qdrant_is_asked_twice_for_the_first_of_them_only(
+        self, bounded: App, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy
+    ) -> None:
+        qdrant_proxy.calls.clear()
+        for _ in range(3):
+            assert len(await queue.get(user_id=1, point_ids=large[:12])) == 12
+            assert len(await queue.search(user_id=1, vector=axis(0), limit=12)) == 12
+        asked = [name for name in qdrant_proxy.calls if name in ("Points/Query", "Points/Scroll")]
+        assert asked == ["Points/Scroll"] * 2 + ["Points/Query"] * 2 + ["Points/Scroll", "Points/Query"] * 2
+
+    async def test_small_ones_do_not_wait_behind_large_ones_and_those_keep_their_deadline(
+        self, bounded: App, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy, stored: Stored
+    ) -> None:
+        await stored(memory(2, 1))
+        has_room, go_on, calls = asyncio.Event(), asyncio.Event(), count()
+
+        async def hold_the_second(call: Call) -> Any:
+            if next(calls) == 1:  # the first has shown that the answer is large
+                has_room.set()
+                await go_on.wait()
+            return await call.forward()
+
+        qdrant_proxy.rules["Points/Scroll"] = hold_the_second
+        first = asyncio.create_task(queue.get(user_id=1, point_ids=large[:12], timeout=30))
+        await has_room.wait()
+        with pytest.raises(ReadFailed, match="timeout"):
+            await queue.get(user_id=1, point_ids=large[:12], timeout=0.3)
+        assert len(await queue.get(user_id=2, point_ids=["mem_2_1"])) == 1
+        go_on.set()
+        assert len(await first) == 12
+        assert len(await queue.get(user_id=1, point_ids=large[:12])) == 12
+
+    @pytest.mark.parametrize("by_arq", [False, True])
+    async def test_answers_that_nobody_takes_leave_room(
+        self, bounded: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, large: list[str], by_arq: bool
+    ) -> None:
+        document = {"user_id": 1, "point_ids": large[:8], "timeout_ms": 20_000}
+        names = [uuid.uuid4().hex for _ in range(10)]
+        jobs = [
+            await enqueue(redis, keys, "get", document, **({} if by_arq else {"reply_to": keys.reply(name)}))
+            for name in names
+        ]
+        async with asyncio.timeout(20):
+            while await redis.zcard(keys.search_queue):
+                await queue.info()
+        found = [
+            result_key_prefix + job.job_id if by_arq else keys.reply(name)
+            for job, name in zip(jobs, names, strict=True)
+        ]
+        sizes = [await (redis.strlen(key) if by_arq else self.length(redis, key)) for key in found]
+        assert sum(size > SMALL for size in sizes) == 3  # 120 kB each
+        assert all(sizes)
+        assert [0 < await redis.pttl(key) <= 22_000 for key in found] == [True] * 10
+
+    async def length(self, redis: ArqRedis, key: str) -> int:
+        [body] = await redis.lrange(key, 0, -1)  # type: ignore[misc]
+        return len(body)
+
+    async def test_a_caller_that_goes_away_leaves_nothing(
+        self, bounded: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, large: list[str]
+    ) -> None:
+        gone = [asyncio.create_task(queue.get(user_id=1, point_ids=large[:12], timeout=30)) for _ in range(20)]
+        await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
+        for task in gone:
+            task.cancel()
+        await asyncio.wait(gone)
+        assert len(await queue.get(user_id=1, point_ids=large[:12])) == 12
+        assert [key async for key in redis.scan_iter(match=keys.reply("*"), count=1000)] == []
+        assert await redis.zcard(keys.search_queue) == 0
 
 
 @pytest.mark.parametrize("job", [Info(), Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))])

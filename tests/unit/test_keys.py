@@ -55,6 +55,8 @@ PRODUCED = {
     KEYS.drain_bell,
     KEYS.search_bell,
     KEYS.reply("J"),
+    KEYS.replies,
+    KEYS.replies_bytes,
     KEYS.arq_job(DRAIN),
     KEYS.arq_in_progress(DRAIN),
 }

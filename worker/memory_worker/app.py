@@ -43,7 +43,7 @@ from memory_worker.roles import ingest_worker, search_worker
 from memory_worker.settings import Role, Settings
 from memory_worker.store.store import VectorStore
 from memory_worker.survey import SurveyCollector, Surveyor
-from memory_worker.wiring import drain_options, open_queue, open_store, queue_meta
+from memory_worker.wiring import drain_options, open_queue, open_store, queue_meta, read_bounds
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,9 @@ class App:
                         "store watch": self._watch(store, drainer),
                         "surveyor": surveyor.run(),
                     }
-                    builders = self._builders(drainer, Reads(redis, keys, store, settings.limits, clock))
+                    builders = self._builders(
+                        drainer, Reads(redis, keys, store, settings.limits, clock, bounds=read_bounds(settings))
+                    )
                     log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                     await self._work(builders, attendants, on_ready)
                     await self._leave(redis, keys)

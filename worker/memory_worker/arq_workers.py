@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from arq.constants import result_key_prefix
 from arq.jobs import serialize_result
 from arq.utils import timestamp_ms
 from arq.worker import Worker
@@ -22,7 +21,7 @@ from redis.exceptions import OutOfMemoryError
 from memory_worker.errors import QueueError
 from memory_worker.logs import log_event
 from memory_worker.queue.bell import Bell
-from memory_worker.queue.calls import TakenCall, take_calls
+from memory_worker.queue.calls import TakenCall, result_key, take_calls
 from memory_worker.queue.codec import decode_arq
 from memory_worker.queue.connection import queue_request
 from memory_worker.queue.doorbell import claim, finish
@@ -142,7 +141,7 @@ class DrainWorker(RoleWorker):
 
 
 class ReadWorker(RoleWorker):
-    """Answers read jobs; one without a list for its reply leaves the result where arq does, without its arguments."""
+    """Answers read jobs. Their functions send the replies; what one raises is left where arq leaves results."""
 
     async def _take(self, most: int) -> None:
         for call in await take_calls(self.pool, self._keys, most=most):
@@ -151,41 +150,46 @@ class ReadWorker(RoleWorker):
     async def _serve(self, call: TakenCall) -> None:
         started_ms = timestamp_ms()
         record: dict[str, Any] = {"f": "unknown", "et": 0}
-        try:
-            record = decode_job(call.body)
-            result, success = await self._call(call, record), True
-        except Exception as error:  # noqa: BLE001  # as arq: whatever a job raises is its result
-            result, success = error, False
-            log_event(logger, logging.ERROR, "read_job_failed", job=_shown(call.job_id)[:100], error=str(error)[:200])
-        self.jobs_complete += success
-        self.jobs_failed += not success
-        try:
-            await self._keep(call, record, result, success=success, started_ms=started_ms)
-        except QueueError as error:
-            log_event(logger, logging.WARNING, "read_result_lost", error=str(error))
 
-    async def _call(self, call: TakenCall, record: dict[str, Any]) -> Any:
+        def as_result(outcome: Any, *, success: bool = True) -> bytes:
+            return self._as_result(call, record, outcome, success=success, started_ms=started_ms)
+
+        try:
+            record.update(decode_job(call.body))
+            await self._call(call, record, as_result)
+            self.jobs_complete += 1
+        except Exception as error:  # noqa: BLE001  # as arq: whatever a job raises is its result
+            self.jobs_failed += 1
+            log_event(logger, logging.ERROR, "read_job_failed", job=_shown(call.job_id)[:100], error=str(error)[:200])
+            await self._keep(call, as_result(error, success=False))
+
+    async def _call(self, call: TakenCall, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
         function = self.functions.get(record["f"])
         if function is None:
             raise QueueError(f"there is no read job {record['f']!r}")
-        ctx = {"job_id": call.job_id, "score": call.due_ms}
-        return await function.coroutine(ctx, *record["a"], **record["k"])
+        ctx = {"job_id": call.job_id, "score": call.due_ms, "as_result": as_result}
+        await function.coroutine(ctx, *record["a"], **record["k"])
 
-    async def _keep(
-        self, call: TakenCall, record: dict[str, Any], result: Any, *, success: bool, started_ms: int
-    ) -> None:
-        if result is None:
-            return
+    def _as_result(
+        self, call: TakenCall, record: dict[str, Any], outcome: Any, *, success: bool, started_ms: int
+    ) -> bytes:
+        """Encode what a job returned or raised, as arq does."""
+        job_id = _shown(call.job_id)
         body = serialize_result(
-            record["f"], (), {}, 1, record["et"], success, result, started_ms, timestamp_ms(), _shown(call.job_id),
-            self.queue_name, _shown(call.job_id), serializer=self.job_serializer,
+            record["f"], (), {}, 1, record["et"], success, outcome, started_ms, timestamp_ms(), job_id,
+            self.queue_name, job_id, serializer=self.job_serializer,
         )  # fmt: skip
-        with queue_request("result"):
-            async with self.pool.pipeline(transaction=True) as pipe:
-                if body is not None:
-                    pipe.psetex(result_key_prefix.encode() + call.job_id, int(self.keep_result_s * 1000), body)
-                pipe.zrem(self.queue_name, call.job_id)
-                await pipe.execute()
+        return body or b""
+
+    async def _keep(self, call: TakenCall, failure: bytes) -> None:
+        try:
+            with queue_request("result"):
+                async with self.pool.pipeline(transaction=True) as pipe:
+                    pipe.psetex(result_key(call.job_id), int(self.keep_result_s * 1000), failure)
+                    pipe.zrem(self.queue_name, call.job_id)
+                    await pipe.execute()
+        except QueueError as error:
+            log_event(logger, logging.WARNING, "read_result_lost", error=str(error))
 
 
 def _shown(job_id: bytes) -> str:

@@ -21,6 +21,7 @@
     │   └── DeadLettered            the job of a receipt stands in the dead letters
     ├── StoreError                  Qdrant
     │   ├── StoreUnavailable        an outage: try again, for as long as it takes
+    │   │   └── AnswerTooLarge      an answer of more bytes than are taken
     │   ├── StoreRefused            a request that Qdrant refuses; the cause may be one bad point
     │   │   └── CollectionUnfit     the collection of a namespace can never take what a job asks of it
     │   └── DeadlinePassed          the time in which a request may be sent was over; nothing was sent
@@ -188,6 +189,14 @@ class StoreUnavailable(StoreError):
         self.in_doubt = in_doubt
 
 
+class AnswerTooLarge(StoreUnavailable):
+    """Qdrant's answer has more bytes than are taken here: ``answer_bytes``."""
+
+    def __init__(self, message: str, answer_bytes: int) -> None:
+        super().__init__(message, code="RESOURCE_EXHAUSTED")
+        self.answer_bytes = answer_bytes
+
+
 class StoreRefused(StoreError):
     """Qdrant refuses the request as invalid; the cause may be a single bad point in it."""
 
@@ -204,7 +213,10 @@ class DeadlinePassed(StoreError):
 
 
 class ReadFailed(MemoryWorkerError):
-    """A read returned an error; ``code`` is ``invalid``, ``unavailable``, ``timeout`` or ``internal``."""
+    """A read returned an error.
+
+    ``code`` is ``invalid``, ``too_large`` (ask for fewer points), ``unavailable``, ``timeout`` or ``internal``.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+import h11
 import msgspec
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,10 +24,15 @@ from memory_worker.errors import ConfigurationError
 PAGES_A_SECOND = 100
 LONGEST_WAIT_S = 5.0
 MOST_CONNECTIONS = 400
-SILENCE_S = 10.0
+REQUEST_S = 10.0
+"""Seconds that a client may take to send a whole request and to read the answer."""
 PAGE_LIFE_S = 1.0
+_IDLE_S = 30
 _START_S = 10.0
-_BACKLOG = 512
+_ACCEPTED_AT_ONCE = 256
+"""Connections accepted in one turn of the event loop, fewer than are kept: each is read before it is dropped."""
+_BACKLOG = 4096
+"""Connections that wait to be accepted: a client that finds no place among them tries again only after a second."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -75,7 +81,8 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
                 http=_Connection,
                 ws="none",
                 server_header=False,
-                timeout_keep_alive=30,
+                timeout_keep_alive=_IDLE_S,
+                backlog=_ACCEPTED_AT_ONCE,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -83,6 +90,7 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
         thread.start()
         try:
             _wait_until_started(server, thread)
+            listening.listen(_BACKLOG)  # the server has set it to what it accepts at once
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
@@ -90,19 +98,62 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
 
 
 class _Connection(H11Protocol):
-    """A connection that must say soon what it wants: who says nothing would keep a file open that the worker needs."""
+    """A connection whose client must not take long: one that does keeps a file open that the worker needs.
+
+    From the accept, or from the first byte of a later request, the client has ``REQUEST_S`` seconds to send the whole
+    request and to read the answer. Above ``MOST_CONNECTIONS`` the oldest one without a whole request is dropped.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _waiting_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, unless there are too many already."""
+        """Begin, and drop another connection if there are too many."""
         super().connection_made(transport)
+        self._waiting_since = self.loop.time()
+        self._start_deadline()
         if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
-        else:
-            self.loop.call_later(SILENCE_S, self._close_if_silent)
+            others = (one for one in self.connections if isinstance(one, _Connection) and one is not self)
+            min(others, key=_Connection._use).drop()
 
-    def _close_if_silent(self) -> None:
-        if getattr(self, "cycle", None) is None:  # it has not asked for anything yet
-            self.transport.abort()
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request."""
+        self._start_deadline()
+        super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request; while the body of this one is unfinished or the answer unread, time goes on."""
+        self._waiting_since = self.loop.time()
+        super().on_response_complete()
+        if self.conn.our_state is not h11.DONE and not self.transport.get_write_buffer_size():
+            self._stop_deadline()
+            if self.conn.our_state is not h11.IDLE:  # the next request was sent along with this one
+                self._start_deadline()
+
+    def drop(self) -> None:
+        """Close the connection at once, whatever is on its way."""
+        self.connections.discard(self)  # before the transport says so: it counts no longer
+        self.transport.abort()
+
+    def _use(self) -> tuple[bool, float]:
+        """Order connections by how little is lost with them: without a whole request before others, then by age."""
+        cycle = self.cycle
+        is_asking = cycle is not None and not cycle.response_complete and not cycle.more_body
+        return is_asking, self._waiting_since
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_S, self.drop)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def _listen(host: str, port: int) -> socket.socket:

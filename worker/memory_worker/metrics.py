@@ -31,7 +31,7 @@ REASONS: Final = ("malformed", "invalid", "refused", "crashed", "superseded")
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 ROLES: Final = ("ingest", "search")
 READ_OPS: Final = ("search", "get", "info")
-READ_OUTCOMES: Final = ("ok", "invalid", "timeout", "unavailable", "internal")
+READ_OUTCOMES: Final = ("ok", "invalid", "too_large", "timeout", "unavailable", "internal")
 
 REGISTRY: Final = CollectorRegistry()
 

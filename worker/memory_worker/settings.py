@@ -174,6 +174,25 @@ class Settings(BaseSettings):
     search_max_waiting: int = Field(
         10_000, ge=0, description="Read jobs that may wait in all; more are refused at once. 0: no limit."
     )
+    read_max_bytes: int = Field(
+        16_777_216,
+        ge=65_536,
+        le=536_870_912,
+        description="Bytes of the answer to one read, at most; a larger one is an error `too_large`.",
+    )
+    read_budget_bytes: int = Field(
+        50_331_648,
+        ge=131_072,
+        le=17_179_869_184,
+        description="Bytes of answers in hand at once in one process; large ones wait for room. Each byte takes about "
+        "six of memory. At least twice `READ_MAX_BYTES`.",
+    )
+    replies_max_bytes: int = Field(
+        67_108_864,
+        ge=65_536,
+        description="Bytes of large replies that may wait in Redis to be taken, in all; further ones become an error "
+        "`unavailable`. At least `READ_MAX_BYTES`.",
+    )
     search_poll_ms: int = Field(
         50, ge=1, le=1000, description="Milliseconds between looks for read jobs that rang no bell: those of arq's own."
     )
@@ -287,6 +306,13 @@ class Settings(BaseSettings):
             raise ValueError("RETRY_MAX_S must not be below RETRY_BASE_S")
         if self.qdrant_write_consistency_factor > self.qdrant_replication_factor:
             raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
+        if self.read_budget_bytes < 2 * self.read_max_bytes:
+            raise ValueError(
+                f"READ_BUDGET_BYTES ({self.read_budget_bytes}) must be at least twice READ_MAX_BYTES "
+                f"({self.read_max_bytes}): half of it is for large answers"
+            )
+        if self.replies_max_bytes < self.read_max_bytes:
+            raise ValueError("REPLIES_MAX_BYTES must not be below READ_MAX_BYTES")
         if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
             raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
         return self

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from arq.connections import ArqRedis
 from pydantic import SecretStr
 
+from memory_worker.budget import ReadBounds
 from memory_worker.client import MemoryQueue
 from memory_worker.errors import ConfigurationError
 from memory_worker.ingest.options import DrainOptions
@@ -32,6 +33,7 @@ _OF_A_REDIS_ELSEWHERE = dict.fromkeys(
 )
 _OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
 """What is meant for a server elsewhere is not for an embedded engine."""
+_LEAST_SMALL_BYTES = 65_536
 
 
 @contextmanager
@@ -82,11 +84,11 @@ def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore
     # Here, because gRPC takes a second to load and not every command needs Qdrant.
     from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
     from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
-    from memory_worker.store.store import VectorStore  # noqa: PLC0415
+    from memory_worker.store.store import AnswerLimits, VectorStore  # noqa: PLC0415
 
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
-    api_key = settings.qdrant_api_key
+    api_key, bounds = settings.qdrant_api_key, read_bounds(settings)
     return VectorStore(
         settings.qdrant_url,
         CollectionShape(
@@ -112,6 +114,18 @@ def open_store(settings: Settings, redis: ArqRedis | None = None) -> VectorStore
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,
         timeout_s=settings.qdrant_timeout_s,
+        answers=AnswerLimits(bounds.small_bytes, bounds.most_bytes),
+    )
+
+
+def read_bounds(settings: Settings) -> ReadBounds:
+    """Return how many bytes the answers to reads may have: half of the budget is for small ones, which never wait."""
+    half = settings.read_budget_bytes // 2
+    return ReadBounds(
+        most_bytes=settings.read_max_bytes,
+        small_bytes=max(_LEAST_SMALL_BYTES, half // settings.search_concurrency),
+        large_bytes=half,
+        replies_bytes=settings.replies_max_bytes,
     )
 
 

@@ -65,7 +65,11 @@ class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a read job has no answer: ``invalid``, ``unavailable``, ``timeout`` or ``internal``, with a message."""
+    """Why a read job has no answer, as a code and a message.
+
+    ``invalid``: the job; ``too_large``: its answer, so ask for fewer points; ``unavailable``, ``timeout``: try again;
+    ``internal``: a fault of the worker's.
+    """
 
     code: str
     message: str

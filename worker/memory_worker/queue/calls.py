@@ -5,13 +5,16 @@ The caller waits with one blocking call instead of polling for arq's result.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from arq.connections import ArqRedis
+from arq.constants import result_key_prefix
 
 from memory_worker.contract import MAX_TIMEOUT_MS, ReadJob, Reply
 from memory_worker.errors import QueueError
@@ -20,7 +23,13 @@ from memory_worker.queue.codec import encode_arq
 from memory_worker.queue.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.queue.keys import Keys
 
-REPLY_LIFE_S = 60
+REPLY_MARGIN_MS = 2000
+"""How long a reply is kept after its caller's deadline."""
+LARGE_REPLY_BYTES = 16_384
+"""From here on replies that nobody has taken yet are counted."""
+MOST_LARGE_REPLIES = 4096
+"""Of at least `LARGE_REPLY_BYTES`; of more where more bytes are allowed."""
+_CANCEL_S = 0.25
 _JOB_GRACE_MS = 1000
 _TAKEN_MS = MAX_TIMEOUT_MS + 5000
 """How long a job that was taken is left in the queue, should its taker die; nobody waits for it any longer."""
@@ -70,11 +79,16 @@ async def take_calls(redis: ArqRedis, keys: Keys, *, most: int) -> list[TakenCal
 async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Reply | None:
     """Wait for the reply; ``None`` when it does not come within ``timeout_s`` seconds.
 
-    Raises `QueueUnavailable`, soon after that when Redis hangs or no connection becomes free.
+    Raises `QueueUnavailable`, soon after that when Redis hangs or no connection becomes free. When it is cancelled it
+    takes the job back, if Redis answers at once.
     """
-    async with Deadline(redis, timeout_s + LATE_REPLY_S):
-        with queue_errors():
-            found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
+    try:
+        async with Deadline(redis, timeout_s + LATE_REPLY_S):
+            with queue_errors():
+                found = await redis.execute_command("BLPOP", reply_to, timeout_s)  # type: ignore[no-untyped-call]
+    except asyncio.CancelledError:
+        await _cancel(redis, reply_to)
+        raise
     if found is None:
         return None
     try:
@@ -83,9 +97,24 @@ async def take_reply(redis: ArqRedis, reply_to: str, *, timeout_s: float) -> Rep
         raise QueueError(f"a reply that cannot be read: {error}") from error
 
 
+async def _cancel(redis: ArqRedis, reply_to: str) -> None:
+    prefix, _, job_id = reply_to.partition(":reply:")
+    keys = Keys(prefix)
+    # The job expires anyway, and so does its reply.
+    with suppress(QueueError, TimeoutError):
+        async with asyncio.timeout(_CANCEL_S):
+            with queue_request("cancel"):
+                await scripts.run(redis, "cancel", [keys.search_queue, keys.arq_job(job_id), reply_to], [job_id])
+
+
 def encode_reply(reply: Reply, *, as_json: bool = False) -> bytes:
     """Return a reply as MessagePack or JSON."""
     return msgspec.json.encode(reply) if as_json else _reply_encoder.encode(reply)
+
+
+def result_key(job_id: bytes) -> bytes:
+    """Return arq's key of a job's result."""
+    return result_key_prefix.encode() + job_id
 
 
 def check_reply_to(keys: Keys, reply_to: str) -> None:
@@ -95,17 +124,30 @@ def check_reply_to(keys: Keys, reply_to: str) -> None:
 
 
 class Sending(NamedTuple):
-    """The encoded reply to one read job, and the list that it goes to."""
+    """The encoded reply to one read job, and the list that it goes to; or, ``is_result``, the key of arq's result.
+
+    It is kept for ``life_ms``. ``instead`` is sent if it is large and too much of that kind waits already.
+    """
 
     job_id: bytes
-    reply_to: str
+    key: str | bytes
     body: bytes
+    life_ms: int
+    instead: bytes = b""
+    is_result: bool = False
 
 
-async def send_replies(redis: ArqRedis, keys: Keys, replies: Sequence[Sending]) -> None:
-    """Push replies to their callers' lists, which expire when nobody takes them; in one round trip."""
-    args: list[Any] = [REPLY_LIFE_S * 1000]
+async def send_replies(redis: ArqRedis, keys: Keys, replies: Sequence[Sending], *, most_bytes: int) -> int:
+    """Send replies to those callers that still wait, in one round trip; raises `QueueUnavailable`.
+
+    Large replies that nobody has taken hold at most ``most_bytes`` together. Return for how many there was no room.
+    """
+    large_bytes = max(LARGE_REPLY_BYTES, most_bytes // MOST_LARGE_REPLIES)
+    args: list[Any] = [most_bytes, large_bytes, MAX_TIMEOUT_MS + REPLY_MARGIN_MS]
     for sending in replies:
-        args += [sending.job_id, sending.body]
+        where = "result" if sending.is_result else "list"
+        args += [sending.job_id, sending.life_ms, where, sending.body, sending.instead]
+    own_keys = [keys.search_queue, keys.replies, keys.replies_bytes]
+    script_keys = cast("list[str]", [*own_keys, *(sending.key for sending in replies)])  # ids of arq's may be no text
     with queue_request("reply"):
-        await scripts.run(redis, "reply", [keys.search_queue, *(sending.reply_to for sending in replies)], args)
+        return int(await scripts.run(redis, "reply", script_keys, args))

@@ -25,6 +25,8 @@ All begin with ``QUEUE_PREFIX`` (``mw``); those that arq reads must begin with `
     mw:drain, mw:search         zset    arq's queues: job ids by the time they are due
     mw:drain:bell, mw:search:bell  list   wakes a worker that waits at one of them
     mw:reply:{job}              list    the reply to one read job; expires
+    mw:replies                  zset    large replies, as size:key, by when they expire; some may be taken; expires
+    mw:replies:bytes            string  the sum of their sizes; expires
     arq:job:mw:drain:{p}        string  arq's job: the doorbell of a partition has been rung
     arq:in-progress:mw:...      string  arq's mark of a running job; expires
 """
@@ -160,6 +162,16 @@ class Keys:
     def reply(self, job_id: str) -> str:
         """Return the key of the list that takes the reply to a read job."""
         return f"{self.prefix}:reply:{job_id}"
+
+    @property
+    def replies(self) -> str:
+        """Large replies that may not have been taken yet."""
+        return f"{self.prefix}:replies"
+
+    @property
+    def replies_bytes(self) -> str:
+        """What they have together."""
+        return f"{self.replies}:bytes"
 
     @property
     def drain_job_id_prefix(self) -> str:

@@ -14,7 +14,6 @@ DEFAULT_PORT = 6334
 CHANNEL_OPTIONS = [
     # Batches are capped by bytes before they get here; Qdrant itself sets no cap.
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
     # A connection that went dead without a word is noticed within 15 s, an engine that came back within 1 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -33,23 +32,23 @@ _SCHEMES = ("http", "https", "grpc", "grpcs")
 _EXPECTED = "expected http://host:6334 (plain gRPC) or https://host:6334 (TLS)"
 
 
-def open_channel(url: str, *, tls_ca_file: Path | None = None) -> grpc.aio.Channel:
+def open_channel(url: str, *, tls_ca_file: Path | None = None, max_answer_bytes: int = -1) -> grpc.aio.Channel:
     """Return a channel to ``url`` (``http://host:6334``, or ``https://`` for TLS); nothing connects yet.
 
-    Raises `ConfigurationError` for a URL that cannot be one or an authority file that cannot be read.
+    An answer of more than ``max_answer_bytes`` is refused as soon as its size is known, which its first bytes tell;
+    -1: no limit. Raises `ConfigurationError` for a URL that cannot be one or an authority file that cannot be read.
     """
     target, secure = _target(url)
     if tls_ca_file and not secure:
         raise ConfigurationError("QDRANT_TLS_CA_FILE is given, but QDRANT_URL does not begin with https://")
+    options = [*CHANNEL_OPTIONS, ("grpc.max_receive_message_length", max_answer_bytes)]
     if not secure:
-        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(target, options=options)
     try:
         authority = tls_ca_file.read_bytes() if tls_ca_file else None
     except OSError as error:
         raise ConfigurationError(f"QDRANT_TLS_CA_FILE: {error}") from error
-    return grpc.aio.secure_channel(
-        target, grpc.ssl_channel_credentials(root_certificates=authority), options=CHANNEL_OPTIONS
-    )
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(root_certificates=authority), options=options)
 
 
 def _target(url: str) -> tuple[str, bool]:

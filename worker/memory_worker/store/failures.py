@@ -7,10 +7,11 @@ credentials among them, is an outage: it passes, or an operator ends it, and no 
 from __future__ import annotations
 
 import math
+import re
 
 import grpc
 
-from memory_worker.errors import StoreError, StoreRefused, StoreUnavailable
+from memory_worker.errors import AnswerTooLarge, StoreError, StoreRefused, StoreUnavailable
 
 _REFUSALS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
 _WITHOUT_AN_ANSWER = frozenset(
@@ -25,6 +26,8 @@ _WITHOUT_AN_ANSWER = frozenset(
 """What this side of the connection may say on its own, while the server is still at work."""
 _NEVER_SENT = "failed to connect"
 _RETRY_AFTER = "retry-after"
+_TOO_LARGE = re.compile(r"(?<!SERVER: )Received message larger than max \((\d+) vs")
+"""What this side's gRPC says of an answer above the channel's limit."""
 
 
 def store_error(doing: str, error: grpc.aio.AioRpcError) -> StoreError:
@@ -33,6 +36,8 @@ def store_error(doing: str, error: grpc.aio.AioRpcError) -> StoreError:
     message = f"{doing}: {code.name}: {details}"
     if code in _REFUSALS:
         return StoreRefused(message)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and (too_large := _TOO_LARGE.search(details)):
+        return AnswerTooLarge(message, int(too_large[1]))
     in_doubt = code in _WITHOUT_AN_ANSWER and not details.startswith(_NEVER_SENT)
     return StoreUnavailable(message, code=code.name, retry_after_s=_retry_after_s(error), in_doubt=in_doubt)
 

@@ -73,6 +73,9 @@ class QdrantRpc:
         self.get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = Method(
             "get_collection", collections.Get
         )
+        self.collection_exists: Method[q.CollectionExistsRequest, q.CollectionExistsResponse] = Method(
+            "collection_exists", collections.CollectionExists
+        )
         self.create_collection: Method[q.CreateCollection, q.CollectionOperationResponse] = Method(
             "create_collection", collections.Create
         )

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from qdrant_client import grpc as q
 
+from memory_worker.budget import Holding
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
-from memory_worker.errors import CollectionUnfit, StoreError, StoreRefused, StoreUnavailable
-from memory_worker.join import Joiner
-from memory_worker.kinds import POINT_ID_FIELD
+from memory_worker.errors import AnswerTooLarge, CollectionUnfit, StoreRefused, StoreUnavailable
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
 from memory_worker.store.collections import Collections
+from memory_worker.store.copies import add_newest, best_of_each
 from memory_worker.store.indexing import is_held, threshold_of
+from memory_worker.store.large import LargeAnswers
 from memory_worker.store.operations import CollectionRef, Operation, UpsertPoints
+from memory_worker.store.queries import Answer, Queries, Query, is_absent
 from memory_worker.store.registry import MemoryRegistry, Registry
 from memory_worker.store.rpc import QdrantRpc
 from memory_worker.store.shape import CollectionShape
-from memory_worker.store.values import payload_of
 
 _APPLIED = q.UpdateStatus.Completed
 _NOT_FOUND = "NOT_FOUND"
 
-MOST_JOINED = 16
-"""Searches in one request, at most: none should wait for many others to be done."""
-
-
 _STATUSES = {number: name.lower() for name, number in q.CollectionStatus.items()}
 
 
-class _Query(NamedTuple):
-    request: q.QueryPoints
-    timeout_s: float
+class AnswerLimits(NamedTuple):
+    """How large an answer with points may be: ``small_bytes`` at any time, ``most_bytes`` once there is room.
+
+    -1 is no limit.
+    """
+
+    small_bytes: int = -1
+    most_bytes: int = -1
 
 
-class _Answer(NamedTuple):
-    points: Sequence[q.ScoredPoint]
-    engine_s: float
+_ANY_SIZE = AnswerLimits()
 
 
 class VectorStore:
-    """Qdrant, over one gRPC channel. Open it within the event loop that uses it, and close it there.
+    """Qdrant, over two gRPC channels. Open it within the event loop that uses it, and close it there.
 
     ``registry`` knows which collections belong to the deployment; without one, this store alone does.
+
+    What returns points is asked over a channel that takes small answers only. Where the answer is larger, gRPC tells
+    how large it is without taking it, and it is asked for again, over the other channel, once there is room for it.
     """
 
     def __init__(
@@ -59,11 +61,19 @@ class VectorStore:
         api_key: str | None = None,
         tls_ca_file: Path | None = None,
         timeout_s: float = 5.0,
+        answers: AnswerLimits = _ANY_SIZE,
     ) -> None:
-        self._channel = open_channel(url, tls_ca_file=tls_ca_file)
+        self._most_bytes = answers.most_bytes
         self._timeout_s = timeout_s
-        self._rpc = QdrantRpc(self._channel, api_key=api_key, timeout_s=timeout_s)
-        self._queries = Joiner(self._query, most=MOST_JOINED, key=lambda query: query.request.collection_name)
+        self._channels = [
+            open_channel(url, tls_ca_file=tls_ca_file, max_answer_bytes=most)
+            for most in (answers.most_bytes, answers.small_bytes)
+        ]
+        self._rpc, self._small = (
+            QdrantRpc(channel, api_key=api_key, timeout_s=timeout_s) for channel in self._channels
+        )
+        self._large = LargeAnswers()
+        self._queries, self._large_queries = Queries(self._small), Queries(self._rpc)
         self.collections = Collections(self._rpc, shape, registry or MemoryRegistry())
 
     async def __aenter__(self) -> Self:
@@ -73,8 +83,9 @@ class VectorStore:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls in flight are cancelled."""
-        await self._channel.close()
+        """Close the channels; calls in flight are cancelled."""
+        for channel in self._channels:
+            await channel.close()
 
     async def version(self) -> str:
         """Return the engine's version, which shows that it is reachable; raises `StoreUnavailable`."""
@@ -137,68 +148,83 @@ class VectorStore:
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
 
-    async def search(self, job: Search, *, timeout_s: float) -> tuple[list[Hit], float]:
+    async def search(self, job: Search, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Hit], float]:
         """Return the points nearest to the job's (packed) vector, best first, and the engine's own time in ms.
 
-        Searches of one collection that are asked for at once go as one request, and share its time.
+        Searches of one collection that are asked for at once go as one request, and share its time. Of a point that
+        is stored under an older id, too, the better copy counts. A large answer waits until ``holding`` has taken room
+        for it. Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
         """
-        ref = CollectionRef(job.kind, job.namespace)
+        ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
         request = messages.search(self.collections.name(ref), job, rescored=self.collections.quantized)
-        try:
-            answer = await self._queries.do(_Query(request, timeout_s))
-        except StoreUnavailable as error:
-            if _is_unused_namespace(ref, error):
-                return [], 0.0
-            raise
-        hits = []
-        for found in answer.points:
-            payload = payload_of(found.payload)
-            hits.append(Hit(_logical_id(payload, found.id), found.score, payload))
-        return hits, answer.engine_s * 1000
+        wanted, engine_s = request.limit, 0.0
+        while True:
+            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, holding)
+            engine_s += answer.engine_s
+            hits = best_of_each(answer.points)
+            if len(hits) >= wanted or len(answer.points) < request.limit:
+                return hits[:wanted], engine_s * 1000
+            request.limit *= 2
 
-    async def _query(self, queries: list[_Query]) -> Sequence[_Answer | Exception]:
-        if len(queries) == 1:
-            return [await self._query_alone(queries[0])]
-        name = queries[0].request.collection_name
-        request = q.QueryBatchPoints(collection_name=name, query_points=[query.request for query in queries])
-        timeout_s = max(query.timeout_s for query in queries)
-        try:
-            answer = await self._rpc.call(f"searching {name}", self._rpc.query_batch, request, timeout_s=timeout_s)
-        except StoreRefused:  # one bad query is no reason to refuse the others
-            return await asyncio.gather(*map(self._query_or_error, queries))
-        if len(answer.result) != len(queries):
-            raise StoreUnavailable(
-                f"searching {name}: {len(queries)} searches, {len(answer.result)} results", code="INCOMPLETE"
-            )
-        return [_Answer(batch.result, answer.time) for batch in answer.result]
+    async def _query(self, query: Query, user_id: int, holding: Holding | None) -> Answer:
+        key = ("query", query.name, user_id, query.request.limit.bit_length())
+        if self._large.expects(key):
+            await self._make_room(self._most_bytes, holding)
+        else:
+            try:
+                return await self._queries.ask(query)
+            except AnswerTooLarge as error:
+                await self._admit(key, error, holding)
+        return await self._large_queries.ask_alone(query)
 
-    async def _query_or_error(self, query: _Query) -> _Answer | Exception:
-        try:
-            return await self._query_alone(query)
-        except StoreError as error:
-            return error
+    async def get(self, job: Get, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Point], float]:
+        """Return the user's points of these ids, in the order asked for, and the engine's own time in ms.
 
-    async def _query_alone(self, query: _Query) -> _Answer:
-        name = query.request.collection_name
-        answer = await self._rpc.call(f"searching {name}", self._rpc.query, query.request, timeout_s=query.timeout_s)
-        return _Answer(answer.result, answer.time)
-
-    async def get(self, job: Get, *, timeout_s: float) -> tuple[list[Point], float]:
-        """Return the user's points of these ids, in the order asked for, and the engine's own time in ms."""
-        ref = CollectionRef(job.kind, job.namespace)
+        Of a point that is stored under an older id, too, the newer copy counts. Else as `search`.
+        """
+        ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
         request = messages.points_by_id(self.collections.name(ref), job.user_id, job.point_ids)
-        try:
-            answer = await self._rpc.call(
-                f"reading {request.collection_name}", self._rpc.scroll, request, timeout_s=timeout_s
-            )
-        except StoreUnavailable as error:
-            if _is_unused_namespace(ref, error):
-                return [], 0.0
-            raise
-        payloads = [payload_of(found.payload) for found in answer.result]
-        by_id = {payload[POINT_ID_FIELD]: payload for payload in payloads}
-        points = [Point(point_id, by_id[point_id]) for point_id in dict.fromkeys(job.point_ids) if point_id in by_id]
-        return points, answer.time * 1000
+        found: dict[str, Point] = {}
+        engine_s = 0.0
+        while True:
+            try:
+                answer = await self._scroll(request, job.user_id, deadline, holding)
+            except StoreUnavailable as error:
+                left_s = deadline - time.monotonic()
+                if ref.namespace and await is_absent(self._rpc, request.collection_name, error, timeout_s=left_s):
+                    return [], 0.0
+                raise
+            engine_s += answer.time
+            add_newest(found, answer.result)
+            if not answer.HasField("next_page_offset"):
+                break
+            request.offset.CopyFrom(answer.next_page_offset)
+        return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found], engine_s * 1000
+
+    async def _scroll(
+        self, request: q.ScrollPoints, user_id: int, deadline: float, holding: Holding | None
+    ) -> q.ScrollResponse:
+        doing, left_s = f"reading {request.collection_name}", deadline - time.monotonic()
+        key = ("scroll", request.collection_name, user_id, request.limit.bit_length())
+        if self._large.expects(key):
+            await self._make_room(self._most_bytes, holding)
+        else:
+            try:
+                return await self._small.call(doing, self._small.scroll, request, timeout_s=left_s)
+            except AnswerTooLarge as error:
+                await self._admit(key, error, holding)
+        return await self._rpc.call(doing, self._rpc.scroll, request, timeout_s=deadline - time.monotonic())
+
+    async def _admit(self, key: Hashable, error: AnswerTooLarge, holding: Holding | None) -> None:
+        """Wait for room for an answer that is known by its size; raises ``error`` for one that is larger than any."""
+        if 0 <= self._most_bytes < error.answer_bytes:
+            raise error
+        self._large.note(key)
+        await self._make_room(error.answer_bytes, holding)
+
+    async def _make_room(self, size: int, holding: Holding | None) -> None:
+        if holding is not None:
+            await holding.take(size)
 
     async def info(self) -> list[CollectionInfo]:
         """Describe all collections of this deployment that exist."""
@@ -221,15 +247,6 @@ def _check_applied(name: str, request: q.UpdateBatchPoints, answer: q.UpdateBatc
         if status != _APPLIED:
             label = q.UpdateStatus.Name(status)
             raise StoreUnavailable(f"writing to {name}: operation {position} ended {label}", code=label)
-
-
-def _is_unused_namespace(ref: CollectionRef, error: StoreUnavailable) -> bool:
-    """A namespace gets its collection with its first memory; until then it is empty, not broken."""
-    return error.code == _NOT_FOUND and ref.namespace is not None
-
-
-def _logical_id(payload: dict[str, object], primary: q.PointId) -> str:
-    return str(payload.get(POINT_ID_FIELD) or primary.uuid or primary.num)
 
 
 def _described(name: str, ref: CollectionRef, info: q.CollectionInfo) -> CollectionInfo:
