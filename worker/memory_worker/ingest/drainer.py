@@ -69,14 +69,21 @@ class Drainer:
             return dict.fromkeys(partitions, DrainResult(ending="outage", ring_after_s=wait_s))
         if not self._outages.is_open:
             return await self._drain_now(partitions)
-        # Qdrant was away, and one partition is enough to ask whether it is back: best one that has not failed.
-        first, *others = sorted(partitions, key=self._outages.has_failed)
-        results = await self._drain_now([first])
-        return results | (await self._drain(others) if others else {})
+        return await self._ask(sorted(partitions, key=self._outages.failures))
+
+    async def _ask(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
+        """Ask whether Qdrant is back: with one partition after another, until one has anything to ask with."""
+        results: dict[int, DrainResult] = {}
+        for asked, partition in enumerate(partitions, start=1):
+            results |= await self._drain_now([partition])
+            if not self._outages.is_asking:
+                others = partitions[asked:]
+                return results | (await self._drain(others) if others else {})
+        return results
 
     async def _drain_now(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
         """Drain in step, but those by themselves whose last batch failed: nobody else is to wait for them."""
-        failed = [partition for partition in partitions if self._outages.has_failed(partition)]
+        failed = [partition for partition in partitions if self._outages.failures(partition)]
         well = [partition for partition in partitions if partition not in failed]
         if len(well) == 1:
             failed, well = [*failed, *well], []

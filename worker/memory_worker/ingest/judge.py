@@ -43,9 +43,9 @@ class Judge:
         if len(jobs) > 1:
             await self.group({partition: len(jobs)}, jobs, error)
             return "smaller"
-        if isinstance(error, StoreUnavailable) and not self._outages.has_failed(partition):
+        if isinstance(error, StoreUnavailable) and not self._outages.failures(partition):
             raise error
-        await self._writer.probe(jobs)
+        await self._probe(jobs)
         if isinstance(error, StoreRefused) or self._outages.failed_alone(partition, entry_id) >= MOST_FAILURES_ALONE:
             return "dead"
         error.of_one_job = True
@@ -60,4 +60,9 @@ class Judge:
             self._sizes.shrink(partition, count, by=_SHRINK_IN_DOUBT if in_doubt else 2)
         if in_doubt:
             raise error
+        await self._probe(jobs)
+
+    async def _probe(self, jobs: Sequence[WriteJob]) -> None:
+        """Return if Qdrant takes writes to the collections of ``jobs``: then nobody else needs to wait."""
         await self._writer.probe(jobs)
+        self._outages.applied()

@@ -33,9 +33,14 @@ class Outages:
         """Whether Qdrant was away when a drain last asked."""
         return self._breaker.state != "closed"
 
-    def has_failed(self, partition: int) -> bool:
-        """Say whether the last batch of the partition failed: then nothing else is tried with it."""
-        return partition in self._failures
+    @property
+    def is_asking(self) -> bool:
+        """Whether a drain is to find out if Qdrant is back, and has not yet."""
+        return self._breaker.state == "half-open"
+
+    def failures(self, partition: int) -> int:
+        """Return how often in a row batches of the partition have failed; if any did, nothing else is tried with it."""
+        return self._failures.get(partition, 0)
 
     def trouble(self, *, within_s: float) -> str | None:
         """Return what Qdrant last failed a drain with, if that is no longer ago and nothing has been applied since."""
