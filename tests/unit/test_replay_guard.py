@@ -137,3 +137,13 @@ def test_only_a_purge_of_everything_takes_letters_with_it() -> None:
     guard.record(Purge(user_id=1, kind="memory"), LETTER)
     assert guard.is_purged(older, EARLIER)
     assert not guard.is_purged(newer, LATER)
+
+
+def test_dead_purges_of_different_reach_are_watched_apart() -> None:
+    narrow, wide = Purge(user_id=1, kind="document", file_id=2), Purge(user_id=1, kind="document")
+    guard = Guard()
+    guard.add(wide, EARLIER, EARLIER)
+    guard.add(narrow, LETTER, LETTER)
+    guard.record(chunk(1, file_id=0), LATER)
+    assert not guard.is_stale(narrow, LETTER)
+    assert guard.is_stale(wide, EARLIER)

@@ -167,7 +167,7 @@ class Guard:
             yield self.touched.get(field, NEVER)
         if isinstance(job, Purge):
             reach = reach_of(job)
-            yield from (at for watched, at in self.watches.items() if watched in (reach, reach.widened()))
+            yield self.watches.get(reach, self.watches.get(reach.widened(), NEVER))
         else:
             yield from (at for reach, at in self.purges.items() if reach.covers(job))
 

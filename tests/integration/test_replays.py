@@ -1,0 +1,260 @@
+"""Replays among newer jobs, at random: nothing older ever wins, and nothing is refused without a reason.
+
+    pytest -n 0 tests/integration/test_replays.py --steps 100000 --seed 7
+
+Jobs die, are replayed (one, all, by force), die again, are dropped and purged, while new ones come. Whatever was
+applied must have left the points as if it had been applied in the order of first pushes; a forced replay is as new as a
+push.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from arq.connections import ArqRedis
+
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob, encode_job
+from memory_worker.errors import StoreRefused, Superseded, Unguarded
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.writer import LeasedWriter
+from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.keys import Keys
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.push import push
+from memory_worker.queue.replay_guard import order
+from memory_worker.store.shape import CollectionShape
+from memory_worker.store.store import VectorStore
+from tests.integration.conftest import Contents
+from tests.integration.jobs import LIMITS, chunk, memory
+
+USERS, POINTS, FILES = (1, 2, 3), 4, 3
+SICK_SHARE = 25
+CHECK_EVERY = 40
+MOST_JOBS = 200
+MALFORMED = b"\x93never a job"
+SUPERSEDED = "superseded"
+
+
+class World:
+    """The queue, and what is known of each job by the position at which it was first pushed."""
+
+    def __init__(
+        self,
+        redis: ArqRedis,
+        keys: Keys,
+        store: VectorStore,
+        chance: random.Random,
+        stored: Callable[[], dict[str, str]],
+    ) -> None:
+        self.redis, self.keys, self.store, self.chance, self.stored = redis, keys, store, chance, stored
+        self.dead = DeadLetters(redis, keys, 1)
+        self.jobs: dict[str, WriteJob] = {}
+        self.before: dict[str, Upsert] = {}
+        """The points as the jobs before these left them."""
+        self.left: set[str] = set()
+        """Positions of jobs that were dropped, or forced to be newer."""
+        self.weather = 0
+        self.number = 0
+        self.done: Counter[str] = Counter()
+
+    def is_doomed(self, job: WriteJob) -> bool:
+        """Say whether the engine refuses the job today."""
+        if not self.weather:
+            return False
+        return random.Random(f"{self.weather}/{encode_job(job).hex()}").randrange(100) < SICK_SHARE
+
+    def new_job(self) -> WriteJob:
+        chance, user, self.number = self.chance, self.chance.choice(USERS), self.number + 1
+        point, file_id = chance.randrange(POINTS), chance.randrange(FILES)
+        ids = [f"mem_{user}_{one}" for one in chance.sample(range(POINTS), chance.choice((1, 1, 2)))]
+        kinds: list[tuple[int, WriteJob]] = [
+            (4, memory(user, point, key=str(self.number), category=chance.choice("ab"))),
+            (3, chunk(user, file_id, point, text=str(self.number))),
+            (3, Delete(user_id=user, point_ids=ids)),
+            (1, Purge(user_id=user, kind="memory", category=chance.choice("ab"))),
+            (1, Purge(user_id=user, kind="document", file_id=file_id)),
+            (1, Purge(user_id=user, kind=chance.choice(("memory", "document")))),
+            (1, Purge(user_id=user)),
+        ]
+        return chance.choices([job for _, job in kinds], [weight for weight, _ in kinds])[0]
+
+    async def push(self) -> None:
+        jobs = [self.new_job() for _ in range(self.chance.choice((1, 1, 2, 4)))]
+        bodies = [(0, encode_job(job)) for job in jobs]
+        if self.chance.random() < 0.02:
+            await push(self.redis, self.keys, 1, [(0, MALFORMED)])
+        receipts = await push(self.redis, self.keys, 1, bodies)
+        self.jobs |= {receipt.entry_id: job for receipt, job in zip(receipts, jobs, strict=True)}
+
+    async def drain(self, *, sick: bool) -> None:
+        self.weather = self.chance.randrange(1, 2**32) if sick else 0
+        options = DrainOptions(
+            partitions=1, limits=LIMITS, slice_s=60, settle_s=0, batch_max_jobs=self.chance.choice((1, 2, 3, 8, 64))
+        )
+        result = await Drainer(self.redis, self.keys, self.store, options).drain(0)
+        assert result.ending == "empty"
+        self.done["dead"] += result.dead
+
+    async def letters(self) -> list[DeadLetter]:
+        return [letter async for letter in self.dead.all()]
+
+    async def replay(self, letter: DeadLetter) -> None:
+        position = letter.position
+        try:
+            await self.dead.replay(letter.receipt)
+            self.done["replayed"] += 1
+        except Unguarded:
+            assert letter.body == MALFORMED
+            self.done["unguarded"] += 1
+        except Superseded:
+            self.done["refused"] += 1
+            self.check_reason(position)
+
+    def check_reason(self, position: str) -> None:
+        """A letter is refused only where a later job, which is dead no more, touched one of its points."""
+        job = self.jobs[position]
+        later = (other for at, other in self.jobs.items() if order(at) > order(position))
+        assert any(touch(job, other) for other in later), f"{position} was refused without a reason"
+
+    async def force(self, letter: DeadLetter) -> None:
+        receipt = await self.dead.replay(letter.receipt, force=True)
+        assert receipt is not None
+        if letter.body != MALFORMED:
+            self.jobs[receipt.entry_id] = self.jobs[letter.position]
+            self.left.add(letter.position)
+        self.done["forced"] += 1
+
+    async def drop(self, letter: DeadLetter) -> None:
+        assert await self.dead.drop([letter.receipt]) == 1
+        self.left.add(letter.position)
+        self.done["dropped"] += 1
+
+    async def step(self) -> None:
+        roll = self.chance.random()
+        if roll < 0.45:
+            return await self.push()
+        if roll < 0.7:
+            return await self.drain(sick=True)
+        letters = await self.letters()
+        if not letters:
+            return await self.drain(sick=False)
+        chosen = self.chance.choice(letters)
+        if roll < 0.83:
+            await self.replay(chosen)
+        elif roll < 0.9:
+            for letter in sorted(letters, key=lambda one: order(one.position)):
+                await self.replay(letter)
+            self.done["replayed all"] += 1
+        elif roll < 0.93:
+            await self.force(chosen)
+        elif roll < 0.96:
+            await self.drop(chosen)
+        else:
+            await self.drain(sick=False)
+        return None
+
+    async def check(self) -> None:
+        """Let all that waits be applied, and hold what is stored against what was applied."""
+        await self.drain(sick=False)
+        letters = await self.letters()
+        dead = {letter.position for letter in letters}
+        for letter in letters:
+            if letter.reason == SUPERSEDED and letter.position in self.jobs:
+                self.check_reason(letter.position)
+        # Dead letters that a purge took with it count as applied before it: that makes no difference.
+        applied = sorted(self.jobs.keys() - dead - self.left, key=order)
+        points = state_after(self.before, [self.jobs[position] for position in applied])
+        found = await asyncio.to_thread(self.stored)
+        assert found == {name: text_of(point) for name, point in points.items()}
+        await self.forget(letters)
+
+    async def forget(self, letters: Sequence[DeadLetter]) -> None:
+        """Forget the jobs before the oldest dead letter: they can be undone no more, and make no letter stale."""
+        if len(self.jobs) > MOST_JOBS and letters:
+            await self.drop(min(letters, key=lambda one: order(one.position)))
+        oldest = min((order(letter.position) for letter in await self.letters()), default=(2**63, 0))
+        settled = sorted((at for at in self.jobs if order(at) < oldest), key=order)
+        self.before = state_after(self.before, [self.jobs[at] for at in settled if at not in self.left])
+        self.jobs = {at: job for at, job in self.jobs.items() if order(at) >= oldest}
+        self.left &= self.jobs.keys()
+
+
+def text_of(job: WriteJob) -> str:
+    return str(job.payload.get("key") or job.payload.get("text")) if isinstance(job, Upsert) else ""
+
+
+def state_after(before: dict[str, Upsert], jobs: Sequence[WriteJob]) -> dict[str, Upsert]:
+    """Return the points after these jobs, one after the other."""
+    points = dict(before)
+    for job in jobs:
+        match job:
+            case Upsert():
+                points[job.point_id] = job
+            case Delete():
+                points = {name: point for name, point in points.items() if name not in job.point_ids}
+            case Purge():
+                points = {name: point for name, point in points.items() if not touch(job, point)}
+    return points
+
+
+def touch(one: WriteJob, other: WriteJob) -> bool:
+    """Say whether two jobs may touch a point in common, looking at one after the other."""
+    if one.user_id != other.user_id:
+        return False
+    if isinstance(other, Purge) and not isinstance(one, Purge):
+        one, other = other, one
+    if isinstance(one, Purge):
+        kinds = {job.only_kind if isinstance(job, Purge) else job.kind for job in (one, other)} - {None}
+        values = (
+            dict(other.narrowing) if isinstance(other, Purge) else other.payload if isinstance(other, Upsert) else {}
+        )
+        return len(kinds) < 2 and all(values.get(name, value) == value for name, value in one.narrowing)
+    return one.kind == other.kind and bool({*ids_of(one)} & {*ids_of(other)})
+
+
+def ids_of(job: WriteJob) -> list[str]:
+    return [job.point_id] if isinstance(job, Upsert) else job.point_ids if isinstance(job, Delete) else []
+
+
+@pytest.mark.timeout(0)
+async def test_nothing_older_ever_wins(
+    pytestconfig: pytest.Config,
+    redis: ArqRedis,
+    keys: Keys,
+    store: VectorStore,
+    shape: CollectionShape,
+    engine: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = pytestconfig.getoption("--seed")
+    seed = random.randrange(2**32) if given is None else int(given)
+    print(f"--seed {seed}")
+
+    def stored() -> dict[str, str]:
+        fields = {shape.memories: "key", shape.documents: "text"}
+        found = [(name, engine.payloads(name)) for name in fields]
+        return {point: payload[fields[name]] for name, points in found for point, payload in points.items()}
+
+    world = World(redis, keys, store, random.Random(seed), stored)
+    write: Callable[..., Any] = LeasedWriter.write
+
+    async def refuse_the_doomed(self: LeasedWriter, leases: Sequence[Lease], jobs: Sequence[WriteJob]) -> None:
+        if any(world.is_doomed(job) for job in jobs):
+            raise StoreRefused("doomed")
+        await write(self, leases, jobs)
+
+    monkeypatch.setattr(LeasedWriter, "write", refuse_the_doomed)
+    await store.prepare()
+    for number in range(int(pytestconfig.getoption("--steps"))):
+        await world.step()
+        if number % CHECK_EVERY == 0:
+            await world.check()
+    await world.check()
+    print(dict(world.done))
+    assert min(world.done[what] for what in ("dead", "replayed", "refused", "forced", "dropped")) > 0
