@@ -179,15 +179,19 @@ def _check_outcome(intake: Intake, found: Outcome, letters: dict[str, WriteJob])
             before.append((entry, job))
             known.discard(entry.position)
     for entry in intake.taken:
-        assert entry in applied or entry.entry_id in dead or _is_purged(entry, before, intake, job_of)
+        assert entry in applied or entry.entry_id in dead or _is_purged(entry, before, intake, job_of, letters)
 
 
 def _is_purged(
-    entry: Entry, applied: list[tuple[Entry, WriteJob]], intake: Intake, job_of: dict[str, WriteJob]
+    entry: Entry,
+    applied: list[tuple[Entry, WriteJob]],
+    intake: Intake,
+    job_of: dict[str, WriteJob],
+    letters: dict[str, WriteJob],
 ) -> bool:
-    """Say whether the job of a dead entry went with its user."""
-    letter = {letter.entry.entry_id: letter.job for letter in intake.dead}
-    job = job_of.get(entry.entry_id) or letter.get(entry.entry_id)
+    """Say whether the job of a dead entry went with its user; of a replay it is known from before."""
+    dead = {letter.entry.entry_id: letter.job for letter in intake.dead}
+    job = job_of.get(entry.entry_id) or dead.get(entry.entry_id) or letters.get(entry.replay_of)
     purges = [(at, one) for at, one in applied if isinstance(one, Purge) and not one.is_narrowed]
     return job is not None and any(
         order(at.position) > order(entry.position) and _touch(purge, job) for at, purge in purges
