@@ -83,6 +83,7 @@ def _collection(base: str, namespace: str | None) -> str:
 
 
 def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Value]]:
+    """Yield the payloads of a collection, but for that of a probe whose worker or engine died on the way."""
     request = q.ScrollPoints(collection_name=collection, limit=1000, with_payload=q.WithPayloadSelector(enable=True))
     while True:
         try:
@@ -92,7 +93,8 @@ def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Val
                 return  # a namespace that nothing was written to
             raise
         for found in answer.result:
-            yield dict(found.payload)
+            if found.payload["_point_id"].string_value != "probe":
+                yield dict(found.payload)
         if not answer.HasField("next_page_offset"):
             return
         request.offset.CopyFrom(answer.next_page_offset)

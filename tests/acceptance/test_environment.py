@@ -93,10 +93,12 @@ async def test_a_worker_is_not_moved_by_any_of_them(
     assert not (tmp_path / "keys").exists()
 
 
-def test_the_demo_and_the_check_are_not_moved_by_any_of_them(proxy: Proxy, tmp_path: Path) -> None:
-    environment = hostile(proxy, tmp_path)
+def test_the_demo_and_the_check_are_not_moved_by_any_of_them(
+    environment: dict[str, str], start_worker: Callable[..., WorkerProcess], proxy: Proxy, tmp_path: Path
+) -> None:
+    start_worker("all")
     for command in ("demo", "check"):
-        done = run(command, cwd=tmp_path, DATA_DIR=str(tmp_path / "data"), **environment)
+        done = run(command, cwd=tmp_path, **{**environment, **hostile(proxy, tmp_path)})
         assert done.returncode == 0, done.stdout + done.stderr
     assert proxy.connections == 0
 
@@ -113,7 +115,10 @@ APP = {
 
 
 @pytest.mark.parametrize("command", ["check", "demo"])
-def test_an_apps_own_files_in_the_working_directory_change_nothing(command: str, tmp_path: Path) -> None:
+def test_an_apps_own_files_in_the_working_directory_change_nothing(
+    command: str, environment: dict[str, str], start_worker: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    start_worker("all")
     app = tmp_path / "app"
     for name, text in APP.items():
         (app / name).parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +126,7 @@ def test_an_apps_own_files_in_the_working_directory_change_nothing(command: str,
     script = Path(sys.executable).with_name("memory-worker")
     done = subprocess.run(
         [str(script), command],
-        env={**os.environ, "DATA_DIR": str(tmp_path / "data")},
+        env=environment,
         cwd=app,
         capture_output=True,
         text=True,
@@ -131,8 +136,8 @@ def test_an_apps_own_files_in_the_working_directory_change_nothing(command: str,
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_variable_of_another_program_is_named_on_standard_error(tmp_path: Path) -> None:
-    done = run("check", cwd=tmp_path, DATA_DIR=str(tmp_path / "data"), REDIS_HOST="redis", LOGLEVEL="debug")
+def test_a_variable_of_another_program_is_named_on_standard_error(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run("status", cwd=tmp_path, **environment, REDIS_HOST="redis", LOGLEVEL="debug")
     assert done.returncode == 0
     assert "memory-worker: REDIS_HOST has no effect here; the setting is REDIS_URL\n" in done.stderr
     assert "LOG_LEVEL" in done.stderr
@@ -150,8 +155,12 @@ def test_an_embedded_engine_beside_a_server_elsewhere_is_a_warning(
     missing: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     given = {name: value for name, value in environment.items() if name != missing}
-    done = run("check", cwd=tmp_path, **{**given, "DATA_DIR": str(tmp_path / "data")})
-    assert f"{missing} is not set" in done.stderr
+    worker = WorkerProcess("all", {**given, "DATA_DIR": str(tmp_path / "data")})
+    try:
+        worker.wait_for("started")
+        assert [line for line in worker.lines if "warning embedded_engine" in line and f"{missing} is not set" in line]
+    finally:
+        worker.close()
 
 
 def test_a_foreign_server_on_the_embedded_port_is_refused_by_name(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def _change(environment: dict[str, str], number: int | None, *, wait_s: float = 
         timeout=60,
         check=False,
     )
-    return done.returncode, done.stdout
+    *where, said = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in where] == ["Redis", "Qdrant"]
+    return done.returncode, f"{said}\n"
 
 
 async def _produce(environment: dict[str, str], oracle: Oracle, last: list[Receipt], enough: asyncio.Event) -> None:

@@ -26,7 +26,7 @@ from memory_worker.settings import Settings
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
-from tests.integration.leases import acquire_lease
+from tests.integration.leases import acquire_lease, reading
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 
 UPDATE = "Points/UpdateBatch"
@@ -182,7 +182,7 @@ class TestWrites:
         assert counted.of("backoff_seconds_total") == pytest.approx(sum(outage["retry_in_s"] for outage in outages))
         assert counted.of("drains_total", ending="outage") >= len(outages)
         refused = counted.of("qdrant_request_duration_seconds_count", method="update_batch", code="RESOURCE_EXHAUSTED")
-        assert refused == len(outages)
+        assert refused >= len(outages)  # writes, and probes of what has failed before
         assert now("breaker_state", state="closed") == 1
         assert not counted.of("dead_letters_total")
 
@@ -202,7 +202,7 @@ class TestLeases:
     ) -> None:
         died = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=1)
         assert died is not None
-        await JobLog(redis, keys).read(died, max_jobs=10, max_bytes=10_000)
+        await JobLog(redis, keys, reading(keys)).read(died, max_jobs=10, max_bytes=10_000)
         assert (await drainer.drain(0)).ending == "busy"
         await redis.delete(keys.lease(0))  # as if it had expired
         assert (await drainer.drain(0)).ending == "empty"
