@@ -97,6 +97,12 @@ def test_a_replay_of_which_nothing_is_known_becomes_a_letter_again() -> None:
     assert found.guards == {}
 
 
+def test_a_replay_of_which_nothing_is_known_is_not_guarded_when_it_dies_again() -> None:
+    found = decide(batch(dead=((entry(7, OLD), write(1)),)), {})
+    assert dead_of(found) == [("7-0", "invalid")]
+    assert found.guards == {}
+
+
 def test_a_letter_that_could_not_be_read_is_not_guarded() -> None:
     found = decide(batch(dead=((entry(5), None),)), {})
     assert dead_of(found) == [("5-0", "invalid")]

@@ -56,9 +56,14 @@ def touching(batch: Intake) -> Sequence[tuple[str, WriteJob]]:
 
 def _bury(letter: DeadEntry, outcome: Outcome) -> None:
     outcome.dead.append(letter)
-    if letter.job is not None:
-        guard = outcome.guards.setdefault(letter.job.user_id, Guard())
-        guard.add(letter.job, letter.entry.position, letter.entry.entry_id)
+    job, entry = letter.job, letter.entry
+    if job is None:
+        return
+    guard = outcome.guards.get(job.user_id, Guard())
+    if entry.replay_of and entry.position not in guard.letters:
+        return  # what newer jobs did since it was first pushed is not known, and never will be
+    guard.add(job, entry.position, entry.entry_id)
+    outcome.guards[job.user_id] = guard
 
 
 def _replay(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
@@ -87,9 +92,10 @@ def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
 
 
 def _purge_letters(job: Purge, guard: Guard, purged: dict[Position, Letter], outcome: Outcome) -> None:
-    here = {letter.entry.position for letter in outcome.dead} & purged.keys()
+    dying = {letter.entry.entry_id for letter in outcome.dead}
+    here = {at: letter.entry_id for at, letter in purged.items() if letter.entry_id in dying}
     for position in here:
         del guard.letters[position]
-    outcome.dead = [letter for letter in outcome.dead if letter.entry.position not in here]
+    outcome.dead = [letter for letter in outcome.dead if letter.entry.entry_id not in here.values()]
     # One that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn.
     outcome.gone += [Gone(str(job.user_id), at, letter.entry_id) for at, letter in purged.items() if at not in here]
