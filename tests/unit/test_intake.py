@@ -64,8 +64,8 @@ DEAD: dict[str, tuple[Any, str, str, str, str]] = {
         msgspec.structs.replace(UPSERT, payload={"text": "x" * 500}),
         "invalid",
         "job: at most 500 bytes are allowed",
-        "",  # it is not even read
-        "",
+        "upsert",
+        "1730",
     ),
     "foreign partition": (
         Purge(user_id=1),
@@ -90,6 +90,12 @@ def test_a_bad_entry_is_a_dead_letter_and_delays_nobody(
     assert detail in letter.detail
     assert list(intake.taken) == entries
     assert not intake.held
+
+
+def test_what_is_too_large_to_be_read_says_so_and_nothing_else() -> None:
+    (letter,) = take(Entry("1-0", CONTRACT_VERSION, b"", 110_000_000)).dead
+    assert (letter.reason, letter.job) == ("invalid", None)
+    assert letter.detail == "job: at most 500 bytes are allowed, got 110,000,000"
 
 
 def test_the_detail_of_a_dead_letter_is_short() -> None:

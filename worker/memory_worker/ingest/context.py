@@ -37,6 +37,9 @@ Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
 
 HELD_DELAY_S = 2.0
 
+READABLE_BYTES = 1_048_576
+"""A job is read up to this size, or up to the limit of jobs: what its replay would undo is known only of such."""
+
 OUTAGES = (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicated)
 """What keeps a batch from being applied, and no job is to blame for."""
 
@@ -77,7 +80,7 @@ class DrainContext:
         reading = Reading(
             process=process,
             process_ttl_ms=int(options.lease_ttl_s * 1000),
-            max_job_bytes=options.limits.max_job_bytes,
+            max_job_bytes=max(options.limits.max_job_bytes, READABLE_BYTES),
             living=keys.process_prefix,
         )
         self.log = JobLog(redis, keys, reading)

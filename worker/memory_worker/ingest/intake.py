@@ -42,7 +42,7 @@ def take_in(entries: Sequence[Entry], limits: Limits, *, partition: int, partiti
         try:
             check_size(entry.size_bytes, limits)
         except InvalidJob as error:
-            dead.append(_dead(entry, "invalid", error))
+            dead.append(_dead(entry, "invalid", error, _readable(entry)))
             continue
         try:
             failpoint("decode")
@@ -61,6 +61,14 @@ def take_in(entries: Sequence[Entry], limits: Limits, *, partition: int, partiti
 def refused(entry: Entry, job: WriteJob, error: Exception) -> DeadEntry:
     """Return the dead letter of an entry that Qdrant itself refuses."""
     return _dead(entry, "refused", error, job)
+
+
+def _readable(entry: Entry) -> WriteJob | None:
+    """Return the job of an entry that is too large, for its dead letter, unless it was too large to be read at all."""
+    try:
+        return decode_write(entry.body)
+    except InvalidJob:
+        return None
 
 
 def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
