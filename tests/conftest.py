@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed while the nemesis rages")
     group.addoption("--rate", default=700, type=float, help="jobs a second, at most")
+    group.addoption("--stops", default=5, type=int, help="workers that are stopped between a lease and a request")
     group.addoption("--steps", default=600, type=int, help="steps of the oracle over replays")
     group.addoption("--seed", default=None, type=int, help="seed of jobs and nemesis; a fresh one by default")
 

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from queue import Empty, Queue
 
 COMMAND = (sys.executable, "-m", "memory_worker")
@@ -42,6 +44,13 @@ class WorkerProcess:
                 raise AssertionError(f"no {event!r} within {timeout_s} s; logged:\n" + "\n".join(self.lines))
             if f" {event}" in line:
                 return line
+
+    def wait_until_stopped(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Return once a failpoint, or somebody else, has stopped the process."""
+        give_up = time.monotonic() + timeout_s
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2][0] != "T":
+            assert time.monotonic() < give_up, "the worker did not stop"
+            time.sleep(0.02)
 
     def kill(self) -> None:
         self.process.kill()
