@@ -161,6 +161,7 @@ def letter(**values: Any) -> DeadLetter:
         "user_id": "1730",
         "died_s": 1732000000.5,
         "version": 1,
+        "size": len(body),
         "body": body,
     }
     return DeadLetter(**{**usual, **values})

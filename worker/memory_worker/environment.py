@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from memory_worker.errors import ConfigurationError
 
@@ -13,25 +14,52 @@ MOST_BYTES = 65_536
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
-def texts(environment: Mapping[str, str], names: Collection[str], as_they_are: Collection[str]) -> dict[str, str]:
-    """Return what the variables ``names`` hold, without blanks at both ends; those that hold nothing are left out.
+_AS_THEY_ARE = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD"})
+"""Secrets of which blanks are a part: only line ends are dropped."""
 
-    Of a value ``as_they_are`` only line ends are dropped: a password may end with a blank.
-    """
+
+def texts(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return what the variables ``names`` hold, without blanks at both ends; those that hold nothing are left out."""
     found = {}
     for name in names:
         if name in environment:
-            text = _stripped(name, environment[name], whole=name in as_they_are)
+            text = _stripped(name, environment[name], whole=name in _AS_THEY_ARE)
             if text.strip():
                 found[name] = text
     return found
 
 
-def secret_in(variable: str, path: Path, *, as_it_is: bool) -> str:
-    """Return what the file holds, without a byte order mark and line ends, and without blanks unless ``as_it_is``.
+def refuse_empty_addresses(
+    environment: Mapping[str, str], given: Mapping[str, str], overrides: Mapping[str, Any]
+) -> None:
+    """Refuse an address that was not filled in: with an embedded engine instead, jobs would wait elsewhere for ever.
 
-    Raises `ConfigurationError` naming ``variable`` for a file that cannot be read or that holds nothing.
+    ``given`` are the variables that hold anything. Raises `ConfigurationError`.
     """
+    for field, files in (("redis_url", ["REDIS_URL_FILE"]), ("qdrant_url", [])):
+        names = [field.upper(), *files]
+        empty = [name for name in names if name in environment]
+        if field not in overrides and empty and not any(name in given for name in names):
+            raise ConfigurationError(f"{empty[0]}: it is set, but empty; unset it to use an embedded engine")
+
+
+def secrets_from_files(given: Mapping[str, str], files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return by field name what files such as those of Docker secrets hold, and the variables that name them.
+
+    ``files`` has the field for each variable that may name a file. Raises `ConfigurationError`.
+    """
+    found, origins = {}, {}
+    for variable, field in files.items():
+        if variable in given:
+            if field.upper() in given:
+                raise ConfigurationError(f"{field.upper()} and {variable}: only one of them can be given")
+            found[field] = _secret_in(variable, Path(given[variable]), as_it_is=field.upper() in _AS_THEY_ARE)
+            origins[field] = variable
+    return found, origins
+
+
+def _secret_in(variable: str, path: Path, *, as_it_is: bool) -> str:
+    """Return what the file holds, without a byte order mark and line ends, and without blanks unless ``as_it_is``."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memory_worker.contract import Limits
-from memory_worker.environment import secret_in, texts
+from memory_worker.environment import refuse_empty_addresses, secrets_from_files, texts
 from memory_worker.errors import ConfigurationError, InvalidJob
 from memory_worker.kinds import MEMORY, namespace_of
 from memory_worker.variable_names import Unknown, foreign, misspelt
@@ -27,9 +27,6 @@ LEASE_MARGIN_S = 2.0
 
 MOST_PARTITIONS = 1024
 
-_AS_THEY_ARE = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD"})
-"""Secrets of which blanks are a part."""
-
 
 class _Environment(EnvSettingsSource):
     """The environment: names in upper case, values without blanks and line ends; what is empty is not set."""
@@ -38,7 +35,7 @@ class _Environment(EnvSettingsSource):
         """Return the value of a field, its key, and whether it is complex, as pydantic-settings asks for it."""
         _, key, is_complex = super().get_field_value(field, field_name)
         name = field_name.upper()
-        return texts(os.environ, [name], _AS_THEY_ARE).get(name), key, is_complex
+        return texts(os.environ, [name]).get(name), key, is_complex
 
 
 class Settings(BaseSettings):
@@ -326,9 +323,9 @@ def load_settings(**overrides: Any) -> Settings:
     unknown = misspelt(os.environ, _known())
     if unknown:
         raise ConfigurationError("; ".join(f"{name}: unknown, did you mean {meant}?" for name, meant in unknown))
-    given = texts(os.environ, _known(), _AS_THEY_ARE)
-    _refuse_empty_addresses(os.environ, given, overrides)
-    secrets, origins = _secrets_from_files(given)
+    given = texts(os.environ, _known())
+    refuse_empty_addresses(os.environ, given, overrides)
+    secrets, origins = secrets_from_files(given, secret_file_variables())
     try:
         return Settings(**{**secrets, **overrides})
     except pydantic.ValidationError as error:
@@ -356,29 +353,6 @@ def _is_secret(field: FieldInfo) -> bool:
 
 def _known() -> set[str]:
     return {*variables(), *secret_file_variables()}
-
-
-def _refuse_empty_addresses(
-    environment: Mapping[str, str], given: Mapping[str, str], overrides: Mapping[str, Any]
-) -> None:
-    """Refuse an address that was not filled in: with an embedded engine instead, jobs would wait elsewhere for ever."""
-    for field, files in (("redis_url", ["REDIS_URL_FILE"]), ("qdrant_url", [])):
-        names = [field.upper(), *files]
-        empty = [name for name in names if name in environment]
-        if field not in overrides and empty and not any(name in given for name in names):
-            raise ConfigurationError(f"{empty[0]}: it is set, but empty; unset it to use an embedded engine")
-
-
-def _secrets_from_files(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return by field name what files such as those of Docker secrets hold, and the variables that name them."""
-    found, origins = {}, {}
-    for variable, field in secret_file_variables().items():
-        if variable in given:
-            if field.upper() in given:
-                raise ConfigurationError(f"{field.upper()} and {variable}: only one of them can be given")
-            found[field] = secret_in(variable, Path(given[variable]), as_it_is=field.upper() in _AS_THEY_ARE)
-            origins[field] = variable
-    return found, origins
 
 
 def _problem(error: Mapping[str, Any], origins: Mapping[str, str]) -> str:

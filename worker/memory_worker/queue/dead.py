@@ -5,37 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import msgspec
 from arq.connections import ArqRedis
 
 from memory_worker.contract import Receipt, decode_write
 from memory_worker.errors import InvalidJob, Superseded, Unguarded
 from memory_worker.queue import scripts
 from memory_worker.queue.connection import queue_request
+from memory_worker.queue.dead_heads import DeadHead, described
 from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.log import entry_version
-from memory_worker.queue.replay_guard import Position
 
 _PAGE = 100
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter: its receipt, why and when (unix seconds) it died, and the job as it was pushed.
+class DeadLetter(DeadHead, frozen=True, kw_only=True):
+    """A dead letter with its job as it was pushed."""
 
-    ``position`` is where the job stands in the order in which jobs were first pushed: a job that was replayed and died
-    again keeps it. Replay letters in that order.
-    """
-
-    receipt: Receipt
-    position: Position
-    reason: str
-    detail: str
-    op: str
-    user_id: str
-    died_s: float
-    version: int
     body: bytes
 
 
@@ -118,17 +104,5 @@ class DeadLetters:
 
 
 def _letter(receipt: Receipt, fields: dict[bytes, Any]) -> DeadLetter:
-    def text(name: bytes) -> str:
-        return str(fields.get(name, b"").decode(errors="replace"))
-
-    return DeadLetter(
-        receipt=receipt,
-        position=text(b"r") or receipt.entry_id,
-        reason=text(b"reason"),
-        detail=text(b"detail"),
-        op=text(b"op"),
-        user_id=text(b"user_id"),
-        died_s=int(fields.get(b"at", b"0")) / 1000,
-        version=entry_version(fields.get(b"v", b"")),
-        body=fields.get(b"j", b""),
-    )
+    body = fields.get(b"j", b"")
+    return DeadLetter(size=len(body), body=body, **described(receipt, fields))

@@ -12,19 +12,21 @@ from memory_worker.contract import Receipt
 from memory_worker.queue import scripts
 from memory_worker.queue.connection import queue_request
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.log import entry_version
+from memory_worker.queue.log import entry_version, replay_of
+from memory_worker.queue.replay_guard import Position
 
 _PAGE = 200
 
 
 class DeadHead(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter as `DeadLetter`, but for its job, of which only the ``size`` in bytes is known.
+    """A dead letter: its receipt, why and when (unix seconds) it died, and the ``size`` of its job in bytes.
 
-    ``position`` is the id under which its job was pushed at first: one that was replayed and died again keeps it.
+    ``position`` is where the job stands in the order in which jobs were first pushed: a job that was replayed and died
+    again keeps it. Replay letters in that order.
     """
 
     receipt: Receipt
-    position: str
+    position: Position
     reason: str
     detail: str
     op: str
@@ -57,17 +59,22 @@ async def dead_head(redis: ArqRedis, keys: Keys, receipt: Receipt) -> DeadHead |
 
 
 def _head(receipt: Receipt, fields: dict[bytes, Any]) -> DeadHead:
+    return DeadHead(size=int(fields.get(b"j", 0)), **described(receipt, fields))
+
+
+def described(receipt: Receipt, fields: dict[bytes, Any]) -> dict[str, Any]:
+    """Return what the fields of a dead letter say, but for its job."""
+
     def text(name: bytes) -> str:
         return str(fields.get(name, b"").decode(errors="replace"))
 
-    return DeadHead(
-        receipt=receipt,
-        position=text(b"r") or receipt.entry_id,
-        reason=text(b"reason"),
-        detail=text(b"detail"),
-        op=text(b"op"),
-        user_id=text(b"user_id"),
-        died_s=int(fields.get(b"at", b"0")) / 1000,
-        version=entry_version(fields.get(b"v", b"")),
-        size=int(fields.get(b"j", 0)),
-    )
+    return {
+        "receipt": receipt,
+        "position": replay_of(fields.get(b"r", b"")) or receipt.entry_id,
+        "reason": text(b"reason"),
+        "detail": text(b"detail"),
+        "op": text(b"op"),
+        "user_id": text(b"user_id"),
+        "died_s": int(fields.get(b"at", b"0")) / 1000,
+        "version": entry_version(fields.get(b"v", b"")),
+    }

@@ -268,12 +268,12 @@ def _entries(flat: list[Any]) -> list[Entry]:
     crashed = bool(flat and flat[0])
     rows = zip(flat[1::5], flat[2::5], flat[3::5], flat[4::5], flat[5::5], strict=True)
     return [
-        Entry(entry_id.decode(), entry_version(version), body, size, _replay_of(position), crashed)
+        Entry(entry_id.decode(), entry_version(version), body, size, replay_of(position), crashed)
         for entry_id, version, body, size, position in rows
     ]
 
 
-def _replay_of(field: bytes) -> Position:
+def replay_of(field: bytes) -> Position:
     """Return the position in a field of an entry; one that cannot be one makes the entry a push like any other."""
     return field.decode() if field and _POSITION.fullmatch(field) else ""
 
