@@ -90,8 +90,8 @@ def test_what_a_job_costs_does_not_grow_with_the_letters_of_its_user(job: WriteJ
         guard = Guard({f"memory  mem_1_{number}": "0-0" for number in range(letters)}, letters={})
         return instructions(lambda: guard.record(job, "9-0"))
 
-    steps(1)
-    assert steps(50_000) == steps(5_000)
+    few = max(steps(5_000) for _ in range(3))  # Python may need fewer once it has seen the code often enough
+    assert steps(50_000) <= few
 
 
 # Exceptions other than those promised.
