@@ -729,6 +729,14 @@ class TestReplay:
         with pytest.raises(Superseded):
             await dead.replay(replay)
 
+    async def test_a_batch_of_many_thousand_points_is_held_against_the_letters(
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push
+    ) -> None:
+        ids = [[f"mem_1_{number}" for number in range(first, first + 1000)] for first in range(2, 12_000, 1000)]
+        await pushed(*(Delete(user_id=1, point_ids=chunk) for chunk in ids))
+        assert (await drainer().drain(0)).dead == 0
+        assert await dead.replay(died) is not None
+
     async def test_a_purge_of_the_user_takes_it_away(
         self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, everything: Everything
     ) -> None:

@@ -2,74 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 from arq.connections import ArqRedis
 
 from memory_worker.contract import Purge, WriteJob
+from memory_worker.queue import scripts
 from memory_worker.queue.connection import queue_request
 from memory_worker.queue.keys import Keys
-from memory_worker.queue.replay_guard import REACHES, Guard, Letter, Position, decode_letter, point_fields
+from memory_worker.queue.replay_guard import REACHES, Guard, Position, decode_letter, point_fields
 
 
 class _Wanted(msgspec.Struct):
     """What a batch must know of one user: about these points, about the letters at these positions, or all letters."""
 
-    fields: dict[str, None] = {}
-    positions: dict[Position, None] = {}
-    all_letters: bool = False
+    user_id: str
+    fields: dict[str, None]
+    positions: dict[Position, None]
+    all: bool = False
+
+    def packed(self) -> bytes:
+        """Return it as the script takes it."""
+        lists = {"fields": list(self.fields), "positions": list(self.positions)}
+        return msgspec.msgpack.encode({"user_id": self.user_id, "all": self.all, **lists})
 
 
 async def load_guards(
     redis: ArqRedis, keys: Keys, partition: int, jobs: Iterable[tuple[Position, WriteJob]]
 ) -> dict[int, Guard]:
-    """Return the guards of those users of ``jobs``, each with its position, who have dead letters.
+    """Return the guards of those users of ``jobs``, each with its position, who have dead letters. One round trip.
 
-    One round trip; a second one if there are any. Raises `QueueUnavailable`.
+    Raises `QueueUnavailable`.
     """
     wanted = _wanted(jobs)
     if not wanted:
         return {}
     with queue_request("guards"):
-        found = await redis.smismember(keys.guarded(partition), [str(user_id) for user_id in wanted])  # type: ignore[misc]
-    guarded = {user_id: what for (user_id, what), is_member in zip(wanted.items(), found, strict=True) if is_member}
-    if not guarded:
-        return {}
-    with queue_request("guards"):
-        async with redis.pipeline(transaction=True) as pipe:
-            for user_id, what in guarded.items():
-                pipe.hmget(keys.guarded_points(partition, user_id), [REACHES, *what.fields])
-                letters = keys.guarded_letters(partition, user_id)
-                if what.all_letters:
-                    pipe.hgetall(letters)
-                else:
-                    pipe.hmget(letters, list(what.positions) or [""])
-            rows = await pipe.execute()
-    pairs = zip(rows[::2], rows[1::2], strict=True)
+        packed = [what.packed() for what in wanted.values()]
+        found = await scripts.run(redis, "guards", [keys.guarded(partition)], packed)
     return {
-        user_id: _guard(what, touched, letters)
-        for (user_id, what), (touched, letters) in zip(guarded.items(), pairs, strict=True)
+        user_id: _guard(list(what.fields), *row)
+        for (user_id, what), row in zip(wanted.items(), found, strict=True)
+        if row is not None
     }
 
 
 def _wanted(jobs: Iterable[tuple[Position, WriteJob]]) -> dict[int, _Wanted]:
     wanted: dict[int, _Wanted] = {}
     for position, job in jobs:
-        what = wanted.setdefault(job.user_id, _Wanted())
+        what = wanted.get(job.user_id)
+        if what is None:
+            what = wanted[job.user_id] = _Wanted(str(job.user_id), {REACHES: None}, {})
         what.fields.update(dict.fromkeys(point_fields(job)))
         what.positions[position] = None
-        what.all_letters |= isinstance(job, Purge) and not job.is_narrowed
+        what.all |= isinstance(job, Purge) and not job.is_narrowed
     return wanted
 
 
-def _guard(what: _Wanted, touched: list[bytes | None], letters: Any) -> Guard:
-    reaches, *positions = touched
-    points = {field: at.decode() for field, at in zip(what.fields, positions, strict=True) if at is not None}
-    if isinstance(letters, Mapping):
-        by_position = {at.decode(): body for at, body in letters.items()}
-    else:
-        by_position = dict(zip(what.positions, letters, strict=False))
-    known: dict[Position, Letter] = {at: decode_letter(body) for at, body in by_position.items() if body is not None}
-    return Guard(points, reaches or b"", known)
+def _guard(fields: Sequence[str], touched: Sequence[bytes | None], flat: Sequence[Any]) -> Guard:
+    values = {field: value for field, value in zip(fields, touched, strict=True) if value is not None}
+    reaches = values.pop(REACHES, b"")
+    letters = {at.decode(): decode_letter(letter) for at, letter in zip(flat[::2], flat[1::2], strict=True)}
+    return Guard({field: value.decode() for field, value in values.items()}, reaches, letters)
