@@ -71,16 +71,16 @@ async def test_what_a_letter_says(redis: ArqRedis, keys: Keys, letters: DeadLett
 async def test_no_such_letter(letters: DeadLetters, everything: Everything) -> None:
     receipt = Receipt(0, "1-1")
     assert await letters.get(receipt) is None
-    assert not await letters.drop([receipt])
+    assert not await letters.drop(receipt)
     assert await letters.replay(receipt) is None
     assert await everything() == {}
 
 
 async def test_drop(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
     first, second = await die(redis, keys, 0, b"a", b"b")
-    assert await letters.drop([first])
+    assert await letters.drop(first)
     assert [letter.receipt async for letter in letters.all()] == [second]
-    assert not await letters.drop([first])
+    assert not await letters.drop(first)
 
 
 async def test_replay_appends_behind_all_that_waits_and_rings(

@@ -78,5 +78,5 @@ async def test_bodies_are_neither_read_nor_held(redis: ArqRedis, keys: Keys) -> 
 async def test_many_are_dropped_at_once(redis: ArqRedis, keys: Keys) -> None:
     letters = DeadLetters(redis, keys, PARTITIONS)
     receipts = [await die(redis, keys, number % 2, f"{number}-0") for number in range(1, 8)]
-    assert await letters.drop([*receipts[:5], Receipt(0, "99-0")]) == 5
+    assert await letters.drop_many([*receipts[:5], Receipt(0, "99-0")]) == 5
     assert [head.receipt async for head in matching(redis, keys, PARTITIONS, Choice())] == [receipts[5], receipts[6]]

@@ -131,7 +131,7 @@ class World:
         self.done["forced"] += 1
 
     async def drop(self, letter: DeadLetter) -> None:
-        assert await self.dead.drop([letter.receipt]) == 1
+        assert await self.dead.drop(letter.receipt)
         self.left.add(letter.position)
         self.done["dropped"] += 1
 

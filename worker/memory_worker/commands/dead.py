@@ -174,11 +174,11 @@ async def _dropped(redis: ArqRedis, settings: Settings, chosen: Chosen) -> None:
             async for receipt in chosen.receipts(redis, keys):
                 batch.append(receipt)
                 if len(batch) == _DROPS_AT_ONCE:
-                    dropped += await letters.drop(batch)
+                    dropped += await letters.drop_many(batch)
                     advance(len(batch))
                     batch.clear()
             if batch:
-                dropped += await letters.drop(batch)
+                dropped += await letters.drop_many(batch)
     finally:
         click.echo(f"{dropped:,} dropped")
 

@@ -52,7 +52,11 @@ class DeadLetters:
             found = await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
         return _letter(receipt, found[0][1]) if found else None
 
-    async def drop(self, receipts: Sequence[Receipt]) -> int:
+    async def drop(self, receipt: Receipt) -> bool:
+        """Forget a dead letter for good; say whether there was one."""
+        return await self.drop_many([receipt]) > 0
+
+    async def drop_many(self, receipts: Sequence[Receipt]) -> int:
         """Forget dead letters for good; return how many there were."""
         by_partition: dict[int, list[str]] = {}
         for receipt in receipts:

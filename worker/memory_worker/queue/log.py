@@ -195,9 +195,10 @@ class JobLog:
         with queue_request("commit"):
             counts = await scripts.run(self._redis, "commit", keys, args)
         for done, left in zip(batches, counts, strict=True):
-            done.lease.renewed(started)
             if left == 0 or (give_back and left > 0):
                 done.lease.state = LeaseState.ENDED
+            elif left > 0:
+                done.lease.renewed(started)
         return [left if left >= 0 else None for left in counts]
 
     def _committed_keys(self, partition: int) -> list[str]:
