@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -126,6 +127,34 @@ async def test_a_job_that_fails_for_a_while_is_not_to_blame(
     dead = [letter.reason async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
     assert dead == (["refused"] if code in refusals else [])
     assert engine.points(shape.memories) == pushed | (set() if code in refusals else {BAD.point_id})
+
+
+async def test_what_is_blamed_is_not_set_aside_before_its_last_request_has_settled(
+    redis: ArqRedis, keys: Keys, proxied_store: VectorStore, pushed: set[str], qdrant_proxy: QdrantProxy
+) -> None:
+    """It may still be applied: what was pushed behind it must come after it."""
+    options = DrainOptions(
+        partitions=PARTITIONS, limits=LIMITS, slice_s=10, settle_s=0.05, retry=RetryPolicy(base_s=0.001, max_s=0.001)
+    )
+    drainer = Drainer(redis, keys, proxied_store, options)
+    sent_at = died_at = 0.0
+
+    async def rule(call: Call) -> Any:
+        nonlocal sent_at
+        if writes_bad(call):
+            sent_at = time.monotonic()
+            raise Refusal(grpc.StatusCode.INTERNAL, "nobody knows")
+        return await call.forward()
+
+    qdrant_proxy.rules[UPDATE] = rule
+    for _ in range(500):
+        results = await drainer.drain_group(list(USERS))
+        if await redis.xlen(keys.dead(0)) and not died_at:
+            died_at = time.monotonic()
+        if not await redis.xlen(keys.stream(0)):
+            break
+        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+    assert died_at - sent_at >= options.settle_s
 
 
 async def test_a_lease_lasts_until_every_request_under_it_has_ended(

@@ -20,7 +20,7 @@ from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResul
 from memory_worker.ingest.intake import Intake, refused
 from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.log import Head
+from memory_worker.queue.log import DeadEntry, Head
 
 
 class _Progress(msgspec.Struct):
@@ -32,6 +32,10 @@ class _Progress(msgspec.Struct):
 
     def ended(self, ending: Ending) -> DrainResult:
         return DrainResult(ending=ending, jobs=self.jobs, dead=self.dead)
+
+
+class _TooMany(Exception):
+    """Fewer jobs must be tried at once."""
 
 
 class PartitionDrain:
@@ -131,19 +135,34 @@ class PartitionDrain:
         context = self._context
         while True:
             outcome = await context.decide(lease, batch, has_letters=has_letters)
-            jobs = [job for _, job in outcome.jobs]
             try:
-                if jobs:
-                    await context.writer.write([lease], jobs)
-            except (StoreRefused, StoreUnavailable) as error:
-                entry, job = outcome.jobs[0]
-                if await context.judge.partition(lease.partition, jobs, entry.entry_id, error) == "smaller":
-                    return None
-                # Without it, a replay that it had made stale may have to be applied.
-                batch = batch.with_dead(refused(entry, job, error))
-                continue
-            context.applied([lease.partition], jobs=len(jobs))
-            return outcome
+                letter = await self._write(lease, outcome)
+            except _TooMany:
+                return None
+            if letter is None:
+                context.applied([lease.partition], jobs=len(outcome.jobs))
+                return outcome
+            # Without it, a replay that it had made stale may have to be applied.
+            batch = batch.with_dead(letter)
+
+    async def _write(self, lease: Lease, outcome: Outcome) -> DeadEntry | None:
+        """Write the jobs of a batch; return the dead letter of the only one if it is to blame.
+
+        Raises `_TooMany` when fewer must be tried, and for outages what `Judge.partition` raises.
+        """
+        if not outcome.jobs:
+            return None
+        judge, jobs = self._context.judge, [job for _, job in outcome.jobs]
+        entry, job = outcome.jobs[0]
+        if len(jobs) == 1 and (blamed := judge.blamed(lease.partition, entry.entry_id)):
+            return refused(entry, job, blamed)
+        try:
+            await self._context.writer.write([lease], jobs)
+        except (StoreRefused, StoreUnavailable) as error:
+            if await judge.partition(lease.partition, jobs, entry.entry_id, error) == "smaller":
+                raise _TooMany from error
+            return refused(entry, job, error)
+        return None
 
     async def _commit(self, lease: Lease, batch: Intake, outcome: Outcome, *, apply_s: float) -> int:
         done = done_of(lease, batch, outcome)

@@ -38,7 +38,7 @@ class Judge:
         """Say what to do about the jobs of a partition, the first of which is ``entry_id``, that failed together.
 
         ``smaller``: try fewer of them at once. ``dead``: the only job is to blame. Raises ``error``, or what the probe
-        raised, for an outage.
+        raised, for an outage; see `blamed` for a job that has failed too often.
         """
         if len(jobs) > 1:
             await self.group({partition: len(jobs)}, jobs, error)
@@ -46,10 +46,19 @@ class Judge:
         if isinstance(error, StoreUnavailable) and not self._outages.failures(partition):
             raise error
         await self._probe(jobs)
-        if isinstance(error, StoreRefused) or self._outages.failed_alone(partition, entry_id) >= MOST_FAILURES_ALONE:
+        if isinstance(error, StoreRefused):
             return "dead"
+        self._outages.failed_alone(partition, entry_id, error)
         error.of_one_job = True
         raise error
+
+    def blamed(self, partition: int, entry_id: str) -> StoreUnavailable | None:
+        """Return what an entry fails with, if it has failed alone too often: it is dead, and must not be sent again.
+
+        It is asked for when the entry's turn has come again, because what was sent last must have settled by then.
+        """
+        times, error = self._outages.failures_alone(partition, entry_id)
+        return error if times >= MOST_FAILURES_ALONE else None
 
     async def group(
         self, tried: Mapping[int, int], jobs: Sequence[WriteJob], error: StoreRefused | StoreUnavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from memory_worker.errors import NotReplicated
+from memory_worker.errors import NotReplicated, StoreUnavailable
 from memory_worker.ingest import account
 from memory_worker.ingest.breaker import Breaker
 from memory_worker.ingest.retry import RetryPolicy
@@ -21,7 +21,7 @@ class Outages:
         self._settle_s = settle_s
         self._breaker = Breaker(retry)
         self._failures: Counter[int] = Counter()
-        self._alone: dict[int, tuple[str, int]] = {}
+        self._alone: dict[int, tuple[str, int, StoreUnavailable]] = {}
         self._seen: tuple[float, str] | None = None
 
     def wait_s(self) -> float:
@@ -56,12 +56,14 @@ class Outages:
         self._failures.pop(partition, None)
         self._alone.pop(partition, None)
 
-    def failed_alone(self, partition: int, entry_id: str) -> int:
-        """Note that an entry failed alone, with Qdrant at work; return how often in a row it has."""
-        before, times = self._alone.get(partition, (entry_id, 0))
-        times = times + 1 if before == entry_id else 1
-        self._alone[partition] = (entry_id, times)
-        return times
+    def failed_alone(self, partition: int, entry_id: str, error: StoreUnavailable) -> None:
+        """Note that an entry failed alone, with Qdrant at work."""
+        self._alone[partition] = (entry_id, self.failures_alone(partition, entry_id)[0] + 1, error)
+
+    def failures_alone(self, partition: int, entry_id: str) -> tuple[int, StoreUnavailable | None]:
+        """Return how often in a row an entry has failed alone, and with what."""
+        before, times, error = self._alone.get(partition, ("", 0, None))
+        return (times, error) if before == entry_id else (0, None)
 
     def failed(self, lease: Lease, error: Exception) -> float:
         """Note an outage; return after how many seconds to ring again."""
