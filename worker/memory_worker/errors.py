@@ -15,7 +15,7 @@
     │   ├── LeaseLost               another drain holds the partition now
     │   ├── ReplayRefused           a dead letter that is not replayed without force
     │   │   ├── Superseded          its replay would undo newer jobs
-    │   │   └── Unguarded           nobody knows what its replay would undo
+    │   │   └── Unguarded           it is not known what its replay would undo
     │   ├── NotApplied              the job of a receipt is not known to be applied
     │   │   └── UnknownReceipt      Redis has lost what it knew of the receipt; the job may be lost, too
     │   └── DeadLettered            the job of a receipt stands in the dead letters

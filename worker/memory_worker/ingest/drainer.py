@@ -82,7 +82,7 @@ class Drainer:
         return results
 
     async def _drain_now(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
-        """Drain in step, but those by themselves whose last batch failed: nobody else is to wait for them."""
+        """Drain in step, but drain each partition by itself whose last batch failed, so that others need not wait."""
         failed = [partition for partition in partitions if self._outages.failures(partition)]
         well = [partition for partition in partitions if partition not in failed]
         if len(well) == 1:

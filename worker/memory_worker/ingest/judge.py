@@ -1,7 +1,7 @@
 """What a failed request means: too much at once, one bad job, or an outage.
 
-Whatever the code, nobody is blamed or kept waiting before the jobs were tried in smaller batches, and a job only after
-it has failed alone while Qdrant takes harmless writes to the same collections.
+Whatever the code, the jobs are tried in smaller batches first. A job is to blame only if it has failed alone while
+Qdrant takes harmless writes to the same collections.
 """
 
 from __future__ import annotations
@@ -72,6 +72,6 @@ class Judge:
         await self._probe(jobs)
 
     async def _probe(self, jobs: Sequence[WriteJob]) -> None:
-        """Return if Qdrant takes writes to the collections of ``jobs``: then nobody else needs to wait."""
+        """Return if Qdrant takes writes to the collections of ``jobs``; then the drains of others go ahead, too."""
         await self._writer.probe(jobs)
         self._outages.applied()

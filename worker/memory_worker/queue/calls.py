@@ -16,7 +16,7 @@ import msgspec
 from arq.connections import ArqRedis
 from arq.constants import result_key_prefix
 
-from memory_worker.contract import MAX_TIMEOUT_MS, ReadJob, Reply
+from memory_worker.contract import MAX_TIMEOUT_MS, ReadJob, Reply, op_of
 from memory_worker.errors import QueueError
 from memory_worker.queue import scripts
 from memory_worker.queue.codec import encode_arq
@@ -43,7 +43,7 @@ async def enqueue_call(redis: ArqRedis, keys: Keys, job: ReadJob) -> str:
 
     Raises `QueueFull` when too many read jobs wait already, `QueueUnavailable`.
     """
-    tag = type(job).__struct_config__.tag
+    tag = op_of(job)
     job_id = f"{keys.prefix}:{tag}:{secrets.token_hex(12)}"
     reply_to = keys.reply(job_id)
     record: dict[str, Any] = {"t": None, "f": tag, "a": (job,), "k": {"reply_to": reply_to}}

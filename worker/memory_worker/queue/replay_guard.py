@@ -117,11 +117,10 @@ class Guard:
 
     def is_purged(self, job: WriteJob, position: Position) -> bool:
         """Say whether a later purge took all points of the user where ``job`` has its own."""
+        if isinstance(job, Purge):
+            return False
         mine = order(position)
-        return any(
-            not reach.where and not isinstance(job, Purge) and reach.covers(job) and order(at) > mine
-            for reach, at in self.purges.items()
-        )
+        return any(not reach.where and reach.covers(job) and order(at) > mine for reach, at in self.purges.items())
 
     def record(self, job: WriteJob, position: Position) -> None:
         """Note that ``job``, pushed at ``position``, was applied."""
