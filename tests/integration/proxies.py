@@ -195,6 +195,9 @@ class RedisProxy:
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._server.is_serving():  # accepted at the last moment: `__aexit__` does not know this connection
+            writer.transport.abort()
+            return
         self._connections[writer] = asyncio.Event()
         parts = urlsplit(self.target)
         back_reader, back_writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)

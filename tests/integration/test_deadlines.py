@@ -28,7 +28,7 @@ from tests.integration.conftest import connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 
 TIMEOUT_S = 0.5
-MARGIN_S = 0.75
+MARGIN_S = 2.5
 KEYS = Keys()
 
 

@@ -248,7 +248,7 @@ class TestSlowClients:
             for _ in range(5):
                 started = time.monotonic()
                 assert ask(port, "/probe").status == 200
-                assert time.monotonic() - started < 1
+                assert time.monotonic() - started < server_module.REQUEST_S / 2
             assert is_closed(clients[0])
             assert not is_closed(clients[-1])
 
@@ -260,7 +260,7 @@ class TestSlowClients:
         with http_server(HOST, 0, sources) as port, slow_clients(port, 25, text):
             started = time.monotonic()
             assert ask(port, "/probe").status == 200
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < server_module.REQUEST_S / 2
 
     def test_who_waits_for_a_page_is_not_dropped_for_who_is_slow_to_ask(
         self, monkeypatch: pytest.MonkeyPatch, port: int

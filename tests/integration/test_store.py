@@ -306,7 +306,7 @@ class TestConnection:
                 with pytest.raises(StoreUnavailable) as gone:
                     await apply(store, write(memory(1, 1)))
                 assert gone.value.code == "UNAVAILABLE"
-            assert time.monotonic() - started < 2.5
+            assert time.monotonic() - started < 10
 
             with await asyncio.to_thread(start_edge, tmp_path, port=port):
                 async with asyncio.timeout(2.5):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -77,13 +79,23 @@ def test_the_end_arrives_behind_the_data() -> None:
     through_proxy(talk)
 
 
-def test_a_connection_in_use_does_not_keep_the_proxy_from_ending() -> None:
-    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"x")
+# asyncio itself leaks a connection that its server has accepted but not yet begun to serve when it closes.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("steps", range(12))
+def test_a_connection_does_not_keep_the_proxy_from_ending(steps: int) -> None:
+    """The proxy ends at any moment: before it has accepted the connection, while it does, or once it is in use."""
 
-    started = time.monotonic()
-    through_proxy(talk, delay_s=5)
-    assert time.monotonic() - started < 4
+    async def run() -> None:
+        with socket.create_server((HOST, 0)) as far:
+            async with asyncio.timeout(20), DelayProxy(*far.getsockname(), delay_s=3_600) as proxy:
+                with socket.create_connection((HOST, proxy.port)) as client:
+                    client.sendall(b"x")
+                    for _ in range(steps):
+                        await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(run())
+    gc.collect()
 
 
 @pytest.mark.parametrize(

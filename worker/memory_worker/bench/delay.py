@@ -46,6 +46,9 @@ class DelayProxy:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._server.is_serving():  # accepted at the last moment: `__aexit__` does not know this connection
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # this is one
         self._connections.add(task)
