@@ -18,8 +18,9 @@ SLACK_S = 2.0
 """For a machine that is busy with other tests."""
 # From the first line of the program on: before it, Python itself ends without a word.
 STARTED = """
-import os, sys
+import os, signal, sys
 from memory_worker import interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
 interrupts.install()
 os.write(int(sys.argv.pop(1)), b"!")
 from memory_worker.__main__ import main
@@ -60,7 +61,11 @@ class Command:
         for _ in range(times):
             self.process.send_signal(signal.SIGINT)
         sent = time.monotonic()
-        _, said = self.process.communicate(timeout=30)
+        try:
+            _, said = self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         assert time.monotonic() - sent < WITHIN_S + SLACK_S
         return said
 
