@@ -106,7 +106,7 @@ async def test_who_waits_at_the_old_primary_is_told(
 
 async def test_a_primary_that_hangs_is_left(servers: tuple[RedisServer, RedisServer], address: RedisProxy) -> None:
     """It says nothing any more: a request that gets no answer in time is a sign, too."""
-    async with MemoryQueue.connect(address.url, timeout_s=0.5) as queue:
+    async with MemoryQueue.connect(address.url, timeout_s=2) as queue:
         await used(queue)
         servers[0].freeze()
         async with connected(servers[1].url) as new:
