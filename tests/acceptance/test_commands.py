@@ -62,15 +62,15 @@ def test_a_wrong_setting_is_named_and_ends_with_2() -> None:
 def test_a_port_that_is_taken_is_named_and_ends_with_2(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        told = _run("run", status=2, **{**environment, "PORT": port})
-    assert f"PORT: cannot listen on 127.0.0.1, port {port}" in told
-    assert "Traceback" not in told
+        output = _run("run", status=2, **{**environment, "PORT": port})
+    assert f"PORT: cannot listen on 127.0.0.1, port {port}" in output
+    assert "Traceback" not in output
 
 
 def test_a_server_that_is_not_there_is_named_and_ends_with_1(tmp_path: Path) -> None:
-    told = _run("run", status=1, REDIS_URL="redis://127.0.0.1:1", QDRANT_URL="http://127.0.0.1:1")
-    assert "Redis" in told
-    assert "Traceback" not in told
+    output = _run("run", status=1, REDIS_URL="redis://127.0.0.1:1", QDRANT_URL="http://127.0.0.1:1")
+    assert "Redis" in output
+    assert "Traceback" not in output
 
 
 def test_check_tells_what_is_wrong(environment: dict[str, str], start_worker: Callable[..., WorkerProcess]) -> None:
@@ -91,10 +91,10 @@ def test_a_worker_refuses_another_number_of_partitions_and_another_dimension(
     environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
 ) -> None:
     start_worker("all")
-    told = _run("run", status=2, **{**environment, "QUEUE_PARTITIONS": "8"})
-    assert "QUEUE_PARTITIONS is 8, but this Redis holds a queue of 16" in told
-    told = _run("run", status=2, **{**environment, "QDRANT_VECTOR_DIMENSION": "8"})
-    assert "dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in told
+    output = _run("run", status=2, **{**environment, "QUEUE_PARTITIONS": "8"})
+    assert "QUEUE_PARTITIONS is 8, but this Redis holds a queue of 16" in output
+    output = _run("run", status=2, **{**environment, "QDRANT_VECTOR_DIMENSION": "8"})
+    assert "dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in output
 
 
 async def test_status_shows_what_waits_and_what_died(environment: dict[str, str]) -> None:
@@ -123,9 +123,9 @@ def test_commands_say_which_servers_they_look_at(environment: dict[str, str]) ->
 
 def test_status_ends_with_1_when_a_server_is_down(environment: dict[str, str]) -> None:
     away = "http://127.0.0.1:1"
-    told = _run("status", status=1, **{**environment, "QDRANT_URL": away})
-    assert "Qdrant does not answer" in told
-    assert "jobs wait" in told
+    output = _run("status", status=1, **{**environment, "QDRANT_URL": away})
+    assert "Qdrant does not answer" in output
+    assert "jobs wait" in output
     assert json.loads(_run("status", "--json", status=1, **{**environment, "QDRANT_URL": away}))["store_error"]
     assert "Redis" in _run("status", status=1, **{**environment, "REDIS_URL": "redis://127.0.0.1:1"})
 
@@ -178,11 +178,11 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     assert "there is no dead letter" in _run("dead", "show", "0/1-1", status=1, **environment)
     assert "name receipts" in _run("dead", "drop", "--yes", status=2, **environment)
 
-    told = _run("dead", "replay", str(receipts[0]), "--yes", **environment)
-    assert told.splitlines()[2:] == ["1 dead letter: 1 invalid delete", "1 replayed"]
+    output = _run("dead", "replay", str(receipts[0]), "--yes", **environment)
+    assert output.splitlines()[2:] == ["1 dead letter: 1 invalid delete", "1 replayed"]
     worker.wait_for("dead_letter")
-    told = _run("dead", "drop", "--all", "--yes", **environment)
-    assert told.splitlines()[2:] == ["2 dead letters: 2 invalid delete", "2 dropped"]
+    output = _run("dead", "drop", "--all", "--yes", **environment)
+    assert output.splitlines()[2:] == ["2 dead letters: 2 invalid delete", "2 dropped"]
     assert "no dead letters" in _run("dead", "list", **environment)
     await redis.aclose(close_connection_pool=True)
 

@@ -54,9 +54,9 @@ async def test_it_does_not_change_while_anything_waits(
     assert worker.terminate() == 0
     async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
         await queue.upsert(user_id=1, point_id="mem_1_1", vector=[1.0] * DIMENSION)
-    status, told = _change(environment, 24, wait_s=0)
+    status, output = _change(environment, 24, wait_s=0)
     assert status == 1
-    assert "the queue is not empty: 1 jobs wait, 0 drains, 0 dead letters" in told
+    assert "the queue is not empty: 1 jobs wait, 0 drains, 0 dead letters" in output
     assert _change(environment, None) == (0, "16\n")
 
 

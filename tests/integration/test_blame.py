@@ -143,7 +143,7 @@ async def test_what_is_blamed_is_not_set_aside_before_its_last_request_has_settl
         nonlocal sent_at
         if writes_bad(call):
             sent_at = time.monotonic()
-            raise Refusal(grpc.StatusCode.INTERNAL, "nobody knows")
+            raise Refusal(grpc.StatusCode.INTERNAL, "unknown")
         return await call.forward()
 
     qdrant_proxy.rules[UPDATE] = rule

@@ -98,7 +98,7 @@ async def test_too_many_waiting_searches_are_refused_at_once(settings: MakeSetti
     async with running(few, role="ingest"), MemoryQueue.connect(own.url, prefix=few.queue_prefix) as queue:
         waiting = [asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=30)) for _ in range(2)]
         async with connected(own.url) as redis, asyncio.timeout(ENDED_WITHIN_S):
-            while await redis.zcard(f"{few.queue_prefix}:search") < 2:  # noqa: ASYNC110  # nothing tells of it
+            while await redis.zcard(f"{few.queue_prefix}:search") < 2:  # noqa: ASYNC110  # there is no signal for it
                 await asyncio.sleep(0.01)
         with pytest.raises(QueueFull, match="at most 2 reads"):
             await queue.search(user_id=1, vector=axis(0))

@@ -33,7 +33,7 @@ async def test_processes_that_beat_live_and_those_that_leave_do_not(redis: ArqRe
 async def test_a_process_that_beats_no_more_is_forgotten(redis: ArqRedis, keys: Keys) -> None:
     await beat(redis, keys, "a", "all", ttl_s=0.05)
     async with asyncio.timeout(5):
-        while await redis.exists(keys.process("a")):  # noqa: ASYNC110  # nothing tells of it
+        while await redis.exists(keys.process("a")):  # noqa: ASYNC110  # there is no signal for it
             await asyncio.sleep(0.01)
     assert await living(redis, keys) == []
     await beat(redis, keys, "b", "all")

@@ -93,7 +93,7 @@ async def asked_for(redis: ArqRedis, keys: Keys) -> Lease | None:
 async def settled(redis: ArqRedis, keys: Keys) -> None:
     """Return once the lease has ended by itself."""
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-        while (left_ms := await redis.pttl(keys.lease(0))) >= 0:  # noqa: ASYNC110  # nothing tells of it
+        while (left_ms := await redis.pttl(keys.lease(0))) >= 0:  # noqa: ASYNC110  # there is no signal for it
             await asyncio.sleep(max(1, left_ms) / 1000)
 
 

@@ -112,9 +112,9 @@ def test_every_command_exists_with_its_options(text: str) -> None:
         assert option in result.output, f"{' '.join(path)} has no {option}"
 
 
-def test_every_command_is_told_of() -> None:
-    told = " ".join(commands())
-    assert not [name for name in COMMANDS if name not in told]
+def test_every_command_is_mentioned() -> None:
+    mentioned = " ".join(commands())
+    assert not [name for name in COMMANDS if name not in mentioned]
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", PROSE))))

@@ -68,7 +68,7 @@ def test_other_judgements(name: str, info: dict[str, Any], verdict: str, refused
 
 def test_a_refusal_says_what_and_what_to_do() -> None:
     judgements = judge_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as refused:
         refuse_unsafe(judgements)
-    assert "Redis eviction: allkeys-lru, maxmemory 100 MiB. Set maxmemory-policy noeviction" in str(told.value)
-    assert "REDIS_ALLOW_EVICTION=true" in str(told.value)
+    assert "Redis eviction: allkeys-lru, maxmemory 100 MiB. Set maxmemory-policy noeviction" in str(refused.value)
+    assert "REDIS_ALLOW_EVICTION=true" in str(refused.value)

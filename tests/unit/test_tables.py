@@ -150,36 +150,26 @@ def test_checks_show_verdict_and_advice() -> None:
     assert row(text, "Qdrant") == ["Qdrant", "failed", "no [/b] answer", "Start [it]."]
 
 
+HEAD: dict[str, Any] = {
+    "receipt": Receipt(17, "1732000000000-0"),
+    "position": "1732000000000-0",
+    "reason": "invalid",
+    "detail": "point_id: 'mem_1_1' does not belong to user 1730",
+    "op": "delete",
+    "user_id": "1730",
+    "died_s": 1732000000.5,
+    "version": 1,
+    "size": 40,
+}
+
+
 def letter(**values: Any) -> DeadLetter:
-    body = encode_job(Delete(user_id=1730, point_ids=["mem_1_1"]))
-    usual: dict[str, Any] = {
-        "receipt": Receipt(17, "1732000000000-0"),
-        "position": "1732000000000-0",
-        "reason": "invalid",
-        "detail": "point_id: 'mem_1_1' does not belong to user 1730",
-        "op": "delete",
-        "user_id": "1730",
-        "died_s": 1732000000.5,
-        "version": 1,
-        "size": len(body),
-        "body": body,
-    }
-    return DeadLetter(**{**usual, **values})
+    with_body = {**HEAD, "body": encode_job(Delete(user_id=1730, point_ids=["mem_1_1"])), **values}
+    return DeadLetter(**{**with_body, "size": len(with_body["body"])})
 
 
 def head(**values: Any) -> DeadHead:
-    usual: dict[str, Any] = {
-        "receipt": Receipt(17, "1732000000000-0"),
-        "position": "1732000000000-0",
-        "reason": "invalid",
-        "detail": "point_id: 'mem_1_1' does not belong to user 1730",
-        "op": "delete",
-        "user_id": "1730",
-        "died_s": 1732000000.5,
-        "version": 1,
-        "size": 40,
-    }
-    return DeadHead(**{**usual, **values})
+    return DeadHead(**{**HEAD, **values})
 
 
 def listed(*heads: DeadHead, limit: int = 100, width: int = 80) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,15 +13,13 @@ from memory_worker.queue.clock import RedisClock
 from memory_worker.queue.keys import Keys
 from memory_worker.queue.meta import read_meta
 from memory_worker.queue.processes import Process, living
-from memory_worker.queue.server import judge_server
+from memory_worker.queue.server import Verdict, judge_server
 from memory_worker.settings import Settings
 from memory_worker.status import QueueStatus, by_role, collect_queue
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.channel import is_tls
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
-
-Verdict = Literal["ok", "warning", "failed"]
 
 OLDEST_QDRANT = (1, 12)
 GRAPHS_OF_USERS_ALONE = (1, 17)

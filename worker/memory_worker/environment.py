@@ -13,7 +13,6 @@ MOST_BYTES = 65_536
 
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
-
 _AS_THEY_ARE = frozenset({"REDIS_USERNAME", "REDIS_PASSWORD"})
 """Secrets of which blanks are a part: only line ends are dropped."""
 

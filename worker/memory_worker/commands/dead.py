@@ -124,7 +124,7 @@ def dead_drop(*, receipts: tuple[str, ...], yes: bool, **filters: Any) -> None:
 def _confirmed(
     settings: Settings, receipts: tuple[str, ...], filters: dict[str, Any], yes: bool, question: str
 ) -> Chosen | None:
-    """Say what would be done to how many dead letters, and ask; ``None``: to none."""
+    """Print how many dead letters were chosen, and ask for confirmation; return ``None`` if there are none."""
     choice = Choice(receipts=tuple(map(_receipt, receipts)), **filters)
     if bool(choice.receipts) == choice.filters:
         raise click.UsageError("name receipts, or choose with --all, --reason, --op or --user")
@@ -185,7 +185,7 @@ async def _dropped(redis: ArqRedis, settings: Settings, chosen: Chosen) -> None:
 
 @contextmanager
 def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[float], None]]:
-    """Show how far it is, on a terminal; yield what takes how many more are done."""
+    """Show the progress on a terminal; yield a function that adds to the number of those done."""
     with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)

@@ -44,7 +44,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Chosen:
-    """What a choice came to: how many of which reason and op, and up to which id in each partition."""
+    """The dead letters of a choice: their counts by reason and op, and the last id in each partition."""
 
     choice: Choice
     partitions: int

@@ -63,18 +63,7 @@ def letter_document(letter: DeadLetter) -> dict[str, Any]:
         job = msgspec.json.decode(msgspec.json.encode(decode_write(letter.body)))
     except (InvalidJob, TypeError):
         job = None
-    head = DeadHead(
-        receipt=letter.receipt,
-        position=letter.receipt.entry_id,
-        reason=letter.reason,
-        detail=letter.detail,
-        op=letter.op,
-        user_id=letter.user_id,
-        died_s=letter.died_s,
-        version=letter.version,
-        size=len(letter.body),
-    )
-    return {**head_document(head), "job": job, "raw_hex": letter.body.hex()}
+    return {**head_document(letter), "job": job, "raw_hex": letter.body.hex()}
 
 
 def _time(seconds: float) -> str:

@@ -72,7 +72,7 @@ class Drainer:
         return await self._ask(sorted(partitions, key=self._outages.failures))
 
     async def _ask(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
-        """Ask whether Qdrant is back: with one partition after another, until one has anything to ask with."""
+        """Find out whether Qdrant is back: drain one partition after another until one has sent a request."""
         results: dict[int, DrainResult] = {}
         for asked, partition in enumerate(partitions, start=1):
             results |= await self._drain_now([partition])

@@ -93,9 +93,10 @@ def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
 
 def _purge_letters(job: Purge, guard: Guard, purged: dict[Position, Letter], outcome: Outcome) -> None:
     dying = {letter.entry.entry_id for letter in outcome.dead}
-    here = {at: letter.entry_id for at, letter in purged.items() if letter.entry_id in dying}
-    for position in here:
-        del guard.letters[position]
-    outcome.dead = [letter for letter in outcome.dead if letter.entry.entry_id not in here.values()]
-    # One that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn.
-    outcome.gone += [Gone(str(job.user_id), at, letter.entry_id) for at, letter in purged.items() if at not in here]
+    here = dying.intersection(letter.entry_id for letter in purged.values())
+    outcome.dead = [letter for letter in outcome.dead if letter.entry.entry_id not in here]
+    for position, letter in purged.items():
+        if letter.entry_id in here:
+            del guard.letters[position]
+        else:  # one that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn
+            outcome.gone.append(Gone(str(job.user_id), position, letter.entry_id))

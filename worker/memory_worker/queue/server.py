@@ -1,4 +1,4 @@
-"""What Redis says about itself, and what of it the queue cannot live with. A worker's start and `check` both use this.
+"""Judges a Redis server: its version, mode, eviction, persistence and role. Used at a worker's start and by `check`.
 
 Only INFO is asked: CONFIG is refused by most managed servers, and by the users of deploy/redis/users.acl.
 """
@@ -13,6 +13,8 @@ from arq.connections import ArqRedis
 from memory_worker.errors import ConfigurationError
 from memory_worker.queue.connection import queue_request
 
+Verdict = Literal["ok", "warning", "failed"]
+
 OLDEST = 7
 _MIB = 1_048_576
 
@@ -24,7 +26,7 @@ class Judgement(msgspec.Struct, frozen=True):
     """
 
     name: str
-    verdict: Literal["ok", "warning", "failed"]
+    verdict: Verdict
     seen: str
     advice: str = ""
     refused: bool = False
