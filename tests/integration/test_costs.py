@@ -20,10 +20,10 @@ from memory_worker.queue.log import Entry
 from memory_worker.settings import Settings
 from memory_worker.store.messages import update_batch
 from memory_worker.wire.keys import Keys
-from tests.instructions import instructions
 from tests.integration.conftest import running
 from tests.integration.jobs import LIMITS, axis
 from tests.integration.proxies import QdrantProxy, RedisProxy
+from tests.tools import instructions
 
 UPDATE = "Points/UpdateBatch"
 WRITES = 1000

@@ -1,11 +1,11 @@
-"""What is remembered of large answers: not for ever, and not of everybody."""
+"""Large answers are remembered for some requests, and only the most recent ones."""
 
 from __future__ import annotations
 
 from memory_worker.store.large import LargeAnswers
 
 
-def test_a_large_answer_is_expected_some_times() -> None:
+def test_a_large_answer_is_expected_for_some_requests() -> None:
     large = LargeAnswers()
     assert not large.expects("a")
     large.note("a")
@@ -13,7 +13,7 @@ def test_a_large_answer_is_expected_some_times() -> None:
     assert not large.expects("b")
 
 
-def test_the_oldest_are_forgotten() -> None:
+def test_the_oldest_large_answers_are_forgotten() -> None:
     large = LargeAnswers()
     for key in range(2000):
         large.note(key)
