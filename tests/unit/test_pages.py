@@ -1,4 +1,4 @@
-"""What a worker tells over HTTP, without the HTTP: the four pages, and the rates."""
+"""The pages that a worker serves over HTTP, and the rates on them, without the server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,8 @@ from memory_worker.http.server import Page
 from memory_worker.inspection.status import Status
 from memory_worker.telemetry.health import LONGEST_STALL_S, Health
 from memory_worker.telemetry.metrics import JOBS, READS
+from tests.unit.conftest import Clock
 from tests.unit.queue_stats import STATUS
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 class TestRates:
@@ -35,16 +23,13 @@ class TestRates:
     def rates(self, clock: Clock) -> Rates:
         return Rates(now=clock)
 
-    def test_nothing_yet(self, rates: Rates) -> None:
-        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}
-
-    def test_what_was_counted_between_the_looks(self, rates: Rates, clock: Clock) -> None:
+    def test_a_rate_is_the_growth_between_two_looks(self, rates: Rates, clock: Clock) -> None:
         JOBS.labels("upsert", "memory", "applied").inc(70)
         JOBS.labels("purge", "all", "applied").inc(10)
         JOBS.labels("unknown", "unknown", "dead").inc(4)
         READS.labels("search", "ok").inc(10)
         READS.labels("get", "timeout").inc(6)
-        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until it is looked at again
+        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next look
         clock.now_s += 8
         rates.look()
         assert rates.a_second() == {"applied": 10, "dead": 0.5, "reads": 2}
@@ -60,13 +45,13 @@ class TestRates:
         rates.look()
         assert rates.a_second()["applied"] == 2
 
-    def test_looked_at_too_often_it_looks_once_a_second(self, rates: Rates, clock: Clock) -> None:
+    def test_frequent_looks_are_kept_once_per_second(self, rates: Rates, clock: Clock) -> None:
         for _ in range(10_000):
             clock.now_s += 0.01
             rates.look()
         assert len(rates._seen) <= 62
 
-    def test_after_a_pause_there_is_no_minute_to_tell_of(self, rates: Rates, clock: Clock) -> None:
+    def test_after_a_long_pause_the_rate_is_zero(self, rates: Rates, clock: Clock) -> None:
         clock.now_s += 10
         rates.look()
         JOBS.labels("upsert", "memory", "applied").inc(50)
@@ -92,12 +77,12 @@ class TestPages:
         assert page.content_type == "application/json"
         return page.status, msgspec.json.decode(page.body)
 
-    def test_only_probes_are_not_paced(self, health: Health) -> None:
+    def test_only_probes_have_no_rate_limit(self, health: Health) -> None:
         sources = pages(health, "all", lambda: None, Rates())
         assert {path for path, source in sources.items() if source.is_probe} == {"/livez", "/readyz"}
         assert set(sources) == {"/livez", "/readyz", "/health", "/metrics"}
 
-    def test_alive_as_long_as_the_loop_turns(self, health: Health, clock: Clock) -> None:
+    def test_a_worker_is_alive_while_its_event_loop_runs(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/livez") == (200, {"alive": True, "event_loop_stalled_s": 0})
         clock.now_s += LONGEST_STALL_S - 0.5
         assert self.document(health, "/livez")[0] == 200
@@ -106,12 +91,12 @@ class TestPages:
         health.turned()
         assert self.document(health, "/livez")[0] == 200
 
-    def test_no_server_being_down_makes_it_less_alive(self, health: Health) -> None:
+    def test_a_worker_is_alive_while_its_servers_are_down(self, health: Health) -> None:
         health.down("redis", "x")
         health.down("qdrant", "y")
         assert self.document(health, "/livez")[0] == 200
 
-    def test_ready_when_all_parts_are(self, health: Health, clock: Clock) -> None:
+    def test_a_worker_is_ready_if_all_components_are(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/readyz") == (
             200,
             {"ready": True, "components": {"redis": {"up": True}, "qdrant": {"up": True}}},
@@ -128,15 +113,15 @@ class TestPages:
             "reason": "not looked at for 16 s",
         }
 
-    def test_health_tells_the_whole_story(self, health: Health, clock: Clock) -> None:
+    def test_health_shows_queue_rates_and_collections(self, health: Health, clock: Clock) -> None:
         clock.now_s += 2.5
-        status, told = self.document(health, "/health", STATUS)
+        status, shown = self.document(health, "/health", STATUS)
         assert status == 200
-        assert told["status"] == "ok"
-        assert (told["version"], told["contract"], told["role"]) == (__version__, CONTRACT_VERSION, "ingest")
-        assert told["uptime_s"] == 2.5
-        assert told["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
-        assert told["queue"] == {
+        assert shown["status"] == "ok"
+        assert (shown["version"], shown["contract"], shown["role"]) == (__version__, CONTRACT_VERSION, "ingest")
+        assert shown["uptime_s"] == 2.5
+        assert shown["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
+        assert shown["queue"] == {
             "at": STATUS.at,
             "partitions": 2,
             "waiting": 4,
@@ -147,19 +132,19 @@ class TestPages:
             "dead": 2,
             "reads_waiting": 3,
         }
-        assert [collection["name"] for collection in told["collections"]] == ["user_memories"]
+        assert [collection["name"] for collection in shown["collections"]] == ["user_memories"]
 
-    def test_health_is_told_when_all_is_down(self, health: Health) -> None:
+    def test_health_answers_while_a_component_is_down(self, health: Health) -> None:
         health.down("redis", "it hangs")
-        status, told = self.document(health, "/health")
-        assert (status, told["status"]) == (200, "degraded")
-        assert told["components"]["redis"] == {"up": False, "reason": "it hangs"}
-        assert (told["queue"], told["collections"], told["store_error"]) == (None, None, None)
+        status, shown = self.document(health, "/health")
+        assert (status, shown["status"]) == (200, "degraded")
+        assert shown["components"]["redis"] == {"up": False, "reason": "it hangs"}
+        assert (shown["queue"], shown["collections"], shown["store_error"]) == (None, None, None)
 
-    def test_health_tells_why_nothing_is_known_of_the_collections(self, health: Health) -> None:
+    def test_health_shows_why_the_collections_are_unknown(self, health: Health) -> None:
         broken = msgspec.structs.replace(STATUS, collections=[], store_error="UNAVAILABLE")
-        _, told = self.document(health, "/health", broken)
-        assert (told["collections"], told["store_error"]) == ([], "UNAVAILABLE")
+        _, shown = self.document(health, "/health", broken)
+        assert (shown["collections"], shown["store_error"]) == ([], "UNAVAILABLE")
 
     @pytest.mark.parametrize(
         ("accept", "content_type"),
@@ -174,7 +159,7 @@ class TestPages:
             ),
         ],
     )
-    def test_metrics_as_they_are_asked_for(self, health: Health, accept: str, content_type: str) -> None:
+    def test_metrics_have_the_format_that_is_asked_for(self, health: Health, accept: str, content_type: str) -> None:
         page = self.page(health, "/metrics", accept=accept)
         assert page.status == 200
         assert page.content_type.startswith(f"{content_type};")
@@ -193,7 +178,7 @@ class TestPages:
         ],
         ids=lambda accept: accept[:50],
     )
-    def test_metrics_whatever_is_asked_for(self, health: Health, accept: str) -> None:
+    def test_metrics_are_served_for_any_accept_header(self, health: Health, accept: str) -> None:
         page = self.page(health, "/metrics", accept=accept)
         assert page.status == 200
         assert b"\nmemory_worker_leases_held " in page.body

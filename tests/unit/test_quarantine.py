@@ -1,3 +1,5 @@
+"""The quarantine: many drains run together, but a drain in quarantine runs alone."""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,74 +7,70 @@ import asyncio
 import pytest
 
 from memory_worker.ingest.quarantine import Quarantine
+from tests.tools import let_others_run
 
 
-class Visitor:
-    """Goes through the gate in a task of its own, and stays until it is told to leave."""
+class Drain:
+    """Enters the quarantine in its own task, and stays until `leave`."""
 
     def __init__(self, quarantine: Quarantine, *, alone: bool = False) -> None:
         self.inside = False
         self._leave = asyncio.Event()
-        self.task = asyncio.create_task(self._visit(quarantine, alone))
+        self.task = asyncio.create_task(self._run(quarantine, alone))
 
     async def leave(self) -> None:
         self._leave.set()
         await self.task
+        await let_others_run()
 
-    async def _visit(self, quarantine: Quarantine, alone: bool) -> None:
+    async def _run(self, quarantine: Quarantine, alone: bool) -> None:
         async with quarantine.enter(alone=alone):
             self.inside = True
             await self._leave.wait()
             self.inside = False
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def started(quarantine: Quarantine, *, alone: bool = False) -> Drain:
+    drain = Drain(quarantine, alone=alone)
+    await let_others_run()
+    return drain
 
 
-async def test_many_are_inside_together() -> None:
+async def test_many_drains_run_together() -> None:
     quarantine = Quarantine()
-    visitors = [Visitor(quarantine) for _ in range(3)]
-    await settle()
-    assert all(visitor.inside for visitor in visitors)
-    for visitor in visitors:
-        await visitor.leave()
+    drains = [await started(quarantine) for _ in range(3)]
+    assert all(drain.inside for drain in drains)
+    for drain in drains:
+        await drain.leave()
 
 
-async def test_one_alone_waits_for_those_inside_and_keeps_out_those_behind() -> None:
+async def test_a_drain_alone_waits_for_running_ones_and_later_ones_wait_for_it() -> None:
     quarantine = Quarantine()
-    first = Visitor(quarantine)
-    await settle()
-    alone = Visitor(quarantine, alone=True)
-    await settle()
-    behind, also_alone = Visitor(quarantine), Visitor(quarantine, alone=True)
-    await settle()
-    assert (first.inside, alone.inside, behind.inside, also_alone.inside) == (True, False, False, False)
+    drains = first, alone, later, later_alone = [
+        await started(quarantine, alone=number in (1, 3)) for number in range(4)
+    ]
+
+    def inside() -> list[bool]:
+        return [drain.inside for drain in drains]
+
+    assert inside() == [True, False, False, False]
     await first.leave()
-    await settle()
-    assert (alone.inside, behind.inside, also_alone.inside) == (True, False, False)
+    assert inside() == [False, True, False, False]
     await alone.leave()
-    await settle()
-    assert behind.inside
-    assert not also_alone.inside
-    await behind.leave()
-    await settle()
-    assert also_alone.inside
-    await also_alone.leave()
+    assert inside() == [False, False, True, False]
+    await later.leave()
+    assert inside() == [False, False, False, True]
+    await later_alone.leave()
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_who_gives_up_waiting_is_forgotten(alone: bool) -> None:
+async def test_a_drain_that_is_cancelled_while_it_waits_delays_no_other(alone: bool) -> None:
     quarantine = Quarantine()
-    first = Visitor(quarantine, alone=not alone)
-    await settle()
-    waiting = Visitor(quarantine, alone=alone)
-    await settle()
+    first = await started(quarantine, alone=not alone)
+    waiting = await started(quarantine, alone=alone)
     waiting.task.cancel()
     await asyncio.gather(waiting.task, return_exceptions=True)
     await first.leave()
-    after = Visitor(quarantine, alone=True)
-    await settle()
+    after = await started(quarantine, alone=True)
     assert after.inside
     await after.leave()

@@ -1,71 +1,90 @@
-"""Right of way: a writer waits for the reads in flight, but not for ever, and never for another writer."""
+"""Read priority: a write waits for the reads in flight, but not for ever, and never for another write."""
 
 from __future__ import annotations
 
 import threading
-import time
+from concurrent.futures import Future
 
-from memory_worker.embedded.read_priority import GIVE_WAY_S, CallThreads, ReadPriority
+import pytest
 
-LONG_S = 5.0
+from memory_worker.embedded import read_priority
+from memory_worker.embedded.read_priority import CallThreads, ReadPriority
 
-
-def given_within(way: ReadPriority) -> float:
-    started = time.monotonic()
-    way.give()
-    return time.monotonic() - started
+LONG_S = 10.0
 
 
-def test_with_nobody_there_nobody_is_waited_for() -> None:
-    way = ReadPriority()
-    way.give()
-    assert not way.busy
+class HeldCall:
+    """A call that is in progress until `end`; ``write`` says whether it gives up its priority."""
+
+    def __init__(self, threads: CallThreads, priority: ReadPriority, *, write: bool = False) -> None:
+        self._begun, self._end = threading.Event(), threading.Event()
+        self.future: Future[None] = threads.submit(self._run, priority, write)
+
+    def wait_until_begun(self) -> None:
+        assert self._begun.wait(LONG_S)
+
+    def end(self) -> None:
+        self._end.set()
+        self.future.result(LONG_S)
+
+    def _run(self, priority: ReadPriority, write: bool) -> None:
+        if write:
+            priority.forgo()
+            priority.forgo()  # counts once
+        self._begun.set()
+        assert self._end.wait(LONG_S)
 
 
-def test_a_call_has_it_from_its_arrival_to_its_end() -> None:
-    way, begun, end = ReadPriority(), threading.Event(), threading.Event()
-
-    def read() -> None:
-        begun.set()
-        assert end.wait(LONG_S)
-
-    with CallThreads(1, way) as threads:
-        first, second = threads.submit(read), threads.submit(read)
-        assert begun.wait(LONG_S)
-        assert way.busy
-        end.set()
-        first.result(LONG_S)
-        second.result(LONG_S)
-    assert not way.busy
+def test_a_write_does_not_wait_if_there_are_no_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_priority, "GIVE_WAY_S", 1e6)
+    priority = ReadPriority()
+    priority.give()
+    assert not priority.busy
 
 
-def test_it_is_given_for_a_while_only() -> None:
-    way = ReadPriority()
-    way.arrives()
-    assert given_within(way) >= GIVE_WAY_S * 0.9
-    assert way.busy
+def test_a_read_has_priority_from_its_arrival_to_its_end() -> None:
+    priority = ReadPriority()
+    with CallThreads(1, priority) as threads:
+        running, waiting = HeldCall(threads, priority), HeldCall(threads, priority)
+        running.wait_until_begun()
+        running.end()
+        assert priority.busy
+        waiting.end()
+    assert not priority.busy
 
 
-def test_a_writer_has_none_and_gives_it_up_once() -> None:
-    way, forgone, end = ReadPriority(), threading.Event(), threading.Event()
-
-    def write() -> None:
-        way.forgo()
-        way.forgo()
-        forgone.set()
-        assert end.wait(LONG_S)
-
-    with CallThreads(2, way) as threads:
-        call = threads.submit(write)
-        assert forgone.wait(LONG_S)
-        assert not way.busy
-        end.set()
-        call.result(LONG_S)
-    assert not way.busy
+def test_a_write_waits_until_the_reads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_priority, "GIVE_WAY_S", 1e6)
+    priority, busy_after_the_wait = ReadPriority(), list[bool]()
+    with CallThreads(1, priority) as threads:
+        read = HeldCall(threads, priority)
+        read.wait_until_begun()
+        write = threading.Thread(target=lambda: (priority.give(), busy_after_the_wait.append(priority.busy)))
+        write.start()
+        read.end()
+        write.join(LONG_S)
+    assert busy_after_the_wait == [False]
 
 
-def test_a_call_that_fails_has_it_no_longer() -> None:
-    way = ReadPriority()
-    with CallThreads(1, way) as threads:
+def test_a_write_waits_for_a_limited_time_only() -> None:
+    priority = ReadPriority()
+    priority.arrives()
+    priority.give()
+    assert priority.busy
+
+
+def test_a_write_gives_up_its_priority() -> None:
+    priority = ReadPriority()
+    with CallThreads(1, priority) as threads:
+        write = HeldCall(threads, priority, write=True)
+        write.wait_until_begun()
+        assert not priority.busy
+        write.end()
+    assert not priority.busy
+
+
+def test_a_call_that_fails_gives_up_its_priority() -> None:
+    priority = ReadPriority()
+    with CallThreads(1, priority) as threads:
         assert isinstance(threads.submit(lambda: 1 / 0).exception(LONG_S), ZeroDivisionError)
-    assert not way.busy
+    assert not priority.busy
