@@ -126,7 +126,12 @@ def test_the_version_is_that_of_the_package() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "missing", "extra"),
-    [("--help", "click", "worker"), ("run", "click", "worker"), ("demo", "click", "embedded"), ("run", "arq", "worker")],
+    [
+        ("--help", "click", "worker"),
+        ("run", "click", "worker"),
+        ("demo", "click", "embedded"),
+        ("run", "arq", "worker"),
+    ],
 )
 def test_a_command_without_its_extra_says_which_one_to_install(argument: str, missing: str, extra: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from memory_worker.__main__ import main; main()"

@@ -26,10 +26,11 @@ def main() -> None:
     except SystemExit as end:
         _exit(end.code if isinstance(end.code, int) else int(end.code is not None))
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("memory_worker"):
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "memory_worker"):
             raise
         extra = "embedded" if "demo" in sys.argv[1:2] else "worker"
-        missing = f"this command needs the extra {extra} ({error.name} is not installed)"
+        missing = f"this command needs the extra {extra} ({package} is not installed)"
         sys.stderr.write(f"memory-worker: {missing}: pip install 'memory-worker[{extra}]'\n")
         _exit(_USAGE)
 
