@@ -129,3 +129,22 @@ def test_a_temporary_directory_is_removed_with_its_content(tmp_path: Path, monke
         (Path(path) / "a" / "b" / "file").write_text("x")
         (Path(path) / "link").symlink_to(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "missing", "extra"),
+    [
+        ("--help", "click", "worker"),
+        ("run", "click", "worker"),
+        ("demo", "click", "embedded"),
+        ("run", "arq", "worker"),
+    ],
+)
+def test_a_command_without_its_extra_says_which_one_to_install(argument: str, missing: str, extra: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from memory_worker.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, argument], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"memory-worker: this command needs the extra {extra} ({missing} is not installed): "
+        f"pip install 'memory-worker[{extra}]'\n"
+    )

@@ -90,7 +90,7 @@ CUSTOM = {
         ),
     ),
 }
-"""Schemas that kubernetes-validate does not have, of the fields used here, from the documentation of KEDA 2.16 and of the
+"""Schemas that kubernetes-validate does not have, of the fields used here, from the documentation of KEDA 2.16 and the
 Prometheus operator 0.80."""
 
 RESTART_MARGIN_S = 10
