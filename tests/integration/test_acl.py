@@ -30,10 +30,10 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.chaos.servers import free_port
 from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
+from tests.servers import free_port
 from tests.tools import arq_client
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"

@@ -18,10 +18,10 @@ from memory_worker.store.queries import MOST_COALESCED
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import AnswerLimits, VectorStore
 from memory_worker.telemetry.metrics import REGISTRY
-from tests.chaos.servers import free_port
 from tests.integration.conftest import API_KEY
 from tests.integration.jobs import axis, memory
 from tests.integration.proxies import HOST, Call, QdrantProxy, Refusal
+from tests.servers import free_port
 
 QUERY, BATCH = "Points/Query", "Points/QueryBatch"
 

@@ -24,9 +24,9 @@ from memory_worker.settings import Settings
 from memory_worker.wire.connection import open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
+from tests.servers import RedisServer
 
 TIMEOUT_S = 0.5
 MARGIN_S = 2.5

@@ -14,10 +14,10 @@ from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.proxies import RedisProxy
+from tests.servers import RedisServer
 
 KEYS = Keys()
 IDLE = 8

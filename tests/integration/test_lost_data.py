@@ -30,10 +30,10 @@ from memory_worker.wire.applied import wait_applied
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from memory_worker.wire.push import push
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.leases import acquire_lease, commit, give_back, reading
+from tests.servers import RedisServer
 
 MakeSettings = Callable[..., Settings]
 OTHER_KEYS = Keys("mw")

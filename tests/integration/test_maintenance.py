@@ -13,9 +13,9 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract.errors import QueueFull, QueueUnavailable
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
-from tests.chaos.servers import RedisServer, free_port
 from tests.integration.conftest import Events, connected, running
 from tests.integration.jobs import axis
+from tests.servers import RedisServer, free_port
 
 MakeSettings = Callable[..., Settings]
 ENDED_WITHIN_S = 15.0

@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from memory_worker.queue.processes import Process, beat, leave, living
 from memory_worker.settings import Settings
 from memory_worker.wire.keys import Keys
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import connected, running
+from tests.servers import RedisServer
 
 
 async def roles(redis: Redis, keys: Keys) -> dict[str, str]:

@@ -21,9 +21,9 @@ from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Contents, connected
 from tests.integration.jobs import LIMITS, axis, memory
+from tests.servers import RedisServer
 
 KEYS = Keys()
 

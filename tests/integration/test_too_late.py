@@ -21,10 +21,10 @@ from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
+from tests.servers import RedisServer
 
 TIMEOUT_S = 0.4
 HOUR_S = 3600.0
