@@ -44,13 +44,17 @@ class RedisServer:
                 break
         else:
             raise AssertionError("".join(log))
-        threading.Thread(target=self._process.stdout.read, daemon=True).start()  # the pipe must not fill up
+        self._reader = threading.Thread(target=self._process.stdout.read, daemon=True)  # the pipe must not fill up
+        self._reader.start()
 
     def kill(self) -> None:
         assert self._process is not None
+        assert self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
         self._process.kill()
         self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
 
     def freeze(self) -> None:
         """Stop the process; return once it has stopped. Requests stay in its sockets from then on."""
