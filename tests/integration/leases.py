@@ -48,6 +48,11 @@ async def give_back(redis: Redis, keys: Keys, lease: Lease, *, settle_s: float =
     await release_lease(redis, keys, lease, process="tests", settle_s=settle_s)
 
 
+async def waiting(redis: Redis, keys: Keys, partition: int = 0) -> list[str]:
+    """Return the ids of the entries that wait in a partition."""
+    return [entry_id.decode() for entry_id, _ in await redis.xrange(keys.stream(partition))]
+
+
 async def die(redis: Redis, keys: Keys, process: str) -> None:
     """Let a process die: it gives no lease back."""
     await redis.delete(f"{keys.process_prefix}{process}")

@@ -74,7 +74,7 @@ async def test_a_receipt_without_a_dead_letter_changes_nothing(
 ) -> None:
     receipt = Receipt(0, "1-1")
     assert await dead_letters.get(receipt) is None
-    assert not await dead_letters.drop(receipt)
+    assert await dead_letters.drop_many([receipt]) == 0
     assert await dead_letters.replay(receipt) is None
     assert await everything() == {}
 
