@@ -72,6 +72,21 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+async def replica(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A replica of `own_redis` that has all of its data."""
+    server = RedisServer(tmp_path / "replica")
+    server.start()
+    async with connected(server.url) as copy, connected(own_redis.url) as primary:
+        await primary.config_set("repl-diskless-sync-delay", 0)
+        await copy.execute_command("REPLICAOF", "127.0.0.1", own_redis.port)
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+            while await primary.execute_command("WAIT", 1, 500) < 1:  # the first full copy may take longer
+                await primary.set("tick", "1")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 async def redis_proxy(redis_url: str) -> AsyncIterator[RedisProxy]:
     """A proxy in front of Redis."""
     async with RedisProxy(redis_url) as proxy:
