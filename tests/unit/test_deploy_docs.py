@@ -30,7 +30,7 @@ RUNBOOK, SIZING = DEPLOY / "RUNBOOK.md", DEPLOY / "SIZING.md"
 TROUBLES = [
     *("backlog-grows", "no-progress", "dead-letters", "dead-lettered-deletes", "qdrant-fails", "slow-searches"),
     *("high-latency", "out-of-memory", "redis-memory", "replica-not-ready", "newer-contract", "worker-crashes"),
-    "survey-missing",
+    "stats-missing",
 ]
 PROCEDURES = [
     *("deploy-and-roll-back", "upgrade-qdrant", "change-the-number-of-partitions"),
@@ -245,8 +245,8 @@ class TestArithmetic:
         settings = Settings()
         jobs = settings.queue_max_bytes // self.ENCODED
         assert jobs < settings.queue_max_jobs
-        assert f"{settings.queue_max_bytes:,} / {self.ENCODED:,} = {jobs:,} jobs" in joined(SIZING)
-        assert f"{jobs:,} {TIMES} {self.STORED:,} = {jobs * self.STORED:,} bytes" in joined(SIZING)
+        assert f"{settings.queue_max_bytes:,} / {self.ENCODED:,} = {jobs:,} jobs" in coalesced(SIZING)
+        assert f"{jobs:,} {TIMES} {self.STORED:,} = {jobs * self.STORED:,} bytes" in coalesced(SIZING)
 
     def test_how_long_an_outage_the_queue_survives(self) -> None:
         section = sections(SIZING)["how-long-an-outage-the-queue-survives"]
@@ -272,7 +272,7 @@ class TestArithmetic:
 
     def test_defaults_that_are_quoted(self) -> None:
         settings = Settings()
-        takeover_s = settings.lease_ttl_s + 2 * settings.sweep_interval_s + 1
+        takeover_s = settings.lease_ttl_s + 2 * settings.rescue_interval_s + 1
         quoted = {
             SIZING: [
                 f"`SEARCH_MAX_WAITING` = {settings.search_max_waiting:,}",
@@ -291,10 +291,10 @@ class TestArithmetic:
         }
         for path, phrases in quoted.items():
             for phrase in phrases:
-                assert phrase in joined(path), f"{path.name}: {phrase}"
+                assert phrase in coalesced(path), f"{path.name}: {phrase}"
 
 
-def joined(path: Path) -> str:
+def coalesced(path: Path) -> str:
     """Return the text with its lines joined."""
     return re.sub(r"\s+", " ", text(path))
 

@@ -1,3 +1,29 @@
-"""A queue-driven ingestion worker: memory writes and deletes from Redis into Qdrant, in batches, losing none."""
+"""A durable queue between an AI app and Qdrant: the app pushes writes to Redis, workers apply them in batches.
+
+    from memory_worker import MemoryQueue
+
+All public names are those of `memory_worker.client`. They are loaded on first use, so that commands start fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memory_worker.client import *  # noqa: F403
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name of the client. All of them begin with a capital letter, unlike names of modules."""
+    if name[:1].isupper():
+        client = importlib.import_module("memory_worker.client")
+        if name in client.__all__:
+            return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *importlib.import_module("memory_worker.client").__all__})

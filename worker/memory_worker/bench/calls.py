@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,14 +27,14 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from memory_worker.bench import options as names
 from memory_worker.bench.load import LEAST_SCORE, Load, Query
 from memory_worker.bench.loops import Figure, Path, Task, looped
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Get, Search
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.kinds import MEMORY, USER_ID_FIELD
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.contract.kinds import MEMORY, USER_ID_FIELD
+from memory_worker.contract.vectors import pack_vector
+from memory_worker.runtime.wiring import open_client, open_queue, open_store
 from memory_worker.settings import Settings, load_settings
 from memory_worker.store.store import VectorStore
-from memory_worker.vectors import pack_vector
-from memory_worker.wiring import open_client, open_queue, open_store
 
 _APPLIED_TIMEOUT_S = 60.0
 _CHECK_EVERY = 5
@@ -187,7 +187,7 @@ async def _work_on_arq_jobs() -> None:
         await client.upsert(settings.qdrant_memories_collection, points=[point], wait=True)
 
     sys.stderr.write("ready\n")
-    functions = [func(upsert, name=_ARQ_JOB)]
+    functions = [func(cast("Any", upsert), name=_ARQ_JOB)]
     await Worker(functions, queue_name=queue, redis_pool=arq, max_jobs=_ARQ_JOBS_AT_ONCE).async_run()
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import Settings
 
 HOST = "127.0.0.1"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from memory_worker.contract import Upsert
-from memory_worker.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
-from memory_worker.vectors import pack_vector
+from memory_worker.contract.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
+from memory_worker.contract.vectors import pack_vector
 
 LEAST_SCORE = -1.0
 """Searches ask for it, so that every point of the user is a hit: one that finds nothing would be no measure."""

@@ -13,17 +13,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from arq.connections import ArqRedis
 from qdrant_client import AsyncQdrantClient
+from redis.asyncio import Redis
 
 from memory_worker.bench.calls import open_arq, qdrant_access
-from memory_worker.kinds import KINDS
-from memory_worker.queue.connection import queue_errors
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import publish_meta
+from memory_worker.contract.kinds import KINDS
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.runtime.wiring import open_queue, open_store, queue_meta
 from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef
-from memory_worker.wiring import open_queue, open_store, queue_meta
+from memory_worker.wire.connection import close_redis, queue_errors
+from memory_worker.wire.keys import Keys
 
 _SETTLED = "green"
 _SETTLE_TIMEOUT_S, _POLL_S = 600.0, 0.5
@@ -53,7 +53,7 @@ def own_names(prefix: str) -> dict[str, Any]:
 class Place:
     """The queue and the collections. Connections to Qdrant are short, because gRPC does not go well with forks."""
 
-    def __init__(self, settings: Settings, redis: ArqRedis) -> None:
+    def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
         self._redis = redis
         self._keys = Keys(settings.queue_prefix)
@@ -122,7 +122,7 @@ async def own_place(settings: Settings) -> AsyncIterator[Place]:
             # In another task, because in a cancelled one timeouts are cancellations in early versions of 3.11.
             await asyncio.create_task(place.remove())
         finally:
-            await redis.aclose(close_connection_pool=True)
+            await close_redis(redis)
 
 
 def _processor() -> str:

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from memory_worker.bench.loops import Figure, Task
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.interpreter import python_command
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.embedded.interpreter import python_command
 from memory_worker.settings import Settings, foreign_variables, secret_file_variables, variables
 
 _TIMEOUT_S = 30.0

@@ -15,8 +15,8 @@ from memory_worker.bench.loops import Figure, Round, Task
 from memory_worker.bench.options import Options
 from memory_worker.bench.place import Place
 from memory_worker.bench.processes import Process, cpu_s, engines
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.queue.producer import PUSH_MAX_JOBS
+from memory_worker.client.producer import PUSH_MAX_JOBS
+from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.settings import Settings
 
 _WARMUP_CALLS, _WARMUP_EACH, _TIMES_AS_MANY = 20, 2, 10
