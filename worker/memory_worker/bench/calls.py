@@ -38,10 +38,8 @@ from memory_worker.store.store import VectorStore
 
 _APPLIED_TIMEOUT_S = 60.0
 _CHECK_EVERY = 5
-_UPLOAD_BATCH = 128
-"""The fastest of 32 to 512; several processes were slower."""
-_ARQ_JOB, _ARQ_JOBS_AT_ONCE = "upsert", 50
-"""arq's default is 10 jobs at once; 50 were faster."""
+_UPLOAD_BATCH = 128  # the fastest of 32 to 512; several processes were slower
+_ARQ_JOB, _ARQ_JOBS_AT_ONCE = "upsert", 50  # 50 were faster than arq's default of 10
 
 
 def qdrant_access(settings: Settings) -> dict[str, Any]:
@@ -58,9 +56,9 @@ def qdrant_access(settings: Settings) -> dict[str, Any]:
     }
 
 
-def open_arq(settings: Settings) -> tuple[ArqRedis, str]:
-    """Return arq's connections, which are ours and a little faster than its own, and the name of its queue."""
-    return ArqRedis(open_queue(settings).connection_pool), f"{settings.queue_prefix}:peer"
+def arq_queue(settings: Settings) -> str:
+    """Return the name of arq's queue, with which its job ids begin, so that their keys are removed with the others."""
+    return f"{settings.queue_prefix}:peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class _Calls:
     queue: MemoryQueue
     store: VectorStore
     client: AsyncQdrantClient
-    arq: tuple[ArqRedis, str]
+    arq: ArqRedis
 
     def paths(self) -> dict[str, Path]:
         """Return what can be measured, by name."""
@@ -141,7 +139,7 @@ class _Calls:
         numbers = range(task.first, task.first + task.count)
         points = [models.PointStruct(**self.load.stored(number)) for number in numbers]
         took_s = await asyncio.to_thread(self.timed_upload, points)
-        return Figure(calls=task.count, sent=task.count, took_s=took_s, rate=task.count / took_s)
+        return Figure(calls=task.count, sent=task.count, rate=task.count / took_s)
 
     def timed_upload(self, points: list[models.PointStruct]) -> float:
         client, collection = QdrantClient(**qdrant_access(self.settings)), self.settings.qdrant_memories_collection
@@ -153,8 +151,8 @@ class _Calls:
         return took_s
 
     async def enqueue(self, numbered: tuple[int, dict[str, Any]]) -> None:
-        (number, point), (arq, queue) = numbered, self.arq
-        await arq.enqueue_job(_ARQ_JOB, *point.values(), _job_id=f"{queue}:{number}", _queue_name=queue)
+        (number, point), queue = numbered, arq_queue(self.settings)
+        await self.arq.enqueue_job(_ARQ_JOB, *point.values(), _job_id=f"{queue}:{number}", _queue_name=queue)
 
 
 def _check(answer: Sequence[object], expected: int) -> None:
@@ -169,8 +167,8 @@ async def _make_calls(seed: int, users: int, stock: int) -> None:
     gc.collect()
     gc.freeze()  # or each collection would go through half a million numbers of vectors
     async with open_client(settings) as queue, open_store(settings) as store:
-        client = AsyncQdrantClient(**qdrant_access(settings))
-        paths = _Calls(settings, load, queue, store, client, open_arq(settings)).paths()
+        client, arq = AsyncQdrantClient(**qdrant_access(settings)), ArqRedis(open_queue(settings).connection_pool)
+        paths = _Calls(settings, load, queue, store, client, arq).paths()
         sys.stderr.write("ready\n")
         while line := await asyncio.to_thread(sys.stdin.readline):
             task = msgspec.json.decode(line, type=Task)
@@ -180,7 +178,7 @@ async def _make_calls(seed: int, users: int, stock: int) -> None:
 
 async def _work_on_arq_jobs() -> None:
     settings = load_settings()
-    client, (arq, queue) = AsyncQdrantClient(**qdrant_access(settings)), open_arq(settings)
+    client, arq = AsyncQdrantClient(**qdrant_access(settings)), ArqRedis(open_queue(settings).connection_pool)
 
     async def upsert(_: dict[str, Any], point_id: str, vector: list[float], payload: dict[str, Any]) -> None:
         point = models.PointStruct(id=point_id, vector=vector, payload=payload)
@@ -188,7 +186,7 @@ async def _work_on_arq_jobs() -> None:
 
     sys.stderr.write("ready\n")
     functions = [func(cast("Any", upsert), name=_ARQ_JOB)]
-    await Worker(functions, queue_name=queue, redis_pool=arq, max_jobs=_ARQ_JOBS_AT_ONCE).async_run()
+    await Worker(functions, queue_name=arq_queue(settings), redis_pool=arq, max_jobs=_ARQ_JOBS_AT_ONCE).async_run()
 
 
 if __name__ == "__main__":

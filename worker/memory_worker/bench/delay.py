@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
+from memory_worker.bench.processes import urls
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import Settings
 
@@ -25,7 +26,7 @@ _CHUNK_BYTES = 262_144
 def addresses(settings: Settings) -> list[str]:
     """Return where Redis and Qdrant are. Raises `ConfigurationError` where TLS would notice what is in between."""
     found = []
-    for url, default_port in zip(_urls(settings), (6379, 6334), strict=True):
+    for url, default_port in zip(urls(settings).values(), (6379, 6334), strict=True):
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "http", "grpc") or not parts.hostname:
             raise ConfigurationError("--delay-ms: a delay can be added to redis:// and http:// only")
@@ -35,14 +36,10 @@ def addresses(settings: Settings) -> list[str]:
 
 def farther_away(settings: Settings, redis_port: str, qdrant_port: str) -> Settings:
     """Return the settings with which Redis and Qdrant are reached at these ports of this machine."""
-    parts = urlsplit(_urls(settings)[0])
+    parts = urlsplit(urls(settings)["Redis"])
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     redis_url = SecretStr(urlunsplit(parts._replace(netloc=f"{login}{HOST}:{redis_port}")))
     return settings.model_copy(update={"redis_url": redis_url, "qdrant_url": f"http://{HOST}:{qdrant_port}"})
-
-
-def _urls(settings: Settings) -> tuple[str, str]:
-    return settings.redis_url.get_secret_value() if settings.redis_url else "", settings.qdrant_url or ""
 
 
 async def delayed_server(host: str, port: int, delay_s: float) -> asyncio.Server:
@@ -58,6 +55,8 @@ async def delayed_server(host: str, port: int, delay_s: float) -> asyncio.Server
             writer.transport.abort()
             return
         await asyncio.gather(_pass_on(reader, far_writer, delay_s), _pass_on(far_reader, writer, delay_s))
+        for done in (writer, far_writer):
+            asyncio.get_running_loop().call_later(delay_s, done.close)
 
     return await asyncio.start_server(connect, HOST, 0)
 
@@ -67,7 +66,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, d
     with suppress(OSError):
         while data := await reader.read(_CHUNK_BYTES):
             loop.call_later(delay_s, writer.write, data)
-    loop.call_later(delay_s, writer.close)
+    loop.call_later(delay_s, writer.write_eof)
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:

@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
-_LEAD_S = 0.01
-_LONGEST_MESSAGE = 120
+_LEAD_S, _LONGEST_MESSAGE = 0.01, 120
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
@@ -35,15 +34,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One measurement: ``took_s`` in seconds, ``rate`` in successful calls per second.
+    """One measurement: ``rate`` in successful calls per second, percentiles of their latencies in milliseconds.
 
-    ``calls`` succeeded; ``sent`` were made, those of the warm-up included. ``ms`` holds percentiles of their latencies,
-    ``errors`` counts those that failed by how they ended, ``cpu_us`` is the CPU time of each process per call.
+    ``calls`` succeeded; ``sent`` were made, those of the warm-up included; ``errors`` counts those that failed, by how
+    they ended. ``cpu_us`` is the CPU time of each process per call, in microseconds.
     """
 
     calls: int
     sent: int
-    took_s: float
     rate: float
     ms: dict[str, float] = {}
     errors: dict[str, int] = {}
@@ -71,14 +69,8 @@ def looped(call: Call, prepare: Callable[[Any], Any], *, groups: bool = False) -
             took_s = await tally.open(counted, task.rate)
         else:
             took_s = await tally.closed(counted, task.callers, task.seconds)
-        return Figure(
-            calls=tally.calls,
-            sent=tally.sent,
-            took_s=took_s,
-            rate=tally.calls / took_s,
-            ms=percentiles_ms(tally.times_s),
-            errors=dict(tally.errors),
-        )
+        ms, errors = percentiles_ms(tally.times_s), dict(tally.errors)
+        return Figure(calls=tally.calls, sent=tally.sent, rate=tally.calls / took_s, ms=ms, errors=errors)
 
     return run
 

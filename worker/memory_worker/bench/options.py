@@ -7,25 +7,18 @@ from typing import Final
 
 import msgspec
 
+PHASES: Final = ("push", "drain", "visible", "search", "get", "delete", "ingest")
+"""Our own paths."""
 PEERS: Final = ("upsert", "upload", "arq", "query")
 """What would be used instead of us."""
-GROUPS: Final[tuple[tuple[str, ...], ...]] = (
-    ("push", "upsert"),
-    ("drain", "upload", "arq"),
-    ("visible",),
-    ("search", "query"),
-    ("get",),
-    ("delete",),
-    ("ingest",),
-)
-"""The phases of a round, each with the peers that are measured next to it, because the machine's speed varies."""
-PHASES: Final = tuple(phase for group in GROUPS for phase in group)
 
-PUSH, SEARCH, GET, DELETED, DRAIN = "push", "search", "get", "delete until applied", "drain of single writes"
-IDLE, LOADED, LOAD = "write to searchable, idle", "write to searchable, 20% load", "pushes of the 20% load"
+PUSH, SEARCH, GET, DELETED = "push", "search", "get", "delete until applied"
+DRAIN = "drain of single writes, one process"
+VISIBLE = "write until searchable"
+IDLE, LOADED, LOAD = f"{VISIBLE}, idle", f"{VISIBLE}, 20% load", "pushes of the 20% load"
 STRAIGHT, DURING_INGEST = "search without the queue", "search during a full ingest"
 UPSERT, QUERY, UPLOAD, ARQ = "direct upsert", "direct query", "upload_points", "one arq job per write"
-VISIBLE, PUSH_MANY, ENQUEUE = "write to searchable", "many pushes in one call", "enqueue arq jobs"
+PUSH_MANY, ENQUEUE = "push, many in one call", "enqueue arq jobs"
 
 
 def by(path: str, callers: int) -> str:
@@ -68,4 +61,4 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def wants(self, phase: str) -> bool:
         """Say whether to run a phase or a peer."""
-        return phase in self.only if self.only else phase not in PEERS or self.peers
+        return phase in self.only if self.only else phase in PHASES or self.peers

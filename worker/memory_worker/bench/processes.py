@@ -19,9 +19,7 @@ from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.embedded.interpreter import python_command
 from memory_worker.settings import Settings, foreign_variables, secret_file_variables, variables
 
-_TIMEOUT_S = 30.0
-_POLL_S = 0.02
-_TAIL_LINES = 20
+_TIMEOUT_S, _POLL_S, _TAIL_LINES = 30.0, 0.02, 20
 _TROUBLE = re.compile(r"^\S+ (?:warning|error|critical) +(\S+)", re.MULTILINE)
 _LEASH = (
     "import os, threading; "
@@ -110,20 +108,20 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def cpu_s(pid: int) -> float:
     """Return the CPU time that a process has used so far, in seconds and ticks of 10 ms; 0 if it is not reported."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def peak_mib(pid: int) -> float:
     """Return the most memory that a process has had resident so far, what it maps of files included."""
-    found = re.search(r"VmHWM:\s*(\d+)", _read(f"/proc/{pid}/status"))
+    found = re.search(r"VmHWM:\s*(\d+)", read_text(f"/proc/{pid}/status"))
     return int(found[1]) / 1024 if found else 0.0
 
 
-def engines(settings: Settings) -> dict[str, int]:
-    """Return the process ids of Redis and Qdrant, as far as they run on this machine and may be seen."""
-    urls = {"Redis": settings.redis_url.get_secret_value() if settings.redis_url else "", "Qdrant": settings.qdrant_url}
-    return {name: pid for name, url in urls.items() if (pid := serving(url or "")) is not None}
+def urls(settings: Settings) -> dict[str, str]:
+    """Return the addresses of the servers."""
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    return {"Redis": redis_url, "Qdrant": settings.qdrant_url or ""}
 
 
 def serving(url: str) -> int | None:
@@ -131,18 +129,19 @@ def serving(url: str) -> int | None:
     parts = urlsplit(url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         return None
-    lines = [line.split() for table in ("tcp", "tcp6") for line in _read(f"/proc/net/{table}").splitlines()[1:]]
+    lines = [line.split() for table in ("tcp", "tcp6") for line in read_text(f"/proc/net/{table}").splitlines()[1:]]
     listening = [line for line in lines if line[3] == _LISTENING and int(line[1].rpartition(":")[2], 16) == parts.port]
     sockets = {f"socket:[{line[9]}]" for line in listening}
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
             pid = descriptor.parts[2]
-            if str(descriptor.readlink()) in sockets and _read(f"/proc/{pid}/comm").strip() != _PASSES_ON:
+            if str(descriptor.readlink()) in sockets and read_text(f"/proc/{pid}/comm").strip() != _PASSES_ON:
                 return int(pid)
     return None
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return what a file holds; nothing if it cannot be read."""
     with suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")
     return ""

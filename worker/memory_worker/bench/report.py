@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from memory_worker.bench.loops import Round
-from memory_worker.bench.options import ARQ, DRAIN, counterparts
+from memory_worker.bench.options import ARQ, DRAIN, QUERY, UPLOAD, UPSERT, counterparts
 from memory_worker.bench.run import Found
 from memory_worker.terminal import Sheet, foreign
 
 _HUNDRED = 100
-_HOW_TO_READ = """\
-Medians of the rounds, with the lowest and the highest. A caller waits for its
-answer before it calls again. In an open loop, and under the 20% load, calls come
-at fixed times and are timed from then. A push is done once Redis has it; what is
-used instead, once Qdrant has applied it. "Ours to it" is our rate divided by
-that of the peer in the same round: pushes to direct upserts with one caller,
-searches to direct queries, else the drain's rate."""
+_HOW_TO_READ = (
+    "Medians of the rounds, with the lowest and the highest. A caller waits for its answer before it calls again. In "
+    "an open loop, and at 20% load, calls come at fixed times and are timed from then. A push is done once Redis has "
+    "it, what is used instead once Qdrant has applied it. Ours to it: our rate divided by that of the peer in the same "
+    "round, of pushes (one caller) or the drain, or of searches."
+)
 
 
 def print_report(found: Found, console: Console) -> None:
@@ -27,21 +26,23 @@ def print_report(found: Found, console: Console) -> None:
     options, rounds = found.options, found.rounds
     away = f", Redis and Qdrant {options.delay_ms:g} ms farther away each way" if options.delay_ms else ""
     console.print(
-        f"{options.points:,} points of {options.users:,} users, {found.dimension} dimensions, seed {options.seed}; "
-        f"{options.rounds} rounds{away}; "
+        f"{options.points:,} points of {options.users:,} users, seed {options.seed}, {options.rounds} rounds{away}, "
         f"all on one machine: {foreign(found.where, console)}"
     )
     ours, peers = Sheet(console, "our own paths"), Sheet(console, "used instead")
     for sheet, last in ((ours, "range"), (peers, "ours to it")):
-        sheet.columns("path")
+        sheet.columns("path", whole=True)
         sheet.columns("p50 ms", "p99 ms", "per s", last, right=True)
     counterpart = counterparts(options.concurrency)
     for path in dict.fromkeys(path for one in rounds for path in one):
         figures = [one[path] for one in rounds if path in one]
         latencies = (_median([figure.ms[name] for figure in figures if name in figure.ms]) for name in ("p50", "p99"))
         rates = [figure.rate for figure in figures]
-        last = _spread(_ratios(rounds, counterpart[path], path)) if path in counterpart else _range(rates)
-        (peers if path in counterpart else ours).row(path, *latencies, _median(rates), last)
+        if path.startswith((UPSERT, QUERY, UPLOAD, ARQ)):
+            ratios = _ratios(rounds, counterpart.get(path, ""), path)
+            peers.row(path, *latencies, _median(rates), f"{_median(ratios)} ({_range(ratios)})" if ratios else "")
+        else:
+            ours.row(path, *latencies, _median(rates), _range(rates))
     ours.show()
     if options.peers:
         peers.show()
@@ -55,9 +56,9 @@ def print_report(found: Found, console: Console) -> None:
 
 def _print_processes(found: Found, console: Console) -> None:
     """Print the CPU time of processes for each write, and the most memory that each had."""
-    sheet = Sheet(console, "processes")
-    sheet.columns("process")
-    sheet.columns(f"µs per write: {DRAIN}", ARQ, "peak MiB", right=True)
+    sheet = Sheet(console, "processes: microseconds of CPU per write, and the most memory")
+    sheet.columns("process", whole=True)
+    sheet.columns("drain", "arq jobs", "peak MiB", right=True)
     drains = {path: [one[path].cpu_us for one in found.rounds if path in one] for path in (DRAIN, ARQ)}
     for name, peak in found.peak_mib.items():
         cpu = (_median([used[name] for used in drains[path] if name in used]) for path in drains)
@@ -75,11 +76,7 @@ def _median(values: Sequence[float]) -> str:
 
 
 def _range(values: Sequence[float]) -> str:
-    return f"{_number(min(values))}-{_number(max(values))}" if values else ""
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{_median(values)} ({_range(values)})" if values else ""
+    return f"{_number(min(values))}-{_number(max(values))}"
 
 
 def _number(value: float) -> str:

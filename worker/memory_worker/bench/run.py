@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from rich.progress import Progress
 
 from memory_worker.bench import options as names
 from memory_worker.bench.loops import Round, Task
-from memory_worker.bench.options import GROUPS, Options
+from memory_worker.bench.options import Options
 from memory_worker.bench.place import own_place
 from memory_worker.bench.processes import peak_mib
 from memory_worker.bench.session import Session, drained
@@ -24,18 +24,14 @@ _LOAD, _KEPT = 0.2, 0.95
 _PROBES_PER_SECOND = 75.0
 _LEAD = 0.3
 """How long a load runs before anything is measured beside it, as a share of the time for many callers."""
-_TICK_S = 0.01
-_BEGUN = 0.98
-_MANY = 1_000_000
-_ARQ_SHARE = 0.3
-_ARQ_CALLERS = 32
+_TICK_S, _BEGUN, _MANY = 0.01, 0.98, 1_000_000
+_ARQ_SHARE, _ARQ_CALLERS = 0.3, 32
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a run has found. With ``problems`` its figures are worth nothing."""
 
     where: str
-    dimension: int
     options: Options
     rounds: list[Round]
     peak_mib: dict[str, float]
@@ -53,18 +49,19 @@ async def measure(settings: Settings, options: Options, progress: Progress, *, e
         try:
             where = await place.described(embedded=embedded)
             await session.start()
-            await fill(session)
+            await session.push_many({}, options.points)  # for reads to find
+            session.drain_rate = (await session.settle()).rate
+            await place.settle()
             rounds = [await _round(session, number) for number in range(options.rounds)]
             await session.settle()
             points = await place.points()
             peaks = {name: peak_mib(pid) for name, pid in session.engines.items()}
         finally:
             await asyncio.create_task(session.end())  # another task, because this one may be cancelled
-    for process in session.processes:
+    for process in filter(lambda process: process.name, session.processes):
         peaks[process.name] = max(peaks.get(process.name, 0.0), process.peak_mib)
     return Found(
         where=where,
-        dimension=settings.qdrant_vector_dimension,
         options=options,
         rounds=rounds,
         peak_mib=peaks,
@@ -76,10 +73,10 @@ async def measure(settings: Settings, options: Options, progress: Progress, *, e
 async def _round(session: Session, number: int) -> Round:
     """Run all phases; in every other round the peers of a phase come before it."""
     found: Round = {}
-    for group in GROUPS:
+    for group in _GROUPS:
         for name in reversed(group) if number % 2 else group:
             if session.options.wants(name):
-                await PHASES[name](session, found)
+                await group[name](session, found)
                 session.phases_done += 1
     return found
 
@@ -99,18 +96,11 @@ def _problems(session: Session, rounds: list[Round], points: int) -> list[str]:
     return [*failed, *logged, *lost]
 
 
-async def fill(session: Session) -> None:
-    """Store the points that reads ask for."""
-    await session.without_ingest()
-    await session.push_many(session.options.points)
-    await drain(session, {})
-    await session.place.settle()
-
-
 async def push(session: Session, found: Round) -> None:
     """Push while nobody applies it: a backlog is left for the drain."""
     await session.without_ingest()
     await session.each(found, names.PUSH, writes=True)
+    await session.push_many(found, max(1, session.options.jobs // 2))
 
 
 async def drain(session: Session, found: Round) -> None:
@@ -119,16 +109,12 @@ async def drain(session: Session, found: Round) -> None:
     missing = session.options.jobs - await session.place.waiting()
     if missing > 0:
         await session.write({}, names.PUSH, Task(path=names.PUSH, count=missing, callers=session.options.concurrency))
-    total = await session.place.waiting()
-    pids = {"worker, ingest": await session.with_ingest(), **session.engines}
-    session.show(names.DRAIN)
-    found[names.DRAIN] = await drained(session.place.waiting, total, pids)
+    found[names.DRAIN] = await session.settle()
     session.drain_rate = found[names.DRAIN].rate
 
 
 async def visible(session: Session, found: Round) -> None:
     """Write, and wait until a search finds it: alone, and while others write."""
-    await session.with_ingest()
     await session.settle()
     await session.write(found, names.IDLE, session.one_caller(names.VISIBLE))
     calls, lead_s = session.options.calls, _LEAD * session.options.seconds
@@ -162,9 +148,8 @@ async def get(session: Session, found: Round) -> None:
 async def delete(session: Session, found: Round) -> None:
     """Delete points, and wait until they are gone."""
     task = session.one_caller(names.DELETED)
-    first = await session.push_many(task.warmup + task.count)
+    first = await session.push_many({}, task.warmup + task.count)
     await session.settle()
-    await session.with_ingest()
     figure = await session.measure(found, names.DELETED, msgspec.structs.replace(task, first=first))
     session.stored -= figure.sent
 
@@ -175,7 +160,7 @@ async def ingest(session: Session, found: Round) -> None:
     await session.settle()
     await session.without_ingest()
     backlog = max(session.options.jobs, round(session.drain_rate * seconds * (1 + _LEAD)))
-    await session.push_many(backlog)
+    await session.push_many({}, backlog)
     await session.with_ingest()
     while await session.place.waiting() >= _BEGUN * backlog:  # noqa: ASYNC110  # another process drains
         await asyncio.sleep(_TICK_S)
@@ -183,6 +168,21 @@ async def ingest(session: Session, found: Round) -> None:
     if not await session.place.waiting():
         session.notes.add("the backlog was drained before the searches beside it had ended")
     await session.settle()
+
+
+async def upsert(session: Session, found: Round) -> None:
+    """Send Qdrant a request for each write."""
+    await session.each(found, names.UPSERT, writes=True)
+
+
+async def query(session: Session, found: Round) -> None:
+    """Send Qdrant a request for each search."""
+    await session.each(found, names.QUERY)
+
+
+async def upload(session: Session, found: Round) -> None:
+    """Write many points with one call of qdrant-client."""
+    await session.write(found, names.UPLOAD, Task(path=names.UPLOAD, count=session.options.jobs))
 
 
 async def arq(session: Session, found: Round) -> None:
@@ -196,18 +196,13 @@ async def arq(session: Session, found: Round) -> None:
     await worker.end()
 
 
-PHASES: Mapping[str, Callable[[Session, Round], Awaitable[object]]] = {
-    "push": push,
-    "upsert": lambda session, found: session.each(found, names.UPSERT, writes=True),
-    "drain": drain,
-    "upload": lambda session, found: session.write(
-        found, names.UPLOAD, Task(path=names.UPLOAD, count=session.options.jobs)
-    ),
-    "arq": arq,
-    "visible": visible,
-    "search": search,
-    "query": lambda session, found: session.each(found, names.QUERY),
-    "get": get,
-    "delete": delete,
-    "ingest": ingest,
-}
+_GROUPS: tuple[dict[str, Callable[[Session, Round], Awaitable[None]]], ...] = (
+    {"push": push, "upsert": upsert},
+    {"drain": drain, "upload": upload, "arq": arq},
+    {"visible": visible},
+    {"search": search, "query": query},
+    {"get": get},
+    {"delete": delete},
+    {"ingest": ingest},
+)
+"""The phases of a round, each with its peers next to it, because the machine's speed varies."""

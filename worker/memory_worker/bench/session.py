@@ -14,7 +14,7 @@ from memory_worker.bench.delay import addresses, farther_away
 from memory_worker.bench.loops import Figure, Round, Task
 from memory_worker.bench.options import Options
 from memory_worker.bench.place import Place
-from memory_worker.bench.processes import Process, cpu_s, engines
+from memory_worker.bench.processes import Process, cpu_s, serving, urls
 from memory_worker.client.producer import PUSH_MAX_JOBS
 from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.settings import Settings
@@ -38,15 +38,12 @@ class Session:
         self.place = place
         self.phases_done = 0
         self.processes: list[Process] = []
-        self.engines = engines(settings)
-        self.stored = 0
-        self.drain_rate = 0.0
+        self.engines = {name: pid for name, url in urls(settings).items() if (pid := serving(url)) is not None}
+        self.stored, self.drain_rate, self._next = 0, 0.0, 0
         self.notes: set[str] = set()
-        self._next = 0
         self._ingest: Process | None = None
-        self._progress = progress
-        phases = sum(options.wants(phase) for phase in names.PHASES)
-        self._bar = progress.add_task("", total=options.rounds * phases)
+        wanted = [phase for phase in (*names.PHASES, *names.PEERS) if options.wants(phase)]
+        self._progress, self._bar = progress, progress.add_task("", total=options.rounds * len(wanted))
 
     def show(self, what: str) -> None:
         """Show what is under way."""
@@ -56,21 +53,20 @@ class Session:
         """Start the processes that run all the time."""
         self.show("processes start")
         if self.options.delay_ms:
-            proxy = self.run(
-                "delay", "memory_worker.bench.delay", str(self.options.delay_ms), *addresses(self.settings)
-            )
+            command = ("memory_worker.bench.delay", str(self.options.delay_ms), *addresses(self.settings))
+            proxy = self.run("", *command)
             self.settings = farther_away(self.settings, *(await proxy.ready()).split()[1:])
         self.caller, self.other, search = self._caller(), self._caller(), self._worker("search")
         await asyncio.gather(self.caller.ready(), self.other.ready(), search.ready(" started "))
 
     def run(self, name: str, module: str, *arguments: str, **how: str) -> Process:
-        """Start a module as a process."""
+        """Start a module as a process; ``name`` is the one under which its memory is reported, if it is."""
         self.processes.append(Process(name, self.settings, module, *arguments, **how))
         return self.processes[-1]
 
     def _caller(self) -> Process:
         load = (str(number) for number in (self.options.seed, self.options.users, self.options.points))
-        return self.run("caller", "memory_worker.bench.calls", *load, leash="")  # it reads its input itself
+        return self.run("", "memory_worker.bench.calls", *load, leash="")  # it reads its input itself
 
     def _worker(self, role: str) -> Process:
         """Start a worker as an operator does."""
@@ -78,14 +74,15 @@ class Session:
 
     async def end(self) -> None:
         """End all processes."""
-        await asyncio.gather(*(process.end() for process in self.processes))
+        for process in reversed(self.processes):  # those that others need were started before them
+            await process.end()
 
-    async def with_ingest(self) -> int:
-        """Let one ingest process run from now on; return its process id."""
+    async def with_ingest(self) -> Process:
+        """Let one ingest process run from now on."""
         if self._ingest is None:
             self._ingest = self._worker("ingest")
             await self._ingest.ready(" started ")
-        return self._ingest.pid
+        return self._ingest
 
     async def without_ingest(self) -> None:
         """Let no ingest process run from now on, so that what is pushed waits."""
@@ -123,19 +120,16 @@ class Session:
         """Return the task of a closed loop with one caller."""
         return Task(path=path, count=self.options.calls, warmup=min(_WARMUP_CALLS, self.options.calls))
 
-    async def push_many(self, count: int) -> int:
-        """Push writes in the fastest way; return the number of the first. Raises `MemoryWorkerError` if one fails."""
-        figure = await self.write({}, names.PUSH_MANY, Task(path=names.PUSH_MANY, count=count, group=_GROUP))
-        if figure.errors:
-            raise MemoryWorkerError(f"{names.PUSH_MANY}: {figure.errors}")
+    async def push_many(self, found: Round, count: int) -> int:
+        """Push writes in the fastest way; return the number of the first."""
+        await self.write(found, names.PUSH_MANY, Task(path=names.PUSH_MANY, count=count, group=_GROUP))
         return self._next - count
 
-    async def settle(self) -> None:
-        """Have all that waits applied."""
-        if total := await self.place.waiting():
-            await self.with_ingest()
-            self.show("what waits is applied")
-            await drained(self.place.waiting, total, {})
+    async def settle(self) -> Figure:
+        """Have an ingest process apply all that waits; return how many per second it applied."""
+        total, ingest = await self.place.waiting(), await self.with_ingest()
+        self.show(names.DRAIN)
+        return await drained(self.place.waiting, total, {ingest.name: ingest.pid, **self.engines})
 
 
 async def drained(waiting: Callable[[], Awaitable[int]], total: int, pids: Mapping[str, int]) -> Figure:
@@ -159,4 +153,4 @@ async def drained(waiting: Callable[[], Awaitable[int]], total: int, pids: Mappi
     (began, first, before_s), (ended, last, after_s) = counted[0], counted[-1]
     calls, took_s = last - first, max(1e-9, ended - began)
     cpu_us = {name: (after_s[name] - before_s[name]) / max(1, calls) * 1e6 for name in pids}
-    return Figure(calls=calls, sent=total, took_s=took_s, rate=calls / took_s, cpu_us=cpu_us)
+    return Figure(calls=calls, sent=total, rate=calls / took_s, cpu_us=cpu_us)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,7 +15,6 @@ import msgspec
 from rich.progress import Progress
 
 from memory_worker.bench.options import PEERS, PHASES, Options
-from memory_worker.bench.place import own_names
 from memory_worker.bench.report import print_report
 from memory_worker.bench.run import Found, measure
 from memory_worker.commands import interrupts
@@ -27,6 +27,8 @@ from memory_worker.terminal import open_console
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _CLEAN_UP_S = 1.5
+_LONGEST_PREFIX = 48
+"""With what follows it, a prefix may have 64 characters."""
 _COUNT: Final = click.IntRange(min=1)
 _AMOUNT: Final = click.FloatRange(min=0)
 _TIME: Final = click.FloatRange(min=0, min_open=True)
@@ -51,9 +53,7 @@ def _option(name: str, type_: click.ParamType[Any], meaning: str) -> Callable[[_
 @_option("rate", _AMOUNT, "Add open loops of this many calls per second; 0 adds none.")
 @_option("delay_ms", _AMOUNT, "Put Redis and Qdrant this much farther away, each way.")
 @click.option("--peers", is_flag=True, help="Measure what would be used instead, too.")
-@click.option(
-    "--only", multiple=True, type=click.Choice(PHASES), help=f"Only this; repeatable. Peers: {', '.join(PEERS)}."
-)
+@click.option("--only", multiple=True, type=click.Choice((*PHASES, *PEERS)), help="Only this; repeatable.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
 def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> None:
     """Measure pushes, drains, searches and more on the configured servers, or on embedded engines in a temporary place.
@@ -95,3 +95,21 @@ async def _measured(
 
     with interrupts.gently(stop, within_s=_CLEAN_UP_S) if elsewhere else nullcontext():
         return await measure(settings, options, progress, embedded=embedded)
+
+
+def own_names(prefix: str) -> dict[str, Any]:
+    """Return settings under which a benchmark touches no other data, and is held back by no limit of the queue.
+
+    Its keys and collections are named after the ``QUEUE_PREFIX`` of the deployment that it runs beside.
+    """
+    name = f"{prefix[:_LONGEST_PREFIX]}-bench-{secrets.token_hex(4)}"
+    collection = name.replace(".", "-")  # which may be in a prefix only
+    return {
+        "queue_prefix": name,
+        "qdrant_memories_collection": f"{collection}-m",
+        "qdrant_documents_collection": f"{collection}-d",
+        "queue_max_jobs": 0,
+        "queue_max_bytes": 0,
+        "port": 0,
+        "bind_host": "127.0.0.1",
+    }
