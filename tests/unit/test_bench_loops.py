@@ -116,7 +116,7 @@ async def test_a_group_is_one_call_and_each_number_counts(clock: Clock) -> None:
     path = looped(call, lambda numbers: numbers, groups=True)
     figure = await path(Task(path="push, many", first=5, count=25, group=10))
     assert seen == [range(5, 15), range(15, 25), range(25, 30)]
-    assert (figure.calls, figure.sent, figure.rate) == (25, 25, pytest.approx(25 / 3))
+    assert (figure.calls, figure.sent, figure.rate, figure.ms) == (25, 25, pytest.approx(25 / 3), {})
 
 
 async def test_calls_of_an_open_loop_come_at_fixed_times_and_count_from_then(clock: Clock) -> None:

@@ -1,5 +1,5 @@
-"""The load test: what each path costs on a machine, our own paths and what would be used instead.
+"""The load test: every path that users take, and what they would use instead, measured in one run.
 
-A module belongs here if it makes the load, measures it or reports it. A study of one question does not: only its
-results are kept, in ``docs/benchmark.md``. Start with `run`, then `phases`.
+Here: the load, the callers, the phases, the report. Not here: limits that a figure must meet, and studies that were
+made once, whose results are in ``docs/benchmark.md``. Start to read with `run`.
 """

@@ -1,10 +1,10 @@
-"""A process that makes the calls that are measured: those of our client, and what an app without us would use.
+"""A process that makes the calls that are measured: those of our client, and those of an app without it.
 
     python -m memory_worker.bench.calls SEED USERS STOCK    reads tasks, one a line, and writes their figures, as JSON
     python -m memory_worker.bench.calls                     works on one arq job per write
 
-It writes ``ready`` to its standard error. What it takes to make the arguments of a call is not timed. Vectors are given
-to all calls as lists of numbers. A direct write counts once Qdrant has applied it (``wait=True``).
+It writes ``ready`` to its standard error. Latencies do not include the time to make the arguments of a call. All calls
+get vectors as lists of numbers. A direct write counts once Qdrant has applied it (``wait=True``).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Calls:
         load, queue = self.load, self.queue
         return {
             names.PUSH: looped(lambda point: queue.upsert(**point), load.arguments),
-            names.PUSH_MANY: looped(queue.upsert_many, lambda some: [*load.writes(some[0], len(some))], groups=True),
+            names.PUSH_MANY: looped(queue.upsert_many, lambda some: [load.arguments(one) for one in some], groups=True),
             names.VISIBLE: looped(self.visible, lambda number: (number, load.arguments(number))),
             names.DELETED: looped(self.deleted, load.id),
             names.SEARCH: looped(self.search, load.query),

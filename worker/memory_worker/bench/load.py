@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from memory_worker.contract import Upsert
 from memory_worker.contract.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
-from memory_worker.contract.vectors import pack_vector
 
 LEAST_SCORE = -1.0
 """Searches ask for it, so that every point of the user is a hit: one that finds nothing would be no measure."""
@@ -68,12 +65,6 @@ class Load:
     def arguments(self, number: int) -> dict[str, Any]:
         """Return a point as the arguments of `MemoryQueue.upsert`, with a list of numbers as its vector."""
         return {**self.id(number), "vector": self.numbers(number), "payload": self.payload(number)}
-
-    def writes(self, first: int, count: int) -> Iterator[Upsert]:
-        """Yield the points from ``first`` on as jobs, their vectors packed."""
-        for number in range(first, first + count):
-            vector = pack_vector(self.numbers(number))
-            yield Upsert(**self.id(number), vector=vector, payload=self.payload(number))
 
     def stored(self, number: int) -> dict[str, Any]:
         """Return the same point as it is stored (id, vector, payload), for those who write it to Qdrant themselves."""

@@ -49,15 +49,18 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 Round: TypeAlias = dict[str, Figure]
-"""What one round measured, by name."""
+"""The figures of one round, by name."""
 Call: TypeAlias = Callable[[Any], Awaitable[object]]
-"""What is timed. It may return when it ended (`time.perf_counter`), if it checked its result afterwards."""
+"""The call that is timed. If it checks its result, it returns when it ended before that (`time.perf_counter`)."""
 Path: TypeAlias = Callable[[Task], Awaitable[Figure]]
 """Carries out a task."""
 
 
 def looped(call: Call, prepare: Callable[[Any], Any], *, groups: bool = False) -> Path:
-    """Return the path that makes one call for each number, or group of numbers, with what ``prepare`` makes of it."""
+    """Return the path that makes one call for each number, with what ``prepare`` makes of it.
+
+    ``groups``: one call for each group of numbers. Its figure has a rate, but no latencies.
+    """
 
     async def run(task: Task) -> Figure:
         tally = _Tally(call, prepare if groups else lambda numbers: prepare(numbers[0]))
@@ -69,7 +72,7 @@ def looped(call: Call, prepare: Callable[[Any], Any], *, groups: bool = False) -
             took_s = await tally.open(counted, task.rate)
         else:
             took_s = await tally.closed(counted, task.callers, task.seconds)
-        ms, errors = percentiles_ms(tally.times_s), dict(tally.errors)
+        ms, errors = percentiles_ms([] if groups else tally.times_s), dict(tally.errors)
         return Figure(calls=tally.calls, sent=tally.sent, rate=tally.calls / took_s, ms=ms, errors=errors)
 
     return run

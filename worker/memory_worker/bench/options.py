@@ -1,4 +1,4 @@
-"""What is measured, by which names, and how much of it."""
+"""The phases of a run, the names of its figures, and how much is measured."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 PHASES: Final = ("push", "drain", "visible", "search", "get", "delete", "ingest")
 """Our own paths."""
 PEERS: Final = ("upsert", "upload", "arq", "query")
-"""What would be used instead of us."""
+"""The calls that an app without us makes instead."""
 
 PUSH, SEARCH, GET, DELETED = "push", "search", "get", "delete until applied"
-DRAIN = "drain of single writes, one process"
+DRAIN = "drain of single writes"
 VISIBLE = "write until searchable"
 IDLE, LOADED, LOAD = f"{VISIBLE}, idle", f"{VISIBLE}, 20% load", "pushes of the 20% load"
 STRAIGHT, DURING_INGEST = "search without the queue", "search during a full ingest"

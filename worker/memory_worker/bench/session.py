@@ -1,4 +1,4 @@
-"""The state of one run, and the steps of which its phases are made."""
+"""The state of one run, and the steps that its phases consist of."""
 
 from __future__ import annotations
 
