@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from memory_worker.commands.library_variables import HIDDEN
 from memory_worker.commands.main import COMMANDS
-from memory_worker.kinds import KINDS, Kind
+from memory_worker.contract.kinds import KINDS, Kind
 from memory_worker.settings import Settings, secret_file_variables, variables
 from tests.documents import (
     ROOT,
@@ -36,6 +37,7 @@ TOP_LEVEL = ("worker/", "tests/", "deploy/", "docs/", ".ci/")
 
 NOT_SETTINGS = {
     *("TEST_REDIS_URL", "TEST_QDRANT_URL", "TEST_QDRANT_API_KEY", "TEST_REQUIRED_TOOLS"),
+    *HIDDEN,
     *(code.name for code in grpc.StatusCode),
 }
 NOT_OF_THE_WORKER = {
@@ -58,12 +60,6 @@ def page(path: Path) -> str:
 class TestReadme:
     def test_it_is_short(self) -> None:
         assert len(README.read_bytes()) <= 10_000
-
-    @pytest.mark.parametrize(
-        "command", ["pip install '.[embedded]' && memory-worker demo", "pip install '.[test]' && pytest"]
-    )
-    def test_its_two_commands(self, command: str) -> None:
-        assert f"{command}\n" in [block.body for block in blocks([README], "bash")]
 
     def test_the_index_lists_every_page(self) -> None:
         index = DOCS / "README.md"
