@@ -23,7 +23,7 @@ from tests.integration.conftest import running
 from tests.tools import tool
 
 PROGRAM, CLASS = (block.body for block in blocks([ROOT / "docs" / "php.md"], "php"))
-SCRIPTS = ROOT / "worker" / "memory_worker" / "queue" / "scripts"
+SCRIPTS = ROOT / "worker" / "memory_worker" / "wire" / "scripts"
 USER, POINT = 1730, "mem_1730_12345"
 
 
