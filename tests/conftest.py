@@ -10,8 +10,8 @@ import grpc
 import pytest
 from qdrant_client import grpc as q
 
+from memory_worker.contract.errors import EmbeddedEngineError
 from memory_worker.embedded.engines import start_edge, start_valkey
-from memory_worker.errors import EmbeddedEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Tools that some tests need and that no package brings."""
+"""Tools that some tests need and that no package brings, and arq's own client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import shutil
 
 import pytest
+from arq.connections import ArqRedis
+from redis.asyncio import Redis
+
+from memory_worker.wire.arq_records import decode_arq, encode_arq
 
 
 def tool(name: str) -> str:
@@ -16,3 +20,8 @@ def tool(name: str) -> str:
             pytest.fail(f"there is no {name}")
         pytest.skip(f"there is no {name}")
     return found
+
+
+def arq_client(redis: Redis) -> ArqRedis:
+    """Return arq's own client on the connections of ``redis``, with the serializer that workers read."""
+    return ArqRedis(redis.connection_pool, job_serializer=encode_arq, job_deserializer=decode_arq)

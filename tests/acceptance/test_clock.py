@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
 
@@ -14,13 +14,13 @@ HOUR_S = 3600
 # Not the whole process: gRPC asks both Python and the system for the time, and must hear the same from both.
 SKEWED = """
 import time, types
-import arq.utils, memory_worker.queue.clock
+import arq.utils, memory_worker.wire.clock
 
 def skewed():
     return time.time() + {skew_s}
 
 arq.utils.time = skewed
-memory_worker.queue.clock.time = types.SimpleNamespace(time=skewed, monotonic=time.monotonic)
+memory_worker.wire.clock.time = types.SimpleNamespace(time=skewed, monotonic=time.monotonic)
 from memory_worker.__main__ import main
 main()
 """

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, encode_job, partition_of
-from memory_worker.queue.connection import open_redis
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
 from tests.chaos.servers import free_port
@@ -103,7 +103,7 @@ async def test_status_shows_what_waits_and_what_died(environment: dict[str, str]
     partition = partition_of(7, PARTITIONS)
     job = encode_job(Delete(user_id=7, point_ids=["mem_7_1"]))
     await push(redis, keys, PARTITIONS, [(partition, job), (partition, job)])
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
     status = json.loads(_run("status", "--json", **environment))
     assert status["waiting"] == 2
     assert [part["partition"] for part in status["partitions"] if part["waiting"]] == [partition]
@@ -145,7 +145,7 @@ async def test_status_and_check_say_who_lives(
     assert search.terminate() == 0
     assert json.loads(_run("status", "--json", **environment))["workers"] == {"ingest": 0, "search": 0, "all": 0}
     assert "workers: none lives" in _run("status", **environment)
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
 
 
 def test_commands_work_on_an_ascii_terminal(environment: dict[str, str]) -> None:
@@ -168,9 +168,9 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     )
     for _ in receipts:
         worker.wait_for("dead_letter")
-    letters = [json.loads(line) for line in _run("dead", "list", "--json", **environment).splitlines()]
-    assert {letter["receipt"] for letter in letters} == {str(receipt) for receipt in receipts}
-    assert {letter["reason"] for letter in letters} == {"invalid"}
+    dead_letters = [json.loads(line) for line in _run("dead", "list", "--json", **environment).splitlines()]
+    assert {dead_letter["receipt"] for dead_letter in dead_letters} == {str(receipt) for receipt in receipts}
+    assert {dead_letter["reason"] for dead_letter in dead_letters} == {"invalid"}
     assert _run("dead", "list", "--user", "8", **environment).count("does not belong to user 8") == 1
 
     shown = json.loads(_run("dead", "show", str(receipts[0]), **environment))
@@ -184,7 +184,7 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(
     output = _run("dead", "drop", "--all", "--yes", **environment)
     assert output.splitlines()[2:] == ["2 dead letters: 2 invalid delete", "2 dropped"]
     assert "no dead letters" in _run("dead", "list", **environment)
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
 
 
 async def test_embedded_engines_are_shared_and_keep_their_data(tmp_path: Path) -> None:

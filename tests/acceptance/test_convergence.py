@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, WriteJob
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.oracle import Oracle, Place, random_jobs

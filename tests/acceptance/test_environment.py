@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.client import MemoryQueue
-from memory_worker.library_variables import HIDDEN, hide_from_libraries
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.commands.library_variables import HIDDEN, hide_from_libraries
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
 from memory_worker.failpoints import PLACES, VARIABLE
-from memory_worker.queue.connection import open_redis
 from memory_worker.queue.dead import DeadLetter, DeadLetters
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.queue.push import push
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, Place, random_jobs
@@ -48,7 +49,7 @@ async def test_a_worker_that_dies_at_any_step(
     start_worker("ingest", **SHORT)
     await _wait_drained(environment, last)
     assert stored() == oracle.points
-    assert {str(letter.receipt): letter.reason for letter in await _dead(environment)} == dict.fromkeys(
+    assert {str(dead_letter.receipt): dead_letter.reason for dead_letter in await _dead(environment)} == dict.fromkeys(
         poison, "malformed"
     )
 
@@ -96,9 +97,9 @@ async def test_an_entry_that_kills_its_process(
             assert crashes < 10
         # The process that set the dead letter aside died of the entry behind it.
         assert crashes == 3 + 2 + 1
-        [letter] = await _dead(environment)
-        assert (letter.receipt, letter.reason) == (receipts[0], "crashed")
-        assert b"mem_7_0" in letter.body
+        [dead_letter] = await _dead(environment)
+        assert (dead_letter.receipt, dead_letter.reason) == (receipts[0], "crashed")
+        assert b"mem_7_0" in dead_letter.body
         start_worker("ingest", **short)
         await queue.wait_applied(receipts[-1], timeout=DRAINED_TIMEOUT_S)
     assert stored() == {("memory", None, f"mem_7_{n}"): n for n in range(1, 5)}
@@ -108,7 +109,7 @@ async def test_an_entry_that_kills_its_process_while_it_drains_others(
     environment: dict[str, str], stored: Callable[[], dict[Place, int]]
 ) -> None:
     """The blame for a death falls on all that was being tried, and in the end on the one entry alone."""
-    chosen = {**environment, "BATCH_MAX_JOBS": "4", "QUEUE_PARTITIONS": "4", "SWEEP_INTERVAL_S": "0.1"}
+    chosen = {**environment, "BATCH_MAX_JOBS": "4", "QUEUE_PARTITIONS": "4", "RESCUE_INTERVAL_S": "0.1"}
     await _fix_partitions(chosen)
     oracle = Oracle()
     jobs: list[WriteJob] = [
@@ -125,9 +126,9 @@ async def test_an_entry_that_kills_its_process_while_it_drains_others(
         blamed = await _run_until(applied, chosen)
     assert len(blamed) >= 3 + 2
     assert {0, 1, 2, 3} in blamed[:3]  # or it would be another test
-    [letter] = await _dead(environment)
-    assert (letter.receipt, letter.reason) == (receipts[1], "crashed")
-    assert DEADLY.encode() in letter.body
+    [dead_letter] = await _dead(environment)
+    assert (dead_letter.receipt, dead_letter.reason) == (receipts[1], "crashed")
+    assert DEADLY.encode() in dead_letter.body
     assert stored() == oracle.points
 
 
@@ -135,7 +136,7 @@ async def _fix_partitions(environment: dict[str, str]) -> None:
     redis = open_redis(environment["REDIS_URL"], timeout_s=5)
     meta = QueueMeta(partitions=int(environment["QUEUE_PARTITIONS"]), limits=Limits(dimension=DIMENSION))
     await publish_meta(redis, Keys(environment["QUEUE_PREFIX"]), meta)
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
 
 
 async def _run_until(done: asyncio.Task[None], environment: dict[str, str]) -> list[set[int]]:
@@ -158,7 +159,7 @@ async def _run_until(done: asyncio.Task[None], environment: dict[str, str]) -> l
             await redis.delete(*map(keys.arq_in_progress, jobs))
         assert await ended in (0, -signal.SIGKILL), worker.lines
         worker.close()
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
     await done
     return blamed
 
@@ -180,7 +181,7 @@ async def _push_backlog(
             poison.append(str(receipt))
     for job in jobs:
         oracle.apply(job)
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
     return list(last.values()), poison
 
 
@@ -192,7 +193,7 @@ async def _wait_drained(environment: dict[str, str], last: list[Receipt]) -> Non
 async def _dead(environment: dict[str, str]) -> list[DeadLetter]:
     redis = open_redis(environment["REDIS_URL"], timeout_s=5)
     try:
-        letters = DeadLetters(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS)
-        return [letter async for letter in letters.all()]
+        dead_letters = DeadLetters(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS)
+        return [dead_letter async for dead_letter in dead_letters.all()]
     finally:
-        await redis.aclose(close_connection_pool=True)
+        await close_redis(redis)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker import interrupts
+from memory_worker.commands import interrupts
 
 WITHIN_S = 2.0
 SLACK_S = 2.0
@@ -19,7 +19,7 @@ SLACK_S = 2.0
 # From the first line of the program on: before it, Python itself ends without a word.
 STARTED = """
 import os, signal, sys
-from memory_worker import interrupts
+from memory_worker.commands import interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
 interrupts.install()
 os.write(int(sys.argv.pop(1)), b"!")

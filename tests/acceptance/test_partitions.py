@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.oracle import Oracle, Place, random_jobs

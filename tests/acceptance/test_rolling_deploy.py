@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, Delete, Upsert, encode_job, partition_of
-from memory_worker.queue.connection import open_redis
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
-from memory_worker.vectors import pack_vector
+from memory_worker.contract.vectors import pack_vector
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.oracle import Place
 from tests.acceptance.processes import WorkerProcess
@@ -60,7 +60,7 @@ async def test_entries_of_a_newer_contract_are_held_until_a_newer_worker_comes(
         finally:
             new.close()
     assert stored() == {("memory", None, "mem_7_2"): 2, ("memory", None, "mem_8_3"): 3}
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
 
 
 def _upsert(user: int, number: int) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Upsert, partition_of
 from memory_worker.failpoints import VARIABLE
 from tests.acceptance.conftest import DIMENSION
@@ -21,7 +21,7 @@ from tests.acceptance.processes import WorkerProcess
 PARTITIONS = 16
 GAPS = ("read", "decode", "before_send", "serialized", "sending")
 """The places between the moment in which a lease is given and the one in which the request goes."""
-SHORT = {"LEASE_TTL_S": "2.3", "QDRANT_TIMEOUT_S": "0.3", "SWEEP_INTERVAL_S": "0.1"}
+SHORT = {"LEASE_TTL_S": "2.3", "QDRANT_TIMEOUT_S": "0.3", "RESCUE_INTERVAL_S": "0.1"}
 TIMEOUT_S = 40.0
 
 

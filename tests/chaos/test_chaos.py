@@ -20,14 +20,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, WriteJob, partition_of
-from memory_worker.errors import PushedInPart, QueueError, QueueUnavailable
-from memory_worker.queue.connection import open_redis
+from memory_worker.contract.errors import PushedInPart, QueueError, QueueUnavailable
 from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.queue.push import push
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION, drop_collections, read_points
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.chaos.fleet import Fleet
@@ -96,7 +97,7 @@ class Producers:
         with contextlib.suppress(QueueError):
             receipt = (await push(redis, Keys(), PARTITIONS, [(partition, b"\x93not a job")]))[0]
             self.poison.add(str(receipt))
-        await redis.aclose(close_connection_pool=True)
+        await close_redis(redis)
 
 
 @pytest.mark.timeout(0)
@@ -150,7 +151,7 @@ async def _fix_partitions(url: str) -> None:
     """The producers may be faster than the first worker; both must count alike."""
     redis = open_redis(url, timeout_s=5)
     await publish_meta(redis, Keys(), QueueMeta(partitions=PARTITIONS))
-    await redis.aclose(close_connection_pool=True)
+    await close_redis(redis)
 
 
 async def _rage(producers: Producers, fleet: Fleet, nemesis: Nemesis) -> None:
@@ -193,9 +194,12 @@ async def _wait_drained(producers: Producers) -> None:
 async def _dead(url: str) -> dict[str, str]:
     redis = open_redis(url, timeout_s=5)
     try:
-        return {str(letter.receipt): letter.reason async for letter in DeadLetters(redis, Keys(), PARTITIONS).all()}
+        return {
+            str(dead_letter.receipt): dead_letter.reason
+            async for dead_letter in DeadLetters(redis, Keys(), PARTITIONS).all()
+        }
     finally:
-        await redis.aclose(close_connection_pool=True)
+        await close_redis(redis)
 
 
 def _differences(found: dict[object, int], expected: dict[object, int]) -> Counter[str]:

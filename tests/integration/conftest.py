@@ -12,19 +12,19 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
 from pydantic import SecretStr
 from qdrant_client import grpc as q
+from redis.asyncio import Redis
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
-from memory_worker.queue.connection import open_redis
-from memory_worker.queue.keys import Keys
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.queue.registry import CollectionRegistry
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of, put_payload
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS
 from tests.integration.proxies import QdrantProxy, RedisProxy
 
@@ -33,17 +33,17 @@ API_KEY = os.environ.get("TEST_QDRANT_API_KEY")
 
 
 @asynccontextmanager
-async def connected(url: str, *, timeout_s: float = 5) -> AsyncIterator[ArqRedis]:
+async def connected(url: str, *, timeout_s: float = 5) -> AsyncIterator[Redis]:
     """Connections to Redis as a worker has them."""
     opened = open_redis(url, timeout_s=timeout_s)
     try:
         yield opened
     finally:
-        await opened.aclose(close_connection_pool=True)
+        await close_redis(opened)
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """Connections to Redis as a worker has them."""
     async with connected(redis_url) as opened:
         yield opened
@@ -63,7 +63,7 @@ async def redis_proxy(redis_url: str) -> AsyncIterator[RedisProxy]:
 
 
 @pytest.fixture
-async def watched(redis_proxy: RedisProxy) -> AsyncIterator[ArqRedis]:
+async def watched(redis_proxy: RedisProxy) -> AsyncIterator[Redis]:
     """Connections to Redis through the proxy; the first of them is open."""
     async with connected(redis_proxy.url) as opened:
         await opened.ping()
@@ -75,7 +75,7 @@ Everything = Callable[[], Awaitable[dict[bytes, bytes]]]
 
 
 @pytest.fixture
-def everything(redis: ArqRedis, keys: Keys) -> Everything:
+def everything(redis: Redis, keys: Keys) -> Everything:
     """Return all that Redis holds of this test's queue, to show that something changed nothing.
 
     Signs of living processes are left out: they come and expire by themselves.
@@ -101,7 +101,7 @@ def shape(qdrant_channel: grpc.Channel) -> Iterator[CollectionShape]:
 
 
 @pytest.fixture
-def registry(redis: ArqRedis, keys: Keys) -> CollectionRegistry:
+def registry(redis: Redis, keys: Keys) -> CollectionRegistry:
     """The registry of this test's own collections."""
     return CollectionRegistry(redis, keys)
 
@@ -235,9 +235,9 @@ def settings(redis_url: str, qdrant_url: str, redis_prefix: str, shape: Collecti
 
 
 @asynccontextmanager
-async def running(settings: Settings, role: Any = "all") -> AsyncIterator[App]:
+async def running(settings: Settings, role: Any = "all") -> AsyncIterator[WorkerProcess]:
     """Run the worker in this event loop; it must come up, and stop when told to."""
-    app, ready = App(settings, role), asyncio.Event()
+    app, ready = WorkerProcess(settings, role), asyncio.Event()
     task = asyncio.create_task(app.run(on_ready=ready.set))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait([task, waiting], timeout=SIGNAL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +254,7 @@ async def running(settings: Settings, role: Any = "all") -> AsyncIterator[App]:
 
 
 @pytest.fixture
-async def app(settings: Callable[..., Settings]) -> AsyncIterator[App]:
+async def app(settings: Callable[..., Settings]) -> AsyncIterator[WorkerProcess]:
     """A worker of both roles, until the test ends."""
     async with running(settings()) as started:
         yield started

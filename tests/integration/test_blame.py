@@ -9,21 +9,21 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import partition_of
-from memory_worker.errors import QueueUnavailable
+from memory_worker.contract.errors import QueueUnavailable
+from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.judge import MOST_FAILURES_ALONE
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.kinds import primary_id
 from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import Done, JobLog
-from memory_worker.queue.push import push
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents
 from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -42,14 +42,14 @@ def writes_bad(call: Call) -> bool:
 
 
 @pytest.fixture
-def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> Drainer:
+def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> Drainer:
     retry = RetryPolicy(base_s=0.001, max_s=0.002)
     options = DrainOptions(partitions=PARTITIONS, limits=LIMITS, slice_s=10, settle_s=0, retry=retry)
     return Drainer(redis, keys, proxied_store, options)
 
 
 @pytest.fixture
-async def pushed(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> set[str]:
+async def pushed(redis: Redis, keys: Keys, proxied_store: VectorStore) -> set[str]:
     """Push 30 writes of one user, one of them bad, and a few of users of other partitions; return the good points."""
     await proxied_store.prepare()
     jobs = {
@@ -61,7 +61,7 @@ async def pushed(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> set
     return {job.point_id for chosen in jobs.values() for job in chosen} - {BAD.point_id}
 
 
-async def drained(drainer: Drainer, redis: ArqRedis, keys: Keys, partitions: list[int]) -> int:
+async def drained(drainer: Drainer, redis: Redis, keys: Keys, partitions: list[int]) -> int:
     """Drain until nothing waits in these partitions; return how often they were drained in vain."""
     failed = 0
     for _ in range(500):
@@ -69,7 +69,7 @@ async def drained(drainer: Drainer, redis: ArqRedis, keys: Keys, partitions: lis
         if not sum([await redis.xlen(keys.stream(partition)) for partition in partitions]):
             return failed
         failed += any(results[partition].ending == "outage" for partition in partitions)
-        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+        await asyncio.sleep(max(result.wake_after_s or 0 for result in results.values()))
     raise AssertionError("jobs still wait")
 
 
@@ -79,7 +79,7 @@ async def test_one_job_of_many_fails_and_all_others_are_applied(
     drainer: Drainer,
     pushed: set[str],
     qdrant_proxy: QdrantProxy,
-    redis: ArqRedis,
+    redis: Redis,
     keys: Keys,
     shape: CollectionShape,
     engine: Contents,
@@ -93,9 +93,9 @@ async def test_one_job_of_many_fails_and_all_others_are_applied(
     assert await drained(drainer, redis, keys, [1, 2, 3]) <= 2
     await drained(drainer, redis, keys, [0])
     assert engine.points(shape.memories) == pushed
-    [letter] = [letter async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
-    assert (letter.reason, letter.op, letter.user_id) == ("refused", "upsert", str(USERS[0]))
-    assert code.name in letter.detail
+    [dead_letter] = [dead_letter async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+    assert (dead_letter.reason, dead_letter.op, dead_letter.user_id) == ("refused", "upsert", str(USERS[0]))
+    assert code.name in dead_letter.detail
 
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
@@ -104,7 +104,7 @@ async def test_a_job_that_fails_for_a_while_is_not_to_blame(
     drainer: Drainer,
     pushed: set[str],
     qdrant_proxy: QdrantProxy,
-    redis: ArqRedis,
+    redis: Redis,
     keys: Keys,
     shape: CollectionShape,
     engine: Contents,
@@ -124,13 +124,13 @@ async def test_a_job_that_fails_for_a_while_is_not_to_blame(
 
     qdrant_proxy.rules[UPDATE] = rule
     await drained(drainer, redis, keys, list(USERS))
-    dead = [letter.reason async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
+    dead = [dead_letter.reason async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
     assert dead == (["refused"] if code in refusals else [])
     assert engine.points(shape.memories) == pushed | (set() if code in refusals else {BAD.point_id})
 
 
 async def test_what_is_blamed_is_not_set_aside_before_its_last_request_has_settled(
-    redis: ArqRedis, keys: Keys, proxied_store: VectorStore, pushed: set[str], qdrant_proxy: QdrantProxy
+    redis: Redis, keys: Keys, proxied_store: VectorStore, pushed: set[str], qdrant_proxy: QdrantProxy
 ) -> None:
     """It may still be applied: what was pushed behind it must come after it."""
     options = DrainOptions(
@@ -153,7 +153,7 @@ async def test_what_is_blamed_is_not_set_aside_before_its_last_request_has_settl
             died_at = time.monotonic()
         if not await redis.xlen(keys.stream(0)):
             break
-        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+        await asyncio.sleep(max(result.wake_after_s or 0 for result in results.values()))
     assert died_at - sent_at >= options.settle_s
 
 
@@ -161,7 +161,7 @@ async def test_a_lease_lasts_until_every_request_under_it_has_ended(
     drainer: Drainer,
     pushed: set[str],
     qdrant_proxy: QdrantProxy,
-    redis: ArqRedis,
+    redis: Redis,
     keys: Keys,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,20 +12,20 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.checks import run_checks
 from memory_worker.contract import Search
-from memory_worker.errors import ConfigurationError, StoreUnavailable
-from memory_worker.queue.keys import Keys
+from memory_worker.contract.errors import ConfigurationError, StoreUnavailable
+from memory_worker.inspection.check import run_checks
+from memory_worker.inspection.status import collect_status
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
-from memory_worker.status import collect_status
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.indexing import held, is_held
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION, axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -194,7 +194,7 @@ async def test_a_collection_that_would_take_no_more_writes(
 
 
 async def test_status_and_check_tell(
-    settings: Callable[..., Settings], redis: ArqRedis, keys: Keys, store: VectorStore, bulk: BulkMode
+    settings: Callable[..., Settings], redis: Redis, keys: Keys, store: VectorStore, bulk: BulkMode
 ) -> None:
     async def seen() -> tuple[set[bool], str]:
         status = await collect_status(redis, keys, store)

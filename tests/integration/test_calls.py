@@ -8,33 +8,33 @@ from typing import Any
 
 import msgspec
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import MAX_TIMEOUT_MS, Get, Hit, Info, Reply, Search, convert_read
-from memory_worker.errors import QueueError
-from memory_worker.queue.calls import (
+from memory_worker.contract.errors import QueueError
+from memory_worker.queue.read_jobs import (
     LARGE_REPLY_BYTES,
     REPLY_MARGIN_MS,
     Sending,
     check_reply_to,
     encode_reply,
-    enqueue_call,
     send_replies,
     take_calls,
-    take_reply,
 )
-from memory_worker.queue.codec import decode_arq
-from memory_worker.queue.keys import Keys
+from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.call import enqueue_call, take_reply
+from memory_worker.wire.keys import Keys
 from tests.integration.conftest import SIGNAL_TIMEOUT_S
 from tests.integration.jobs import axis
 from tests.integration.proxies import RedisProxy
+from tests.tools import arq_client
 
 REPLY = Reply(ok=True, hits=[Hit("mem_1_1", 0.5, {"value": "x"})], engine_ms=1.5)
 LIFE_MS = 30_000
 MOST_BYTES = 1_000_000
 
 
-async def send(redis: ArqRedis, keys: Keys, *names: str, body: bytes | None = None, **options: Any) -> int:
+async def send(redis: Redis, keys: Keys, *names: str, body: bytes | None = None, **options: Any) -> int:
     """Send replies to jobs that have been taken and whose callers wait."""
     await redis.zadd(keys.search_queue, dict.fromkeys(names, 9e15))
     body = encode_reply(REPLY) if body is None else body
@@ -45,7 +45,7 @@ async def send(redis: ArqRedis, keys: Keys, *names: str, body: bytes | None = No
     return await send_replies(redis, keys, replies, most_bytes=MOST_BYTES)
 
 
-async def test_a_job_for_arq(redis: ArqRedis, keys: Keys) -> None:
+async def test_a_job_for_arq(redis: Redis, keys: Keys) -> None:
     job = Search(user_id=1, vector=axis(0), category="c", timeout_ms=3_000)
     reply_to = await enqueue_call(redis, keys, job)
 
@@ -62,7 +62,7 @@ async def test_a_job_for_arq(redis: ArqRedis, keys: Keys) -> None:
     assert convert_read(record["a"][0], Search) == job
 
 
-async def test_one_round_trip(watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys) -> None:
+async def test_one_round_trip(watched: Redis, redis_proxy: RedisProxy, keys: Keys) -> None:
     await enqueue_call(watched, keys, Info())
     redis_proxy.words()
     first = await enqueue_call(watched, keys, Info())
@@ -70,9 +70,7 @@ async def test_one_round_trip(watched: ArqRedis, redis_proxy: RedisProxy, keys: 
     assert await enqueue_call(watched, keys, Get(user_id=1, point_ids=["mem_1_1"])) != first
 
 
-async def test_the_reply_comes_to_who_waits(
-    redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
-) -> None:
+async def test_the_reply_comes_to_who_waits(redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys) -> None:
     reply_to = keys.reply("a-job")
     waits = redis_proxy.seen(b"BLPOP")
     waiting = asyncio.create_task(take_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
@@ -83,14 +81,14 @@ async def test_the_reply_comes_to_who_waits(
     assert not await redis.exists(reply_to)
 
 
-async def test_a_reply_that_nobody_takes_expires(redis: ArqRedis, keys: Keys) -> None:
+async def test_a_reply_that_nobody_takes_expires(redis: Redis, keys: Keys) -> None:
     reply_to = keys.reply("a-job")
     await send(redis, keys, "a-job")
     assert LIFE_MS - 5_000 < await redis.pttl(reply_to) <= LIFE_MS
     assert await take_reply(redis, reply_to, timeout_s=1) == REPLY
 
 
-async def test_no_reply_in_time(redis: ArqRedis, keys: Keys) -> None:
+async def test_no_reply_in_time(redis: Redis, keys: Keys) -> None:
     started = time.monotonic()
     assert await take_reply(redis, keys.reply("a-job"), timeout_s=0.05) is None
     assert 0.04 < time.monotonic() - started < 2
@@ -104,7 +102,7 @@ def test_a_reply_goes_nowhere_else(keys: Keys, reply_to: str) -> None:
 
 
 async def test_many_replies_in_one_round_trip(
-    redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+    redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
 ) -> None:
     replies = [
         Sending(str(number).encode(), keys.reply(str(number)), encode_reply(Reply(ok=True, engine_ms=number)), LIFE_MS)
@@ -123,10 +121,10 @@ async def test_many_replies_in_one_round_trip(
 
 class TestTake:
     async def test_oldest_first_and_one_taker_each(
-        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
         asked = [await enqueue_call(redis, keys, Get(user_id=1, point_ids=[f"mem_1_{n}"])) for n in range(5)]
-        assert await redis.llen(keys.search_bell) == 1  # type: ignore[misc]
+        assert await redis.llen(keys.search_wakeup) == 1  # type: ignore[misc]
         await take_calls(watched, keys, most=0)
         redis_proxy.words()
         first = await take_calls(watched, keys, most=3)
@@ -142,27 +140,29 @@ class TestTake:
         assert await redis.zcard(keys.search_queue) == 0
         assert [key async for key in redis.scan_iter(match=f"arq:job:{keys.prefix}:*", count=1000)] == []
 
-    async def test_the_bell_rings_on_while_any_are_left(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_the_bell_rings_on_while_any_are_left(self, redis: Redis, keys: Keys) -> None:
         for _ in range(3):
             await enqueue_call(redis, keys, Info())
-        await redis.delete(keys.search_bell)
+        await redis.delete(keys.search_wakeup)
         await take_calls(redis, keys, most=2)
-        assert await redis.llen(keys.search_bell) == 1  # type: ignore[misc]
-        await redis.delete(keys.search_bell)
+        assert await redis.llen(keys.search_wakeup) == 1  # type: ignore[misc]
+        await redis.delete(keys.search_wakeup)
         await take_calls(redis, keys, most=2)
-        assert not await redis.exists(keys.search_bell)
+        assert not await redis.exists(keys.search_wakeup)
 
-    async def test_what_is_due_later_is_left(self, redis: ArqRedis, keys: Keys) -> None:
-        await redis.enqueue_job("info", {}, _queue_name=keys.search_queue, _defer_by=60, _job_id=f"{keys.prefix}:later")
+    async def test_what_is_due_later_is_left(self, redis: Redis, keys: Keys) -> None:
+        await arq_client(redis).enqueue_job(
+            "info", {}, _queue_name=keys.search_queue, _defer_by=60, _job_id=f"{keys.prefix}:later"
+        )
         assert await take_calls(redis, keys, most=10) == []
         assert await redis.zcard(keys.search_queue) == 1
 
-    async def test_a_job_whose_record_is_gone_is_forgotten(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_a_job_whose_record_is_gone_is_forgotten(self, redis: Redis, keys: Keys) -> None:
         await redis.zadd(keys.search_queue, {b"\xff: no text": 1})
         assert await take_calls(redis, keys, most=10) == []
         assert await redis.zcard(keys.search_queue) == 0
 
-    async def test_what_one_caller_did_to_its_list_is_not_felt_by_others(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_what_one_caller_did_to_its_list_is_not_felt_by_others(self, redis: Redis, keys: Keys) -> None:
         await redis.set(keys.reply("bad"), "no list")
         await send(redis, keys, "a", "bad", "b")
         assert [await take_reply(redis, keys.reply(name), timeout_s=1) for name in ("a", "b")] == [REPLY, REPLY]
@@ -174,7 +174,7 @@ class TestRoom:
     LARGE = b"x" * (MOST_BYTES // 4)
 
     @pytest.mark.parametrize("is_result", [False, True])
-    async def test_one_too_many_is_replaced(self, redis: ArqRedis, keys: Keys, is_result: bool) -> None:
+    async def test_one_too_many_is_replaced(self, redis: Redis, keys: Keys, is_result: bool) -> None:
         names = [f"{number}" for number in range(6)]
         refused = [
             await send(redis, keys, name, body=self.LARGE, instead=b"no room", is_result=is_result) for name in names
@@ -184,25 +184,25 @@ class TestRoom:
         found = [await take(keys.reply(name)) for name in names]  # type: ignore[operator]
         assert found == [self.LARGE] * 4 + [b"no room"] * 2
 
-    async def test_what_was_taken_makes_room(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_what_was_taken_makes_room(self, redis: Redis, keys: Keys) -> None:
         for number in range(20):
             assert await send(redis, keys, str(number), body=self.LARGE, instead=b"no room") == 0
             assert await redis.lpop(keys.reply(str(number))) == self.LARGE  # type: ignore[misc]
         assert await redis.zcard(keys.replies) <= 5
 
-    async def test_what_has_expired_makes_room(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_what_has_expired_makes_room(self, redis: Redis, keys: Keys) -> None:
         await send(redis, keys, "a", "b", "c", "d", body=self.LARGE)
         assert await send(redis, keys, "e", body=self.LARGE, instead=b"no room") == 1
         await redis.delete(keys.reply("b"))
         assert await send(redis, keys, "f", body=self.LARGE, instead=b"no room") == 0
 
-    async def test_small_ones_are_not_counted(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_small_ones_are_not_counted(self, redis: Redis, keys: Keys) -> None:
         small = b"x" * (LARGE_REPLY_BYTES - 1)
         names = [str(number) for number in range(100)]
         assert await send(redis, keys, *names, body=small) == 0
         assert not await redis.exists(keys.replies, keys.replies_bytes)
 
-    async def test_the_count_expires_after_the_longest_wait(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_the_count_expires_after_the_longest_wait(self, redis: Redis, keys: Keys) -> None:
         await send(redis, keys, "a", body=self.LARGE)
         for key in (keys.replies, keys.replies_bytes):
             assert LIFE_MS < await redis.pttl(key) <= MAX_TIMEOUT_MS + REPLY_MARGIN_MS
@@ -210,14 +210,14 @@ class TestRoom:
 
 class TestGivenUp:
     async def test_a_job_that_nobody_has_begun_is_taken_back(
-        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
         reply_to = await self.give_up(redis, watched, redis_proxy, keys)
         assert await take_calls(redis, keys, most=10) == []
         assert not await redis.exists(keys.arq_job(reply_to.removeprefix(keys.reply(""))))
 
     async def test_one_that_was_begun_gets_no_reply(
-        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
         reply_to = await self.give_up(redis, watched, redis_proxy, keys, begun=True)
         job_id = reply_to.removeprefix(keys.reply("")).encode()
@@ -226,7 +226,7 @@ class TestGivenUp:
         assert not await redis.exists(reply_to)
 
     async def test_a_redis_that_hangs_does_not_keep_who_gives_up(
-        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys
+        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
         started = time.monotonic()
         await self.give_up(redis, watched, redis_proxy, keys, hanging=True)
@@ -234,8 +234,8 @@ class TestGivenUp:
 
     async def give_up(
         self,
-        redis: ArqRedis,
-        watched: ArqRedis,
+        redis: Redis,
+        watched: Redis,
         redis_proxy: RedisProxy,
         keys: Keys,
         *,
@@ -258,7 +258,7 @@ class TestGivenUp:
 
 
 @pytest.mark.parametrize("body", [b"\xc1", b"", msgspec.msgpack.encode({"hits": 1})])
-async def test_a_reply_that_cannot_be_read(redis: ArqRedis, keys: Keys, body: bytes) -> None:
+async def test_a_reply_that_cannot_be_read(redis: Redis, keys: Keys, body: bytes) -> None:
     await redis.rpush(keys.reply("a-job"), body)  # type: ignore[misc]
     with pytest.raises(QueueError, match="cannot be read"):
         await take_reply(redis, keys.reply("a-job"), timeout_s=1)

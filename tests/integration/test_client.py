@@ -8,18 +8,26 @@ from array import array
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client import producer
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Upsert, partition_of
-from memory_worker.errors import DeadLettered, InvalidJob, NotApplied, PushedInPart, QueueUnavailable, ReadFailed
-from memory_worker.kinds import primary_id
-from memory_worker.queue import producer
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.queue.push import push
+from memory_worker.contract.errors import (
+    DeadLettered,
+    InvalidJob,
+    NotApplied,
+    PushedInPart,
+    QueueUnavailable,
+    ReadFailed,
+)
+from memory_worker.contract.kinds import primary_id
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.store.shape import CollectionShape
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.integration.conftest import Contents, Everything
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis, chunk
 
@@ -33,7 +41,7 @@ async def write(queue: MemoryQueue, user_id: int, number: int, at: int = 0, **op
 
 
 class TestEndToEnd:
-    async def test_a_memory_lives_and_dies(self, app: App, queue: MemoryQueue) -> None:
+    async def test_a_memory_lives_and_dies(self, app: WorkerProcess, queue: MemoryQueue) -> None:
         await write(queue, 1730, 1, payload={"value": "likes tea", "category": "personal"})
         [hit] = await queue.search(user_id=1730, vector=axis(0))
         assert (hit.point_id, hit.payload["value"]) == ("mem_1730_1", "likes tea")
@@ -45,7 +53,7 @@ class TestEndToEnd:
         assert await queue.search(user_id=1730, vector=axis(0)) == []
         assert await queue.get(user_id=1730, point_ids=["mem_1730_1"]) == []
 
-    async def test_many_at_once_in_order(self, app: App, queue: MemoryQueue) -> None:
+    async def test_many_at_once_in_order(self, app: WorkerProcess, queue: MemoryQueue) -> None:
         points: list[Any] = [
             {"user_id": user_id, "point_id": f"mem_{user_id}_{round_}", "vector": axis(round_), "payload": {"n": 1}}
             for round_ in range(3)
@@ -61,7 +69,7 @@ class TestEndToEnd:
         assert first.payload["n"] == 2
         assert len(await queue.get(user_id=2, point_ids=[f"mem_2_{number}" for number in range(3)])) == 3
 
-    async def test_deletes_of_many(self, app: App, queue: MemoryQueue) -> None:
+    async def test_deletes_of_many(self, app: WorkerProcess, queue: MemoryQueue) -> None:
         for number in range(3):
             await write(queue, 1, number)
         await queue.wait_applied(await queue.delete(user_id=1, point_ids=["mem_1_0", "mem_1_2"]))
@@ -82,7 +90,7 @@ class TestEndToEnd:
     )
     async def test_purges(
         self,
-        app: App,
+        app: WorkerProcess,
         queue: MemoryQueue,
         shape: CollectionShape,
         engine: Contents,
@@ -111,7 +119,7 @@ class TestEndToEnd:
         found = {point for collection in collections for point in engine.points(collection)}
         assert found == left | {"mem_2_1", "mem_2_2", "mem_2_3"}
 
-    async def test_documents_and_namespaces(self, app: App, queue: MemoryQueue) -> None:
+    async def test_documents_and_namespaces(self, app: WorkerProcess, queue: MemoryQueue) -> None:
         options = {"user_id": 1, "vector": axis(0)}
         await queue.upsert(point_id="doc_1_5_0", kind="document", payload={"file_id": 5}, **options)
         receipt = await queue.upsert(point_id="mem_1_1", namespace="feedback_positive", **options)
@@ -120,19 +128,21 @@ class TestEndToEnd:
         assert [hit.point_id for hit in await queue.search(namespace="feedback_positive", **options)] == ["mem_1_1"]
         assert await queue.search(**options) == []
 
-    async def test_a_dead_letter_says_why(self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys) -> None:
+    async def test_a_dead_letter_says_why(
+        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys
+    ) -> None:
         [receipt] = await push(redis, keys, PARTITIONS, [(0, b"\xc1 no job at all")])
-        with pytest.raises(DeadLettered, match="neither MessagePack nor JSON") as letter:
+        with pytest.raises(DeadLettered, match="neither MessagePack nor JSON") as dead_letter:
             await queue.wait_applied(receipt)
-        assert letter.value.reason == "malformed"
+        assert dead_letter.value.reason == "malformed"
 
-    async def test_info(self, app: App, queue: MemoryQueue, shape: CollectionShape) -> None:
+    async def test_info(self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape) -> None:
         await write(queue, 1, 1)
         infos = {info.name: info for info in await queue.info()}
         assert {name: info.points for name, info in infos.items()} == {shape.memories: 1, shape.documents: 0}
         assert infos[shape.memories].dimension == DIMENSION
 
-    async def test_concurrent_use(self, app: App, queue: MemoryQueue) -> None:
+    async def test_concurrent_use(self, app: WorkerProcess, queue: MemoryQueue) -> None:
         await asyncio.gather(*(write(queue, number % 7 + 1, number, at=number) for number in range(60)))
         found = await asyncio.gather(
             *(
@@ -147,7 +157,7 @@ class TestEndToEnd:
 
 class TestVectors:
     async def test_all_the_forms_of_one(
-        self, app: App, queue: MemoryQueue, shape: CollectionShape, engine: Contents
+        self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
         numpy = pytest.importorskip("numpy")
         numbers = [0.0, 0.6, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0]
@@ -195,7 +205,7 @@ class TestRefusedAtOnce:
         ],
     )
     async def test_nothing_is_stored(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, everything: Everything, field: str, wrong: dict[str, Any]
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, everything: Everything, field: str, wrong: dict[str, Any]
     ) -> None:
         await publish_meta(redis, keys, META)
         before = await everything()
@@ -207,9 +217,7 @@ class TestRefusedAtOnce:
             await queue.upsert_many([good, {**good, **wrong}])
         assert await everything() == before
 
-    async def test_other_jobs_too(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, everything: Everything
-    ) -> None:
+    async def test_other_jobs_too(self, queue: MemoryQueue, redis: Redis, keys: Keys, everything: Everything) -> None:
         await publish_meta(redis, keys, META)
         before = await everything()
         with pytest.raises(InvalidJob, match="point_ids"):
@@ -231,7 +239,7 @@ class TestRefusedAtOnce:
 
 class TestMeta:
     async def test_limits_are_looked_at_again_before_a_job_is_refused(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await publish_meta(redis, keys, META)
         await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
@@ -244,7 +252,7 @@ class TestMeta:
         with pytest.raises(InvalidJob):
             await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
 
-    async def test_a_queue_that_was_set_up_anew(self, queue: MemoryQueue, redis: ArqRedis, keys: Keys) -> None:
+    async def test_a_queue_that_was_set_up_anew(self, queue: MemoryQueue, redis: Redis, keys: Keys) -> None:
         await publish_meta(redis, keys, META)
         receipts = [await queue.delete(user_id=user_id, point_id=f"mem_{user_id}_1") for user_id in range(1, 9)]
         assert {receipt.partition for receipt in receipts} == set(range(PARTITIONS))
@@ -273,9 +281,7 @@ class TestFailures:
             with pytest.raises(QueueUnavailable):
                 await queue.search(user_id=1, vector=axis(0))
 
-    async def test_many_of_which_a_later_part_finds_no_room(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys
-    ) -> None:
+    async def test_many_of_which_a_later_part_finds_no_room(self, queue: MemoryQueue, redis: Redis, keys: Keys) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=1, limits=LIMITS, max_bytes=1_500_000))
         big = {"x": "x" * 60_000}
         points = [{"user_id": 1, "point_id": f"mem_1_{n}", "vector": axis(0), "payload": big} for n in range(30)]
@@ -310,9 +316,7 @@ class TestLoops:
 
 
 @pytest.mark.parametrize("name", ["kind", "namespace", "category", "group_key", "file_id"])
-async def test_a_purge_is_not_widened_by_what_is_none(
-    queue: MemoryQueue, redis: ArqRedis, keys: Keys, name: str
-) -> None:
+async def test_a_purge_is_not_widened_by_what_is_none(queue: MemoryQueue, redis: Redis, keys: Keys, name: str) -> None:
     """``purge(file_id=file.id)`` of a file that has no id yet must not delete the whole account."""
     with pytest.raises(InvalidJob, match=f"{name}: must not be None"):
         await queue.purge(user_id=1, **{name: None})

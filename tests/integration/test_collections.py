@@ -10,7 +10,7 @@ import grpc
 import pytest
 from qdrant_client import grpc as q
 
-from memory_worker.errors import ConfigurationError, StoreUnavailable
+from memory_worker.contract.errors import ConfigurationError, StoreUnavailable
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore

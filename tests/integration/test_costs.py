@@ -9,17 +9,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from arq.connections import ArqRedis
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, Upsert, encode_job
-from memory_worker.ingest.intake import take_in
+from memory_worker.ingest.decoding import decode_and_validate
 from memory_worker.ingest.plan import plan
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import Entry
 from memory_worker.settings import Settings
 from memory_worker.store.messages import update_batch
+from memory_worker.wire.keys import Keys
 from tests.instructions import instructions
 from tests.integration.conftest import running
 from tests.integration.jobs import LIMITS, axis
@@ -55,7 +55,7 @@ async def test_a_push_and_a_search_are_two_and_three_round_trips(
 async def test_the_searching_worker_needs_one_command_to_take_and_one_to_reply(
     settings: MakeSettings, redis_proxy: RedisProxy, queue: MemoryQueue
 ) -> None:
-    chosen = settings(redis_url=SecretStr(redis_proxy.url), search_poll_ms=1000, sweep_interval_s=60)
+    chosen = settings(redis_url=SecretStr(redis_proxy.url), search_poll_ms=1000, rescue_interval_s=60)
     async with running(chosen, role="search"):
         await queue.search(user_id=1, vector=axis(0))
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_small_writes_of_many_partitions_are_one_request(
         redis_url=SecretStr(redis_proxy.url),
         queue_partitions=partitions,
         worker_poll_ms=1000,
-        sweep_interval_s=60,
+        rescue_interval_s=60,
     )
     async with running(chosen, role="search"):  # fixes the partitions
         points = [{"user_id": user, "point_id": f"mem_{user}_1", "vector": axis(user)} for user in range(1, users + 1)]
@@ -110,7 +110,7 @@ async def test_small_writes_of_many_partitions_are_one_request(
 
 
 async def test_redis_commands_for_a_thousand_writes(
-    settings: MakeSettings, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys, queue: MemoryQueue
+    settings: MakeSettings, redis_proxy: RedisProxy, redis: Redis, keys: Keys, queue: MemoryQueue
 ) -> None:
     async with running(settings(queue_partitions=1), role="search"):
         points = [{"user_id": 1 + n, "point_id": f"mem_{1 + n}_1", "vector": axis(n)} for n in range(WRITES)]
@@ -129,7 +129,7 @@ def test_instructions_for_each_job_from_its_bytes_to_the_request() -> None:
     entries = [Entry(f"1-{number}", CONTRACT_VERSION, _body(number), 1) for number in range(BATCH)]
 
     def to_request() -> None:
-        batch = take_in(entries, LIMITS, partition=0, partitions=1)
+        batch = decode_and_validate(entries, LIMITS, partition=0, partitions=1)
         assert len(batch.jobs) == BATCH
         for step in plan([job for _, job in batch.jobs]):
             update_batch("c", step.operations)

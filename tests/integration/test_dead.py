@@ -5,28 +5,28 @@ from __future__ import annotations
 import time
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert, encode_job
 from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import DeadEntry, Done, JobLog
-from memory_worker.queue.push import push
 from memory_worker.queue.replay_guard import Guard
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS, memory
 from tests.integration.leases import acquire_lease, give_back, reading
 
 
 @pytest.fixture
-def letters(redis: ArqRedis, keys: Keys) -> DeadLetters:
+def dead_letters(redis: Redis, keys: Keys) -> DeadLetters:
     return DeadLetters(redis, keys, PARTITIONS)
 
 
 AGAIN = encode_job(memory(7, 1))
 
 
-async def die(redis: ArqRedis, keys: Keys, partition: int, *bodies: bytes) -> list[Receipt]:
+async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[Receipt]:
     """Push jobs and have them become dead letters, of one user and one point."""
     receipts = await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
@@ -47,52 +47,57 @@ async def die(redis: ArqRedis, keys: Keys, partition: int, *bodies: bytes) -> li
 
 
 async def test_all_of_them_partition_by_partition_oldest_first(
-    redis: ArqRedis, keys: Keys, letters: DeadLetters
+    redis: Redis, keys: Keys, dead_letters: DeadLetters
 ) -> None:
     late = await die(redis, keys, 2, *[b"%d" % number for number in range(201)])  # pages have 100
     early = await die(redis, keys, 0, b"a", b"b")
-    assert [letter.receipt async for letter in letters.all()] == [*early, *late]
+    assert [dead_letter.receipt async for dead_letter in dead_letters.all()] == [*early, *late]
 
 
-async def test_none(letters: DeadLetters) -> None:
-    assert [letter async for letter in letters.all()] == []
+async def test_none(dead_letters: DeadLetters) -> None:
+    assert [dead_letter async for dead_letter in dead_letters.all()] == []
 
 
-async def test_what_a_letter_says(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
+async def test_what_a_letter_says(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     [receipt] = await die(redis, keys, 1, b"body")
-    letter = await letters.get(receipt)
-    assert letter is not None
-    assert (letter.receipt, letter.reason, letter.detail) == (receipt, "invalid", "vector: NaN")
-    assert (letter.op, letter.user_id, letter.version, letter.body) == ("upsert", "7", CONTRACT_VERSION, b"body")
-    assert letter.died_s == pytest.approx(time.time(), abs=60)
-    assert [found async for found in letters.all()] == [letter]
+    dead_letter = await dead_letters.get(receipt)
+    assert dead_letter is not None
+    assert (dead_letter.receipt, dead_letter.reason, dead_letter.detail) == (receipt, "invalid", "vector: NaN")
+    assert (dead_letter.op, dead_letter.user_id, dead_letter.version, dead_letter.body) == (
+        "upsert",
+        "7",
+        CONTRACT_VERSION,
+        b"body",
+    )
+    assert dead_letter.died_s == pytest.approx(time.time(), abs=60)
+    assert [found async for found in dead_letters.all()] == [dead_letter]
 
 
-async def test_no_such_letter(letters: DeadLetters, everything: Everything) -> None:
+async def test_no_such_letter(dead_letters: DeadLetters, everything: Everything) -> None:
     receipt = Receipt(0, "1-1")
-    assert await letters.get(receipt) is None
-    assert not await letters.drop(receipt)
-    assert await letters.replay(receipt) is None
+    assert await dead_letters.get(receipt) is None
+    assert not await dead_letters.drop(receipt)
+    assert await dead_letters.replay(receipt) is None
     assert await everything() == {}
 
 
-async def test_drop(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
+async def test_drop(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     first, second = await die(redis, keys, 0, b"a", b"b")
-    assert await letters.drop(first)
-    assert [letter.receipt async for letter in letters.all()] == [second]
-    assert not await letters.drop(first)
+    assert await dead_letters.drop(first)
+    assert [dead_letter.receipt async for dead_letter in dead_letters.all()] == [second]
+    assert not await dead_letters.drop(first)
 
 
 async def test_replay_appends_behind_all_that_waits_and_rings(
-    redis: ArqRedis, keys: Keys, letters: DeadLetters
+    redis: Redis, keys: Keys, dead_letters: DeadLetters
 ) -> None:
     [receipt] = await die(redis, keys, 1, AGAIN)
 
-    first = await letters.replay(receipt)
+    first = await dead_letters.replay(receipt)
 
     assert first is not None
     assert first.partition == 1
-    assert await letters.get(receipt) is None
+    assert await dead_letters.get(receipt) is None
     job_id = keys.drain_job_id(1)
     assert await redis.exists(keys.arq_job(job_id))
     assert await redis.zscore(keys.drain_queue, job_id) == pytest.approx(time.time() * 1000, abs=60_000)
@@ -100,12 +105,12 @@ async def test_replay_appends_behind_all_that_waits_and_rings(
     fields = {b"v": version, b"j": AGAIN, b"r": receipt.entry_id.encode()}
     assert await redis.xrange(keys.stream(1)) == [(first.entry_id.encode(), fields)]
     assert await redis.hgetall(keys.backlog) == {b"jobs": b"1", b"bytes": b"%d" % len(AGAIN)}
-    assert await letters.replay(receipt) is None
+    assert await dead_letters.replay(receipt) is None
     assert await redis.xlen(keys.stream(1)) == 1
 
 
-async def test_replay_keeps_the_order(redis: ArqRedis, keys: Keys, letters: DeadLetters) -> None:
+async def test_replay_keeps_the_order(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     [receipt] = await die(redis, keys, 0, AGAIN)
     await push(redis, keys, PARTITIONS, [(0, b"newer")])
-    assert await letters.replay(receipt)
+    assert await dead_letters.replay(receipt)
     assert [fields[b"j"] for _, fields in await redis.xrange(keys.stream(0))] == [b"newer", AGAIN]

@@ -5,24 +5,24 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.commands.dead_choice import Choice, choose, matching
 from memory_worker.contract import Receipt
 from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.keys import Keys
+from memory_worker.wire.keys import Keys
 
 PARTITIONS = 2
 BODY = b"x" * 10_000
 
 
-async def die(redis: ArqRedis, keys: Keys, partition: int, entry_id: str, **fields: Any) -> Receipt:
-    letter = {"reason": "invalid", "detail": "", "op": "delete", "user_id": "7", "at": "0", "v": "1", "j": BODY}
-    await redis.xadd(keys.dead(partition), {**letter, **fields}, id=entry_id)
+async def die(redis: Redis, keys: Keys, partition: int, entry_id: str, **fields: Any) -> Receipt:
+    dead_letter = {"reason": "invalid", "detail": "", "op": "delete", "user_id": "7", "at": "0", "v": "1", "j": BODY}
+    await redis.xadd(keys.dead(partition), {**dead_letter, **fields}, id=entry_id)
     return Receipt(partition, entry_id)
 
 
-async def test_filters_choose_and_count(redis: ArqRedis, keys: Keys) -> None:
+async def test_filters_choose_and_count(redis: Redis, keys: Keys) -> None:
     await die(redis, keys, 0, "1-0")
     await die(redis, keys, 0, "2-0", op="upsert")
     crashed = await die(redis, keys, 1, "1-0", reason="crashed", op="", user_id="")
@@ -34,14 +34,14 @@ async def test_filters_choose_and_count(redis: ArqRedis, keys: Keys) -> None:
     assert (await choose(redis, keys, PARTITIONS, Choice(user_id=8))).total == 0
 
 
-async def test_receipts_that_are_not_there_are_missing(redis: ArqRedis, keys: Keys) -> None:
+async def test_receipts_that_are_not_there_are_missing(redis: Redis, keys: Keys) -> None:
     there, gone = await die(redis, keys, 1, "1-0"), Receipt(0, "9-9")
     chosen = await choose(redis, keys, PARTITIONS, Choice(receipts=(gone, there)))
     assert (chosen.total, chosen.missing) == (1, [gone])
     assert [receipt async for receipt in chosen.in_order(redis, keys)] == [there]
 
 
-async def test_what_dies_after_the_count_is_left_alone(redis: ArqRedis, keys: Keys) -> None:
+async def test_what_dies_after_the_count_is_left_alone(redis: Redis, keys: Keys) -> None:
     first = await die(redis, keys, 0, "1-0")
     chosen = await choose(redis, keys, PARTITIONS, Choice(everything=True))
     await die(redis, keys, 0, "2-0")
@@ -49,7 +49,7 @@ async def test_what_dies_after_the_count_is_left_alone(redis: ArqRedis, keys: Ke
     assert [receipt async for receipt in chosen.in_order(redis, keys)] == [first]
 
 
-async def test_letters_come_in_the_order_in_which_their_jobs_were_pushed_at_first(redis: ArqRedis, keys: Keys) -> None:
+async def test_letters_come_in_the_order_in_which_their_jobs_were_pushed_at_first(redis: Redis, keys: Keys) -> None:
     """A job that was replayed and died again has a new id, and keeps its position."""
     second = await die(redis, keys, 0, "5-0")
     first = await die(redis, keys, 0, "9-0", r="4-7")
@@ -60,7 +60,7 @@ async def test_letters_come_in_the_order_in_which_their_jobs_were_pushed_at_firs
     assert [receipt async for receipt in by_receipts.in_order(redis, keys)] == [first, second, third]
 
 
-async def test_bodies_are_neither_read_nor_held(redis: ArqRedis, keys: Keys) -> None:
+async def test_bodies_are_neither_read_nor_held(redis: Redis, keys: Keys) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for number in range(1, 1001):
             pipe.xadd(keys.dead(0), {"reason": "invalid", "op": "delete", "at": "0", "j": BODY}, id=f"{number}-0")
@@ -75,8 +75,8 @@ async def test_bodies_are_neither_read_nor_held(redis: ArqRedis, keys: Keys) -> 
     assert peak < 1000 * len(BODY) / 5
 
 
-async def test_many_are_dropped_at_once(redis: ArqRedis, keys: Keys) -> None:
-    letters = DeadLetters(redis, keys, PARTITIONS)
+async def test_many_are_dropped_at_once(redis: Redis, keys: Keys) -> None:
+    dead_letters = DeadLetters(redis, keys, PARTITIONS)
     receipts = [await die(redis, keys, number % 2, f"{number}-0") for number in range(1, 8)]
-    assert await letters.drop_many([*receipts[:5], Receipt(0, "99-0")]) == 5
+    assert await dead_letters.drop_many([*receipts[:5], Receipt(0, "99-0")]) == 5
     assert [head.receipt async for head in matching(redis, keys, PARTITIONS, Choice())] == [receipts[5], receipts[6]]

@@ -13,16 +13,17 @@ from typing import Any, cast
 
 import hiredis
 import pytest
-from arq.connections import ArqRedis
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
-from memory_worker.errors import ConfigurationError, NotApplied, QueueUnavailable
-from memory_worker.queue.connection import open_redis
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
+from memory_worker.contract.errors import ConfigurationError, NotApplied, QueueUnavailable
+from memory_worker.queue.partitions import publish_meta
 from memory_worker.settings import Settings
+from memory_worker.wire.connection import open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
@@ -42,7 +43,7 @@ def own(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-async def redis(own: RedisServer) -> AsyncIterator[ArqRedis]:
+async def redis(own: RedisServer) -> AsyncIterator[Redis]:
     async with connected(own.url) as opened:
         await publish_meta(opened, KEYS, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         yield opened
@@ -83,7 +84,7 @@ REQUESTS: dict[str, Callable[[MemoryQueue], Any]] = {
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-async def test_a_redis_that_hangs(own: RedisServer, redis: ArqRedis, request_: Any, warm: bool) -> None:
+async def test_a_redis_that_hangs(own: RedisServer, redis: Redis, request_: Any, warm: bool) -> None:
     # What bounds a push is the queue's own time; reads and waits have theirs, however much longer that one is.
     timeout_s = TIMEOUT_S if request_ is REQUESTS["push"] else 5.0
     async with MemoryQueue.connect(own.url, timeout_s=timeout_s) as queue:
@@ -97,7 +98,7 @@ async def test_a_redis_that_hangs(own: RedisServer, redis: ArqRedis, request_: A
         own.thaw()
 
 
-async def test_a_redis_that_begins_to_hang_while_a_search_waits(own: RedisServer, redis: ArqRedis) -> None:
+async def test_a_redis_that_begins_to_hang_while_a_search_waits(own: RedisServer, redis: Redis) -> None:
     async with MemoryQueue.connect(own.url) as queue:
         started = time.monotonic()
         searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=TIMEOUT_S))
@@ -111,7 +112,7 @@ async def test_a_redis_that_begins_to_hang_while_a_search_waits(own: RedisServer
 
 
 class TestManyAtOnce:
-    async def test_calls(self, settings: Callable[..., Settings], own: RedisServer, redis: ArqRedis) -> None:
+    async def test_calls(self, settings: Callable[..., Settings], own: RedisServer, redis: Redis) -> None:
         chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw")
         async with running(chosen), MemoryQueue.connect(own.url, max_connections=50) as queue:
             found = await asyncio.gather(
@@ -121,7 +122,7 @@ class TestManyAtOnce:
             assert len([client for client in clients if client["cmd"] in ("blpop", "evalsha")]) <= 50 + 10
         assert found == [[]] * 1200
 
-    async def test_pushes_and_waits(self, settings: Callable[..., Settings], own: RedisServer, redis: ArqRedis) -> None:
+    async def test_pushes_and_waits(self, settings: Callable[..., Settings], own: RedisServer, redis: Redis) -> None:
         chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw")
         async with running(chosen), MemoryQueue.connect(own.url, max_connections=20) as queue:
 
@@ -131,7 +132,7 @@ class TestManyAtOnce:
 
             await asyncio.gather(*map(write, range(1, 1201)))
 
-    async def test_who_waits_too_long_is_told(self, own: RedisServer, redis: ArqRedis) -> None:
+    async def test_who_waits_too_long_is_told(self, own: RedisServer, redis: Redis) -> None:
         async with MemoryQueue.connect(own.url, max_connections=4) as queue:
             receipt = await queue.delete(user_id=1, point_id="mem_1_1")
             found = await asyncio.gather(
@@ -140,7 +141,7 @@ class TestManyAtOnce:
             assert {type(error) for error in found} == {NotApplied, QueueUnavailable}
             await queue.delete(user_id=1, point_id="mem_1_1")  # those who wait do not keep anybody from pushing
 
-    async def test_those_who_give_up_leave_nothing_taken(self, own: RedisServer, redis: ArqRedis) -> None:
+    async def test_those_who_give_up_leave_nothing_taken(self, own: RedisServer, redis: Redis) -> None:
         async with MemoryQueue.connect(own.url, max_connections=4) as queue:
             receipt = await queue.delete(user_id=1, point_id="mem_1_1")
             for _ in range(3):
@@ -153,7 +154,7 @@ class TestManyAtOnce:
             with pytest.raises(NotApplied, match="not applied within"):
                 await queue.wait_applied(receipt, timeout=0.1)
 
-    async def test_a_redis_that_takes_few_connections(self, own: RedisServer, redis: ArqRedis) -> None:
+    async def test_a_redis_that_takes_few_connections(self, own: RedisServer, redis: Redis) -> None:
         await redis.config_set("maxclients", 10)
         async with MemoryQueue.connect(own.url) as queue:
             await asyncio.gather(*(queue.delete(user_id=user, point_id=f"mem_{user}_1") for user in range(1, 2000)))
@@ -162,7 +163,7 @@ class TestManyAtOnce:
         script = f"""
 import asyncio, os, resource
 from memory_worker.client import MemoryQueue
-from memory_worker.errors import QueueUnavailable
+from memory_worker.contract.errors import QueueUnavailable
 
 async def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
@@ -198,7 +199,7 @@ asyncio.run(main())
 class TestErrors:
     """Whatever Redis answers comes as an error of the tree."""
 
-    async def test_a_script_that_keeps_redis_busy(self, own: RedisServer, redis: ArqRedis) -> None:
+    async def test_a_script_that_keeps_redis_busy(self, own: RedisServer, redis: Redis) -> None:
         await redis.config_set("lua-time-limit", 1)
         async with MemoryQueue.connect(own.url) as queue, connected(own.url, timeout_s=60) as other:
             await queue.delete(user_id=1, point_id="mem_1_1")
@@ -213,7 +214,7 @@ class TestErrors:
             await redis.script_kill()
             await asyncio.gather(endless, return_exceptions=True)
 
-    async def test_a_password_that_was_set_meanwhile(self, own: RedisServer, redis: ArqRedis) -> None:
+    async def test_a_password_that_was_set_meanwhile(self, own: RedisServer, redis: Redis) -> None:
         async with MemoryQueue.connect(own.url) as queue:
             await queue.delete(user_id=1, point_id="mem_1_1")
             await redis.config_set("requirepass", "secret")

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import (
     CONTRACT_VERSION,
@@ -22,18 +22,18 @@ from memory_worker.contract import (
     encode_job,
     partition_of,
 )
-from memory_worker.errors import PartitionMismatch, Superseded
+from memory_worker.contract.errors import PartitionMismatch, Superseded
+from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.context import HELD_DELAY_S, DrainResult
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.kinds import primary_id
 from memory_worker.queue.dead import DeadLetter, DeadLetters
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
 from tests.integration.leases import acquire_lease
@@ -46,7 +46,7 @@ Push = Callable[..., Awaitable[list[str]]]
 
 
 @pytest.fixture
-def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
+def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
     """Make a drainer of a queue of one partition; what it writes goes through the proxy, and nothing is waited out."""
 
     def make(*, stopping: Callable[[], bool] = lambda: False, **options: Any) -> Drainer:
@@ -57,7 +57,7 @@ def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrai
 
 
 @pytest.fixture
-def pushed(redis: ArqRedis, keys: Keys) -> Push:
+def pushed(redis: Redis, keys: Keys) -> Push:
     """Push jobs (or raw bodies) to partition 0; return the ids of their entries."""
 
     async def do(*jobs: WriteJob | bytes, version: int = CONTRACT_VERSION) -> list[str]:
@@ -68,11 +68,11 @@ def pushed(redis: ArqRedis, keys: Keys) -> Push:
 
 
 @pytest.fixture
-def letters(redis: ArqRedis, keys: Keys) -> Callable[[], Awaitable[dict[str, DeadLetter]]]:
+def dead_letters(redis: Redis, keys: Keys) -> Callable[[], Awaitable[dict[str, DeadLetter]]]:
     """Return the dead letters by the ids of their entries."""
 
     async def collect() -> dict[str, DeadLetter]:
-        return {letter.receipt.entry_id: letter async for letter in DeadLetters(redis, keys, 1).all()}
+        return {dead_letter.receipt.entry_id: dead_letter async for dead_letter in DeadLetters(redis, keys, 1).all()}
 
     return collect
 
@@ -80,7 +80,7 @@ def letters(redis: ArqRedis, keys: Keys) -> Callable[[], Awaitable[dict[str, Dea
 Letters = Callable[[], Awaitable[dict[str, DeadLetter]]]
 
 
-async def waiting(redis: ArqRedis, keys: Keys) -> list[str]:
+async def waiting(redis: Redis, keys: Keys) -> list[str]:
     return [entry_id.decode() for entry_id, _ in await redis.xrange(keys.stream(0))]
 
 
@@ -105,7 +105,7 @@ def fail(code: grpc.StatusCode, **metadata: str) -> Callable[[Call], Awaitable[A
 
 
 def delayed(
-    delay_s: float, redis: ArqRedis | None = None, keys: Keys | None = None, margins_s: list[float] | None = None
+    delay_s: float, redis: Redis | None = None, keys: Keys | None = None, margins_s: list[float] | None = None
 ) -> Callable[[Call], Awaitable[Any]]:
     """Take some time; note by how much the lease is going to outlive the call."""
 
@@ -120,13 +120,13 @@ def delayed(
 
 async def delay(outage: DrainResult) -> None:
     """Let the time pass after which the doorbell would ring again."""
-    assert outage.ring_after_s is not None
-    await asyncio.sleep(outage.ring_after_s)
+    assert outage.wake_after_s is not None
+    await asyncio.sleep(outage.wake_after_s)
 
 
 class TestApplies:
     async def test_in_order_and_nothing_is_left(
-        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents
+        self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents
     ) -> None:
         await pushed(
             memory(1, 1, value="first"),
@@ -139,7 +139,7 @@ class TestApplies:
 
         result = await drainer().drain(0)
 
-        assert (result.ending, result.ring_after_s, result.jobs, result.dead) == ("empty", 0, 6, 0)
+        assert (result.ending, result.wake_after_s, result.jobs, result.dead) == ("empty", 0, 6, 0)
         assert {point: payload["value"] for point, payload in engine.payloads(shape.memories).items()} == {
             "mem_1_1": "second"
         }
@@ -182,7 +182,7 @@ class TestApplies:
         assert stored == {"mem_1_0": "27", "mem_1_1": "28", "mem_1_2": "29"}
 
     async def test_an_outage_in_the_middle(
-        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
         async def fail_after_two(call: Call) -> Any:
             if qdrant_proxy.calls.count(UPDATE) > 2:
@@ -243,9 +243,9 @@ class TestPoison:
     async def test_one_of_each_in_five_hundred(
         self,
         drainer: MakeDrainer,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
-        letters: Letters,
+        dead_letters: Letters,
         qdrant_proxy: QdrantProxy,
         shape: CollectionShape,
         engine: Contents,
@@ -262,9 +262,9 @@ class TestPoison:
         result = await drainer(partitions=PARTITIONS).drain(0)
 
         assert (result.ending, result.jobs, result.dead) == ("empty", 500, 5)
-        by_entry = await letters()
+        by_entry = await dead_letters()
         dead = {at: by_entry[one.entry_id] for at, one in enumerate(receipts) if one.entry_id in by_entry}
-        assert {at: letter.reason for at, letter in dead.items()} == {
+        assert {at: dead_letter.reason for at, dead_letter in dead.items()} == {
             20: "refused",
             77: "malformed",
             123: "invalid",
@@ -283,41 +283,41 @@ class TestPoison:
         assert await redis.hgetall(keys.backlog) == {b"dead": b"5", b"dead_bytes": b"%d" % dead_bytes}
 
     async def test_a_refused_one_before_a_malformed_one(
-        self, drainer: MakeDrainer, pushed: Push, letters: Letters, qdrant_proxy: QdrantProxy
+        self, drainer: MakeDrainer, pushed: Push, dead_letters: Letters, qdrant_proxy: QdrantProxy
     ) -> None:
         qdrant_proxy.rules[UPDATE] = refuse("mem_1_1")
         bad, _, ugly = await pushed(memory(1, 1), memory(1, 2), b"malformed")
         result = await drainer().drain(0)
         assert (result.ending, result.dead) == ("empty", 2)
-        assert {entry: letter.reason for entry, letter in (await letters()).items()} == {
+        assert {entry: dead_letter.reason for entry, dead_letter in (await dead_letters()).items()} == {
             bad: "refused",
             ugly: "malformed",
         }
 
     async def test_all_bad_is_all_dead_and_bad_is_only_what_qdrant_refuses_alone(
-        self, drainer: MakeDrainer, pushed: Push, letters: Letters, qdrant_proxy: QdrantProxy
+        self, drainer: MakeDrainer, pushed: Push, dead_letters: Letters, qdrant_proxy: QdrantProxy
     ) -> None:
         qdrant_proxy.rules[UPDATE] = refuse(*(f"mem_1_{number}" for number in range(20)))
         ids = await pushed(*(memory(1, number) for number in range(20)), memory(1, 20))
         result = await drainer().drain(0)
         assert (result.ending, result.jobs) == ("empty", 21)
-        assert set(await letters()) == set(ids[:20])
+        assert set(await dead_letters()) == set(ids[:20])
 
-    async def test_jobs_beyond_the_limits(self, drainer: MakeDrainer, pushed: Push, letters: Letters) -> None:
+    async def test_jobs_beyond_the_limits(self, drainer: MakeDrainer, pushed: Push, dead_letters: Letters) -> None:
         ids = await pushed(memory(1, 1, value="x" * 2000), memory(1, 2))
         result = await drainer(limits=Limits(dimension=LIMITS.dimension, max_job_bytes=1500)).drain(0)
         assert (result.ending, result.dead) == ("empty", 1)
-        assert (await letters())[ids[0]].reason == "invalid"
+        assert (await dead_letters())[ids[0]].reason == "invalid"
 
     async def test_what_is_larger_than_any_job_is_not_even_read(
         self,
         drainer: MakeDrainer,
         pushed: Push,
-        letters: Letters,
-        redis: ArqRedis,
+        dead_letters: Letters,
+        redis: Redis,
         keys: Keys,
         redis_proxy: RedisProxy,
-        watched: ArqRedis,
+        watched: Redis,
         proxied_store: VectorStore,
         shape: CollectionShape,
         engine: Contents,
@@ -331,18 +331,18 @@ class TestPoison:
         assert (result.ending, result.jobs, result.dead) == ("empty", 10, 5)
         assert redis_proxy.answered_bytes < len(large) // 10
         assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(5)}
-        found = list((await letters()).values())
-        assert {letter.detail for letter in found} == {"job: at most 65,536 bytes are allowed, got 6,553,600"}
-        assert {letter.body for letter in found} == {large}
+        found = list((await dead_letters()).values())
+        assert {dead_letter.detail for dead_letter in found} == {"job: at most 65,536 bytes are allowed, got 6,553,600"}
+        assert {dead_letter.body for dead_letter in found} == {large}
 
     async def test_entries_without_a_job(
-        self, drainer: MakeDrainer, pushed: Push, letters: Letters, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, dead_letters: Letters, redis: Redis, keys: Keys
     ) -> None:
         await redis.xadd(keys.stream(0), {"by": "hand"})
         await pushed(memory(1, 1))
         result = await drainer().drain(0)
         assert (result.ending, result.jobs, result.dead) == ("empty", 2, 1)
-        assert [letter.reason for letter in (await letters()).values()] == ["malformed"]
+        assert [dead_letter.reason for dead_letter in (await dead_letters()).values()] == ["malformed"]
 
 
 class TestOutage:
@@ -351,9 +351,9 @@ class TestOutage:
         self,
         drainer: MakeDrainer,
         pushed: Push,
-        letters: Letters,
+        dead_letters: Letters,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -367,10 +367,10 @@ class TestOutage:
         for doubled in (0.1, 0.2, 0.4, 0.5, 0.5):
             result = await draining.drain(0)
             assert (result.ending, result.jobs, result.dead) == ("outage", 0, 0)
-            assert result.ring_after_s is not None
-            assert doubled / 2 <= result.ring_after_s <= doubled
+            assert result.wake_after_s is not None
+            assert doubled / 2 <= result.wake_after_s <= doubled
             assert await waiting(redis, keys) == ids
-            assert await letters() == {}
+            assert await dead_letters() == {}
             assert await redis.hgetall(keys.backlog) == backlog
             assert not await redis.exists(keys.lease(0))
             await delay(result)
@@ -382,7 +382,7 @@ class TestOutage:
 
         await pushed(memory(1, 3))
         qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.UNAVAILABLE)
-        assert (await draining.drain(0)).ring_after_s == pytest.approx(0.075, abs=0.026)
+        assert (await draining.drain(0)).wake_after_s == pytest.approx(0.075, abs=0.026)
 
     async def test_while_the_server_is_away_only_one_drain_asks(
         self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy
@@ -403,15 +403,15 @@ class TestOutage:
     ) -> None:
         qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after="17")
         await pushed(memory(1, 1))
-        assert (await drainer().drain(0)).ring_after_s == 17
+        assert (await drainer().drain(0)).wake_after_s == 17
 
     async def test_a_server_that_refuses_everything(
         self,
         drainer: MakeDrainer,
         pushed: Push,
-        letters: Letters,
+        dead_letters: Letters,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
     ) -> None:
         """Strict mode, or a wrong schema: the jobs are not to blame."""
@@ -421,7 +421,7 @@ class TestOutage:
         for _ in range(3):
             assert (await draining.drain(0)).ending == "outage"
         assert await waiting(redis, keys) == ids
-        assert await letters() == {}
+        assert await dead_letters() == {}
 
         qdrant_proxy.rules.clear()
         result = await draining.drain(0)
@@ -431,8 +431,8 @@ class TestOutage:
         self,
         drainer: MakeDrainer,
         pushed: Push,
-        letters: Letters,
-        redis: ArqRedis,
+        dead_letters: Letters,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -441,14 +441,14 @@ class TestOutage:
         ids = await pushed(memory(1, 1))
         assert (await drainer().drain(0)).ending == "outage"
         assert await waiting(redis, keys) == ids
-        assert await letters() == {}
+        assert await dead_letters() == {}
 
     async def test_only_part_of_a_batch_was_applied(
         self,
         drainer: MakeDrainer,
         pushed: Push,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -498,8 +498,8 @@ class TestHeld:
         self,
         drainer: MakeDrainer,
         pushed: Push,
-        letters: Letters,
-        redis: ArqRedis,
+        dead_letters: Letters,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -510,21 +510,21 @@ class TestHeld:
 
         for jobs in (2, 0):
             result = await drainer().drain(0)
-            assert (result.ending, result.ring_after_s, result.jobs, result.dead) == ("held", HELD_DELAY_S, jobs, 0)
+            assert (result.ending, result.wake_after_s, result.jobs, result.dead) == ("held", HELD_DELAY_S, jobs, 0)
         assert await waiting(redis, keys) == newer + behind
-        assert await letters() == {}
+        assert await dead_letters() == {}
         assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
 
 
 class TestLease:
     async def test_busy(
-        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys, everything: Everything
+        self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         await pushed(memory(1, 1))
         assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=1)
         before = await everything()
         result = await drainer().drain(0)
-        assert (result.ending, result.ring_after_s, result.jobs) == ("busy", None, 0)
+        assert (result.ending, result.wake_after_s, result.jobs) == ("busy", None, 0)
         assert await everything() == before
 
     @pytest.mark.parametrize("successor", [None, "a successor's token"])
@@ -532,9 +532,9 @@ class TestLease:
         self,
         drainer: MakeDrainer,
         pushed: Push,
-        letters: Letters,
+        dead_letters: Letters,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -551,9 +551,9 @@ class TestLease:
         ids = await pushed(memory(1, 1), b"malformed", memory(1, 2))
         result = await drainer().drain(0)
 
-        assert (result.ending, result.ring_after_s, result.jobs) == ("lost", None, 0)
+        assert (result.ending, result.wake_after_s, result.jobs) == ("lost", None, 0)
         assert await waiting(redis, keys) == ids
-        assert await letters() == {}
+        assert await dead_letters() == {}
         token = await redis.getdel(keys.lease(0))
         assert token == (successor.encode() if successor else None)
 
@@ -563,7 +563,7 @@ class TestLease:
         assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
 
     async def test_of_another_number_of_partitions_no_job_dies(
-        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, everything: Everything, letters: Letters
+        self, drainer: MakeDrainer, redis: Redis, keys: Keys, everything: Everything, dead_letters: Letters
     ) -> None:
         """Its user would belong to another partition, if the number were the right one."""
         user_id, wrong = 4, 3
@@ -575,10 +575,10 @@ class TestLease:
         assert await everything() == before
         result = await drainer(partitions=PARTITIONS).drain(0)
         assert (result.jobs, result.dead) == (1, 0)
-        assert await letters() == {}
+        assert await dead_letters() == {}
 
     async def test_no_write_outlives_the_lease(
-        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
         """Even when making the collection on the way has taken most of the lease."""
         margins_s: list[float] = []
@@ -594,7 +594,7 @@ class TestLease:
         pushed: Push,
         proxied_store: VectorStore,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
     ) -> None:
         namespaces = [f"n{number}" for number in range(4)]
@@ -609,21 +609,21 @@ class TestLease:
 
 
 class TestEnds:
-    async def test_its_slice_is_over(self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys) -> None:
+    async def test_its_slice_is_over(self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys) -> None:
         ids = await pushed(*(memory(1, number) for number in range(5)))
         result = await drainer(slice_s=0, batch_max_jobs=2).drain(0)
-        assert (result.ending, result.ring_after_s, result.jobs) == ("slice", 0, 2)
+        assert (result.ending, result.wake_after_s, result.jobs) == ("slice", 0, 2)
         assert await waiting(redis, keys) == ids[2:]
         assert not await redis.exists(keys.lease(0))
 
-    async def test_it_must_stop(self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys) -> None:
+    async def test_it_must_stop(self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys) -> None:
         ids = await pushed(*(memory(1, number) for number in range(5)))
         result = await drainer(stopping=lambda: True, batch_max_jobs=2).drain(0)
-        assert (result.ending, result.ring_after_s, result.jobs) == ("stopped", 0, 2)
+        assert (result.ending, result.wake_after_s, result.jobs) == ("stopped", 0, 2)
         assert await waiting(redis, keys) == ids[2:]
 
     async def test_cancelled_while_it_applies(
-        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
         applying = asyncio.Event()
 
@@ -649,7 +649,7 @@ class TestEnds:
 
 
 async def test_partitions_are_drained_side_by_side(
-    drainer: MakeDrainer, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents
+    drainer: MakeDrainer, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents
 ) -> None:
     users = {0: 4, 1: 2, 2: 5, 3: 1}
     for partition, user_id in users.items():
@@ -666,7 +666,7 @@ class TestReplay:
 
     @pytest.fixture
     async def died(
-        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> Receipt:
         """The write of a point that Qdrant refused, but would take by now."""
         qdrant_proxy.rules[UPDATE] = refuse("mem_1_1")
@@ -676,7 +676,7 @@ class TestReplay:
         return Receipt(0, entry_id)
 
     @pytest.fixture
-    def dead(self, redis: ArqRedis, keys: Keys) -> DeadLetters:
+    def dead(self, redis: Redis, keys: Keys) -> DeadLetters:
         return DeadLetters(redis, keys, 1)
 
     @pytest.fixture
@@ -715,7 +715,7 @@ class TestReplay:
         assert await value() == "old"
 
     async def test_where_a_newer_job_still_waits(
-        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, letters: Letters
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, dead_letters: Letters
     ) -> None:
         await pushed(memory(1, 1, value="new"))
         replay = await dead.replay(died)
@@ -723,7 +723,7 @@ class TestReplay:
         result = await drainer().drain(0)
         assert (result.jobs, result.dead) == (2, 1)
         assert await value() == "new"
-        assert {entry_id: letter.reason for entry_id, letter in (await letters()).items()} == {
+        assert {entry_id: dead_letter.reason for entry_id, dead_letter in (await dead_letters()).items()} == {
             replay.entry_id: "superseded"
         }
         with pytest.raises(Superseded):
@@ -749,14 +749,14 @@ class TestReplay:
         assert not {name for name in await everything() if b"guarded" in name}
 
     async def test_a_purge_that_waits_is_not_undone_by_a_replay_behind_it(
-        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, letters: Letters
+        self, died: Receipt, dead: DeadLetters, drainer: MakeDrainer, pushed: Push, value: Any, dead_letters: Letters
     ) -> None:
         await pushed(Purge(user_id=1))
         replay = await dead.replay(died)
         assert replay is not None
         await drainer(batch_max_jobs=1).drain(0)
         assert await value() is None
-        assert await letters() == {}  # it went with its user
+        assert await dead_letters() == {}  # it went with its user
 
     async def test_a_dropped_one_leaves_no_guard(
         self, died: Receipt, dead: DeadLetters, everything: Everything
@@ -765,7 +765,7 @@ class TestReplay:
         assert not {name for name in await everything() if b"guarded" in name}
 
     async def test_a_purge_that_is_refused_takes_nothing_with_it(
-        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, letters: Letters
+        self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, dead_letters: Letters
     ) -> None:
         """What died before it in the same batch stays a dead letter, for the purge has not happened."""
 
@@ -781,16 +781,16 @@ class TestReplay:
         short = Upsert(user_id=1, point_id="mem_1_1", vector=b"\x00\x00\x80?")
         ids = await pushed(short, Purge(user_id=1, kind="memory"))
         assert (await drainer().drain(0)).dead == 2
-        assert {entry_id: letter.reason for entry_id, letter in (await letters()).items()} == {
+        assert {entry_id: dead_letter.reason for entry_id, dead_letter in (await dead_letters()).items()} == {
             ids[0]: "invalid",
             ids[1]: "refused",
         }
 
     async def test_an_entry_of_thousands_of_fields(
-        self, drainer: MakeDrainer, pushed: Push, letters: Letters, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, dead_letters: Letters, redis: Redis, keys: Keys
     ) -> None:
         await pushed(b"malformed")
         await redis.xadd(keys.stream(0), {**{f"field{n}": "x" for n in range(5_000)}, "reason": "none"})
         result = await drainer().drain(0)
         assert (result.ending, result.dead) == ("empty", 2)
-        assert [letter.reason for letter in (await letters()).values()] == ["malformed", "malformed"]
+        assert [dead_letter.reason for dead_letter in (await dead_letters()).values()] == ["malformed", "malformed"]

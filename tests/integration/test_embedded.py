@@ -21,8 +21,8 @@ import pytest
 import redis
 from qdrant_client import grpc as q
 
+from memory_worker.contract.errors import EmbeddedEngineError
 from memory_worker.embedded.engines import Engine, start_edge, start_valkey
-from memory_worker.errors import EmbeddedEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,21 +14,21 @@ import grpc
 import msgspec
 import numpy as np
 import pytest
-from arq.connections import ArqRedis
 from click.testing import CliRunner
 from qdrant_client import grpc as q
+from redis.asyncio import Redis
 
 from memory_worker.bench import bulk_import, engine_settings
-from memory_worker.checks import Check, run_checks
 from memory_worker.contract import Search
 from memory_worker.embedded.engines import start_edge
+from memory_worker.inspection.check import Check, run_checks
+from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
 from memory_worker.store import messages
 from memory_worker.store.indexing import held, threshold_of
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
-from memory_worker.wiring import open_store
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy
@@ -148,7 +148,7 @@ async def test_searches_make_up_for_quantization(settings: Callable[..., Setting
 
 class TestChecks:
     @pytest.fixture
-    def look(self, settings: Callable[..., Settings], redis: ArqRedis) -> Callable[..., Any]:
+    def look(self, settings: Callable[..., Settings], redis: Redis) -> Callable[..., Any]:
         async def look(**overrides: Any) -> dict[str, Check]:
             chosen = settings(**{f"qdrant_{name}": value for name, value in overrides.items()})
             async with open_store(chosen) as store:
@@ -174,7 +174,7 @@ class TestChecks:
     async def test_a_qdrant_that_builds_other_graphs_too_is_told(
         self,
         settings: Callable[..., Settings],
-        redis: ArqRedis,
+        redis: Redis,
         qdrant_proxy: QdrantProxy,
     ) -> None:
         async def be_older(call: Call) -> Any:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
-from memory_worker.errors import QueueUnavailable
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
+from memory_worker.contract.errors import QueueUnavailable
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta, read_meta
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis

@@ -8,23 +8,23 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job, partition_of
-from memory_worker.errors import QueueUnavailable
+from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.ingest.context import HELD_DELAY_S
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease
 from memory_worker.queue.log import JobLog
-from memory_worker.queue.push import push
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.leases import acquire_lease, die, open_head
@@ -41,10 +41,10 @@ Push = Callable[..., Awaitable[list[str]]]
 
 
 @pytest.fixture
-def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
+def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
     """Make a drainer; what it writes goes through the proxy, and nothing is waited out."""
 
-    def make(*, through: ArqRedis | None = None, **options: Any) -> Drainer:
+    def make(*, through: Redis | None = None, **options: Any) -> Drainer:
         quick = {"settle_s": 0, "retry": RetryPolicy(base_s=0.01, max_s=0.01)}
         chosen = DrainOptions(**{"partitions": PARTITIONS, "limits": LIMITS, "slice_s": 10, **quick, **options})
         return Drainer(through or redis, keys, proxied_store, chosen)
@@ -53,7 +53,7 @@ def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrai
 
 
 @pytest.fixture
-def pushed(redis: ArqRedis, keys: Keys) -> Push:
+def pushed(redis: Redis, keys: Keys) -> Push:
     """Push jobs (or raw bodies) to a partition; return the ids of their entries."""
 
     async def do(partition: int, *jobs: WriteJob | bytes, version: int = CONTRACT_VERSION) -> list[str]:
@@ -81,12 +81,12 @@ async def endings(drainer: Drainer, partitions: Any = ALL) -> dict[int, str]:
     return {partition: result.ending for partition, result in (await drainer.drain_group(list(partitions))).items()}
 
 
-async def waiting(redis: ArqRedis, keys: Keys) -> dict[int, int]:
+async def waiting(redis: Redis, keys: Keys) -> dict[int, int]:
     found = {partition: await redis.xlen(keys.stream(partition)) for partition in ALL}
     return {partition: count for partition, count in found.items() if count}
 
 
-async def held(redis: ArqRedis, keys: Keys) -> list[int]:
+async def held(redis: Redis, keys: Keys) -> list[int]:
     return [partition for partition in ALL if await redis.exists(keys.lease(partition))]
 
 
@@ -97,14 +97,14 @@ class TestTogether:
         one_in_each: set[str],
         qdrant_proxy: QdrantProxy,
         redis_proxy: RedisProxy,
-        watched: ArqRedis,
-        redis: ArqRedis,
+        watched: Redis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
     ) -> None:
         results = await drainer(through=watched).drain_group(list(ALL))
-        assert {(result.ending, result.ring_after_s, result.jobs) for result in results.values()} == {("empty", 0, 1)}
+        assert {(result.ending, result.wake_after_s, result.jobs) for result in results.values()} == {("empty", 0, 1)}
         assert engine.points(shape.memories) == one_in_each
         assert qdrant_proxy.calls.count(UPDATE) == 1
         assert redis_proxy.words().count("EVALSHA") == 2  # open, commit
@@ -128,8 +128,8 @@ class TestTogether:
         drainer: MakeDrainer,
         pushed: Push,
         redis_proxy: RedisProxy,
-        watched: ArqRedis,
-        redis: ArqRedis,
+        watched: Redis,
+        redis: Redis,
         keys: Keys,
     ) -> None:
         await pushed(1, *(memory(USERS[1], number) for number in range(2, 6)))
@@ -137,12 +137,12 @@ class TestTogether:
         results = await drainer(through=watched, batch_max_jobs=4).drain_group([0, 1, 2, 3])
         assert redis_proxy.words().count("EVALSHA") == 2  # the commit gives back even the lease of what is left
         assert [results[partition].jobs for partition in ALL] == [1, 3, 0, 0]
-        assert {(result.ending, result.ring_after_s) for result in results.values()} == {("empty", 0), ("slice", 0)}
+        assert {(result.ending, result.wake_after_s) for result in results.values()} == {("empty", 0), ("slice", 0)}
         assert await waiting(redis, keys) == {1: 2, 2: 1, 3: 1}
         assert await held(redis, keys) == []
 
     async def test_a_batch_of_a_group_has_no_more_bytes_than_any_other(
-        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys
     ) -> None:
         """Or one job more, as that of a single partition has one whatever its size."""
         jobs = {partition: memory(USERS[partition], 1, value="x" * 5_000) for partition in ALL}
@@ -159,18 +159,18 @@ class TestTogether:
 
 @pytest.mark.usefixtures("one_in_each")
 class TestEachByItself:
-    async def test_who_is_busy(self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys) -> None:
+    async def test_who_is_busy(self, drainer: MakeDrainer, redis: Redis, keys: Keys) -> None:
         other = await acquire_lease(redis, keys, 2, ttl_s=8, partitions=PARTITIONS)
         assert other is not None
         results = await drainer().drain_group(list(ALL))
-        assert (results[2].ending, results[2].ring_after_s) == ("busy", None)
+        assert (results[2].ending, results[2].wake_after_s) == ("busy", None)
         assert await waiting(redis, keys) == {2: 1}
         assert await redis.get(keys.lease(2)) == other.token.encode()
 
     async def test_who_is_refused(
         self,
         drainer: MakeDrainer,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         qdrant_proxy: QdrantProxy,
         shape: CollectionShape,
@@ -180,11 +180,11 @@ class TestEachByItself:
         results = await drainer().drain_group(list(ALL))
         assert {partition: result.dead for partition, result in results.items()} == {0: 0, 1: 1, 2: 0, 3: 0}
         assert engine.points(shape.memories) == {point_of(partition) for partition in ALL if partition != 1}
-        assert [letter.reason async for letter in DeadLetters(redis, keys, PARTITIONS).all()] == ["refused"]
+        assert [dead_letter.reason async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()] == ["refused"]
         assert await waiting(redis, keys) == {}
 
     async def test_who_sends_rubbish_and_what_its_dead_letters_claim(
-        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+        self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
     ) -> None:
         await pushed(3, b"no message", memory(USERS[0], 7), memory(USERS[3], 2, vector=axis(0)))
         draining = drainer()
@@ -194,8 +194,8 @@ class TestEachByItself:
             3: (4, 2),
         }
         assert qdrant_proxy.calls.count(UPDATE) == 1
-        letters = DeadLetters(redis, keys, PARTITIONS)
-        assert {letter.reason async for letter in letters.all()} == {"malformed", "invalid"}
+        dead_letters = DeadLetters(redis, keys, PARTITIONS)
+        assert {dead_letter.reason async for dead_letter in dead_letters.all()} == {"malformed", "invalid"}
         # A group goes on to be one although one of its partitions has dead letters.
         await pushed(3, memory(USERS[3], 3))
         await pushed(0, memory(USERS[0], 3))
@@ -203,20 +203,20 @@ class TestEachByItself:
         assert qdrant_proxy.calls.count(UPDATE) == 2
 
     async def test_who_must_wait_for_a_newer_worker(
-        self, drainer: MakeDrainer, pushed: Push, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys
     ) -> None:
         await pushed(0, b"new", version=CONTRACT_VERSION + 1)
         draining = drainer()
         assert await endings(draining) == {0: "slice", 1: "empty", 2: "empty", 3: "empty"}
         results = await draining.drain_group(list(ALL))
-        assert (results[0].ending, results[0].ring_after_s) == ("held", HELD_DELAY_S)
+        assert (results[0].ending, results[0].wake_after_s) == ("held", HELD_DELAY_S)
         assert await waiting(redis, keys) == {0: 1}
         assert await held(redis, keys) == []
 
     async def test_who_is_suspected_of_killing_is_tried_alone(
         self,
         drainer: MakeDrainer,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         qdrant_proxy: QdrantProxy,
         shape: CollectionShape,
@@ -240,7 +240,7 @@ class TestEachByItself:
         assert engine.points(shape.memories) == one_in_each
 
     async def test_who_lost_its_lease(
-        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+        self, drainer: MakeDrainer, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
     ) -> None:
         async def lose_one(call: Call) -> Any:
             answer = await call.forward()
@@ -250,12 +250,12 @@ class TestEachByItself:
         qdrant_proxy.rules[UPDATE] = lose_one
         results = await drainer().drain_group(list(ALL))
         assert [results[partition].ending for partition in ALL] == ["empty", "empty", "lost", "empty"]
-        assert results[2].ring_after_s is None
+        assert results[2].wake_after_s is None
         assert await waiting(redis, keys) == {2: 1}
         assert await held(redis, keys) == [2]
 
     async def test_one_whose_keys_are_not_what_they_should_be_keeps_nobody_else_waiting(
-        self, settings: Callable[..., Settings], queue: MemoryQueue, redis: ArqRedis, keys: Keys, events: Events
+        self, settings: Callable[..., Settings], queue: MemoryQueue, redis: Redis, keys: Keys, events: Events
     ) -> None:
         await redis.delete(keys.stream(1))
         await redis.set(keys.applied(1), "by hand")
@@ -274,7 +274,7 @@ class TestOutage:
     async def test_nothing_is_lost(
         self,
         drainer: MakeDrainer,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         qdrant_proxy: QdrantProxy,
         shape: CollectionShape,
@@ -287,16 +287,16 @@ class TestOutage:
         assert {result.ending for result in results.values()} == {"outage"}
         assert len(await waiting(redis, keys)) == PARTITIONS
         qdrant_proxy.rules.clear()
-        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+        await asyncio.sleep(max(result.wake_after_s or 0 for result in results.values()))
         assert await endings(draining) == dict.fromkeys(ALL, "empty")
         assert engine.points(shape.memories) == one_in_each
 
     async def test_nothing_is_sent_while_it_is_not_known_what_became_of_it(
-        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+        self, drainer: MakeDrainer, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
     ) -> None:
         qdrant_proxy.rules[UPDATE] = fail(grpc.StatusCode.INTERNAL)
         results = await drainer(settle_s=30).drain_group(list(ALL))
-        assert {(result.ending, result.ring_after_s) for result in results.values()} == {("outage", 30)}
+        assert {(result.ending, result.wake_after_s) for result in results.values()} == {("outage", 30)}
         assert await held(redis, keys) == list(ALL)
         assert await endings(drainer()) == dict.fromkeys(ALL, "busy")
 
@@ -316,7 +316,7 @@ class TestOutage:
             return await call.forward()
 
         qdrant_proxy.rules[UPDATE] = count
-        await asyncio.sleep(max(result.ring_after_s or 0 for result in results.values()))
+        await asyncio.sleep(max(result.wake_after_s or 0 for result in results.values()))
         # Each by itself: one that failed with others must not keep them waiting again.
         assert [result.jobs for result in (await draining.drain_group(list(ALL))).values()] == [4] * PARTITIONS
         assert sorted(points) == [1] * 2 * PARTITIONS + [2] * PARTITIONS
@@ -327,7 +327,7 @@ class TestLeasesAreGivenBack:
     """Also when it is not known whether they were taken: they need not run out before somebody else may go on."""
 
     async def test_after_an_answer_that_was_lost(
-        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, drainer: MakeDrainer, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         taken: list[int] = []
         really = JobLog.open
@@ -345,7 +345,7 @@ class TestLeasesAreGivenBack:
         assert await held(redis, keys) == []
 
     async def test_after_it_was_cancelled(
-        self, drainer: MakeDrainer, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, drainer: MakeDrainer, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reached = asyncio.Event()
         really = JobLog.open

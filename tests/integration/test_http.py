@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from memory_worker import http as server_module
-from memory_worker.app import App
-from memory_worker.errors import ConfigurationError
-from memory_worker.http import MOST_CONNECTIONS, PAGES_A_SECOND, Page, Source, http_server
+from memory_worker.contract.errors import ConfigurationError
+from memory_worker.http import server as server_module
+from memory_worker.http.server import MOST_CONNECTIONS, PAGES_A_SECOND, Page, Source, http_server
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
 from tests.integration.web import HOST, PATIENCE_S, Answer, ask, ask_again, say
 
@@ -332,7 +332,7 @@ class TestPort:
         self, settings: Callable[..., Settings], port: int, everything: Any
     ) -> None:
         with pytest.raises(ConfigurationError, match="PORT"):
-            await App(settings(port=port), "all").run()
+            await WorkerProcess(settings(port=port), "all").run()
         assert await everything() == {}
 
     def test_it_is_given_back(self, page: Counted) -> None:

@@ -6,14 +6,15 @@ import asyncio
 import time
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert
-from memory_worker.errors import DeadLettered, LeaseLost, NotApplied
-from memory_worker.queue.keys import Keys
+from memory_worker.contract.errors import DeadLettered, LeaseLost, NotApplied
 from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.queue.log import DeadEntry, Done, Entry, JobLog
-from memory_worker.queue.push import push
+from memory_worker.wire.applied import wait_applied
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Everything
 from tests.integration.jobs import PARTITIONS
 from tests.integration.leases import acquire_lease, commit, reading
@@ -23,19 +24,19 @@ NO_LIMIT = 2**30
 
 
 @pytest.fixture
-def log(redis: ArqRedis, keys: Keys) -> JobLog:
+def log(redis: Redis, keys: Keys) -> JobLog:
     return JobLog(redis, keys, reading(keys))
 
 
 @pytest.fixture
-async def lease(redis: ArqRedis, keys: Keys) -> Lease:
+async def lease(redis: Redis, keys: Keys) -> Lease:
     """The lease of partition 0."""
     found = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
     assert found is not None
     return found
 
 
-async def fill(redis: ArqRedis, keys: Keys, *bodies: bytes) -> list[Receipt]:
+async def fill(redis: Redis, keys: Keys, *bodies: bytes) -> list[Receipt]:
     return await push(redis, keys, PARTITIONS, [(0, body) for body in bodies])
 
 
@@ -49,7 +50,7 @@ def dead(entry: Entry, detail: str = "for a test") -> DeadEntry:
 
 
 class TestRead:
-    async def test_from_the_head_up_to_a_count(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_from_the_head_up_to_a_count(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         bodies = [b"%d" % number for number in range(150)]
         receipts = await fill(redis, keys, *bodies)
         for count in (1, 64, 65, 128, 149, 150, 151):  # a script's page is 64
@@ -61,18 +62,18 @@ class TestRead:
 
     @pytest.mark.parametrize(("most", "read_"), [(1, 1), (99, 1), (100, 1), (199, 1), (200, 2), (350, 3)])
     async def test_up_to_so_many_bytes_but_always_one(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease, most: int, read_: int
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease, most: int, read_: int
     ) -> None:
         await fill(redis, keys, *[b"x" * 100] * 5)
         assert len(await read(log, lease, max_bytes=most)) == read_
 
     async def test_a_small_entry_behind_one_that_does_not_fit_waits_for_its_turn(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a", b"x" * 100, b"b")
         assert [entry.body for entry in await read(log, lease, max_bytes=50)] == [b"a"]
 
-    async def test_behind_an_entry(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_behind_an_entry(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, *[b"%d" % number for number in range(100)])
         first = await read(log, lease, max_jobs=10)
         behind = await log.read(lease, max_jobs=70, max_bytes=NO_LIMIT, after=first[-1])
@@ -84,7 +85,7 @@ class TestRead:
         assert await read(log, lease) == []
 
     async def test_fields_that_lack_or_that_are_too_many(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         stream = keys.stream(0)
         for fields in (
@@ -105,14 +106,14 @@ class TestRead:
             (0, b"long"),
         ]
 
-    async def test_it_renews_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_it_renews_the_lease(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         lease.until -= 6
         await redis.pexpire(keys.lease(0), 2_000)
         await read(log, lease)
         assert await redis.pttl(keys.lease(0)) > 7_000
         assert lease.lasts(7)
 
-    async def test_not_without_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_not_without_the_lease(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, b"a")
         await redis.set(keys.lease(0), "a successor's", px=2_000)
         with pytest.raises(LeaseLost):
@@ -122,7 +123,7 @@ class TestRead:
 
 class TestCommit:
     async def test_it_removes_the_batch_and_nothing_behind_it(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         receipts = await fill(redis, keys, b"a", b"bb", b"ccc")
         await push(redis, keys, PARTITIONS, [(1, b"other")])
@@ -135,7 +136,7 @@ class TestCommit:
         assert mark.decode() == receipts[1].entry_id
 
     async def test_nothing_is_left_of_the_backlog_when_all_is_done(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a", b"bb")
         await commit(log, lease, await read(log, lease, max_jobs=1))
@@ -143,7 +144,7 @@ class TestCommit:
         assert not await redis.exists(keys.backlog)
 
     async def test_dead_letters_count_as_what_is_stored(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"abc", b"de", b"f")
         batch = await read(log, lease, max_jobs=2)
@@ -155,7 +156,7 @@ class TestCommit:
             b"dead_bytes": b"3",
         }
 
-    async def test_dead_letters_move_as_they_are(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_dead_letters_move_as_they_are(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, b"a", b"b")
         await redis.xadd(keys.stream(0), {"j": "c", "reason": "its own"})
         batch = await read(log, lease)
@@ -173,18 +174,18 @@ class TestCommit:
         assert third.items() >= {**reason, b"detail": b"third", b"j": b"c"}.items()
 
     async def test_dead_letters_may_be_named_in_any_order(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         """A drain finds the malformed ones first, and only then those that Qdrant refuses."""
         await fill(redis, keys, b"a", b"b", b"c")
         batch = await read(log, lease)
         await commit(log, lease, batch, [dead(batch[2]), dead(batch[0])])
-        letters = [entry_id.decode() for entry_id, _ in await redis.xrange(keys.dead(0))]
-        assert letters == [batch[0].entry_id, batch[2].entry_id]
+        dead_letters = [entry_id.decode() for entry_id, _ in await redis.xrange(keys.dead(0))]
+        assert dead_letters == [batch[0].entry_id, batch[2].entry_id]
         assert await redis.xlen(keys.stream(0)) == 0
 
     async def test_a_lost_lease_changes_nothing(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease, everything: Everything
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease, everything: Everything
     ) -> None:
         await fill(redis, keys, b"a", b"b")
         batch = await read(log, lease)
@@ -197,7 +198,7 @@ class TestCommit:
         assert await everything() == before
         assert await redis.pttl(keys.lease(0)) <= 2_000
 
-    async def test_it_renews_the_lease(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_it_renews_the_lease(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, b"a", b"b")
         batch = await read(log, lease, max_jobs=1)
         lease.until -= 6
@@ -208,7 +209,7 @@ class TestCommit:
         assert lease.state is LeaseState.HELD
 
     async def test_with_the_last_entry_the_lease_is_given_back(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a")
         assert await commit(log, lease, await read(log, lease)) == 0
@@ -216,7 +217,7 @@ class TestCommit:
         assert not await redis.exists(keys.lease(0))
 
     async def test_sent_twice_although_the_first_gave_the_lease_back(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease, everything: Everything
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease, everything: Everything
     ) -> None:
         await fill(redis, keys, b"a")
         batch = await read(log, lease)
@@ -228,7 +229,7 @@ class TestCommit:
         assert await commit(log, lease, batch) == 1
 
     async def test_several_at_once_and_one_of_them_in_vain(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b"), (1, b"c"), (2, b"d"), (2, b"e")])
         others = [await acquire_lease(redis, keys, number, ttl_s=8, partitions=PARTITIONS) for number in (1, 2)]
@@ -245,7 +246,7 @@ class TestCommit:
         assert not await redis.exists(*(keys.lease(number) for number in range(3)))
 
     async def test_sent_twice_because_its_reply_was_lost_it_counts_once(
-        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys, lease: Lease
+        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys, lease: Lease
     ) -> None:
         await fill(redis, keys, b"a", b"bb", b"ccc", b"dddd")
         log = JobLog(watched, keys, reading(keys))
@@ -261,10 +262,10 @@ class TestCommit:
         counts = {b"jobs": b"2", b"bytes": b"7", b"dead": b"1", b"dead_bytes": b"2"}
         assert await redis.hgetall(keys.backlog) == counts
         assert await redis.xlen(keys.dead(0)) == 1
-        await log.wait_applied(Receipt(0, batch[0].entry_id), timeout_s=1)
+        await wait_applied(redis, keys, Receipt(0, batch[0].entry_id), timeout_s=1)
 
     async def test_a_mark_ahead_of_its_stream_begins_anew(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         """Somebody deleted the stream by hand, and Redis's clock went back since."""
         await redis.xadd(keys.applied(0), {"jobs": "1"}, id="99999999999999-0")
@@ -275,62 +276,60 @@ class TestCommit:
 
 
 class TestWaitApplied:
-    async def test_applied_already(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_applied_already(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         receipts = await fill(redis, keys, b"a", b"b")
         await commit(log, lease, await read(log, lease))
         for receipt in receipts:
-            await log.wait_applied(receipt, timeout_s=0.001)
+            await wait_applied(redis, keys, receipt, timeout_s=0.001)
 
     async def test_it_blocks_in_one_call_until_then(
-        self, redis: ArqRedis, watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys, log: JobLog, lease: Lease
+        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys, log: JobLog, lease: Lease
     ) -> None:
         first, second = await fill(redis, keys, b"a", b"b")
         waits = redis_proxy.seen(b"XREAD")
-        waiting = asyncio.create_task(JobLog(watched, keys).wait_applied(second, timeout_s=SIGNAL_TIMEOUT_S))
+        waiting = asyncio.create_task(wait_applied(watched, keys, second, timeout_s=SIGNAL_TIMEOUT_S))
         await waits.wait()
 
         await commit(log, lease, await read(log, lease, max_jobs=1))
-        await log.wait_applied(first, timeout_s=1)
+        await wait_applied(redis, keys, first, timeout_s=1)
         assert not waiting.done()
         await commit(log, lease, await read(log, lease))
         await waiting
         assert redis_proxy.words() == ["XREAD", "HMGET", "XRANGE"] * 2
 
-    async def test_not_applied_in_time(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_not_applied_in_time(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         first, second = await fill(redis, keys, b"a", b"b")
         await commit(log, lease, await read(log, lease, max_jobs=1))
         started = time.monotonic()
         with pytest.raises(NotApplied, match=f"{second}.*0.05 s"):
-            await log.wait_applied(second, timeout_s=0.05)
+            await wait_applied(redis, keys, second, timeout_s=0.05)
         assert 0.05 <= time.monotonic() - started < 2
-        await log.wait_applied(first, timeout_s=1)
+        await wait_applied(redis, keys, first, timeout_s=1)
 
-    async def test_dead(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_dead(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         first, second = await fill(redis, keys, b"a", b"b")
-        waiting = asyncio.create_task(log.wait_applied(first, timeout_s=SIGNAL_TIMEOUT_S))
+        waiting = asyncio.create_task(wait_applied(redis, keys, first, timeout_s=SIGNAL_TIMEOUT_S))
         batch = await read(log, lease)
         await commit(log, lease, batch, [dead(batch[0], "it is ill")])
-        with pytest.raises(DeadLettered, match="it is ill") as letter:
+        with pytest.raises(DeadLettered, match="it is ill") as dead_letter:
             await waiting
-        assert letter.value.reason == "refused"
-        await log.wait_applied(second, timeout_s=1)
+        assert dead_letter.value.reason == "refused"
+        await wait_applied(redis, keys, second, timeout_s=1)
 
-    async def test_the_first_entry_of_a_millisecond(
-        self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease
-    ) -> None:
+    async def test_the_first_entry_of_a_millisecond(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await redis.hset(keys.since, "epoch", 5)
         await redis.xadd(keys.stream(0), {"v": "1", "j": "a"}, id="5-0")
         await redis.xadd(keys.stream(0), {"v": "1", "j": "b"}, id="6-0")
         await commit(log, lease, await read(log, lease, max_jobs=1))
-        await log.wait_applied(Receipt(0, "5-0"), timeout_s=0.05)
+        await wait_applied(redis, keys, Receipt(0, "5-0"), timeout_s=0.05)
         with pytest.raises(NotApplied):
-            await log.wait_applied(Receipt(0, "6-0"), timeout_s=0.05)
+            await wait_applied(redis, keys, Receipt(0, "6-0"), timeout_s=0.05)
 
-    async def test_a_whole_drain_later(self, redis: ArqRedis, keys: Keys, log: JobLog, lease: Lease) -> None:
+    async def test_a_whole_drain_later(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         [receipt] = await fill(redis, keys, b"a")
         await commit(log, lease, await read(log, lease))
         await fill(redis, keys, b"b")
         another = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
         assert another is not None
         await commit(log, another, await read(log, another))
-        await log.wait_applied(receipt, timeout_s=0.05)
+        await wait_applied(redis, keys, receipt, timeout_s=0.05)

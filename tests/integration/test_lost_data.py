@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
-from memory_worker.errors import (
+from memory_worker.contract.errors import (
     DeadLettered,
     MemoryWorkerError,
     NotApplied,
@@ -22,12 +21,15 @@ from memory_worker.errors import (
     QueueUnavailable,
     UnknownReceipt,
 )
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import JobLog
-from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
-from memory_worker.queue.push import push
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.runtime.process import WorkerProcess
+from memory_worker.runtime.wiring import queue_meta
 from memory_worker.settings import Settings
-from memory_worker.wiring import queue_meta
+from memory_worker.wire.applied import wait_applied
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.push import push
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
@@ -46,7 +48,7 @@ def own(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-async def apply_all(redis: ArqRedis, keys: Keys, partition: int = 0) -> None:
+async def apply_all(redis: Redis, keys: Keys, partition: int = 0) -> None:
     """Remove all entries of a partition, as a drain would."""
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
@@ -55,13 +57,13 @@ async def apply_all(redis: ArqRedis, keys: Keys, partition: int = 0) -> None:
     await give_back(redis, keys, lease)
 
 
-async def pushed(redis: ArqRedis, keys: Keys, partition: int = 0) -> Receipt:
+async def pushed(redis: Redis, keys: Keys, partition: int = 0) -> Receipt:
     return (await push(redis, keys, PARTITIONS, [(partition, b"x")]))[0]
 
 
 class TestReceipts:
-    async def test_of_a_stream_that_was_evicted(self, redis: ArqRedis, keys: Keys) -> None:
-        log, lost, other = JobLog(redis, keys), await pushed(redis, keys, 0), await pushed(redis, keys, 1)
+    async def test_of_a_stream_that_was_evicted(self, redis: Redis, keys: Keys) -> None:
+        lost, other = await pushed(redis, keys, 0), await pushed(redis, keys, 1)
         await redis.delete(keys.stream(0))
         later = await pushed(redis, keys, 0)
         assert later.entry_id.partition("-")[0] > lost.entry_id.partition("-")[0]
@@ -69,28 +71,28 @@ class TestReceipts:
         await apply_all(redis, keys, 1)
 
         with pytest.raises(UnknownReceipt, match=f"{lost}"):
-            await log.wait_applied(lost, timeout_s=1)
-        await log.wait_applied(later, timeout_s=1)
-        await log.wait_applied(other, timeout_s=1)
+            await wait_applied(redis, keys, lost, timeout_s=1)
+        await wait_applied(redis, keys, later, timeout_s=1)
+        await wait_applied(redis, keys, other, timeout_s=1)
 
-    async def test_of_a_queue_whose_notes_were_evicted_too(self, redis: ArqRedis, keys: Keys) -> None:
-        log, lost = JobLog(redis, keys), await pushed(redis, keys)
+    async def test_of_a_queue_whose_notes_were_evicted_too(self, redis: Redis, keys: Keys) -> None:
+        lost = await pushed(redis, keys)
         await redis.delete(keys.stream(0))
         await pushed(redis, keys)
         await apply_all(redis, keys)
         await redis.delete(keys.since)
         with pytest.raises(UnknownReceipt):
-            await log.wait_applied(lost, timeout_s=1)
+            await wait_applied(redis, keys, lost, timeout_s=1)
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS), only_missing=True)  # as a worker does
         with pytest.raises(UnknownReceipt):
-            await log.wait_applied(lost, timeout_s=1)
+            await wait_applied(redis, keys, lost, timeout_s=1)
         later = await pushed(redis, keys)
         await apply_all(redis, keys)
-        await log.wait_applied(later, timeout_s=1)
+        await wait_applied(redis, keys, later, timeout_s=1)
 
-    async def test_who_waits_while_everything_is_lost_is_told_in_the_end(self, redis: ArqRedis, keys: Keys) -> None:
-        log, lost = JobLog(redis, keys), await pushed(redis, keys)
-        waiting = asyncio.create_task(log.wait_applied(lost, timeout_s=SIGNAL_TIMEOUT_S))
+    async def test_who_waits_while_everything_is_lost_is_told_in_the_end(self, redis: Redis, keys: Keys) -> None:
+        lost = await pushed(redis, keys)
+        waiting = asyncio.create_task(wait_applied(redis, keys, lost, timeout_s=SIGNAL_TIMEOUT_S))
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while not [client for client in await redis.client_list() if client["cmd"] == "xread"]:  # noqa: ASYNC110
                 await asyncio.sleep(0)
@@ -100,27 +102,27 @@ class TestReceipts:
         with pytest.raises(UnknownReceipt):
             await waiting
 
-    async def test_a_dead_letter_that_is_still_there_is_no_secret(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_a_dead_letter_that_is_still_there_is_no_secret(self, redis: Redis, keys: Keys) -> None:
         receipt = await pushed(redis, keys)
         await redis.xadd(keys.dead(0), {"reason": "refused", "detail": "why"}, id=receipt.entry_id)
         await redis.delete(keys.since)
         with pytest.raises(DeadLettered, match="why"):
-            await JobLog(redis, keys).wait_applied(receipt, timeout_s=1)
+            await wait_applied(redis, keys, receipt, timeout_s=1)
 
-    async def test_a_stream_that_ran_empty_is_not_lost(self, redis: ArqRedis, keys: Keys) -> None:
-        log, first = JobLog(redis, keys), await pushed(redis, keys)
+    async def test_a_stream_that_ran_empty_is_not_lost(self, redis: Redis, keys: Keys) -> None:
+        first = await pushed(redis, keys)
         await apply_all(redis, keys)
         second = await pushed(redis, keys)
         await apply_all(redis, keys)
         for receipt in (first, second):
-            await log.wait_applied(receipt, timeout_s=1)
+            await wait_applied(redis, keys, receipt, timeout_s=1)
 
-    async def test_a_queue_that_another_version_filled(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_a_queue_that_another_version_filled(self, redis: Redis, keys: Keys) -> None:
         """Its streams have no notes of their own; what was pushed since a worker of this version came is known."""
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS))
         entry_id = await redis.xadd(keys.stream(0), {"v": "1", "j": "x"})
         await apply_all(redis, keys)
-        await JobLog(redis, keys).wait_applied(Receipt(0, entry_id.decode()), timeout_s=1)
+        await wait_applied(redis, keys, Receipt(0, entry_id.decode()), timeout_s=1)
 
 
 class TestLimits:
@@ -128,7 +130,7 @@ class TestLimits:
         self, settings: MakeSettings, own: RedisServer, events: Events, tmp_path: Path
     ) -> None:
         chosen = settings(
-            redis_url=SecretStr(own.url), queue_prefix="mw", sweep_interval_s=0.05, queue_max_jobs=7, queue_max_bytes=0
+            redis_url=SecretStr(own.url), queue_prefix="mw", rescue_interval_s=0.05, queue_max_jobs=7, queue_max_bytes=0
         )
         async with running(chosen, role="ingest"), connected(own.url) as redis:
             assert await read_meta(redis, OTHER_KEYS) == queue_meta(chosen)
@@ -139,7 +141,7 @@ class TestLimits:
             await events.wait_for("limits_published_again", times=2)
             assert await read_meta(redis, OTHER_KEYS) == queue_meta(chosen)
 
-    async def test_those_of_another_worker_are_left_alone(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_those_of_another_worker_are_left_alone(self, redis: Redis, keys: Keys) -> None:
         """During a deployment two workers must not publish in turns for ever."""
         theirs = QueueMeta(partitions=PARTITIONS, limits=LIMITS, max_jobs=5)
         await publish_meta(redis, keys, theirs)
@@ -148,7 +150,7 @@ class TestLimits:
         assert await read_meta(redis, keys) == theirs
 
     async def test_a_producer_that_runs_keeps_to_what_it_knows(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys
+        self, queue: MemoryQueue, redis: Redis, keys: Keys
     ) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         await queue.delete(user_id=1, point_id="mem_1_1")
@@ -162,9 +164,9 @@ class TestLimits:
     async def test_another_number_of_partitions_still_ends_the_worker(
         self, settings: MakeSettings, own: RedisServer
     ) -> None:
-        chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw", sweep_interval_s=0.05)
+        chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw", rescue_interval_s=0.05)
         ready = asyncio.Event()
-        task = asyncio.create_task(App(chosen, "ingest").run(on_ready=ready.set))
+        task = asyncio.create_task(WorkerProcess(chosen, "ingest").run(on_ready=ready.set))
         async with asyncio.timeout(SIGNAL_TIMEOUT_S), connected(own.url) as redis:
             await ready.wait()
             async with redis.pipeline(transaction=True) as pipe:
@@ -177,7 +179,7 @@ class TestLimits:
 
 async def test_everything_is_lost_under_load(settings: MakeSettings, own: RedisServer, events: Events) -> None:
     """Who is told that a job was applied finds its point; what is pushed afterwards is applied."""
-    chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw", sweep_interval_s=0.05)
+    chosen = settings(redis_url=SecretStr(own.url), queue_prefix="mw", rescue_interval_s=0.05)
     told: list[tuple[int, int, str]] = []
     lost = asyncio.Event()
 

@@ -10,23 +10,23 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.checks import run_checks
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Purge, Search, WriteJob, checked
-from memory_worker.errors import CollectionUnfit, ConfigurationError
+from memory_worker.contract.errors import CollectionUnfit, ConfigurationError
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
+from memory_worker.inspection.check import run_checks
 from memory_worker.queue.dead import DeadLetter, DeadLetters
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, UpsertPoints
 from memory_worker.store.pins import pin_of
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import API_KEY, Contents, running
 from tests.integration.jobs import DIMENSION, LIMITS, axis, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -52,7 +52,7 @@ def open_worker(qdrant_url: str, shape: CollectionShape, registry: CollectionReg
 
 
 @pytest.fixture
-def drain(redis: ArqRedis, keys: Keys, store: VectorStore) -> Drain:
+def drain(redis: Redis, keys: Keys, store: VectorStore) -> Drain:
     """Push jobs and drain them, by the worker of ``store`` or of another one; return how it ended."""
 
     async def push_and_drain(*jobs: WriteJob, by: VectorStore | None = None) -> str:
@@ -71,8 +71,8 @@ def delete(number: int, namespace: str | None) -> Delete:
     return checked(Delete(user_id=1, point_ids=[f"mem_1_{number}"], namespace=namespace), LIMITS)
 
 
-async def dead_letters(redis: ArqRedis, keys: Keys) -> list[DeadLetter]:
-    return [letter async for letter in DeadLetters(redis, keys, 1).all()]
+async def dead_letters(redis: Redis, keys: Keys) -> list[DeadLetter]:
+    return [dead_letter async for dead_letter in DeadLetters(redis, keys, 1).all()]
 
 
 def insert(engine: Contents, collection: str, *, size: int = DIMENSION) -> None:
@@ -228,7 +228,7 @@ class TestUnfit:
         return name
 
     async def test_an_upsert_is_a_dead_letter_and_all_else_is_applied(
-        self, drain: Drain, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents, staging: str
+        self, drain: Drain, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents, staging: str
     ) -> None:
         jobs = [memory(1, number) for number in range(6)]
         jobs[2:2] = [memory(1, 10, namespace="staging")]
@@ -236,10 +236,10 @@ class TestUnfit:
         assert await drain(*jobs) == "empty"
         assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(6)}
         assert engine.points(f"{shape.memories}_other") == {"mem_2_1"}
-        letters = await dead_letters(redis, keys)
-        assert [letter.reason for letter in letters] == ["refused", "refused"]
-        for letter in letters:
-            assert f"collection {staging} has dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in letter.detail
+        found = await dead_letters(redis, keys)
+        assert [dead_letter.reason for dead_letter in found] == ["refused", "refused"]
+        for dead_letter in found:
+            assert f"collection {staging} has dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in dead_letter.detail
         assert engine.points(staging) == {"mem_1_7"}
 
     async def test_what_is_refused_does_not_make_it_ours(
@@ -251,7 +251,7 @@ class TestUnfit:
 
     @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
     async def test_deletes_and_purges_work(
-        self, drain: Drain, redis: ArqRedis, keys: Keys, engine: Contents, staging: str, job: WriteJob
+        self, drain: Drain, redis: Redis, keys: Keys, engine: Contents, staging: str, job: WriteJob
     ) -> None:
         assert await drain(job) == "empty"
         assert engine.points(staging) == set()
@@ -259,7 +259,7 @@ class TestUnfit:
 
     @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
     async def test_an_outage_there_makes_no_dead_letter(
-        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys,
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys,
         engine: Contents, staging: str, job: WriteJob,
     ) -> None:  # fmt: skip
         async def unavailable(call: Call) -> Any:
@@ -274,7 +274,7 @@ class TestUnfit:
         assert engine.points(staging) == set()
 
     async def test_a_delete_that_is_refused_there_is_a_dead_letter(
-        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys,
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys,
         staging: str,
     ) -> None:  # fmt: skip
         async def refuse_one(call: Call) -> Any:
@@ -285,7 +285,7 @@ class TestUnfit:
         qdrant_proxy.rules["Points/UpdateBatch"] = refuse_one
         jobs = [delete(7, "staging"), delete(8, "staging"), memory(1, 1)]
         assert await drain(*jobs, by=proxied_store) == "empty"
-        assert [letter.reason for letter in await dead_letters(redis, keys)] == ["refused"]
+        assert [dead_letter.reason for dead_letter in await dead_letters(redis, keys)] == ["refused"]
 
     async def test_it_makes_indexes_for_deletes_only_where_they_are_refused_without(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, staging: str
@@ -306,7 +306,7 @@ class TestUnfit:
         assert qdrant_proxy.calls.count("Points/CreateFieldIndex") == 4
 
     async def test_a_base_collection_is_a_matter_of_configuration(
-        self, drain: Drain, redis: ArqRedis, keys: Keys, store: VectorStore, shape: CollectionShape, engine: Contents
+        self, drain: Drain, redis: Redis, keys: Keys, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.create(shape.memories, size=2 * DIMENSION)
         insert(engine, shape.memories, size=2 * DIMENSION)
@@ -347,7 +347,7 @@ class TestColliding:
         ids=type,
     )
     async def test_a_job_that_names_such_a_namespace_is_a_dead_letter(
-        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents,
+        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents,
         job: WriteJob,
     ) -> None:  # fmt: skip
         await store.prepare()
@@ -355,12 +355,12 @@ class TestColliding:
         engine.alias(f"{shape.memories}_staging", shape.memories)
         assert await drain(memory(2, 1), job, memory(2, 2)) == "empty"
         assert engine.points(shape.memories) == {"mem_1_7", "mem_2_1", "mem_2_2"}
-        (letter,) = await dead_letters(redis, keys)
-        assert letter.reason == "refused"
-        assert f"{shape.memories} and {shape.memories}_staging are one collection" in letter.detail
+        (dead_letter,) = await dead_letters(redis, keys)
+        assert dead_letter.reason == "refused"
+        assert f"{shape.memories} and {shape.memories}_staging are one collection" in dead_letter.detail
 
     async def test_an_alias_that_came_later_stops_purges_and_not_upserts(
-        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, shape: CollectionShape, engine: Contents
+        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents
     ) -> None:
         """What a purge of memories reaches must be memories."""
         await store.prepare()
@@ -438,7 +438,7 @@ class TestRegistry:
         assert engine.points(f"{shape.memories}_feedback") == set()
 
     async def test_a_lost_registry_is_read_back_by_a_purge(
-        self, drain: Drain, store: VectorStore, open_worker: Any, redis: ArqRedis, keys: Keys,
+        self, drain: Drain, store: VectorStore, open_worker: Any, redis: Redis, keys: Keys,
         registry: CollectionRegistry, shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
         engine.create(f"{shape.memories}_old")
@@ -456,7 +456,7 @@ class TestRegistry:
         assert engine.points(f"{shape.memories}_foreign") == {"mem_1_7"}
 
     async def test_a_lost_registry_is_read_back_at_the_start(
-        self, drain: Drain, store: VectorStore, open_worker: Any, redis: ArqRedis, keys: Keys,
+        self, drain: Drain, store: VectorStore, open_worker: Any, redis: Redis, keys: Keys,
         registry: CollectionRegistry,
     ) -> None:  # fmt: skip
         await store.prepare()
@@ -468,7 +468,7 @@ class TestRegistry:
         assert await registry.names() == before
 
     async def test_an_alias_is_read_back(
-        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, registry: CollectionRegistry,
+        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
         real = shape.memories.replace("memories", "of-2026")
@@ -480,7 +480,7 @@ class TestRegistry:
         assert await registry.names() == {"memory:feedback": "adopted"}
 
     async def test_without_metadata_a_worker_registers_again_what_it_knows(
-        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, registry: CollectionRegistry,
+        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
         await store.prepare()
@@ -494,7 +494,7 @@ class TestRegistry:
         assert await registry.names() == before
 
     async def test_an_entry_that_a_failover_lost_is_registered_again(
-        self, drain: Drain, store: VectorStore, redis: ArqRedis, keys: Keys, registry: CollectionRegistry
+        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry
     ) -> None:
         await store.prepare()
         await drain(memory(1, 1, namespace="feedback"))
@@ -503,7 +503,7 @@ class TestRegistry:
         assert (await registry.names())["memory:feedback"] == "made"
 
     async def test_what_is_pinned_by_others_or_under_another_name_is_not_read_back(
-        self, open_worker: Any, redis: ArqRedis, registry: CollectionRegistry, keys: Keys,
+        self, open_worker: Any, redis: Redis, registry: CollectionRegistry, keys: Keys,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
         other = CollectionRegistry(redis, Keys(f"{keys.prefix}-other"))
@@ -602,7 +602,7 @@ class TestWorker:
         assert engine.points(foreign) == {"mem_1_7"}
 
     async def test_check_names_what_is_not_ours(
-        self, settings: Callable[..., Settings], redis: ArqRedis, store: VectorStore, shape: CollectionShape,
+        self, settings: Callable[..., Settings], redis: Redis, store: VectorStore, shape: CollectionShape,
         engine: Contents,
     ) -> None:  # fmt: skip
         await store.prepare()
@@ -624,7 +624,7 @@ class TestWorker:
         )
 
     async def test_check_fails_where_an_alias_makes_two_of_ours_one(
-        self, settings: Callable[..., Settings], redis: ArqRedis, store: VectorStore, shape: CollectionShape,
+        self, settings: Callable[..., Settings], redis: Redis, store: VectorStore, shape: CollectionShape,
         engine: Contents,
     ) -> None:  # fmt: skip
         engine.create(shape.memories)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Limits
-from memory_worker.errors import PartitionMismatch
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta, read_meta
-from memory_worker.queue.push import push
+from memory_worker.contract.errors import PartitionMismatch
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.push import push
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS
 
 META = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=8, max_job_bytes=2_000), max_jobs=100, max_bytes=10_000)
 
 
-async def test_nothing_is_known_before(redis: ArqRedis, keys: Keys) -> None:
+async def test_nothing_is_known_before(redis: Redis, keys: Keys) -> None:
     assert await read_meta(redis, keys) is None
 
 
-async def test_what_is_published_is_read(redis: ArqRedis, keys: Keys) -> None:
+async def test_what_is_published_is_read(redis: Redis, keys: Keys) -> None:
     await publish_meta(redis, keys, META)
     assert await read_meta(redis, keys) == META
 
 
-async def test_limits_change_and_go(redis: ArqRedis, keys: Keys) -> None:
+async def test_limits_change_and_go(redis: Redis, keys: Keys) -> None:
     await publish_meta(redis, keys, META)
     changed = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=16), max_jobs=7, max_bytes=0)
     await publish_meta(redis, keys, changed)
@@ -33,7 +34,7 @@ async def test_limits_change_and_go(redis: ArqRedis, keys: Keys) -> None:
     assert not await redis.hexists(keys.meta, "max_bytes")
 
 
-async def test_the_number_of_partitions_is_fixed(redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+async def test_the_number_of_partitions_is_fixed(redis: Redis, keys: Keys, everything: Everything) -> None:
     await publish_meta(redis, keys, META)
     before = await everything()
     with pytest.raises(PartitionMismatch) as mismatch:
@@ -42,7 +43,7 @@ async def test_the_number_of_partitions_is_fixed(redis: ArqRedis, keys: Keys, ev
     assert await everything() == before
 
 
-async def test_a_producer_may_be_first(redis: ArqRedis, keys: Keys) -> None:
+async def test_a_producer_may_be_first(redis: Redis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(0, b"a")])
     assert await read_meta(redis, keys) == QueueMeta(partitions=PARTITIONS)
     await publish_meta(redis, keys, META)

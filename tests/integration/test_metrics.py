@@ -9,25 +9,26 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
-from arq.connections import ArqRedis
 from prometheus_client.exposition import generate_latest
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Purge, Upsert, encode_job, partition_of
-from memory_worker.errors import NotApplied, ReadFailed
+from memory_worker.contract.errors import NotApplied, ReadFailed
+from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
-from memory_worker.kinds import primary_id
-from memory_worker.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import JobLog
-from memory_worker.queue.push import push
 from memory_worker.settings import Settings
 from memory_worker.store.store import VectorStore
+from memory_worker.telemetry.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
 from tests.integration.leases import acquire_lease, reading
 from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.tools import arq_client
 
 UPDATE = "Points/UpdateBatch"
 USER = 4  # of partition 0
@@ -97,7 +98,7 @@ class TestWrites:
         settings: Callable[..., Settings],
         queue: MemoryQueue,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
     ) -> None:
         qdrant_proxy.rules[UPDATE] = refuse(f"mem_{USER}_3")
@@ -189,16 +190,16 @@ class TestWrites:
 
 class TestLeases:
     @pytest.fixture
-    def drainer(self, redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> Drainer:
+    def drainer(self, redis: Redis, keys: Keys, proxied_store: VectorStore) -> Drainer:
         return Drainer(redis, keys, proxied_store, DrainOptions(partitions=1, limits=LIMITS, settle_s=0))
 
     @pytest.fixture
-    async def waiting(self, redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> None:
+    async def waiting(self, redis: Redis, keys: Keys, proxied_store: VectorStore) -> None:
         await push(redis, keys, 1, [(0, encode_job(memory(USER, 1)))])
 
     @pytest.mark.usefixtures("waiting")
     async def test_one_whose_drain_never_ended_is_taken_over(
-        self, counted: Counted, drainer: Drainer, redis: ArqRedis, keys: Keys, events: Events
+        self, counted: Counted, drainer: Drainer, redis: Redis, keys: Keys, events: Events
     ) -> None:
         died = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=1)
         assert died is not None
@@ -213,7 +214,7 @@ class TestLeases:
 
     @pytest.mark.usefixtures("waiting")
     async def test_one_that_ran_out_is_lost(
-        self, counted: Counted, drainer: Drainer, redis: ArqRedis, keys: Keys, qdrant_proxy: QdrantProxy
+        self, counted: Counted, drainer: Drainer, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
     ) -> None:
         held = []
 
@@ -238,7 +239,7 @@ class TestReads:
         settings: Callable[..., Settings],
         queue: MemoryQueue,
         qdrant_proxy: QdrantProxy,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
     ) -> None:
         async def unavailable(call: Call) -> Any:
@@ -252,7 +253,7 @@ class TestReads:
             qdrant_proxy.rules["Points/Query"] = unavailable
             with pytest.raises(ReadFailed):
                 await queue.search(user_id=USER, vector=axis(0))
-            job = await redis.enqueue_job("get", {"user_id": "nobody"}, _queue_name=keys.search_queue)
+            job = await arq_client(redis).enqueue_job("get", {"user_id": "nobody"}, _queue_name=keys.search_queue)
             assert job is not None
             await job.result(timeout=10, poll_delay=0.01)
         assert counted.by("reads_total", "op", "outcome") == {
@@ -285,7 +286,7 @@ BOUNDED = {
 
 
 async def test_a_hostile_producer_adds_no_series_and_leaves_no_trace(
-    settings: Callable[..., Settings], queue: MemoryQueue, redis: ArqRedis, keys: Keys
+    settings: Callable[..., Settings], queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
     partition = partition_of(STRANGER, PARTITIONS)
     good: dict[str, Any] = {"op": "upsert", "user_id": STRANGER, "point_id": f"mem_{STRANGER}_{TEXT}"}
@@ -313,7 +314,7 @@ async def test_a_hostile_producer_adds_no_series_and_leaves_no_trace(
             ("get", {"user_id": STRANGER, "point_ids": [TEXT]}),
             ("info", TEXT),
         ]:
-            job = await redis.enqueue_job(name, argument, _queue_name=keys.search_queue)
+            job = await arq_client(redis).enqueue_job(name, argument, _queue_name=keys.search_queue)
             assert job is not None
             await job.result_info()
         last = await queue.delete(user_id=STRANGER, point_id=f"mem_{STRANGER}_1")

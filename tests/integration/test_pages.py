@@ -11,19 +11,19 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker import app as app_module
-from memory_worker import health as health_module
-from memory_worker import http as server_module
-from memory_worker.app import App
-from memory_worker.arq_workers import ReadWorker
-from memory_worker.client import MemoryQueue
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.http import server as server_module
+from memory_worker.runtime import process as app_module
+from memory_worker.runtime.arq_workers import ReadWorker
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
+from memory_worker.telemetry import health as health_module
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
@@ -38,7 +38,7 @@ UPDATE, HEALTH_CHECK = "Points/UpdateBatch", "Qdrant/HealthCheck"
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers look at everything often, and make pages anew for everybody."""
     monkeypatch.setattr(app_module, "_WATCH_EVERY_S", 0.05)
-    monkeypatch.setattr(app_module, "_SURVEY_EVERY_S", 0.1)
+    monkeypatch.setattr(app_module, "_STATS_EVERY_S", 0.1)
     monkeypatch.setattr(server_module, "PAGE_LIFE_S", 0.0)
 
 
@@ -120,7 +120,7 @@ class TestReady:
             await page.ready()
 
     async def test_not_while_redis_hangs(self, serving: Any, settings: MakeSettings, redis_proxy: RedisProxy) -> None:
-        chosen = settings(redis_url=SecretStr(redis_proxy.url), redis_timeout_s=0.3, sweep_interval_s=0.05)
+        chosen = settings(redis_url=SecretStr(redis_proxy.url), redis_timeout_s=0.3, rescue_interval_s=0.05)
         async with serving(chosen) as page:
             redis_proxy.hang()
             assert "Redis" in await page.unready("redis")
@@ -132,7 +132,7 @@ class TestReady:
         self, serving: Any, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(app_module, "_STALE_S", 0.3)
-        chosen = settings(qdrant_timeout_s=0.2, drain_slice_s=0.1, sweep_interval_s=0.05)
+        chosen = settings(qdrant_timeout_s=0.2, drain_slice_s=0.1, rescue_interval_s=0.05)
         goes_on = asyncio.Event()
         take = ReadWorker._take
 
@@ -151,7 +151,7 @@ class TestReady:
         self, settings: MakeSettings, redis_proxy: RedisProxy, events: Events
     ) -> None:
         redis_proxy.hang()
-        app = App(settings(redis_url=SecretStr(redis_proxy.url)), "all")
+        app = WorkerProcess(settings(redis_url=SecretStr(redis_proxy.url)), "all")
         task = asyncio.create_task(app.run())
         [told] = await events.wait_for("http")
         page = Page(told["port"])
@@ -179,7 +179,7 @@ class TestReady:
             return await call.forward()
 
         qdrant_proxy.rules["Collections/Get"] = wait
-        app = App(settings(qdrant_url=qdrant_proxy.url), "all")
+        app = WorkerProcess(settings(qdrant_url=qdrant_proxy.url), "all")
         task = asyncio.create_task(app.run())
         try:
             async with asyncio.timeout(SIGNAL_TIMEOUT_S):
@@ -200,7 +200,7 @@ class TestHealth:
         serving: Any,
         settings: MakeSettings,
         queue: MemoryQueue,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
     ) -> None:

@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.processes import Process, beat, leave, living
 from memory_worker.settings import Settings
+from memory_worker.wire.keys import Keys
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import connected, running
 
 
-async def roles(redis: ArqRedis, keys: Keys) -> dict[str, str]:
+async def roles(redis: Redis, keys: Keys) -> dict[str, str]:
     return {process.id: process.role for process in await living(redis, keys)}
 
 
-async def test_processes_that_beat_live_and_those_that_leave_do_not(redis: ArqRedis, keys: Keys) -> None:
+async def test_processes_that_beat_live_and_those_that_leave_do_not(redis: Redis, keys: Keys) -> None:
     await beat(redis, keys, "a", "ingest")
     await beat(redis, keys, "b", "search")
     await beat(redis, keys, "a", "ingest")
@@ -30,7 +30,7 @@ async def test_processes_that_beat_live_and_those_that_leave_do_not(redis: ArqRe
     assert not await redis.exists(keys.process("a"))
 
 
-async def test_a_process_that_beats_no_more_is_forgotten(redis: ArqRedis, keys: Keys) -> None:
+async def test_a_process_that_beats_no_more_is_forgotten(redis: Redis, keys: Keys) -> None:
     await beat(redis, keys, "a", "all", ttl_s=0.05)
     async with asyncio.timeout(5):
         while await redis.exists(keys.process("a")):  # noqa: ASYNC110  # there is no signal for it
@@ -40,7 +40,7 @@ async def test_a_process_that_beats_no_more_is_forgotten(redis: ArqRedis, keys: 
     assert await redis.zcard(keys.processes) == 1
 
 
-async def test_what_another_version_wrote_is_passed_over(redis: ArqRedis, keys: Keys) -> None:
+async def test_what_another_version_wrote_is_passed_over(redis: Redis, keys: Keys) -> None:
     await beat(redis, keys, "a", "ingest")
     await redis.zadd(keys.processes, {"one two": "+inf", b"\xff x y z": "+inf", "": "+inf"})
     assert list(await roles(redis, keys)) == ["a"]
@@ -59,7 +59,7 @@ async def test_it_works_in_a_full_redis(tmp_path: Path, keys: Keys) -> None:
 
 
 async def test_a_worker_lives_from_its_start_to_its_end(
-    redis: ArqRedis, keys: Keys, settings: Callable[..., Settings]
+    redis: Redis, keys: Keys, settings: Callable[..., Settings]
 ) -> None:
     async with running(settings(), role="search"):
         (process,) = await living(redis, keys)

@@ -5,27 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.client.producer import PUSH_MAX_JOBS
 from memory_worker.contract import CONTRACT_VERSION, Upsert
+from memory_worker.contract.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
 from memory_worker.embedded.engines import start_valkey
-from memory_worker.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
-from memory_worker.queue.codec import decode_arq
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import DeadEntry, JobLog
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.queue.producer import PUSH_MAX_JOBS
-from memory_worker.queue.push import push
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.leases import acquire_lease, commit, give_back, reading
 from tests.integration.proxies import RedisProxy
+from tests.tools import arq_client
 
 DAY_MS = 24 * 3600 * 1000
 
 
-async def drain_all(redis: ArqRedis, keys: Keys, partition: int) -> None:
+async def drain_all(redis: Redis, keys: Keys, partition: int) -> None:
     """Remove all entries of a partition, as a drain would."""
     lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
     assert lease is not None
@@ -34,7 +36,7 @@ async def drain_all(redis: ArqRedis, keys: Keys, partition: int) -> None:
     await give_back(redis, keys, lease)
 
 
-async def test_one_round_trip_whatever_it_stores(watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys) -> None:
+async def test_one_round_trip_whatever_it_stores(watched: Redis, redis_proxy: RedisProxy, keys: Keys) -> None:
     await push(watched, keys, PARTITIONS, [(0, b"loads the script, if need be")])
     redis_proxy.words()
     await push(watched, keys, PARTITIONS, [(0, b"one")])
@@ -56,7 +58,7 @@ async def test_a_redis_that_has_lost_its_scripts_gets_them_again(tmp_path: Path,
             assert await redis.xlen(keys.stream(0)) == 3
 
 
-async def test_receipts_name_the_entries_in_the_order_of_the_jobs(redis: ArqRedis, keys: Keys) -> None:
+async def test_receipts_name_the_entries_in_the_order_of_the_jobs(redis: Redis, keys: Keys) -> None:
     receipts = await push(redis, keys, PARTITIONS, [(2, b"a"), (0, b"b"), (2, b"c")])
     receipts += await push(redis, keys, PARTITIONS, [(2, b"d")])
 
@@ -69,17 +71,17 @@ async def test_receipts_name_the_entries_in_the_order_of_the_jobs(redis: ArqRedi
     assert await redis.hgetall(keys.backlog) == {b"jobs": b"4", b"bytes": b"4"}
 
 
-async def test_the_doorbell_is_what_arq_itself_would_write(redis: ArqRedis, keys: Keys) -> None:
+async def test_the_doorbell_is_what_arq_itself_would_write(redis: Redis, keys: Keys) -> None:
     partition, arqs = 3, Keys(f"{keys.prefix}-arq")
     await push(redis, keys, PARTITIONS, [(partition, b"x")], token="a")
-    job = await redis.enqueue_job(
+    job = await arq_client(redis).enqueue_job(
         "drain", partition, _job_id=arqs.drain_job_id(partition), _queue_name=arqs.drain_queue
     )
     assert job is not None
 
     async def written(own: Keys) -> dict[str, bytes]:
         found = [key.decode() async for key in redis.scan_iter(match=f"*{own.prefix}:*", count=1_000)]
-        ours = {own.meta, own.backlog, own.stream(partition), own.drain_bell, own.since, own.pushed("a")}
+        ours = {own.meta, own.backlog, own.stream(partition), own.drain_wakeup, own.since, own.pushed("a")}
         return {key.replace(own.prefix, "*"): await redis.type(key) for key in found if key not in ours}
 
     assert await written(keys) == await written(arqs) == {"*:drain": b"zset", "arq:job:*:drain:3": b"string"}
@@ -98,14 +100,14 @@ async def test_the_doorbell_is_what_arq_itself_would_write(redis: ArqRedis, keys
     assert own_score == pytest.approx(arq_score, abs=5_000)
 
 
-async def test_a_doorbell_that_waits_is_left_as_it_is(redis: ArqRedis, keys: Keys) -> None:
+async def test_a_doorbell_that_waits_is_left_as_it_is(redis: Redis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(1, b"a")])
     before = await redis.zrange(keys.drain_queue, 0, -1, withscores=True)
     await push(redis, keys, PARTITIONS, [(1, b"b"), (1, b"c")])
     assert await redis.zrange(keys.drain_queue, 0, -1, withscores=True) == before
 
 
-async def test_full_by_jobs(redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+async def test_full_by_jobs(redis: Redis, keys: Keys, everything: Everything) -> None:
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, max_jobs=3))
     await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
     before = await everything()
@@ -121,7 +123,7 @@ async def test_full_by_jobs(redis: ArqRedis, keys: Keys, everything: Everything)
     assert await redis.hgetall(keys.backlog) == {b"jobs": b"3", b"bytes": b"3"}
 
 
-async def test_full_by_bytes(redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+async def test_full_by_bytes(redis: Redis, keys: Keys, everything: Everything) -> None:
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, max_bytes=1000))
     await push(redis, keys, PARTITIONS, [(0, b"x" * 900)])
     before = await everything()
@@ -136,7 +138,7 @@ async def test_full_by_bytes(redis: ArqRedis, keys: Keys, everything: Everything
     await push(redis, keys, PARTITIONS, [(1, b"z" * 900)])
 
 
-async def test_another_number_of_partitions(redis: ArqRedis, keys: Keys, everything: Everything) -> None:
+async def test_another_number_of_partitions(redis: Redis, keys: Keys, everything: Everything) -> None:
     await push(redis, keys, PARTITIONS, [(0, b"a")])
     before = await everything()
     with pytest.raises(PartitionMismatch) as mismatch:
@@ -145,7 +147,7 @@ async def test_another_number_of_partitions(redis: ArqRedis, keys: Keys, everyth
     assert await everything() == before
 
 
-async def test_pushed_in_part_tells_what_was_stored(redis: ArqRedis, keys: Keys, queue: MemoryQueue) -> None:
+async def test_pushed_in_part_tells_what_was_stored(redis: Redis, keys: Keys, queue: MemoryQueue) -> None:
     await publish_meta(redis, keys, QueueMeta(partitions=1, limits=LIMITS, max_jobs=PUSH_MAX_JOBS + 10))
     jobs = [Upsert(user_id=1, point_id=f"mem_1_{number}", vector=axis(number)) for number in range(PUSH_MAX_JOBS + 11)]
 
@@ -176,8 +178,8 @@ async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(t
             assert await redis.hget(keys.backlog, "jobs") == b"40"
 
             batch = await log.read(lease, max_jobs=30, max_bytes=2**30)
-            letter = DeadEntry(entry=batch[3], reason="invalid", detail="a test")
-            await commit(log, lease, batch, [letter])
+            dead_letter = DeadEntry(entry=batch[3], reason="invalid", detail="a test")
+            await commit(log, lease, batch, [dead_letter])
             await give_back(redis, keys, lease)
 
             assert (await redis.info("memory"))["used_memory"] < used - 20 * size

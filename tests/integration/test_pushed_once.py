@@ -6,15 +6,16 @@ import asyncio
 import time
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client import producer
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Upsert, decode_write, encode_job, partition_of
-from memory_worker.errors import InvalidJob, PushedInPart
-from memory_worker.queue import producer
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta, repartition
-from memory_worker.queue.push import push
+from memory_worker.contract.errors import InvalidJob, PushedInPart
+from memory_worker.queue.partitions import publish_meta, repartition
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.integration.conftest import Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
@@ -23,7 +24,7 @@ USER = 4
 META = QueueMeta(partitions=PARTITIONS, limits=LIMITS)
 
 
-async def written(redis: ArqRedis, keys: Keys) -> list[str]:
+async def written(redis: Redis, keys: Keys) -> list[str]:
     """Return what the entries of the user's partition do, in order."""
     jobs = [decode_write(fields[b"j"]) for _, fields in await redis.xrange(keys.stream(partition_of(USER, PARTITIONS)))]
     return [
@@ -33,9 +34,7 @@ async def written(redis: ArqRedis, keys: Keys) -> list[str]:
     ]
 
 
-async def test_a_first_copy_that_comes_after_a_later_delete(
-    redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
-) -> None:
+async def test_a_first_copy_that_comes_after_a_later_delete(redis_proxy: RedisProxy, redis: Redis, keys: Keys) -> None:
     await publish_meta(redis, keys, META)
     async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix) as queue:
         await queue.upsert(user_id=USER, point_id=f"mem_{USER}_1", vector=axis(0))
@@ -55,7 +54,7 @@ async def test_a_first_copy_that_comes_after_a_later_delete(
     assert await redis.hget(keys.backlog, "jobs") == b"4"
 
 
-async def test_without_the_token_it_would_be_stored_twice(redis: ArqRedis, keys: Keys) -> None:
+async def test_without_the_token_it_would_be_stored_twice(redis: Redis, keys: Keys) -> None:
     """So that the tests here show something."""
     for _ in range(2):
         await push(redis, keys, PARTITIONS, [(0, b"a")])
@@ -63,7 +62,7 @@ async def test_without_the_token_it_would_be_stored_twice(redis: ArqRedis, keys:
 
 
 @pytest.mark.parametrize("at_once", [1, 40])
-async def test_a_reply_that_is_lost(redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys, at_once: int) -> None:
+async def test_a_reply_that_is_lost(redis_proxy: RedisProxy, redis: Redis, keys: Keys, at_once: int) -> None:
     await publish_meta(redis, keys, META)
     async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix) as queue:
         await queue.upsert(user_id=USER, point_id=f"mem_{USER}_a", vector=axis(0))
@@ -77,7 +76,7 @@ async def test_a_reply_that_is_lost(redis_proxy: RedisProxy, redis: ArqRedis, ke
 
 
 async def test_a_copy_changes_nothing_and_gets_the_same_answer(
-    redis: ArqRedis, keys: Keys, everything: Everything
+    redis: Redis, keys: Keys, everything: Everything
 ) -> None:
     jobs = [(2, b"a"), (0, b"b"), (2, b"c")]
     latest_ms = time.time() * 1000 + 5_000
@@ -91,14 +90,14 @@ async def test_a_copy_changes_nothing_and_gets_the_same_answer(
     assert await everything() == before
 
 
-async def test_it_is_remembered_for_as_long_as_a_copy_could_be_stored(redis: ArqRedis, keys: Keys) -> None:
+async def test_it_is_remembered_for_as_long_as_a_copy_could_be_stored(redis: Redis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(0, b"a")], token="t", latest_ms=time.time() * 1000 + 5_000)
     assert 5_000 < await redis.pttl(keys.pushed("t")) <= 7_100
     await push(redis, keys, PARTITIONS, [(0, b"a")], token="any time", life_ms=30_000)
     assert 30_000 < await redis.pttl(keys.pushed("any time")) <= 32_000
 
 
-async def test_a_repartition_whose_reply_is_lost(redis_proxy: RedisProxy, watched: ArqRedis, keys: Keys) -> None:
+async def test_a_repartition_whose_reply_is_lost(redis_proxy: RedisProxy, watched: Redis, keys: Keys) -> None:
     await publish_meta(watched, keys, META)
     redis_proxy.lose_reply_to(b"EVALSHA")
     assert await repartition(watched, keys, 2 * PARTITIONS) == PARTITIONS
@@ -109,7 +108,7 @@ class TestSizes:
     """They are checked by Redis, too: a producer may know other limits, or none."""
 
     async def test_one_that_is_too_large_and_nothing_of_its_call_is_stored(
-        self, redis: ArqRedis, keys: Keys, everything: Everything
+        self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         await publish_meta(redis, keys, META)
         before = await everything()
@@ -120,7 +119,7 @@ class TestSizes:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"x" * (size - 1))])
 
     async def test_a_producer_that_knows_older_limits(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await publish_meta(redis, keys, META)
         monkeypatch.setattr(producer, "PUSH_MAX_JOBS", 2)

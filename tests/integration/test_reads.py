@@ -16,26 +16,27 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
-from arq.connections import ArqRedis
 from arq.constants import result_key_prefix
 from arq.jobs import Job
+from redis.asyncio import Redis
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Get, Info, Reply, Search, Upsert
-from memory_worker.errors import ReadFailed
-from memory_worker.queue.calls import enqueue_call, take_reply
-from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.codec import decode_arq
-from memory_worker.queue.keys import Keys
-from memory_worker.reads import Reads
+from memory_worker.contract.errors import ReadFailed
+from memory_worker.reads.handlers import Reads
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.call import enqueue_call, take_reply
+from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.keys import Keys
 from tests.integration.conftest import Contents, running
 from tests.integration.jobs import LIMITS, axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.tools import arq_client
 
 Stored = Callable[..., Awaitable[None]]
 
@@ -57,13 +58,13 @@ async def ids(queue: MemoryQueue, **search: Any) -> list[str]:
 
 
 class TestSearch:
-    async def test_own_memories_only(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_own_memories_only(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(memory(1, 1), memory(2, 1), memory(11, 1))
         assert await ids(queue) == ["mem_1_1"]
         assert await ids(queue, user_id=2) == ["mem_2_1"]
         assert await ids(queue, user_id=3) == []
 
-    async def test_nearest_first_down_to_a_score(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_nearest_first_down_to_a_score(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(*(memory(1, number, tilt=number / 2) for number in (3, 0, 2, 1)), memory(1, 9, at=4))
         hits = await queue.search(user_id=1, vector=axis(0))
         assert [hit.point_id for hit in hits] == ["mem_1_0", "mem_1_1", "mem_1_2"]  # 0.7 by default
@@ -73,14 +74,14 @@ class TestSearch:
         assert await ids(queue, min_score=0.5) == ["mem_1_0", "mem_1_1", "mem_1_2", "mem_1_3"]
         assert len(await ids(queue, min_score=-1)) == 5
 
-    async def test_limits(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_limits(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(*(memory(1, number) for number in range(120)), *(chunk(1, 5, number) for number in range(15)))
         assert len(await ids(queue)) == 5
         assert len(await ids(queue, kind="document")) == 10
         assert len(await ids(queue, limit=1)) == 1
         assert len(await ids(queue, limit=100)) == 100
 
-    async def test_what_narrows_memories(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_what_narrows_memories(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(
             memory(1, 1, category="a"),
             memory(1, 2, category="b"),
@@ -93,7 +94,7 @@ class TestSearch:
         assert await ids(queue, namespace="n") == ["mem_1_4"]
         assert await ids(queue, namespace="n", category="b") == []
 
-    async def test_what_narrows_documents(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_what_narrows_documents(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(
             chunk(1, 5, 0, group_key="g", tilt=1),
             chunk(1, 5, 1, group_key="h"),
@@ -106,19 +107,19 @@ class TestSearch:
         assert await ids(queue, kind="document", file_id=5, group_key="g") == ["doc_1_5_0"]
 
     async def test_older_points_are_found(
-        self, app: App, queue: MemoryQueue, shape: CollectionShape, engine: Contents
+        self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.insert(shape.memories, 77, [1.0] + [0.0] * 7, user_id=1, active=True, _point_id="mem_1_77")
         engine.insert(shape.memories, 78, [1.0] + [0.0] * 7, user_id=1, active=True, value="of unknown id")
         assert set(await ids(queue)) == {"mem_1_77", "78"}
 
-    async def test_an_unused_namespace_is_empty(self, app: App, queue: MemoryQueue) -> None:
+    async def test_an_unused_namespace_is_empty(self, app: WorkerProcess, queue: MemoryQueue) -> None:
         assert await ids(queue, namespace="never-used") == []
         assert await queue.get(user_id=1, point_ids=["mem_1_1"], namespace="never-used") == []
 
 
 class TestGet:
-    async def test_in_the_order_asked_for(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_in_the_order_asked_for(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(*(memory(1, number, value=str(number)) for number in range(5)))
         wanted = ["mem_1_4", "mem_1_99", "mem_1_0", "mem_1_2", "mem_1_0"]
         found = await queue.get(user_id=1, point_ids=wanted)
@@ -129,7 +130,7 @@ class TestGet:
         ]
 
     async def test_inactive_and_older_points_too(
-        self, app: App, queue: MemoryQueue, stored: Stored, shape: CollectionShape, engine: Contents
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored, shape: CollectionShape, engine: Contents
     ) -> None:
         await stored(memory(1, 1, active=False))
         engine.insert(shape.memories, 77, [1.0] * 8, user_id=1, _point_id="mem_1_77")
@@ -137,26 +138,26 @@ class TestGet:
         assert [point.point_id for point in found] == ["mem_1_77", "mem_1_1"]
 
     async def test_what_is_marked_as_another_users_is_not_shown(
-        self, app: App, queue: MemoryQueue, shape: CollectionShape, engine: Contents
+        self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.insert(shape.memories, 77, [1.0] * 8, user_id=2, _point_id="mem_1_77")
         assert await queue.get(user_id=1, point_ids=["mem_1_77"]) == []
 
-    async def test_a_thousand(self, app: App, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_a_thousand(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(*(memory(1, number) for number in range(1000)))
         wanted = [f"mem_1_{number}" for number in reversed(range(1000))]
         assert [point.point_id for point in await queue.get(user_id=1, point_ids=wanted)] == wanted
 
 
-async def enqueue(redis: ArqRedis, keys: Keys, name: str, *args: Any, **options: Any) -> Job:
+async def enqueue(redis: Redis, keys: Keys, name: str, *args: Any, **options: Any) -> Job:
     """Enqueue a read job as a plain arq client does, under an id that this test's keys are known by."""
     job_id = f"{keys.prefix}-{uuid.uuid4().hex}"
-    job = await redis.enqueue_job(name, *args, _queue_name=keys.search_queue, _job_id=job_id, **options)
+    job = await arq_client(redis).enqueue_job(name, *args, _queue_name=keys.search_queue, _job_id=job_id, **options)
     assert job is not None
     return job
 
 
-async def ask(redis: ArqRedis, keys: Keys, name: str, document: dict[str, Any], **options: Any) -> tuple[Job, Reply]:
+async def ask(redis: Redis, keys: Keys, name: str, document: dict[str, Any], **options: Any) -> tuple[Job, Reply]:
     """Ask as a plain arq client does, and decode the reply."""
     job = await enqueue(redis, keys, name, document, **options)
     return job, msgspec.convert(await job.result(timeout=10, poll_delay=0.01), Reply)
@@ -164,7 +165,7 @@ async def ask(redis: ArqRedis, keys: Keys, name: str, document: dict[str, Any], 
 
 class TestPlainArq:
     async def test_the_same_replies(
-        self, app: App, queue: MemoryQueue, stored: Stored, redis: ArqRedis, keys: Keys
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored, redis: Redis, keys: Keys
     ) -> None:
         await stored(memory(1, 1, value="x", tilt=0.1), memory(1, 2))
         vector = [1.0] + [0.0] * 7
@@ -184,7 +185,9 @@ class TestPlainArq:
         assert info.success
         assert await redis.pttl(result_key_prefix + job.job_id) <= 60_000
 
-    async def test_the_result_keeps_no_vector(self, app: App, stored: Stored, redis: ArqRedis, keys: Keys) -> None:
+    async def test_the_result_keeps_no_vector(
+        self, app: WorkerProcess, stored: Stored, redis: Redis, keys: Keys
+    ) -> None:
         await stored(memory(1, 1))
         vector = axis(0, tilt=0.123)
         job, reply = await ask(redis, keys, "search", {"user_id": 1, "vector": vector})
@@ -195,7 +198,7 @@ class TestPlainArq:
         record = decode_arq(kept)
         assert (record["a"], record["k"]) == ([], {})
 
-    async def test_a_job_in_json(self, app: App, stored: Stored, redis: ArqRedis, keys: Keys) -> None:
+    async def test_a_job_in_json(self, app: WorkerProcess, stored: Stored, redis: Redis, keys: Keys) -> None:
         await stored(memory(1, 1))
         document = {"op": "search", "user_id": 1, "vector": [1] + [0] * 7}
         record = {"t": None, "f": "search", "a": [document], "k": {}, "et": 0}
@@ -207,7 +210,7 @@ class TestPlainArq:
         assert [hit.point_id for hit in reply.hits or []] == ["mem_1_1"]
 
     async def test_a_pickle_is_not_opened(
-        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, tmp_path: Path
+        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, tmp_path: Path
     ) -> None:
         harm = tmp_path / "harm"
 
@@ -243,7 +246,7 @@ class TestErrors:
         ],
     )
     async def test_invalid(
-        self, app: App, redis: ArqRedis, keys: Keys, name: str, document: dict[str, Any], field: str
+        self, app: WorkerProcess, redis: Redis, keys: Keys, name: str, document: dict[str, Any], field: str
     ) -> None:
         _, reply = await ask(redis, keys, name, document)
         assert not reply.ok
@@ -252,14 +255,14 @@ class TestErrors:
         assert reply.error.code == "invalid"
         assert reply.error.message.startswith(f"{field}: ")
 
-    async def test_its_time_was_up_before_anybody_looked(self, app: App, redis: ArqRedis, keys: Keys) -> None:
+    async def test_its_time_was_up_before_anybody_looked(self, app: WorkerProcess, redis: Redis, keys: Keys) -> None:
         document = {"user_id": 1, "vector": axis(0), "timeout_ms": 2_000}
         ago = datetime.now(UTC) - timedelta(seconds=3)
         _, reply = await ask(redis, keys, "search", document, _defer_until=ago, _expires=60)
         assert reply.error is not None
         assert (reply.error.code, reply.error.message) == ("timeout", "the job waited longer than its 2000 ms")
 
-    async def test_time_is_redis_time(self, redis: ArqRedis, keys: Keys, store: VectorStore) -> None:
+    async def test_time_is_redis_time(self, redis: Redis, keys: Keys, store: VectorStore) -> None:
         """A worker whose own clock is an hour off answers all the same."""
         await store.prepare()
         clock = RedisClock()
@@ -311,7 +314,7 @@ class TestErrors:
             assert time.monotonic() - started < 3
 
     async def test_a_reply_for_somewhere_else_is_not_sent(
-        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys
+        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys
     ) -> None:
         job = await enqueue(redis, keys, "info", {}, reply_to=keys.stream(0))
         with pytest.raises(Exception, match="a reply may only go"):
@@ -324,7 +327,7 @@ SMALL, MOST = 65_536, 200_000
 
 
 @pytest.fixture
-async def bounded(settings: Callable[..., Settings], qdrant_proxy: QdrantProxy) -> AsyncIterator[App]:
+async def bounded(settings: Callable[..., Settings], qdrant_proxy: QdrantProxy) -> AsyncIterator[WorkerProcess]:
     """A search worker with room for one large answer at a time."""
     bounds = {"read_max_bytes": MOST, "read_budget_bytes": 2 * MOST, "replies_max_bytes": 2 * MOST}
     async with running(settings(**bounds, qdrant_url=qdrant_proxy.url), role="search") as started:
@@ -344,7 +347,9 @@ async def large(store: VectorStore) -> list[str]:
 class TestBytes:
     """Answers are bounded in bytes, one by one and together."""
 
-    async def test_an_answer_that_is_too_large(self, bounded: App, queue: MemoryQueue, large: list[str]) -> None:
+    async def test_an_answer_that_is_too_large(
+        self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str]
+    ) -> None:
         said = rf"too_large: the answer has 30\d,\d+ bytes, READ_MAX_BYTES allows {MOST:,}: ask for fewer points"
         with pytest.raises(ReadFailed, match=said):
             await queue.get(user_id=1, point_ids=large)
@@ -354,7 +359,7 @@ class TestBytes:
         assert len(await queue.search(user_id=1, vector=axis(0), limit=12)) == 12
 
     async def test_json_may_be_larger_than_what_qdrant_answered(
-        self, bounded: App, redis: ArqRedis, keys: Keys, large: list[str]
+        self, bounded: WorkerProcess, redis: Redis, keys: Keys, large: list[str]
     ) -> None:
         reply = await self.by_json(redis, keys, large[:6])
         assert len(reply.points or []) == 6
@@ -362,20 +367,20 @@ class TestBytes:
         assert reply.error is not None
         assert reply.error.code == "too_large"
 
-    async def by_json(self, redis: ArqRedis, keys: Keys, ids: list[str]) -> Reply:
+    async def by_json(self, redis: Redis, keys: Keys, ids: list[str]) -> Reply:
         reply_to = keys.reply(uuid.uuid4().hex)
         await enqueue(redis, keys, "get", {"user_id": 1, "point_ids": ids}, reply_to=reply_to, reply_json=True)
         _, body = await redis.blpop([reply_to], 10)  # type: ignore[misc]
         return msgspec.json.decode(body, type=Reply)
 
     async def test_large_answers_come_one_after_the_other_and_all_of_them(
-        self, bounded: App, queue: MemoryQueue, large: list[str]
+        self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str]
     ) -> None:
         found = await asyncio.gather(*(queue.get(user_id=1, point_ids=large[:12], timeout=30) for _ in range(20)))
         assert [len(points) for points in found] == [12] * 20
 
     async def test_qdrant_is_asked_twice_for_the_first_of_them_only(
-        self, bounded: App, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy
+        self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy
     ) -> None:
         qdrant_proxy.calls.clear()
         for _ in range(3):
@@ -385,7 +390,7 @@ class TestBytes:
         assert asked == ["Points/Scroll"] * 2 + ["Points/Query"] * 2 + ["Points/Scroll", "Points/Query"] * 2
 
     async def test_small_ones_do_not_wait_behind_large_ones_and_those_keep_their_deadline(
-        self, bounded: App, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy, stored: Stored
+        self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy, stored: Stored
     ) -> None:
         await stored(memory(2, 1))
         has_room, go_on, calls = asyncio.Event(), asyncio.Event(), count()
@@ -408,7 +413,7 @@ class TestBytes:
 
     @pytest.mark.parametrize("by_arq", [False, True])
     async def test_answers_that_nobody_takes_leave_room(
-        self, bounded: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, large: list[str], by_arq: bool
+        self, bounded: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, large: list[str], by_arq: bool
     ) -> None:
         document = {"user_id": 1, "point_ids": large[:8], "timeout_ms": 20_000}
         names = [uuid.uuid4().hex for _ in range(10)]
@@ -428,12 +433,12 @@ class TestBytes:
         assert all(sizes)
         assert [0 < await redis.pttl(key) <= 22_000 for key in found] == [True] * 10
 
-    async def length(self, redis: ArqRedis, key: str) -> int:
+    async def length(self, redis: Redis, key: str) -> int:
         [body] = await redis.lrange(key, 0, -1)  # type: ignore[misc]
         return len(body)
 
     async def test_a_caller_that_goes_away_leaves_nothing(
-        self, bounded: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, large: list[str]
+        self, bounded: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, large: list[str]
     ) -> None:
         gone = [asyncio.create_task(queue.get(user_id=1, point_ids=large[:12], timeout=30)) for _ in range(20)]
         await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
@@ -446,7 +451,9 @@ class TestBytes:
 
 
 @pytest.mark.parametrize("job", [Info(), Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))])
-async def test_a_reply_on_a_list_leaves_no_result_behind(app: App, redis: ArqRedis, keys: Keys, job: Any) -> None:
+async def test_a_reply_on_a_list_leaves_no_result_behind(
+    app: WorkerProcess, redis: Redis, keys: Keys, job: Any
+) -> None:
     reply_to = await enqueue_call(redis, keys, job)
     reply = await take_reply(redis, reply_to, timeout_s=10)
     assert reply is not None

@@ -16,20 +16,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob, encode_job
-from memory_worker.errors import StoreRefused, Superseded, Unguarded
+from memory_worker.contract.errors import StoreRefused, Superseded, Unguarded
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.writer import LeasedWriter
 from memory_worker.queue.dead import DeadLetter, DeadLetters
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.push import push
 from memory_worker.queue.replay_guard import order
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import Contents
 from tests.integration.jobs import LIMITS, chunk, memory
 
@@ -46,7 +46,7 @@ class World:
 
     def __init__(
         self,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         store: VectorStore,
         chance: random.Random,
@@ -101,16 +101,16 @@ class World:
         assert result.ending == "empty"
         self.done["dead"] += result.dead
 
-    async def letters(self) -> list[DeadLetter]:
-        return [letter async for letter in self.dead.all()]
+    async def dead_letters(self) -> list[DeadLetter]:
+        return [dead_letter async for dead_letter in self.dead.all()]
 
-    async def replay(self, letter: DeadLetter) -> None:
-        position = letter.position
+    async def replay(self, dead_letter: DeadLetter) -> None:
+        position = dead_letter.position
         try:
-            await self.dead.replay(letter.receipt)
+            await self.dead.replay(dead_letter.receipt)
             self.done["replayed"] += 1
         except Unguarded:
-            assert letter.body == MALFORMED
+            assert dead_letter.body == MALFORMED
             self.done["unguarded"] += 1
         except Superseded:
             self.done["refused"] += 1
@@ -122,17 +122,17 @@ class World:
         later = (other for at, other in self.jobs.items() if order(at) > order(position))
         assert any(touch(job, other) for other in later), f"{position} was refused without a reason"
 
-    async def force(self, letter: DeadLetter) -> None:
-        receipt = await self.dead.replay(letter.receipt, force=True)
+    async def force(self, dead_letter: DeadLetter) -> None:
+        receipt = await self.dead.replay(dead_letter.receipt, force=True)
         assert receipt is not None
-        if letter.body != MALFORMED:
-            self.jobs[receipt.entry_id] = self.jobs[letter.position]
-            self.left.add(letter.position)
+        if dead_letter.body != MALFORMED:
+            self.jobs[receipt.entry_id] = self.jobs[dead_letter.position]
+            self.left.add(dead_letter.position)
         self.done["forced"] += 1
 
-    async def drop(self, letter: DeadLetter) -> None:
-        assert await self.dead.drop(letter.receipt)
-        self.left.add(letter.position)
+    async def drop(self, dead_letter: DeadLetter) -> None:
+        assert await self.dead.drop(dead_letter.receipt)
+        self.left.add(dead_letter.position)
         self.done["dropped"] += 1
 
     async def step(self) -> None:
@@ -141,15 +141,15 @@ class World:
             return await self.push()
         if roll < 0.7:
             return await self.drain(sick=True)
-        letters = await self.letters()
-        if not letters:
+        dead_letters = await self.dead_letters()
+        if not dead_letters:
             return await self.drain(sick=False)
-        chosen = self.chance.choice(letters)
+        chosen = self.chance.choice(dead_letters)
         if roll < 0.83:
             await self.replay(chosen)
         elif roll < 0.9:
-            for letter in sorted(letters, key=lambda one: order(one.position)):
-                await self.replay(letter)
+            for dead_letter in sorted(dead_letters, key=lambda one: order(one.position)):
+                await self.replay(dead_letter)
             self.done["replayed all"] += 1
         elif roll < 0.93:
             await self.force(chosen)
@@ -162,23 +162,23 @@ class World:
     async def check(self) -> None:
         """Let all that waits be applied, and hold what is stored against what was applied."""
         await self.drain(sick=False)
-        letters = await self.letters()
-        dead = {letter.position for letter in letters}
-        for letter in letters:
-            if letter.reason == SUPERSEDED and letter.position in self.jobs:
-                self.check_reason(letter.position)
+        dead_letters = await self.dead_letters()
+        dead = {dead_letter.position for dead_letter in dead_letters}
+        for dead_letter in dead_letters:
+            if dead_letter.reason == SUPERSEDED and dead_letter.position in self.jobs:
+                self.check_reason(dead_letter.position)
         # Dead letters that a purge took with it count as applied before it: that makes no difference.
         applied = sorted(self.jobs.keys() - dead - self.left, key=order)
         points = state_after(self.before, [self.jobs[position] for position in applied])
         found = await asyncio.to_thread(self.stored)
         assert found == {name: text_of(point) for name, point in points.items()}
-        await self.forget(letters)
+        await self.forget(dead_letters)
 
-    async def forget(self, letters: Sequence[DeadLetter]) -> None:
+    async def forget(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Forget the jobs before the oldest dead letter: they can be undone no more, and make no letter stale."""
-        if len(self.jobs) > MOST_JOBS and letters:
-            await self.drop(min(letters, key=lambda one: order(one.position)))
-        oldest = min((order(letter.position) for letter in await self.letters()), default=(2**63, 0))
+        if len(self.jobs) > MOST_JOBS and dead_letters:
+            await self.drop(min(dead_letters, key=lambda one: order(one.position)))
+        oldest = min((order(dead_letter.position) for dead_letter in await self.dead_letters()), default=(2**63, 0))
         settled = sorted((at for at in self.jobs if order(at) < oldest), key=order)
         self.before = state_after(self.before, [self.jobs[at] for at in settled if at not in self.left])
         self.jobs = {at: job for at, job in self.jobs.items() if order(at) >= oldest}
@@ -225,7 +225,7 @@ def ids_of(job: WriteJob) -> list[str]:
 @pytest.mark.timeout(0)
 async def test_nothing_older_ever_wins(
     pytestconfig: pytest.Config,
-    redis: ArqRedis,
+    redis: Redis,
     keys: Keys,
     store: VectorStore,
     shape: CollectionShape,

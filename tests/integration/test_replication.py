@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import encode_job
-from memory_worker.errors import NotReplicated, QueueUnavailable
+from memory_worker.contract.errors import NotReplicated, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.queue.push import push
+from memory_worker.queue.partitions import publish_meta
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Contents, connected
 from tests.integration.jobs import LIMITS, axis, memory
@@ -51,23 +52,23 @@ async def replica(primary: RedisServer, tmp_path: Path) -> AsyncIterator[RedisSe
 
 
 @pytest.fixture
-async def redis(primary: RedisServer) -> AsyncIterator[ArqRedis]:
+async def redis(primary: RedisServer) -> AsyncIterator[Redis]:
     async with connected(primary.url) as opened:
         yield opened
 
 
-async def pushed(redis: ArqRedis, *numbers: int, min_replicas: int = 1) -> None:
+async def pushed(redis: Redis, *numbers: int, min_replicas: int = 1) -> None:
     for number in numbers:
         await push(redis, KEYS, 1, [(0, encode_job(memory(1, number)))], min_replicas=min_replicas)
 
 
-async def test_a_push_returns_once_the_replica_has_it(redis: ArqRedis, replica: RedisServer) -> None:
+async def test_a_push_returns_once_the_replica_has_it(redis: Redis, replica: RedisServer) -> None:
     await pushed(redis, 1)
     async with connected(replica.url) as copy:
         assert await copy.xlen(KEYS.stream(0)) == 1
 
 
-async def test_a_push_that_no_replica_confirms_is_an_error(redis: ArqRedis, replica: RedisServer) -> None:
+async def test_a_push_that_no_replica_confirms_is_an_error(redis: Redis, replica: RedisServer) -> None:
     replica.freeze()
     with pytest.raises(NotReplicated, match="only 0 of 1 replicas"):
         await pushed(redis, 1)
@@ -77,7 +78,7 @@ async def test_a_push_that_no_replica_confirms_is_an_error(redis: ArqRedis, repl
 
 
 async def test_the_client_keeps_to_what_the_workers_publish(
-    redis: ArqRedis, primary: RedisServer, replica: RedisServer
+    redis: Redis, primary: RedisServer, replica: RedisServer
 ) -> None:
     await publish_meta(redis, KEYS, QueueMeta(partitions=1, limits=LIMITS, min_replicas=1))
     async with MemoryQueue.connect(primary.url) as queue:
@@ -88,7 +89,7 @@ async def test_the_client_keeps_to_what_the_workers_publish(
 
 
 async def test_nothing_is_applied_that_a_failover_could_take_back(
-    redis: ArqRedis, replica: RedisServer, store: VectorStore, engine: Contents, shape: CollectionShape
+    redis: Redis, replica: RedisServer, store: VectorStore, engine: Contents, shape: CollectionShape
 ) -> None:
     options = DrainOptions(partitions=1, limits=LIMITS, min_replicas=1, retry=RetryPolicy(0.1, 0.1))
     drainer = Drainer(redis, KEYS, store, options)
@@ -103,7 +104,7 @@ async def test_nothing_is_applied_that_a_failover_could_take_back(
 
 
 async def test_what_was_confirmed_survives_the_promotion_of_a_replica_that_lagged(
-    redis: ArqRedis, primary: RedisServer, replica: RedisServer
+    redis: Redis, primary: RedisServer, replica: RedisServer
 ) -> None:
     await pushed(redis, 1, 2, 3)
     replica.freeze()

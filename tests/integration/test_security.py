@@ -16,27 +16,28 @@ from typing import Any
 import grpc
 import msgspec
 import pytest
-from arq.connections import ArqRedis
 from arq.constants import result_key_prefix
 from arq.jobs import DeserializationError, Job
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker import logs
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import checked, decode_write, encode_job, partition_of
+from memory_worker.contract.errors import DeadLettered, InvalidJob, QueueError, ReadFailed
 from memory_worker.embedded.engines import start_edge, start_valkey
-from memory_worker.errors import DeadLettered, InvalidJob, QueueError, ReadFailed
-from memory_worker.queue.calls import take_reply
-from memory_worker.queue.codec import decode_arq, encode_arq
 from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
+from memory_worker.telemetry import logs
+from memory_worker.wire.arq_records import decode_arq, encode_arq
+from memory_worker.wire.call import take_reply
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 from tests.integration.web import ask
+from tests.tools import arq_client
 
 UPDATE = "Points/UpdateBatch"
 
@@ -68,10 +69,10 @@ class TestPickles:
     @pytest.fixture
     def settings(self, settings: Callable[..., Settings]) -> Settings:
         """Doorbells that a pickle has replaced are rung again at once."""
-        return settings(sweep_interval_s=0.05)
+        return settings(rescue_interval_s=0.05)
 
     @pytest.fixture
-    async def app(self, settings: Settings) -> AsyncIterator[App]:
+    async def app(self, settings: Settings) -> AsyncIterator[WorkerProcess]:
         async with running(settings) as app:
             yield app
 
@@ -81,23 +82,25 @@ class TestPickles:
             await queue.wait_applied(receipt)
             assert len(await queue.search(user_id=user_id, vector=axis(0))) == 1
 
-    async def test_as_write_jobs(self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path) -> None:
+    async def test_as_write_jobs(
+        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, harm: Path
+    ) -> None:
         pickles = [pickle.dumps(Harmful(harm), protocol) for protocol in PROTOCOLS]
         partition = partition_of(1, PARTITIONS)
         bodies = [body for one in pickles for body in (one, encode_job(memory(1, 1)))]
         receipts = await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
         for receipt in receipts[::2]:
-            with pytest.raises(DeadLettered) as letter:
+            with pytest.raises(DeadLettered) as dead_letter:
                 await queue.wait_applied(receipt)
-            assert letter.value.reason == "malformed"
+            assert dead_letter.value.reason == "malformed"
         for receipt in receipts[1::2]:
             await queue.wait_applied(receipt)
-        kept = [letter.body async for letter in DeadLetters(redis, keys, PARTITIONS).all()]
+        kept = [dead_letter.body async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
         assert kept == pickles
         await self.works(queue)
 
     async def test_inside_a_write_job(
-        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path
+        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, harm: Path
     ) -> None:
         """As an extension type of MessagePack, and as a vector."""
         evil = pickle.dumps(Harmful(harm))
@@ -112,7 +115,14 @@ class TestPickles:
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     async def test_as_jobs_of_arq_on_both_queues(
-        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path, protocol: int, events: Events
+        self,
+        app: WorkerProcess,
+        queue: MemoryQueue,
+        redis: Redis,
+        keys: Keys,
+        harm: Path,
+        protocol: int,
+        events: Events,
     ) -> None:
         evil = pickle.dumps({"t": None, "f": "drain", "a": (Harmful(harm),), "k": {}, "et": 0}, protocol)
         for name in (keys.drain_queue, keys.search_queue):
@@ -123,7 +133,7 @@ class TestPickles:
         assert not events.of("role_restarts")
 
     async def test_as_results_and_replies(
-        self, app: App, queue: MemoryQueue, redis: ArqRedis, keys: Keys, harm: Path
+        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, harm: Path
     ) -> None:
         evil = pickle.dumps({"s": True, "r": Harmful(harm)})
         job_ids = (f"{keys.prefix}-evil", keys.drain_job_id(0), keys.drain_job_id(1))
@@ -133,7 +143,7 @@ class TestPickles:
         with pytest.raises(DeserializationError):
             await job.result(timeout=5, poll_delay=0.01)
         with pytest.raises(DeserializationError):
-            await redis.all_job_results()
+            await arq_client(redis).all_job_results()
         await redis.rpush(keys.reply("evil"), evil)
         with pytest.raises(QueueError, match="cannot be read"):
             await take_reply(redis, keys.reply("evil"), timeout_s=5)
@@ -163,9 +173,9 @@ HOSTILE: dict[str, tuple[bytes, dict[str, Any] | bytes]] = {
 @pytest.mark.parametrize("queue_name", ["drain", "search"])
 @pytest.mark.parametrize(("job_id", "record"), HOSTILE.values(), ids=HOSTILE)
 async def test_a_job_of_arq_that_is_none_of_ours_ends_nothing(
-    app: App,
+    app: WorkerProcess,
     queue: MemoryQueue,
-    redis: ArqRedis,
+    redis: Redis,
     keys: Keys,
     events: Events,
     queue_name: str,
@@ -290,7 +300,7 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             redis_password=SecretStr(PASSWORD),
             qdrant_url=qdrant.url,
             qdrant_api_key=SecretStr(API_KEY),
-            sweep_interval_s=0.05,
+            rescue_interval_s=0.05,
             log_level="DEBUG",
         )
         logging.getLogger("memory_worker").debug("settings %r", chosen)
@@ -356,7 +366,9 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
                 (({"user_id": 1, "vector": QUERY},), {"reply_to": [TEXT]}),
                 (({"user_id": 1, "vector": QUERY},), {"document": TEXT}),
             ]:
-                job = await redis.enqueue_job("search", *arguments, _queue_name=keys.search_queue, **options)
+                job = await arq_client(redis).enqueue_job(
+                    "search", *arguments, _queue_name=keys.search_queue, **options
+                )
                 assert job is not None
                 await job.result_info()
             for job_id, record in {"text": TEXT.encode(), "pickle": pickle.dumps(TEXT)}.items():
@@ -381,7 +393,12 @@ async def test_logs_hold_nothing_secret_and_nothing_personal(  # noqa: PLR0915 -
             await works()
             said.said += await told_over_http(events)
     said.said += [log.read_text(encoding="utf-8", errors="replace") for log in engine_logs(tmp_path)]
-    assert {"memory_worker.app", "memory_worker.ingest.account", "memory_worker.arq_workers", "asyncio"} <= said.loggers
+    assert {
+        "memory_worker.runtime.process",
+        "memory_worker.ingest.record",
+        "memory_worker.runtime.arq_workers",
+        "asyncio",
+    } <= said.loggers
     assert said.leaks() == []
 
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import grpc
 import pytest
-from arq.connections import ArqRedis
 from qdrant_client import grpc as q
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, WriteJob, encode_job
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.push import push
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, axis, memory
 from tests.integration.leases import acquire_lease, give_back
@@ -61,7 +61,7 @@ def late(qdrant_proxy: QdrantProxy, qdrant_channel: grpc.Channel) -> LateEngine:
 
 
 @pytest.fixture
-def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
+def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
     """Make a drainer of a queue of one partition, as another worker has it."""
 
     def make(**options: Any) -> Drainer:
@@ -73,7 +73,7 @@ def drainer(redis: ArqRedis, keys: Keys, proxied_store: VectorStore) -> MakeDrai
 
 
 @pytest.fixture
-def pushed(redis: ArqRedis, keys: Keys) -> Callable[..., Any]:
+def pushed(redis: Redis, keys: Keys) -> Callable[..., Any]:
     async def do(*jobs: WriteJob) -> None:
         await push(redis, keys, 1, [(0, encode_job(job)) for job in jobs])
 
@@ -86,11 +86,11 @@ async def ready(proxied_store: VectorStore) -> None:
     await proxied_store.prepare()
 
 
-async def asked_for(redis: ArqRedis, keys: Keys) -> Lease | None:
+async def asked_for(redis: Redis, keys: Keys) -> Lease | None:
     return await acquire_lease(redis, keys, 0, ttl_s=8, partitions=1)
 
 
-async def settled(redis: ArqRedis, keys: Keys) -> None:
+async def settled(redis: Redis, keys: Keys) -> None:
     """Return once the lease has ended by itself."""
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while (left_ms := await redis.pttl(keys.lease(0))) >= 0:  # noqa: ASYNC110  # there is no signal for it
@@ -111,7 +111,7 @@ class TestAppliedLate:
         drainer: MakeDrainer,
         pushed: Any,
         late: LateEngine,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -138,7 +138,7 @@ class TestAppliedLate:
         drainer: MakeDrainer,
         pushed: Any,
         late: LateEngine,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         shape: CollectionShape,
         engine: Contents,
@@ -168,7 +168,7 @@ class TestAppliedLate:
         events: Events,
     ) -> None:
         """It rings again by itself, and the sweeper does not ring while it settles."""
-        chosen = settings(qdrant_url=qdrant_proxy.url, qdrant_timeout_s=0.3, sweep_interval_s=0.05)
+        chosen = settings(qdrant_url=qdrant_proxy.url, qdrant_timeout_s=0.3, rescue_interval_s=0.05)
         async with running(chosen, role="ingest"):
             await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
             [outage] = await events.wait_for("outage")
@@ -183,13 +183,13 @@ class TestAppliedLate:
 @pytest.mark.usefixtures("ready")
 class TestLease:
     async def test_nobody_has_it_until_the_request_has_settled(
-        self, drainer: MakeDrainer, pushed: Any, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Any, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
         await pushed(memory(1, 1))
         for code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED", "DEADLINE_EXCEEDED"):
             qdrant_proxy.rules[UPDATE] = refuse(Refusal(grpc.StatusCode[code], "Socket closed"))
             outage = await drainer(settle_s=30).drain(0)
-            assert (outage.ending, outage.ring_after_s) == ("outage", 30), code
+            assert (outage.ending, outage.wake_after_s) == ("outage", 30), code
             assert await asked_for(redis, keys) is None, code
             assert 8_000 < await redis.pttl(keys.lease(0)) <= 30_000, code
             await redis.delete(keys.lease(0))  # as if it had ended by itself
@@ -199,7 +199,7 @@ class TestLease:
             await give_back(redis, keys, lease)
 
     async def test_the_next_has_it_at_once_when_it_is_known_that_nothing_was_applied(
-        self, drainer: MakeDrainer, pushed: Any, qdrant_proxy: QdrantProxy, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Any, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys
     ) -> None:
         await pushed(memory(1, 1))
         for refusal in (
@@ -212,14 +212,14 @@ class TestLease:
             qdrant_proxy.rules[UPDATE] = refuse(refusal)
             outage = await drainer().drain(0)
             assert outage.ending == "outage", refusal.code
-            assert outage.ring_after_s is not None
-            assert outage.ring_after_s <= 0.01, refusal.code
+            assert outage.wake_after_s is not None
+            assert outage.wake_after_s <= 0.01, refusal.code
             lease = await asked_for(redis, keys)
             assert lease is not None, refusal.code
             await give_back(redis, keys, lease)
 
     async def test_a_lease_that_was_lost_meanwhile_is_left_to_its_holder(
-        self, drainer: MakeDrainer, pushed: Any, late: LateEngine, redis: ArqRedis, keys: Keys
+        self, drainer: MakeDrainer, pushed: Any, late: LateEngine, redis: Redis, keys: Keys
     ) -> None:
         await pushed(memory(1, 1))
         draining = asyncio.create_task(drainer().drain(0))

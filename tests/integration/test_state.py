@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import DeadEntry, JobLog
-from memory_worker.queue.push import push
 from memory_worker.queue.state import PartitionState, partition_states
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.jobs import PARTITIONS
 from tests.integration.leases import acquire_lease, commit, reading
 from tests.integration.proxies import RedisProxy
@@ -21,11 +21,11 @@ def idle(partition: int, *, dead: int = 0) -> PartitionState:
     return PartitionState(partition=partition, waiting=0, oldest_pushed_s=None, version=None, lease_s=None, dead=dead)
 
 
-async def test_nothing_has_happened(redis: ArqRedis, keys: Keys) -> None:
+async def test_nothing_has_happened(redis: Redis, keys: Keys) -> None:
     assert await partition_states(redis, keys, PARTITIONS) == [idle(partition) for partition in range(PARTITIONS)]
 
 
-async def test_what_waits_who_drains_what_died(redis: ArqRedis, keys: Keys) -> None:
+async def test_what_waits_who_drains_what_died(redis: Redis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(1, b"a"), (1, b"b"), (2, b"c")])
     await push(redis, keys, PARTITIONS, [(3, b"d")], version=CONTRACT_VERSION + 1)
     lease = await acquire_lease(redis, keys, 1, ttl_s=8, partitions=PARTITIONS)
@@ -47,12 +47,12 @@ async def test_what_waits_who_drains_what_died(redis: ArqRedis, keys: Keys) -> N
     assert (newer.waiting, newer.version, newer.lease_s) == (1, CONTRACT_VERSION + 1, None)
 
 
-async def test_an_entry_without_a_version(redis: ArqRedis, keys: Keys) -> None:
+async def test_an_entry_without_a_version(redis: Redis, keys: Keys) -> None:
     await redis.xadd(keys.stream(0), {"j": "a"})
     assert (await partition_states(redis, keys, 1))[0].version == 0
 
 
-async def test_one_round_trip(watched: ArqRedis, redis_proxy: RedisProxy, keys: Keys) -> None:
+async def test_one_round_trip(watched: Redis, redis_proxy: RedisProxy, keys: Keys) -> None:
     await partition_states(watched, keys, 1)
     redis_proxy.words()
     await partition_states(watched, keys, 256)

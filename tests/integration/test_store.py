@@ -15,8 +15,8 @@ import pytest
 from qdrant_client import grpc as q
 
 from memory_worker.contract import Upsert
+from memory_worker.contract.errors import DeadlinePassed, StoreRefused, StoreUnavailable
 from memory_worker.embedded.engines import start_edge
-from memory_worker.errors import DeadlinePassed, StoreRefused, StoreUnavailable
 from memory_worker.store import rpc
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 from memory_worker.store.shape import CollectionShape

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
 from memory_worker.contract import partition_of
+from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
-from memory_worker.kinds import primary_id
-from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.connection import open_redis
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.push import push
-from memory_worker.reads import READ_JOBS, Reads
+from memory_worker.reads.handlers import READ_JOBS, Reads
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of
+from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
 
@@ -187,7 +187,7 @@ class Tenants:
     def close(self) -> None:
         async def close() -> None:
             await self._store.close()
-            await self._redis.aclose(close_connection_pool=True)
+            await close_redis(self._redis)
 
         self._runner.run(close())
         self._runner.close()

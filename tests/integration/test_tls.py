@@ -15,13 +15,13 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
-from memory_worker.errors import QueueUnavailable, StoreUnavailable
-from memory_worker.queue.connection import Access
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.contract.errors import QueueUnavailable, StoreUnavailable
+from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.connection import Access
 from tests.integration.conftest import API_KEY, running
 from tests.integration.jobs import axis
 from tests.integration.proxies import HOST, QdrantProxy, RedisProxy
@@ -202,7 +202,7 @@ class TestRedis:
         redis = await serve_redis(theirs.server_context(HOST))
         chosen = settings(redis_url=SecretStr(redis.url), redis_tls_ca_file=ours.ca_file)
         with pytest.raises(QueueUnavailable, match="certificate verify failed"):
-            await App(chosen, "all").run()
+            await WorkerProcess(chosen, "all").run()
 
 
 class TestQdrant:

@@ -10,16 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Upsert, decode_write, encode_job, partition_of
-from memory_worker.errors import PushedInPart, QueueUnavailable, TooLate
-from memory_worker.queue import clock
-from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import QueueMeta, publish_meta
-from memory_worker.queue.push import push
+from memory_worker.contract.errors import PushedInPart, QueueUnavailable, TooLate
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire import clock
+from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
 from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
@@ -30,7 +31,7 @@ HOUR_S = 3600.0
 USER = 4  # of partition 0
 
 
-async def written(redis: ArqRedis, keys: Keys) -> list[str]:
+async def written(redis: Redis, keys: Keys) -> list[str]:
     """Return the points that the entries of the user's partition write, in order."""
     entries = await redis.xrange(keys.stream(partition_of(USER, PARTITIONS)))
     jobs = [decode_write(fields[b"j"]) for _, fields in entries]
@@ -58,7 +59,7 @@ class TestPush:
     """Of jobs that are already encoded."""
 
     async def test_after_its_latest_time_nothing_at_all_is_stored(
-        self, redis: ArqRedis, keys: Keys, everything: Everything
+        self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         now_ms = time.time() * 1000
         with pytest.raises(TooLate, match="too late"):
@@ -72,7 +73,7 @@ class TestPush:
         assert await everything() == before
 
     async def test_a_latest_time_that_lies_too_far_ahead_is_of_a_clock_that_was_set_back(
-        self, redis: ArqRedis, keys: Keys, everything: Everything
+        self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         """Given up, such a push could be stored an hour later."""
         now_ms = time.time() * 1000
@@ -80,7 +81,7 @@ class TestPush:
             await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=now_ms + 3_600_000, life_ms=6_000)
         assert await everything() == {}
 
-    async def test_in_time_or_at_any_time_it_is_stored(self, redis: ArqRedis, keys: Keys) -> None:
+    async def test_in_time_or_at_any_time_it_is_stored(self, redis: Redis, keys: Keys) -> None:
         for latest_ms in (0, time.time() * 1000 + 50_000):
             await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=latest_ms)
         assert await redis.xlen(keys.stream(0)) == 2
@@ -88,7 +89,7 @@ class TestPush:
 
 class TestClient:
     @pytest.fixture
-    async def queue(self, redis: ArqRedis, keys: Keys, redis_url: str) -> AsyncIterator[MemoryQueue]:
+    async def queue(self, redis: Redis, keys: Keys, redis_url: str) -> AsyncIterator[MemoryQueue]:
         """The client, which has pushed its first memory and knows Redis's clock."""
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         async with MemoryQueue.connect(redis_url, prefix=keys.prefix) as opened:
@@ -97,7 +98,7 @@ class TestClient:
 
     @pytest.mark.parametrize("hours", [-1, 1])
     async def test_a_local_clock_that_is_set_makes_no_difference(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
         """Set back it would refuse pushes that are in time, set forward it would give them an hour more."""
         before = queue._producer.clock.least_ms()
@@ -108,7 +109,7 @@ class TestClient:
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2)]
 
     async def test_a_machine_that_slept_looks_once_more(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its monotonic clock stood still meanwhile, for one chunk or for many."""
         slept = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() - HOUR_S)
@@ -119,13 +120,13 @@ class TestClient:
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in range(1, 600)]
 
     async def test_clocks_that_are_set_again_and_again(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """To the client it is all one whether Redis's clock was set or its own: each step costs one more look."""
         looks = 0
         look = RedisClock.refresh
 
-        async def count(self: RedisClock, redis: ArqRedis) -> None:
+        async def count(self: RedisClock, redis: Redis) -> None:
             nonlocal looks
             looks += 1
             await look(self, redis)
@@ -141,7 +142,7 @@ class TestClient:
         assert await written(redis, keys) == [f"mem_{USER}_{n}" for n in (1, *sorted([*range(2, 8)] * 2))]
 
     async def test_many_at_once_look_once(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, redis_proxy: RedisProxy, monkeypatch: pytest.MonkeyPatch
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, redis_proxy: RedisProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         moved = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + HOUR_S)
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix) as other:
@@ -152,12 +153,12 @@ class TestClient:
             assert redis_proxy.words().count("TIME") == 1
 
     async def test_it_tries_once_more_and_no_oftener(
-        self, queue: MemoryQueue, redis: ArqRedis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+        self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A clock that cannot be told: the push is refused in the end, and nothing is stored."""
         looks = 0
 
-        async def look_in_vain(self: RedisClock, redis: ArqRedis) -> None:
+        async def look_in_vain(self: RedisClock, redis: Redis) -> None:
             nonlocal looks
             looks += 1
 
@@ -171,7 +172,7 @@ class TestClient:
         assert await written(redis, keys) == [f"mem_{USER}_1"]
 
     async def test_a_slow_network_within_the_time_loses_nothing(
-        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+        self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
     ) -> None:
         redis_proxy.delay_s = 0.1
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=5) as queue:
@@ -181,7 +182,7 @@ class TestClient:
         assert await redis.hget(keys.backlog, "jobs") == b"3"
 
     async def test_a_network_that_delivers_after_the_caller_gave_up(
-        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+        self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
     ) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
@@ -197,7 +198,7 @@ class TestClient:
         assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
 
     async def test_a_slow_look_at_redis_clock_gives_no_push_more_time(
-        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+        self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
     ) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
@@ -215,7 +216,7 @@ class TestClient:
         assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
 
     async def test_of_many_chunks_those_that_were_stored_are_told_and_no_other_is_stored_later(
-        self, redis_proxy: RedisProxy, redis: ArqRedis, keys: Keys
+        self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
     ) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:

@@ -14,7 +14,7 @@ import pytest
 from memory_worker.bench.delay import HOST, DelayProxy, precise_loop
 from memory_worker.bench.network import delayed
 from memory_worker.bench.processes import Processes
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import load_settings
 
 DELAY_S = 0.01

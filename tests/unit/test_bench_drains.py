@@ -8,7 +8,7 @@ import pytest
 
 from memory_worker.bench import drains
 from memory_worker.bench.drains import drained
-from memory_worker.errors import MemoryWorkerError
+from memory_worker.contract.errors import MemoryWorkerError
 
 
 class Clock:

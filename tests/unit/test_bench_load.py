@@ -6,8 +6,8 @@ import pytest
 
 from memory_worker.bench.load import Load
 from memory_worker.contract import Limits, checked, encode_checked
-from memory_worker.kinds import primary_id
-from memory_worker.vectors import pack_vector, unpack_vector
+from memory_worker.contract.kinds import primary_id
+from memory_worker.contract.vectors import pack_vector, unpack_vector
 
 DIMENSION = 8
 

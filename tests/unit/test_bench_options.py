@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from memory_worker.bench.command_line import options
 from memory_worker.bench.options import OWN, PEERS, Options
 from memory_worker.commands.main import main
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 
 
 def test_all_our_own_phases_unless_told_otherwise_and_peers_when_asked_for() -> None:

@@ -14,9 +14,9 @@ from memory_worker.bench.load import Terms
 from memory_worker.bench.place import own_names
 from memory_worker.bench.processes import Processes, environment, together, trouble_in
 from memory_worker.bench.tasks import Task
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.logs import _TextFormatter
+from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.settings import Settings, load_settings
+from memory_worker.telemetry.logs import _TextFormatter
 
 NOWHERE = {"redis_url": "redis://127.0.0.1:1", "qdrant_url": "http://127.0.0.1:1"}
 PARENT = """

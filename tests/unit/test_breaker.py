@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_worker.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from memory_worker.ingest.breaker import PROBE_WAIT_S, Breaker
 from memory_worker.ingest.retry import RetryPolicy
 

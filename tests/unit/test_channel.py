@@ -10,7 +10,7 @@ import grpc
 import pytest
 from qdrant_client import grpc as q
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.store.channel import _target, is_tls, open_channel
 
 SECRET = "hunter2"

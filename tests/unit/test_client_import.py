@@ -10,7 +10,7 @@ import sys
 import pytest
 
 PACKAGES = ["prometheus_client", "grpc", "google", "qdrant_client", "qdrant_edge", "pydantic", "uvicorn", "numpy"]
-LOADED = "import sys, memory_worker.client; print(*sys.modules, sep='\\n')"
+LOADED = "import sys, memory_worker.client.memory_queue; print(*sys.modules, sep='\\n')"
 
 
 @functools.cache
@@ -29,5 +29,5 @@ def test_the_client_loads_nothing_that_only_a_worker_needs(package: str) -> None
 
 def test_the_client_makes_no_metrics() -> None:
     loaded = modules(PROMETHEUS_MULTIPROC_DIR="/nonexistent/metrics")
-    assert "memory_worker.client" in loaded
-    assert "memory_worker.metrics" not in loaded
+    assert "memory_worker.client.memory_queue" in loaded
+    assert "memory_worker.telemetry.metrics" not in loaded

@@ -19,7 +19,7 @@ from memory_worker.settings import Settings
 HEAVY = ("grpc", "qdrant_client", "redis", "arq", "pydantic", "rich", "uvloop", "asyncio")
 LOADED = """
 import sys
-from memory_worker import interrupts
+from memory_worker.commands import interrupts
 from memory_worker.commands.main import main
 try:
     main()

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from redis.asyncio.connection import Connection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from memory_worker.client import MemoryQueue
-from memory_worker.errors import ConfigurationError
-from memory_worker.queue.connection import Access, open_redis
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.contract.errors import ConfigurationError
+from memory_worker.runtime.wiring import open_client, open_queue, open_store
 from memory_worker.settings import Settings
-from memory_worker.wiring import open_client, open_queue, open_store
+from memory_worker.wire.connection import Access, open_redis
 
 SECRET = "hunter2"
 
@@ -101,7 +101,7 @@ def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
         ("redis://redis/3/", {"db": 3}),
         ("redis://redis/3?db=3", {"db": 3}),
         ("redis://redis/?db=2", {"db": 2}),
-        ("redis://redis?protocol=3&client_name=app", {"protocol": "3", "client_name": "app"}),
+        ("redis://redis?protocol=3&client_name=app", {"protocol": 2, "client_name": "app"}),
         ("redis://[::1]:6380", {"host": "::1", "port": 6380}),
         ("redis://a_service.name-1:1/", {"host": "a_service.name-1", "port": 1}),
         ("unix:///run/redis.sock?db=2", {"path": "/run/redis.sock", "db": 2}),

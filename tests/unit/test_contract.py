@@ -47,8 +47,8 @@ from memory_worker.contract import (
     json_schema,
     partition_of,
 )
+from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import NARROWING
-from memory_worker.errors import InvalidJob
 
 LIMITS = Limits(dimension=2, max_job_bytes=10_000)
 PACKED = struct.pack("<2f", 1, 2)

@@ -7,9 +7,9 @@ from operator import mul
 import pytest
 
 from memory_worker.contract import Limits, Upsert, checked
+from memory_worker.contract.kinds import KINDS
+from memory_worker.contract.vectors import check_vector, unpack_vector
 from memory_worker.demo.dataset import Question, load
-from memory_worker.kinds import KINDS
-from memory_worker.vectors import check_vector, unpack_vector
 
 DATA = load()
 ITEMS = DATA.memories + DATA.documents

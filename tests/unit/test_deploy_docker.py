@@ -77,14 +77,14 @@ def test_a_lock_satisfies_pyproject(name: str) -> None:
         assert requirement.extras <= versions.keys(), requirement
 
 
-def test_no_extra_is_in_the_image() -> None:
-    direct = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    extras = {
-        canonicalize_name(Requirement(text).name)
-        for texts in PROJECT["optional-dependencies"].values()
-        for text in texts
-    }
-    assert not (extras - direct) & pinned("requirements.lock").keys()
+def test_only_the_worker_and_its_dependencies_are_in_the_image() -> None:
+    extras = PROJECT["optional-dependencies"]
+    named = {name: {canonicalize_name(Requirement(text).name) for text in texts} for name, texts in extras.items()}
+    needed = named.pop("worker")
+    base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    assert base | needed <= pinned("requirements.lock").keys()
+    others = set().union(*named.values()) - needed - base - {"memory-worker"}
+    assert not others & pinned("requirements.lock").keys()
 
 
 def test_the_image_runs_the_worker_as_nobody_and_hears_signals() -> None:

@@ -36,7 +36,7 @@ RUNBOOK, SIZING = DEPLOY / "RUNBOOK.md", DEPLOY / "SIZING.md"
 TROUBLES = [
     *("backlog-grows", "no-progress", "dead-letters", "dead-lettered-deletes", "qdrant-fails", "slow-searches"),
     *("high-latency", "out-of-memory", "redis-memory", "replica-not-ready", "newer-contract", "worker-crashes"),
-    "survey-missing",
+    "stats-missing",
 ]
 PROCEDURES = [
     *("deploy-and-roll-back", "upgrade-qdrant", "change-the-number-of-partitions"),
@@ -217,7 +217,7 @@ class TestArithmetic:
 
     def test_defaults_that_are_quoted(self) -> None:
         settings = Settings()
-        takeover_s = settings.lease_ttl_s + 2 * settings.sweep_interval_s + 1
+        takeover_s = settings.lease_ttl_s + 2 * settings.rescue_interval_s + 1
         quoted = {
             SIZING: [
                 f"`SEARCH_MAX_WAITING` = {settings.search_max_waiting:,}",

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 import yaml
 
-from tests.unit.test_deploy_prometheus import PROMETHEUS, metric_names, misnamed, promtool, recorded_in, survey_names
+from tests.unit.test_deploy_prometheus import PROMETHEUS, metric_names, misnamed, promtool, recorded_in, stats_names
 
 __all__ = ["promtool"]  # a fixture
 
@@ -99,13 +99,13 @@ def test_queries_need_no_rules(expression: str) -> None:
 @pytest.mark.parametrize("expression", expressions())
 def test_a_process_narrows_down_what_processes_say_of_themselves(expression: str) -> None:
     # What leaves the queue, and who runs, stands beside what waits: as a whole.
-    whole = survey_names() | {"memory_worker_jobs_total", "memory_worker_info"}
+    whole = stats_names() | {"memory_worker_jobs_total", "memory_worker_info"}
     for name, matchers in _SELECTOR.findall(expression):
         assert 'job="$job"' in matchers
         assert name in metric_names()
         if name not in whole:
             assert 'instance=~"$instance"' in matchers
-        if name in survey_names():
+        if name in stats_names():
             assert "instance" not in matchers
 
 

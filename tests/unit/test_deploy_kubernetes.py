@@ -410,7 +410,7 @@ def test_ingest_is_scaled_within_the_partitions() -> None:
     settings = Settings()
     spec = the(DOCUMENTS, "ScaledObject", "memory-worker-ingest")["spec"]
     assert spec["maxReplicaCount"] == ceil(settings.queue_partitions / settings.worker_concurrency)
-    takeover_s = settings.lease_ttl_s + 2 * settings.sweep_interval_s + 1
+    takeover_s = settings.lease_ttl_s + 2 * settings.rescue_interval_s + 1
     (threshold_s,) = thresholds(spec)
     assert spec["minReplicaCount"] * threshold_s > takeover_s
 

@@ -16,12 +16,12 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from memory_worker import metrics
+from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
+from memory_worker.inspection.status import Status
 from memory_worker.settings import Settings
-from memory_worker.status import Status
-from memory_worker.survey import SurveyCollector, Surveyor
+from memory_worker.telemetry import metrics
 from tests.tools import tool
-from tests.unit.surveys import STATUS
+from tests.unit.queue_stats import STATUS
 
 Document: TypeAlias = dict[str, Any]
 
@@ -64,16 +64,16 @@ def metric_labels() -> dict[str, frozenset[str]]:
     return found | _survey_labels()
 
 
-def survey_names() -> frozenset[str]:
+def stats_names() -> frozenset[str]:
     """Return the names of the series that one replica exports for the whole queue."""
     return frozenset(_survey_labels())
 
 
 def _survey_labels() -> dict[str, frozenset[str]]:
-    return {metric.name: frozenset(metric.samples[0].labels) for metric in SurveyCollector(_Surveyor()).collect()}
+    return {metric.name: frozenset(metric.samples[0].labels) for metric in StatsExporter(_Surveyor()).collect()}
 
 
-class _Surveyor(Surveyor):
+class _Surveyor(StatsCollector):
     """Has seen what there is to see, and asks nobody."""
 
     def __init__(self) -> None:

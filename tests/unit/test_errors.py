@@ -7,8 +7,8 @@ import pkgutil
 import pytest
 
 import memory_worker
-from memory_worker import errors
-from memory_worker.errors import (
+from memory_worker.contract import errors
+from memory_worker.contract.errors import (
     DeadLettered,
     InvalidJob,
     MemoryWorkerError,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.failpoints import PLACES, arm, failpoint
 
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from memory_worker.errors import StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import StoreRefused, StoreUnavailable
 from memory_worker.store.failures import store_error
 
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE}

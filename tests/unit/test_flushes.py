@@ -12,7 +12,7 @@ from qdrant_client import grpc as q
 
 pytest.importorskip("qdrant_edge")
 
-from memory_worker.embedded.right_of_way import RightOfWay
+from memory_worker.embedded.read_priority import ReadPriority
 from memory_worker.embedded.shards import FLUSH_EVERY_POINTS, FLUSH_IDLE_S, Collection
 
 
@@ -37,7 +37,7 @@ def shard() -> Shard:
 def collection(shard: Shard, tmp_path: Path) -> Collection:
     (tmp_path / "shard").mkdir()
     (tmp_path / "shard" / "vectors").write_bytes(b"x")
-    return Collection("c", tmp_path, q.CollectionConfig(), cast("Any", shard), RightOfWay())
+    return Collection("c", tmp_path, q.CollectionConfig(), cast("Any", shard), ReadPriority())
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from memory_worker.contract import (
     checked,
     checked_read,
 )
-from memory_worker.errors import InvalidJob
-from memory_worker.ingest.intake import take_in
-from memory_worker.queue.codec import decode_arq
+from memory_worker.contract.errors import InvalidJob
+from memory_worker.ingest.decoding import decode_and_validate
 from memory_worker.queue.log import Entry
 from memory_worker.queue.replay_guard import Guard
+from memory_worker.wire.arq_records import decode_arq
 from tests.instructions import instructions
 
 LIMITS = Limits(dimension=2)
@@ -54,9 +54,9 @@ def test_a_payload_of_a_million_values_is_refused_soon(value: bytes) -> None:
     count = 1_048_000
     body = upsert(b"\x81\xa1a\xdd" + struct.pack(">I", count) + value * count)
     started = time.thread_time()
-    intake = take_in([entry(1, body)], LIMITS, partition=0, partitions=1)
+    decoded = decode_and_validate([entry(1, body)], LIMITS, partition=0, partitions=1)
     assert time.thread_time() - started < 3
-    assert [letter.detail for letter in intake.dead] == [
+    assert [dead_letter.detail for dead_letter in decoded.dead] == [
         "payload: at most 4,096 values are allowed, those in lists and maps included"
     ]
 
@@ -86,8 +86,8 @@ def test_the_values_of_a_payload_are_counted_wherever_they_stand(more: int) -> N
 
 @pytest.mark.parametrize("job", [MEMORY, Delete(user_id=1, point_ids=list(IDS)), Purge(user_id=1, category="work")])
 def test_what_a_job_costs_does_not_grow_with_the_letters_of_its_user(job: WriteJob) -> None:
-    def steps(letters: int) -> int:
-        guard = Guard({f"memory  mem_1_{number}": "0-0" for number in range(letters)}, letters={})
+    def steps(dead_letters: int) -> int:
+        guard = Guard({f"memory  mem_1_{number}": "0-0" for number in range(dead_letters)}, dead_letters={})
         return instructions(lambda: guard.record(job, "9-0"))
 
     few = max(steps(5_000) for _ in range(3))  # Python may need fewer once it has seen the code often enough

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from memory_worker import health as health_module
-from memory_worker.health import Component, Health, beat
-from memory_worker.metrics import EVENT_LOOP_LAG, REGISTRY
+from memory_worker.telemetry import health as health_module
+from memory_worker.telemetry.health import Component, Health, beat
+from memory_worker.telemetry.metrics import EVENT_LOOP_LAG, REGISTRY
 
 
 class Clock:
@@ -69,17 +69,17 @@ def test_each_part_is_well_for_as_long_as_it_is_said_to_be(health: Health, clock
 
 
 def test_prometheus_is_told_what_readyz_says(health: Health, clock: Clock) -> None:
-    health.tell()
+    health.report()
     assert (up("redis"), up("qdrant")) == (0, 0)
     health.up("redis")
     health.up("qdrant")
-    health.tell()
+    health.report()
     assert (up("redis"), up("qdrant")) == (1, 1)
     clock.now_s += 6.0
-    health.tell()
+    health.report()
     assert (up("redis"), up("qdrant")) == (0, 1)
     health.down("qdrant", "refused")
-    health.tell()
+    health.report()
     assert (up("redis"), up("qdrant")) == (0, 0)
 
 

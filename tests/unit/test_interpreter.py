@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.interpreter import SOURCE_ROOT, python_command
+from memory_worker.embedded.interpreter import SOURCE_ROOT, python_command
 
 SHOW = """
 import json, sys, logging, queue, redis
@@ -74,5 +74,5 @@ def test_the_commands_do_not_import_from_the_working_directory(command: list[str
 def test_the_client_can_be_imported_beside_an_apps_own_worker(tmp_path: Path) -> None:
     for name in ("worker", "tasks", "client", "settings"):
         (tmp_path / f"{name}.py").write_text("raise AssertionError(__file__)\n")
-    (tmp_path / "main.py").write_text("from memory_worker.client import MemoryQueue\n")
+    (tmp_path / "main.py").write_text("from memory_worker.client.memory_queue import MemoryQueue\n")
     subprocess.run([sys.executable, "main.py"], cwd=tmp_path, check=True)

@@ -7,8 +7,8 @@ from arq.constants import in_progress_key_prefix, job_key_prefix
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_worker.queue import keys as module
-from memory_worker.queue.keys import Keys
+from memory_worker.wire import keys as module
+from memory_worker.wire.keys import Keys
 
 KEYS = Keys("mw")
 DRAIN = KEYS.drain_job_id(7)
@@ -36,14 +36,14 @@ PRODUCED = {
     KEYS.pushed("T"),
     KEYS.backlog,
     KEYS.collections,
-    KEYS.suspects,
+    KEYS.orphaned,
     KEYS.canary,
     KEYS.processes,
-    KEYS.surveyor,
-    KEYS.survey,
+    KEYS.leader,
+    KEYS.stats,
     KEYS.attempts(7),
     KEYS.guarded(7),
-    KEYS.guarded_letters(7, 1730),
+    KEYS.guarded_dead_letters(7, 1730),
     KEYS.guarded_points(7, 1730),
     KEYS.process("0123"),
     KEYS.stream(7),
@@ -52,8 +52,8 @@ PRODUCED = {
     KEYS.dead(7),
     KEYS.drain_queue,
     KEYS.search_queue,
-    KEYS.drain_bell,
-    KEYS.search_bell,
+    KEYS.drain_wakeup,
+    KEYS.search_wakeup,
     KEYS.reply("J"),
     KEYS.replies,
     KEYS.replies_bytes,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_worker.errors import InvalidJob
-from memory_worker.kinds import DOCUMENT, KINDS, MEMORY, Kind, namespace_of, primary_id
+from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.kinds import DOCUMENT, KINDS, MEMORY, Kind, namespace_of, primary_id
 
 DNS_NAMESPACE = bytes.fromhex("6ba7b8109dad11d180b400c04fd430c8")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from memory_worker.logs import configure_logs, log_event
+from memory_worker.telemetry.logs import configure_logs, log_event
 
 logger = logging.getLogger("memory_worker.somewhere")
 

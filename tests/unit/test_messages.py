@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
 from memory_worker.contract import Search, Upsert
-from memory_worker.kinds import primary_id
+from memory_worker.contract.kinds import primary_id
 from memory_worker.store import messages
 from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
 from memory_worker.store.values import payload_of

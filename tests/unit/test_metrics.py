@@ -16,23 +16,23 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from memory_worker import metrics
 from memory_worker.contract import Delete, Purge, Upsert
-from memory_worker.errors import QueueFull
+from memory_worker.contract.errors import QueueFull
 from memory_worker.ingest.breaker import BreakerState
-from memory_worker.metrics import PREFIX, REGISTRY, expose_process, start_at_zero, timed
+from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
+from memory_worker.inspection.status import Status
 from memory_worker.queue.log import DeadReason
-from memory_worker.reads import READ_JOBS
+from memory_worker.reads.handlers import READ_JOBS
 from memory_worker.settings import Role
-from memory_worker.status import Status
-from memory_worker.survey import SurveyCollector, Surveyor
+from memory_worker.telemetry import metrics
+from memory_worker.telemetry.metrics import PREFIX, REGISTRY, expose_process, start_at_zero, timed
 from tests.tools import tool
-from tests.unit.surveys import STATUS
+from tests.unit.queue_stats import STATUS
 
 OWN = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 
 
-class Seen(Surveyor):
+class Seen(StatsCollector):
     """A surveyor that has seen something of everything."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def everything() -> Iterator[CollectorRegistry]:
     for metric in OWN:
         if metric._labelnames:
             metric.labels(*("test" for _ in metric._labelnames))
-    collector = SurveyCollector(Seen())
+    collector = StatsExporter(Seen())
     REGISTRY.register(collector)
     yield REGISTRY
     REGISTRY.unregister(collector)
@@ -71,7 +71,7 @@ class TestExposition:
     def test_it_holds_every_metric_and_each_says_what_it_is(self, everything: CollectorRegistry) -> None:
         families = {family.name: family for family in parse_text(generate_latest(everything).decode())}
         own = {family.name for metric in OWN for family in metric.describe()}
-        surveyed = {family.name for family in SurveyCollector(Seen()).collect()}
+        surveyed = {family.name for family in StatsExporter(Seen()).collect()}
         assert len(own) == len(OWN)
         assert len(surveyed) == 14
         assert own | surveyed == {name for name in families if name.startswith(f"{PREFIX}_")}

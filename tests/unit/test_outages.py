@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from memory_worker.errors import NotReplicated, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import NotReplicated, StoreRefused, StoreUnavailable
 from memory_worker.ingest.outages import Outages
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.lease import Lease, LeaseState

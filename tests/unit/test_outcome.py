@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
-from memory_worker.ingest.intake import Intake
+from memory_worker.ingest.decoding import DecodedBatch
 from memory_worker.ingest.outcome import Outcome, decide, touching
 from memory_worker.queue.log import DeadEntry, Entry
 from memory_worker.queue.replay_guard import Guard
@@ -24,10 +24,10 @@ def entry(number: int, replay_of: str = "") -> Entry:
     return Entry(f"{number}-0", 1, b"", 0, replay_of)
 
 
-def batch(*pairs: tuple[Entry, WriteJob], dead: tuple[tuple[Entry, WriteJob | None], ...] = ()) -> Intake:
-    letters = [DeadEntry(entry=entry, reason="invalid", detail="", job=job) for entry, job in dead]
+def batch(*pairs: tuple[Entry, WriteJob], dead: tuple[tuple[Entry, WriteJob | None], ...] = ()) -> DecodedBatch:
+    dead_letters = [DeadEntry(entry=entry, reason="invalid", detail="", job=job) for entry, job in dead]
     taken = sorted([one for one, _ in (*pairs, *dead)], key=lambda one: int(one.entry_id.split("-")[0]))
-    return Intake(taken, list(pairs), letters, held=False)
+    return DecodedBatch(taken, list(pairs), dead_letters, held=False)
 
 
 def older(*jobs: WriteJob) -> dict[int, Guard]:
@@ -35,15 +35,15 @@ def older(*jobs: WriteJob) -> dict[int, Guard]:
     guards: dict[int, Guard] = {}
     for number, job in enumerate(jobs, start=1):
         guards.setdefault(job.user_id, Guard()).add(job, f"{number}-0", f"{number}-0")
-    return {user_id: Guard(guard.touched, b"", guard.letters) for user_id, guard in guards.items()}
+    return {user_id: Guard(guard.touched, b"", guard.dead_letters) for user_id, guard in guards.items()}
 
 
 def dead_of(outcome: Outcome) -> list[tuple[str, str]]:
-    return [(letter.entry.entry_id, letter.reason) for letter in outcome.dead]
+    return [(dead_letter.entry.entry_id, dead_letter.reason) for dead_letter in outcome.dead]
 
 
 def positions(outcome: Outcome, user_id: int = 1) -> set[str]:
-    return set(outcome.guards[user_id].letters)
+    return set(outcome.guards[user_id].dead_letters)
 
 
 def test_a_batch_without_letters_is_left_as_it_is() -> None:
@@ -66,7 +66,7 @@ def test_a_replay_behind_a_newer_job_in_the_same_batch_is_refused_and_still_guar
     assert found.jobs == [newer]
     assert dead_of(found) == [("7-0", "superseded")]
     assert positions(found) == {OLD}
-    assert found.guards[1].letters[OLD].entry_id == "7-0"
+    assert found.guards[1].dead_letters[OLD].entry_id == "7-0"
 
 
 def test_a_replay_before_a_newer_job_in_the_same_batch_is_applied() -> None:

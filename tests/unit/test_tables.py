@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from memory_worker.checks import Check
 from memory_worker.commands import dead_tables, tables
 from memory_worker.contract import CollectionInfo, Delete, Receipt, encode_job
+from memory_worker.inspection.check import Check
+from memory_worker.inspection.status import PartitionStatus, Status
 from memory_worker.queue.dead import DeadLetter
 from memory_worker.queue.dead_heads import DeadHead
-from memory_worker.status import PartitionStatus, Status
 
 
 def printed(show: Callable[..., None], *args: Any, **options: Any) -> str:
@@ -163,7 +163,7 @@ HEAD: dict[str, Any] = {
 }
 
 
-def letter(**values: Any) -> DeadLetter:
+def dead_letter(**values: Any) -> DeadLetter:
     with_body = {**HEAD, "body": encode_job(Delete(user_id=1730, point_ids=["mem_1_1"])), **values}
     return DeadLetter(**{**with_body, "size": len(with_body["body"])})
 
@@ -214,7 +214,7 @@ def test_what_a_job_says_cannot_control_the_terminal() -> None:
 
 
 def test_a_letter_as_a_document() -> None:
-    found = letter()
+    found = dead_letter()
     short = {
         "receipt": "17/1732000000000-0",
         "died": "2024-11-19T07:06:40.500+00:00",
@@ -253,12 +253,12 @@ BODIES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_every_dead_body_can_be_shown_as_json(body: bytes) -> None:
-    document = dead_tables.letter_document(letter(body=body, op="", user_id=""))
+    document = dead_tables.letter_document(dead_letter(body=body, op="", user_id=""))
     shown = json.loads(json.dumps(document, allow_nan=False))
     assert bytes.fromhex(shown["raw_hex"]) == body
     assert (shown["user_id"], shown["bytes"]) == (None, len(body))
 
 
 def test_a_job_that_decodes_is_shown_with_its_values() -> None:
-    document = dead_tables.letter_document(letter(body=BODIES["an int as a key"]))
+    document = dead_tables.letter_document(dead_letter(body=BODIES["an int as a key"]))
     assert document["job"]["payload"] == {"a": {"7": 1}}

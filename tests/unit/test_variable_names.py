@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_worker.settings import secret_file_variables, variables
-from memory_worker.variable_names import ALSO_CALLED, OTHER_PROGRAMS, Unknown, foreign, misspelt
+from memory_worker.settings.variable_names import ALSO_CALLED, OTHER_PROGRAMS, Unknown, foreign, misspelt
 
 SETTINGS = {*variables(), *secret_file_variables()}
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from memory_worker.errors import InvalidJob
-from memory_worker.vectors import check_vector, pack_vector, unpack_vector
+from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.vectors import check_vector, pack_vector, unpack_vector
 
 NUMBERS = [1.0, -0.5, 0.1, 3.4028234663852886e38]
 SMALL = [1.0, -0.5, 0.25, 1024.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from memory_worker import interrupts
+from memory_worker.commands import interrupts
 
 _CANNOT_WRITE = 120
 """What Python itself ends with then."""
@@ -15,7 +15,7 @@ def main() -> None:
     """Run the command line, and end the process."""
     interrupts.install()
     # After that, because loading takes a while. The first process of a container ignores a signal without a handler.
-    from memory_worker.library_variables import hide_from_libraries  # noqa: PLC0415
+    from memory_worker.commands.library_variables import hide_from_libraries  # noqa: PLC0415
 
     hide_from_libraries(os.environ)
     from memory_worker.commands.main import main as run  # noqa: PLC0415
@@ -38,7 +38,7 @@ def _exit(status: int) -> None:
 
 
 if __name__ == "__main__":
-    from memory_worker.interpreter import import_path
+    from memory_worker.embedded.interpreter import import_path
 
     sys.path[:] = import_path()  # python -m puts the working directory in front
     main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 
 _NOT_IN_A_HOST = frozenset(";\"'<>\\^`{}|$%()*?!")
 
@@ -26,7 +26,7 @@ def split_address(variable: str, url: str, schemes: Collection[str], expected: s
         raise refused("it is empty")
     if url[0] in "\"'":
         raise refused("it is in quotes; docker run --env-file, for one, keeps them")
-    if any(letter.isspace() or not letter.isprintable() for letter in url):
+    if any(dead_letter.isspace() or not dead_letter.isprintable() for dead_letter in url):
         raise refused("it contains a blank or a control character; in a password, a blank is %20")
     try:
         parts = urlsplit(url)

@@ -11,7 +11,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 
 VARIABLE = "MEMORY_WORKER_FAILPOINTS"
 PLACES = (

@@ -1,1 +1,4 @@
-"""The benchmark: what this system does a second, and how long it takes, beside what would be used instead of it."""
+"""The load test: every path that users take, beside what they would use instead, in one run.
+
+Here: data, callers, measurements, the table. Not here: limits that a figure must meet, and studies that were made once.
+"""

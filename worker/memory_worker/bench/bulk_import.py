@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from memory_worker.bench.engine_settings import Data, Options, Place, built, configured_place, drop, own_shape, write
+from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.embedded.engines import start_edge
-from memory_worker.errors import MemoryWorkerError
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.operations import UpsertPoints
 from memory_worker.store.shape import CollectionShape

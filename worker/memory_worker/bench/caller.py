@@ -52,12 +52,12 @@ async def _done(tasks: list[Task], paths: Paths) -> list[Figure]:
         nonlocal done
         done += calls
 
-    async def tell() -> None:
+    async def report() -> None:
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
             _tell(Progress(done))
 
-    telling = asyncio.create_task(tell())
+    telling = asyncio.create_task(report())
     try:
         return list(await asyncio.gather(*(_guarded(paths, task, on_calls) for task in tasks)))
     finally:

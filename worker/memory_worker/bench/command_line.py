@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from memory_worker.bench.options import OWN, PEERS, Options
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -20,10 +20,10 @@ from memory_worker.bench.load import Load
 from memory_worker.bench.own_calls import LEAST_SCORE, check_found
 from memory_worker.bench.tasks import OnCalls, Path, Task, looped
 from memory_worker.contract import Search
-from memory_worker.kinds import MEMORY, USER_ID_FIELD
+from memory_worker.contract.kinds import MEMORY, USER_ID_FIELD
+from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
 from memory_worker.store.store import VectorStore
-from memory_worker.wiring import open_store
 
 UPLOAD_BATCH = 128
 """Of 32 to 512, what was fastest here; more than one process was slower."""

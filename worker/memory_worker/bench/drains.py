@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from memory_worker.bench.figures import Figure
 from memory_worker.bench.usage import cpu_s
-from memory_worker.errors import MemoryWorkerError
+from memory_worker.contract.errors import MemoryWorkerError
 
 DRAIN_TIMEOUT_S = 3600.0
 _STALLED_S = 60.0

@@ -35,9 +35,9 @@ from rich.console import Console
 from rich.table import Table
 
 from memory_worker.contract import Limits, Search, Upsert, checked
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.contract.kinds import KINDS
 from memory_worker.embedded.engines import start_edge
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.kinds import KINDS
 from memory_worker.settings import load_settings
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
@@ -286,7 +286,7 @@ async def drop(place: Place, shape: CollectionShape) -> None:
             await store.collections.drop(CollectionRef(kind))
 
 
-def measure(options: Options, variants: Sequence[Variant], tell: Callable[[str], None]) -> list[Figures]:
+def measure(options: Options, variants: Sequence[Variant], report: Callable[[str], None]) -> list[Figures]:
     """Measure each kind of collection on the server at QDRANT_URL, or on embedded engines.
 
     Raises `MemoryWorkerError`.
@@ -295,7 +295,7 @@ def measure(options: Options, variants: Sequence[Variant], tell: Callable[[str],
     base = own_shape(options)
     found = []
     for variant in variants:
-        tell(variant.name)
+        report(variant.name)
         shape = replace(base, **variant.shape)
         if place is None:
             found.append(_on_embedded_engine(shape, data, variant))

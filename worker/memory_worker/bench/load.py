@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from memory_worker.contract import Upsert
-from memory_worker.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
+from memory_worker.contract.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
 
 _BASE_VECTORS = 512
 _WORDS = ("prefers", "window", "seats", "tea", "mornings", "trains", "quiet", "rooms", "early", "flights")

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from memory_worker import __version__
-from memory_worker.queue.connection import queue_errors
+from memory_worker.runtime.wiring import open_queue, open_store
 from memory_worker.settings import Settings
-from memory_worker.wiring import open_queue, open_store
+from memory_worker.wire.connection import close_redis, queue_errors
 
 _LIBRARIES = ("arq", "redis", "hiredis", "qdrant-client", "grpcio", "protobuf", "msgspec", "uvloop")
 _GIB = 2**30
@@ -61,7 +61,7 @@ async def these_engines(settings: Settings, *, embedded: bool) -> Engines:
             server = await redis.info("server")
             persistence = await redis.info("persistence")
     finally:
-        await redis.aclose(close_connection_pool=True)
+        await close_redis(redis)
     async with open_store(settings) as store:
         qdrant = await store.version()
     return Engines(

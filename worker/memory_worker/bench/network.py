@@ -14,7 +14,7 @@ from memory_worker.bench.figures import Round
 from memory_worker.bench.processes import Caller, Processes, together
 from memory_worker.bench.session import Session
 from memory_worker.bench.tasks import Task
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import Settings
 
 _SHARE = 3

@@ -12,13 +12,13 @@ from memory_worker.bench.figures import Figure
 from memory_worker.bench.load import Load
 from memory_worker.bench.loops import Check, Tally, open_loop
 from memory_worker.bench.tasks import OnCalls, Path, Task, looped
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.client.producer import PUSH_MAX_JOBS
 from memory_worker.contract import Get, Receipt
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.queue.producer import PUSH_MAX_JOBS
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.runtime.wiring import open_client, open_store
 from memory_worker.settings import Settings
 from memory_worker.store.store import VectorStore
-from memory_worker.wiring import open_client, open_store
 
 FLOOD = "flood"
 LEAST_SCORE = -1.0

@@ -16,6 +16,7 @@ from memory_worker.bench.load import Load
 from memory_worker.bench.phases import Phase
 from memory_worker.bench.session import Session
 from memory_worker.bench.tasks import Task
+from memory_worker.wire.connection import close_redis
 
 BESIDE: Mapping[str, tuple[str, ...]] = {"push": ("upsert",), "drain": ("upload", "arq"), "search": ("query",)}
 """Next to which of our own phases each peer is measured: what is compared is measured close together."""
@@ -62,7 +63,7 @@ class Peers:
                         on_progress=on_progress,
                     )
         finally:
-            await pool.aclose(close_connection_pool=True)
+            await close_redis(pool)
         session.ledger.stored += jobs
 
     async def _enqueue(self, pool: ArqRedis, queue: str, jobs: int) -> None:

@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from arq.connections import ArqRedis
 from qdrant_client import AsyncQdrantClient
+from redis.asyncio import Redis
 
 from memory_worker.bench.direct_calls import qdrant_access
-from memory_worker.kinds import KINDS
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import publish_meta
+from memory_worker.contract.kinds import KINDS
+from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.state import partition_states
+from memory_worker.runtime.wiring import open_queue, open_store, queue_meta
 from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef
-from memory_worker.wiring import open_queue, open_store, queue_meta
+from memory_worker.wire.connection import close_redis
+from memory_worker.wire.keys import Keys
 
 _SETTLED = "green"
 _SETTLE_TIMEOUT_S = 600.0
@@ -50,7 +51,7 @@ def own_names(prefix: str) -> dict[str, Any]:
 class Place:
     """The queue and the collections. Connections to Qdrant are short: gRPC and starting processes do not go well."""
 
-    def __init__(self, settings: Settings, redis: ArqRedis) -> None:
+    def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
         self._redis = redis
         self._keys = Keys(settings.queue_prefix)
@@ -119,4 +120,4 @@ async def own_place(settings: Settings) -> AsyncIterator[Place]:
             # In a task of its own: in one that was cancelled, timeouts are cancellations in early versions of 3.11.
             await asyncio.create_task(place.empty())
         finally:
-            await redis.aclose(close_connection_pool=True)
+            await close_redis(redis)

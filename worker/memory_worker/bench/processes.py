@@ -17,8 +17,8 @@ import msgspec
 from memory_worker.bench.figures import Figure
 from memory_worker.bench.load import Terms
 from memory_worker.bench.tasks import Answer, Progress, Task
-from memory_worker.errors import MemoryWorkerError
-from memory_worker.interpreter import python_command
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.embedded.interpreter import python_command
 from memory_worker.settings import Settings, foreign_variables, secret_file_variables, variables
 
 _START_TIMEOUT_S = 30.0

@@ -1,5 +1,5 @@
-"""The command line: one module for each command, what they share, and the tables they print.
+"""The command line: one module for each command, which is loaded only when that command runs.
 
-Nothing below this package imports it. A module is loaded when its command is run, because most of what commands need
-takes a second to load.
+Here: options, tables, exit statuses, the generated reference. Not here: anything that a worker does, and any access to
+Redis or Qdrant that another room has a function for.
 """

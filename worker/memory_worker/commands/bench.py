@@ -12,18 +12,18 @@ import click
 import msgspec
 from rich.progress import Progress
 
-from memory_worker import interrupts
 from memory_worker.bench.command_line import bench_options, options
 from memory_worker.bench.options import Options
 from memory_worker.bench.place import own_names
 from memory_worker.bench.report import Report, report
 from memory_worker.bench.report_tables import markdown, print_report
 from memory_worker.bench.run import Found, measure
+from memory_worker.commands import interrupts
+from memory_worker.commands.interrupts import temporary_directory
 from memory_worker.commands.session import in_loop, quiet_settings, reported
-from memory_worker.interrupts import temporary_directory
+from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.settings import Settings, load_settings
 from memory_worker.terminal import open_console
-from memory_worker.wiring import engines_where_unset
 
 _CLEAN_UP_S = 1.5
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.commands.tables import print_indexing
+from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode, IndexingState
 from memory_worker.terminal import open_console, print_json
-from memory_worker.wiring import open_store
 
 
 @click.command()
@@ -32,7 +32,7 @@ def bulk(mode: str | None, *, as_json: bool) -> None:
             print_indexing(found, open_console())
 
 
-async def _turned(settings: Settings, redis: ArqRedis, mode: str | None) -> list[IndexingState]:
+async def _turned(settings: Settings, redis: Redis, mode: str | None) -> list[IndexingState]:
     async with open_store(settings, redis) as store:
         bulk_mode = BulkMode(store.collections)
         return await {None: bulk_mode.state, "on": bulk_mode.on, "off": bulk_mode.off}[mode]()

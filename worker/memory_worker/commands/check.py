@@ -6,14 +6,14 @@ import sys
 
 import click
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.checks import Check, run_checks
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.commands.tables import print_checks
+from memory_worker.inspection.check import Check, run_checks
+from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, print_json
-from memory_worker.wiring import open_store
 
 
 @click.command()
@@ -29,6 +29,6 @@ def check(*, as_json: bool) -> None:
         sys.exit(1 if any(one.verdict == "failed" for one in found) else 0)
 
 
-async def _checked(settings: Settings, redis: ArqRedis) -> list[Check]:
+async def _checked(settings: Settings, redis: Redis) -> list[Check]:
     async with open_store(settings, redis) as store:
         return [found async for found in run_checks(settings, redis, store)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar, get_args
 
 import click
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import Progress
 
@@ -16,13 +16,13 @@ from memory_worker.commands.dead_choice import Choice, Chosen, choose, matching
 from memory_worker.commands.dead_tables import head_document, letter_document, print_heads
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.contract import Receipt
-from memory_worker.errors import InvalidJob, ReplayRefused
+from memory_worker.contract.errors import InvalidJob, ReplayRefused
 from memory_worker.queue.dead import DeadLetter, DeadLetters
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import DeadReason
-from memory_worker.queue.meta import QueueMeta, read_meta
 from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, print_json
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta, read_meta
 
 OPS: Final = ("upsert", "delete", "purge")
 _DROPS_AT_ONCE = 100
@@ -63,7 +63,7 @@ def _selection(command: _Command) -> _Command:
 def dead_list(*, limit: int, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first in each partition."""
 
-    async def show(redis: ArqRedis) -> None:
+    async def show(redis: Redis) -> None:
         keys = Keys(settings.queue_prefix)
         heads = matching(redis, keys, await _partitions(redis, keys), Choice(**filters))
         if not as_json:
@@ -85,7 +85,7 @@ def dead_list(*, limit: int, as_json: bool, **filters: Any) -> None:
 def dead_show(receipt: str) -> None:
     """Show one dead letter, with its job as far as it can be read."""
 
-    async def get(redis: ArqRedis) -> DeadLetter | None:
+    async def get(redis: Redis) -> DeadLetter | None:
         keys = Keys(settings.queue_prefix)
         return await DeadLetters(redis, keys, await _partitions(redis, keys)).get(_receipt(receipt))
 
@@ -129,7 +129,7 @@ def _confirmed(
     if bool(choice.receipts) == choice.filters:
         raise click.UsageError("name receipts, or choose with --all, --reason, --op or --user")
 
-    async def look(redis: ArqRedis) -> Chosen:
+    async def look(redis: Redis) -> Chosen:
         keys = Keys(settings.queue_prefix)
         return await choose(redis, keys, await _partitions(redis, keys), choice)
 
@@ -145,17 +145,17 @@ def _confirmed(
     return chosen
 
 
-async def _replayed(redis: ArqRedis, settings: Settings, chosen: Chosen, *, force: bool) -> int:
+async def _replayed(redis: Redis, settings: Settings, chosen: Chosen, *, force: bool) -> int:
     """Replay what was chosen; return how many had to be left."""
     keys = Keys(settings.queue_prefix)
-    letters = DeadLetters(redis, keys, chosen.partitions)
+    dead_letters = DeadLetters(redis, keys, chosen.partitions)
     console = open_console(stderr=True)
     replayed = left = 0
     try:
         with _progress("replaying", chosen.total, console) as advance:
             async for receipt in chosen.in_order(redis, keys):
                 try:
-                    replayed += await letters.replay(receipt, force=force) is not None
+                    replayed += await dead_letters.replay(receipt, force=force) is not None
                 except ReplayRefused as error:
                     left += 1
                     console.print(f"{receipt} left: {error}; --force replays it", soft_wrap=True)
@@ -165,20 +165,20 @@ async def _replayed(redis: ArqRedis, settings: Settings, chosen: Chosen, *, forc
     return left
 
 
-async def _dropped(redis: ArqRedis, settings: Settings, chosen: Chosen) -> None:
+async def _dropped(redis: Redis, settings: Settings, chosen: Chosen) -> None:
     keys = Keys(settings.queue_prefix)
-    letters = DeadLetters(redis, keys, chosen.partitions)
+    dead_letters = DeadLetters(redis, keys, chosen.partitions)
     dropped, batch = 0, list[Receipt]()
     try:
         with _progress("dropping", chosen.total, open_console(stderr=True)) as advance:
             async for receipt in chosen.receipts(redis, keys):
                 batch.append(receipt)
                 if len(batch) == _DROPS_AT_ONCE:
-                    dropped += await letters.drop_many(batch)
+                    dropped += await dead_letters.drop_many(batch)
                     advance(len(batch))
                     batch.clear()
             if batch:
-                dropped += await letters.drop_many(batch)
+                dropped += await dead_letters.drop_many(batch)
     finally:
         click.echo(f"{dropped:,} dropped")
 
@@ -191,7 +191,7 @@ def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[flo
         yield lambda count: progress.advance(task, count)
 
 
-async def _partitions(redis: ArqRedis, keys: Keys) -> int:
+async def _partitions(redis: Redis, keys: Keys) -> int:
     return (await read_meta(redis, keys) or QueueMeta()).partitions
 
 

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Receipt
 from memory_worker.queue.dead_heads import DeadHead, dead_head, dead_heads
-from memory_worker.queue.keys import Keys
+from memory_worker.wire.keys import Keys
 
 _ORDER = struct.Struct(">QQQQ")
 """Position and id of a dead letter, to sort by: a quarter of what tuples take."""
@@ -62,7 +62,7 @@ class Chosen:
         parts = (f"{count:,} {reason} {op or 'unknown'}" for (reason, op), count in self.counts.most_common())
         return f"{self.total:,} dead letter{'s' if self.total > 1 else ''}: {', '.join(parts)}"
 
-    async def heads(self, redis: ArqRedis, keys: Keys, partition: int) -> AsyncIterator[DeadHead]:
+    async def heads(self, redis: Redis, keys: Keys, partition: int) -> AsyncIterator[DeadHead]:
         """Yield those of a partition, in the order of their ids; letters that have come since are left out."""
         for receipt in self.choice.receipts:
             if receipt.partition == partition and (head := await dead_head(redis, keys, receipt)):
@@ -72,13 +72,13 @@ class Chosen:
                 if self.choice.holds(head):
                     yield head
 
-    async def receipts(self, redis: ArqRedis, keys: Keys) -> AsyncIterator[Receipt]:
+    async def receipts(self, redis: Redis, keys: Keys) -> AsyncIterator[Receipt]:
         """Yield the receipts, partition by partition."""
         for partition in range(self.partitions):
             async for head in self.heads(redis, keys, partition):
                 yield head.receipt
 
-    async def in_order(self, redis: ArqRedis, keys: Keys) -> AsyncIterator[Receipt]:
+    async def in_order(self, redis: Redis, keys: Keys) -> AsyncIterator[Receipt]:
         """Yield the receipts, in each partition in the order in which their jobs were pushed at first."""
         for partition in range(self.partitions):
             order = [_packed(head) async for head in self.heads(redis, keys, partition)]
@@ -88,7 +88,7 @@ class Chosen:
                 yield Receipt(partition, f"{milliseconds}-{number}")
 
 
-async def choose(redis: ArqRedis, keys: Keys, partitions: int, choice: Choice) -> Chosen:
+async def choose(redis: Redis, keys: Keys, partitions: int, choice: Choice) -> Chosen:
     """Count the dead letters of a choice."""
     chosen = Chosen(choice, partitions)
     for receipt in choice.receipts:
@@ -104,7 +104,7 @@ async def choose(redis: ArqRedis, keys: Keys, partitions: int, choice: Choice) -
     return chosen
 
 
-async def matching(redis: ArqRedis, keys: Keys, partitions: int, choice: Choice) -> AsyncIterator[DeadHead]:
+async def matching(redis: Redis, keys: Keys, partitions: int, choice: Choice) -> AsyncIterator[DeadHead]:
     """Yield the dead letters that the filters leave, partition by partition, oldest first."""
     for partition in range(partitions):
         async for head in dead_heads(redis, keys, partition):

@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 
 from memory_worker.contract import decode_write
-from memory_worker.errors import InvalidJob
+from memory_worker.contract.errors import InvalidJob
 from memory_worker.queue.dead import DeadLetter
 from memory_worker.queue.dead_heads import DeadHead
 from memory_worker.terminal import plain
@@ -57,13 +57,13 @@ def head_document(head: DeadHead) -> dict[str, Any]:
     }
 
 
-def letter_document(letter: DeadLetter) -> dict[str, Any]:
+def letter_document(dead_letter: DeadLetter) -> dict[str, Any]:
     """Return a dead letter as a JSON-able map, with its job, decoded where possible, and its raw bytes."""
     try:
-        job = msgspec.json.decode(msgspec.json.encode(decode_write(letter.body)))
+        job = msgspec.json.decode(msgspec.json.encode(decode_write(dead_letter.body)))
     except (InvalidJob, TypeError):
         job = None
-    return {**head_document(letter), "job": job, "raw_hex": letter.body.hex()}
+    return {**head_document(dead_letter), "job": job, "raw_hex": dead_letter.body.hex()}
 
 
 def _time(seconds: float) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from memory_worker.commands.interrupts import temporary_directory
 from memory_worker.commands.session import in_loop, quiet_settings, reported
 from memory_worker.demo.dataset import DIMENSION
 from memory_worker.demo.tour import tour
-from memory_worker.interrupts import temporary_directory
+from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.terminal import open_console
-from memory_worker.wiring import engines_where_unset
 
 
 @click.command()

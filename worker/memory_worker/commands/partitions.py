@@ -6,13 +6,14 @@ import asyncio
 import time
 
 import click
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.commands.session import reported, servers, with_redis
-from memory_worker.errors import QueueNotEmpty
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.meta import read_meta, repartition
+from memory_worker.contract.errors import QueueNotEmpty
+from memory_worker.queue.partitions import repartition
 from memory_worker.settings import MOST_PARTITIONS
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import read_meta
 
 _LOOK_AGAIN_S = 0.02
 
@@ -35,12 +36,12 @@ def partitions(number: int | None, wait_s: float) -> None:
         click.echo(f"{before} -> {number} partitions; start workers with QUEUE_PARTITIONS={number}")
 
 
-async def _repartition(redis: ArqRedis, keys: Keys, number: int, wait_s: float) -> int:
+async def _repartition(redis: Redis, keys: Keys, number: int, wait_s: float) -> int:
     until = time.monotonic() + wait_s
     while True:
         try:
             return await repartition(redis, keys, number)
         except QueueNotEmpty as error:
-            if error.letters or time.monotonic() > until:
+            if error.dead_letters or time.monotonic() > until:
                 raise
         await asyncio.sleep(_LOOK_AGAIN_S)

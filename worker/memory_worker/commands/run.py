@@ -9,13 +9,14 @@ import signal
 
 import click
 
-from memory_worker import failpoints, interrupts
-from memory_worker.app import App
+from memory_worker import failpoints
+from memory_worker.commands import interrupts
 from memory_worker.commands.session import in_loop, reported
 from memory_worker.failpoints import arm
-from memory_worker.logs import configure_logs, log_event
+from memory_worker.runtime.process import WorkerProcess
+from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.settings import Role, Settings, foreign_variables, load_settings
-from memory_worker.wiring import engines_where_unset
+from memory_worker.telemetry.logs import configure_logs, log_event
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,6 @@ def run(role: Role | None) -> None:
 
 
 async def _work(settings: Settings, role: Role) -> None:
-    app, loop = App(settings, role), asyncio.get_running_loop()
+    app, loop = WorkerProcess(settings, role), asyncio.get_running_loop()
     with interrupts.gently(lambda: loop.call_soon_threadsafe(app.stop), usual=(signal.SIGTERM,)):
         await app.run()

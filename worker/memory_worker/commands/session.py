@@ -10,16 +10,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import click
 import uvloop
-from arq.connections import ArqRedis
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
-from memory_worker import interrupts
-from memory_worker.errors import ConfigurationError, MemoryWorkerError
-from memory_worker.logs import configure_logs
-from memory_worker.queue.connection import queue_errors
+from memory_worker.commands import interrupts
+from memory_worker.contract.errors import ConfigurationError, MemoryWorkerError
+from memory_worker.runtime.wiring import engines_where_unset, open_queue
 from memory_worker.settings import Settings, foreign_variables, load_settings
+from memory_worker.telemetry.logs import configure_logs
 from memory_worker.terminal import never_fail, plain
-from memory_worker.wiring import engines_where_unset, open_queue
+from memory_worker.wire.connection import close_redis, queue_errors
 
 Part = Literal["redis", "qdrant"]
 
@@ -136,7 +136,7 @@ def silent_end() -> Iterator[None]:
         return
 
 
-def with_redis(settings: Settings, work: Callable[[ArqRedis], Awaitable[_Result]]) -> _Result:
+def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[_Result]]) -> _Result:
     """Run ``work`` in an event loop, with connections to Redis."""
 
     async def connected() -> _Result:
@@ -145,6 +145,6 @@ def with_redis(settings: Settings, work: Callable[[ArqRedis], Awaitable[_Result]
             return await work(redis)
         finally:
             with silent_end():
-                await redis.aclose(close_connection_pool=True)
+                await close_redis(redis)
 
     return in_loop(connected)

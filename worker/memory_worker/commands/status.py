@@ -6,15 +6,15 @@ import sys
 
 import click
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.commands.tables import print_status
-from memory_worker.queue.keys import Keys
+from memory_worker.inspection.status import Status, collect_status
+from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
-from memory_worker.status import Status, collect_status
 from memory_worker.terminal import open_console, print_json
-from memory_worker.wiring import open_store
+from memory_worker.wire.keys import Keys
 
 
 @click.command()
@@ -31,6 +31,6 @@ def status(*, as_json: bool, everything: bool) -> None:
         sys.exit(0 if found.store_error is None else 1)
 
 
-async def _collected(settings: Settings, redis: ArqRedis) -> Status:
+async def _collected(settings: Settings, redis: Redis) -> Status:
     async with open_store(settings, redis) as store:
         return await collect_status(redis, Keys(settings.queue_prefix), store)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from memory_worker.checks import Check
-from memory_worker.status import Status
+from memory_worker.inspection.check import Check
+from memory_worker.inspection.status import Status
 from memory_worker.store.bulk import IndexingState
 from memory_worker.terminal import Sheet, foreign, styled
 

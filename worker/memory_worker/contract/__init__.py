@@ -7,7 +7,7 @@ little-endian bytes in MessagePack, base64 of the same bytes in JSON, or a list 
     write job   upsert, delete, purge: an entry of a stream, applied in the order of its user
     read job    search, get, info: answered at once
     point       one memory or document chunk; its logical id is ``point_id``
-    kind        memory or document (see `memory_worker.kinds`)
+    kind        memory or document (see `memory_worker.contract.kinds`)
     receipt     what a push returns: partition and entry id
 
 Decoding checks types; `checked` checks what types cannot say. Both raise `InvalidJob`, which names the field. An absent
@@ -17,6 +17,19 @@ Decoding checks types; `checked` checks what types cannot say. Both raise `Inval
 from __future__ import annotations
 
 from memory_worker.contract.checks import check_size, checked
+from memory_worker.contract.encoding import (
+    CONTRACT_VERSION,
+    checked_read,
+    convert_read,
+    decode_write,
+    encode_checked,
+    encode_job,
+    encode_plain,
+    json_schema,
+    op_of,
+    partition_of,
+    plain_job,
+)
 from memory_worker.contract.jobs import (
     MAX_POINT_IDS,
     MAX_SEARCH_LIMIT,
@@ -38,19 +51,6 @@ from memory_worker.contract.payloads import (
     MAX_PAYLOAD_VALUES,
 )
 from memory_worker.contract.results import CollectionInfo, Hit, Point, ReadError, Receipt, Reply, check_receipt
-from memory_worker.contract.wire import (
-    CONTRACT_VERSION,
-    checked_read,
-    convert_read,
-    decode_write,
-    encode_checked,
-    encode_job,
-    encode_plain,
-    json_schema,
-    op_of,
-    partition_of,
-    plain_job,
-)
 
 __all__ = [
     "CONTRACT_VERSION",

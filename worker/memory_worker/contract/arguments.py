@@ -9,7 +9,7 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
-from memory_worker.errors import InvalidJob
+from memory_worker.contract.errors import InvalidJob
 
 NOT_UNICODE = "is not Unicode text: it has half of a surrogate pair"
 _NUMBERS = frozenset({int, float, bool, type(None)})

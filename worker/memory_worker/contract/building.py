@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 
 from memory_worker.contract.arguments import listed, seconds, shown, type_name
+from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import MAX_TIMEOUT_MS, Delete, Purge, Upsert, WriteJob
-from memory_worker.errors import InvalidJob
-from memory_worker.kinds import KindName
+from memory_worker.contract.kinds import KindName
 
 _Done = TypeVar("_Done")
 

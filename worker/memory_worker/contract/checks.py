@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import Delete, Get, Info, Limits, Purge, ReadJob, Search, Upsert, WriteJob
+from memory_worker.contract.kinds import KINDS, POINT_ID_FIELD, USER_ID_FIELD, Kind
 from memory_worker.contract.payloads import check_payload
-from memory_worker.errors import InvalidJob
-from memory_worker.kinds import KINDS, POINT_ID_FIELD, USER_ID_FIELD, Kind
-from memory_worker.vectors import check_vector, pack_vector
+from memory_worker.contract.vectors import check_vector, pack_vector
 
 AnyJob = TypeVar("AnyJob", bound=WriteJob | ReadJob)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from memory_worker.kinds import KindName
+from memory_worker.contract.kinds import KindName
 
 MAX_POINT_IDS = 1000
 MAX_SEARCH_LIMIT = 100

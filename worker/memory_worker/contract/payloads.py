@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from memory_worker.contract.arguments import NOT_UNICODE, is_unicode, type_name
-from memory_worker.errors import InvalidJob
-from memory_worker.kinds import Kind
+from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.kinds import Kind
 
 MAX_PAYLOAD_FIELDS = 256
 MAX_PAYLOAD_DEPTH = 16

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from memory_worker.errors import InvalidJob
-from memory_worker.kinds import KindName
+from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.kinds import KindName
 
 _UINT64 = range(2**64)
 

@@ -1,1 +1,4 @@
-"""The demo: the whole system on one machine, on real sentences with real embeddings."""
+"""The demo: real sentences with real vectors, pushed through embedded engines, searched, and checked.
+
+Here: its data, and the tour through it. Not here: anything that a real deployment uses.
+"""

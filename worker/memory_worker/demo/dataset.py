@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from memory_worker.kinds import KindName
-from memory_worker.vectors import pack_vector
+from memory_worker.contract.kinds import KindName
+from memory_worker.contract.vectors import pack_vector
 
 DIMENSION = 384
 MODEL = "all-MiniLM-L6-v2"

@@ -12,13 +12,13 @@ from msgspec import UNSET
 from rich.console import Console
 from rich.progress import Progress
 
-from memory_worker.app import App
-from memory_worker.client import MemoryQueue
+from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Hit, Upsert
 from memory_worker.demo.dataset import MODEL, Dataset, Item, Question, load
+from memory_worker.runtime.process import WorkerProcess
+from memory_worker.runtime.wiring import open_client
 from memory_worker.settings import Settings
 from memory_worker.terminal import Sheet, styled
-from memory_worker.wiring import open_client
 
 _SINGLE_WRITES = 40
 _SEARCH_ROUNDS = 4
@@ -38,7 +38,7 @@ class Figures(msgspec.Struct):
 async def tour(settings: Settings, console: Console) -> bool:
     """Show the system at work; return whether every question was answered as the data set says it must be."""
     data = load()
-    app = App(settings, "all")
+    app = WorkerProcess(settings, "all")
     ready = asyncio.Event()
     running = asyncio.create_task(app.run(on_ready=ready.set), name="app")
     starting = asyncio.create_task(ready.wait())

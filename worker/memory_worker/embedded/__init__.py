@@ -1,5 +1,5 @@
-"""Embedded engines for one machine: Valkey, and Qdrant Edge behind Qdrant's gRPC, each a child process.
+"""Engines as child processes, for a machine without servers: Valkey, and a gRPC front over Qdrant Edge.
 
-``engines.py`` starts, shares and ends them; the rest is the front that makes Edge look like a Qdrant server.
-Nothing happens on import.
+Here: the child processes, and the part of Qdrant's API that the worker uses, with the behaviour of a real server. Not
+here: anything that only works with an embedded engine.
 """

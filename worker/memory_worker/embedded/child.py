@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memory_worker.errors import EmbeddedEngineError
-from memory_worker.interpreter import python_command
+from memory_worker.contract.errors import EmbeddedEngineError
+from memory_worker.embedded.interpreter import python_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

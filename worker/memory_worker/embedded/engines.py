@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from memory_worker.contract.errors import EmbeddedEngineError
 from memory_worker.embedded.child import START_TIMEOUT_S, Child, start_child
 from memory_worker.embedded.front_proof import is_front
 from memory_worker.embedded.proof import HOST, config_file, is_valkey, new_nonce
-from memory_worker.errors import EmbeddedEngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,8 @@ from qdrant_client import grpc as q
 
 from memory_worker.embedded.collections_service import CollectionsService, HealthService
 from memory_worker.embedded.points_service import PointsService
+from memory_worker.embedded.read_priority import CallThreads
 from memory_worker.embedded.refusals import ApiKeyCheck
-from memory_worker.embedded.right_of_way import CallThreads
 from memory_worker.embedded.shards import Shards
 
 HOST = "127.0.0.1"

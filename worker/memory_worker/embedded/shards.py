@@ -23,8 +23,8 @@ from google.protobuf import json_format
 from qdrant_client import grpc as q
 
 from memory_worker.embedded.aliases import Aliases
+from memory_worker.embedded.read_priority import ReadPriority
 from memory_worker.embedded.refusals import alias_exists, collection_exists, no_collection
-from memory_worker.embedded.right_of_way import RightOfWay
 from memory_worker.embedded.schema import edge_config
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Collection:
     """One collection. Updates take turns; reads run beside them, and first where the ``way`` is given to them."""
 
     def __init__(
-        self, name: str, directory: Path, config: q.CollectionConfig, shard: edge.EdgeShard, way: RightOfWay
+        self, name: str, directory: Path, config: q.CollectionConfig, shard: edge.EdgeShard, way: ReadPriority
     ) -> None:
         self.name = name
         self.shard = shard
@@ -136,7 +136,7 @@ class Shards:
 
     def __init__(self, directory: Path, *, optimize: bool = False) -> None:
         """Open every collection under ``directory``; ``optimize`` rebuilds them first, which may take minutes."""
-        self.way = RightOfWay()
+        self.way = ReadPriority()
         self._directory = directory
         self._changing = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ class Shards:
                 collection.close()
 
 
-def _opened(directory: Path, way: RightOfWay) -> Collection | None:
+def _opened(directory: Path, way: ReadPriority) -> Collection | None:
     try:
         text = (directory / "config.json").read_text(encoding="utf-8")
     except FileNotFoundError:

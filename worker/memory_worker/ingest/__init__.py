@@ -1,1 +1,5 @@
-"""Ingest: what a batch comes to (plan), and the drain that applies it. Here the queue and the store meet."""
+"""The way of a write job: decode, plan, apply, commit.
+
+Here: drains, batches, the plan of a batch, what an error means, retries. Not here: Redis commands
+(`memory_worker.queue`) and Qdrant requests (`memory_worker.store`).
+"""

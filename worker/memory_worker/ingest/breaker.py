@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from memory_worker.errors import StoreUnavailable
+from memory_worker.contract.errors import StoreUnavailable
 from memory_worker.ingest.retry import RetryPolicy
 
 BreakerState = Literal["closed", "open", "half-open"]

@@ -9,25 +9,25 @@ from contextlib import asynccontextmanager
 from typing import Literal, TypeVar, cast
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.errors import ConfigurationError, NotReplicated, QueueError, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import ConfigurationError, NotReplicated, QueueError, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest import account
-from memory_worker.ingest.gate import Gate
-from memory_worker.ingest.intake import Intake, take_in
+from memory_worker.ingest import record
+from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
 from memory_worker.ingest.judge import Judge
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.outages import Outages
 from memory_worker.ingest.outcome import Outcome, decide, touching
+from memory_worker.ingest.quarantine import Quarantine
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter
-from memory_worker.logs import log_event
-from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease, LeaseState, release_lease
 from memory_worker.queue.log import Done, Entry, Head, JobLog, Reading
 from memory_worker.store.store import VectorStore
+from memory_worker.telemetry.logs import log_event
+from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.keys import Keys
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a drain ended, and when to ring again if entries wait; ``None``: somebody else will."""
 
     ending: Ending
-    ring_after_s: float | None = 0.0
+    wake_after_s: float | None = 0.0
     jobs: int = 0
     dead: int = 0
 
 
-BUSY = DrainResult(ending="busy", ring_after_s=None)
+BUSY = DrainResult(ending="busy", wake_after_s=None)
 
 
 class DrainContext:
@@ -61,7 +61,7 @@ class DrainContext:
 
     def __init__(
         self,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         store: VectorStore,
         options: DrainOptions,
@@ -72,7 +72,7 @@ class DrainContext:
     ) -> None:
         self.options = options
         self.stopping = stopping
-        self.gate = Gate()
+        self.quarantine = Quarantine()
         self.writer = LeasedWriter(redis, keys, store, options)
         self.outages = Outages(options.retry, settle_s=options.settle_s)
         self.sizes = BatchSizes(options.batch_max_jobs)
@@ -102,10 +102,10 @@ class DrainContext:
         try:
             asked = list(zip(leases, await self._open(leases, alone=alone), strict=False))
             given = [(lease, head) for lease, head in asked if head is not None]
-            account.leases_asked(given, busy=len(asked) - len(given))
+            record.leases_asked(given, busy=len(asked) - len(given))
             yield asked
         finally:
-            account.leases_ended(len(given))
+            record.leases_ended(len(given))
             # Also of those asked for in vain: the answer may be lost, and not the question.
             await asyncio.shield(asyncio.gather(*map(self._give_back, leases)))
 
@@ -117,7 +117,7 @@ class DrainContext:
             partitions=options.partitions,
             max_jobs=options.batch_max_jobs,
             max_bytes=options.batch_max_bytes,
-            spare_suspects=not alone,
+            skip_quarantined=not alone,
         )
         failpoint("read")
         return heads
@@ -131,28 +131,30 @@ class DrainContext:
             # It expires by itself.
             log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))
 
-    def take_in(self, lease: Lease, entries: Sequence[Entry]) -> Intake:
+    def decode_and_validate(self, lease: Lease, entries: Sequence[Entry]) -> DecodedBatch:
         """Return entries of the leased partition as a batch."""
-        return take_in(entries, self.options.limits, partition=lease.partition, partitions=self.options.partitions)
+        return decode_and_validate(
+            entries, self.options.limits, partition=lease.partition, partitions=self.options.partitions
+        )
 
-    async def decide(self, lease: Lease, batch: Intake, *, has_letters: bool) -> Outcome:
+    async def decide(self, lease: Lease, batch: DecodedBatch, *, has_dead_letters: bool) -> Outcome:
         """Return what comes of a batch; ``has_letters``: some user of the partition has dead letters."""
-        guards = await self.log.guards(lease.partition, touching(batch)) if has_letters else {}
+        guards = await self.log.guards(lease.partition, touching(batch)) if has_dead_letters else {}
         return decide(batch, guards)
 
     def held(self, lease: Lease, *, jobs: int = 0, dead: int = 0) -> DrainResult:
         """Return the end of a drain that has come to an entry which only a newer worker knows."""
         log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
-        return DrainResult(ending="held", ring_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
+        return DrainResult(ending="held", wake_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
 
     def lost(self, lease: Lease) -> DrainResult:
         """Return the end of a drain whose lease is held no longer."""
-        account.lease_lost(lease.partition)
-        return DrainResult(ending="lost", ring_after_s=None)
+        record.lease_lost(lease.partition)
+        return DrainResult(ending="lost", wake_after_s=None)
 
     def failed(self, lease: Lease, error: Exception) -> DrainResult:
         """Return the end of a drain that could not apply its batch, with no job to blame."""
-        return DrainResult(ending="outage", ring_after_s=self.outages.failed(lease, error))
+        return DrainResult(ending="outage", wake_after_s=self.outages.failed(lease, error))
 
     def applied(self, partitions: Iterable[int], *, jobs: int) -> None:
         """So many jobs of batches of these partitions were applied, and nothing of them is left to apply."""
@@ -164,7 +166,7 @@ class DrainContext:
 
     def left(self, done: Done, outcome: Outcome, *, apply_s: float) -> None:
         """Account for a batch that has left its stream."""
-        account.batch_left(done.lease.partition, done.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s)
+        record.batch_left(done.lease.partition, done.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s)
 
 
 async def all_of(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
@@ -179,6 +181,6 @@ async def all_of(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
     return cast("list[_Result]", ends)
 
 
-def done_of(lease: Lease, batch: Intake, outcome: Outcome) -> Done:
+def done_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> Done:
     """Return what is to be committed of a batch whose jobs were applied."""
     return Done(lease=lease, batch=batch.taken, dead=outcome.dead, guards=outcome.guards, gone=outcome.gone)

@@ -14,10 +14,10 @@ import time
 
 import msgspec
 
-from memory_worker.errors import LeaseLost, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import LeaseLost, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, Ending, done_of
-from memory_worker.ingest.intake import Intake, refused
+from memory_worker.ingest.decoding import DecodedBatch, refused
 from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
 from memory_worker.queue.log import DeadEntry, Head
@@ -26,7 +26,7 @@ from memory_worker.queue.log import DeadEntry, Head
 class _Progress(msgspec.Struct):
     """How far a drain has come: jobs and dead letters of the batches behind it, and whether letters are there."""
 
-    has_letters: bool
+    has_dead_letters: bool
     jobs: int = 0
     dead: int = 0
 
@@ -54,10 +54,10 @@ class PartitionDrain:
     async def _try(self, partition: int, *, alone: bool) -> DrainResult | None:
         """Return how it ended; ``None``: it must be tried alone."""
         context = self._context
-        async with context.gate.enter(alone=alone), context.leased([partition], alone=alone) as ((lease, head),):
+        async with context.quarantine.enter(alone=alone), context.leased([partition], alone=alone) as ((lease, head),):
             if head is None:
                 return BUSY
-            if head.is_suspect and not alone:
+            if head.needs_quarantine and not alone:
                 return None
             return await self.go_on(lease, head, context.options.slice_s)
 
@@ -72,8 +72,8 @@ class PartitionDrain:
 
     async def _drain(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
         context, until = self._context, time.monotonic() + slice_s
-        progress = _Progress(head.has_letters)
-        batch = context.take_in(lease, head.entries) if head.entries else None
+        progress = _Progress(head.has_dead_letters)
+        batch = context.decode_and_validate(lease, head.entries) if head.entries else None
         while batch is not None:
             if not batch.taken:
                 return context.held(lease, jobs=progress.jobs, dead=progress.dead)
@@ -87,7 +87,9 @@ class PartitionDrain:
             batch = following or await self._read(lease)
         return progress.ended("empty")
 
-    async def _finish(self, lease: Lease, batch: Intake, progress: _Progress) -> tuple[int | None, Intake | None]:
+    async def _finish(
+        self, lease: Lease, batch: DecodedBatch, progress: _Progress
+    ) -> tuple[int | None, DecodedBatch | None]:
         """Apply and commit a batch, reading ahead meanwhile if it was a full one.
 
         Return how many entries are left (``None``: smaller batches must be tried first), and the batch behind it if it
@@ -96,19 +98,19 @@ class PartitionDrain:
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
             started = time.monotonic()
-            outcome = await self._apply(lease, batch, has_letters=progress.has_letters)
+            outcome = await self._apply(lease, batch, has_dead_letters=progress.has_dead_letters)
             if outcome is None:
                 return None, None
             left = await self._commit(lease, batch, outcome, apply_s=time.monotonic() - started)
             progress.jobs += len(batch.taken)
             progress.dead += len(outcome.dead)
-            progress.has_letters |= bool(outcome.dead)
+            progress.has_dead_letters |= bool(outcome.dead)
             return left, await ahead if ahead and left else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # what went wrong ahead shows again when it is read in its turn
 
-    async def _read(self, lease: Lease, *, behind: Intake | None = None) -> Intake | None:
+    async def _read(self, lease: Lease, *, behind: DecodedBatch | None = None) -> DecodedBatch | None:
         context = self._context
         failpoint("before_read")
         entries = await context.log.read(
@@ -118,32 +120,32 @@ class PartitionDrain:
             after=behind.taken[-1] if behind else None,
         )
         failpoint("read")
-        return context.take_in(lease, entries) if entries else None
+        return context.decode_and_validate(lease, entries) if entries else None
 
-    def _is_full(self, lease: Lease, batch: Intake) -> bool:
+    def _is_full(self, lease: Lease, batch: DecodedBatch) -> bool:
         """Say whether more is likely to wait behind the batch: it has as many jobs, or about the bytes, it may have."""
         context = self._context
         size_bytes = sum(len(entry.body) for entry in batch.taken)
         full = context.sizes.of(lease.partition)
         return len(batch.taken) >= full or size_bytes > context.options.batch_max_bytes // 2
 
-    async def _apply(self, lease: Lease, batch: Intake, *, has_letters: bool) -> Outcome | None:
+    async def _apply(self, lease: Lease, batch: DecodedBatch, *, has_dead_letters: bool) -> Outcome | None:
         """Apply the jobs of a batch; return what is to be committed, or ``None`` when fewer must be tried first.
 
         A batch that fails is made smaller until the job to blame is alone; after that batches grow again.
         """
         context = self._context
         while True:
-            outcome = await context.decide(lease, batch, has_letters=has_letters)
+            outcome = await context.decide(lease, batch, has_dead_letters=has_dead_letters)
             try:
-                letter = await self._write(lease, outcome)
+                dead_letter = await self._write(lease, outcome)
             except _TooMany:
                 return None
-            if letter is None:
+            if dead_letter is None:
                 context.applied([lease.partition], jobs=len(outcome.jobs))
                 return outcome
             # Without it, a replay that it had made stale may have to be applied.
-            batch = batch.with_dead(letter)
+            batch = batch.with_dead(dead_letter)
 
     async def _write(self, lease: Lease, outcome: Outcome) -> DeadEntry | None:
         """Write the jobs of a batch; return the dead letter of the only one if it is to blame.
@@ -164,7 +166,7 @@ class PartitionDrain:
             return refused(entry, job, error)
         return None
 
-    async def _commit(self, lease: Lease, batch: Intake, outcome: Outcome, *, apply_s: float) -> int:
+    async def _commit(self, lease: Lease, batch: DecodedBatch, outcome: Outcome, *, apply_s: float) -> int:
         done = done_of(lease, batch, outcome)
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.ingest.context import DrainContext, DrainResult, all_of
 from memory_worker.ingest.drain import PartitionDrain
 from memory_worker.ingest.group import GroupDrain
 from memory_worker.ingest.options import DrainOptions
-from memory_worker.metrics import DRAINS
-from memory_worker.queue.clock import RedisClock
-from memory_worker.queue.keys import Keys
 from memory_worker.store.store import VectorStore
+from memory_worker.telemetry.metrics import DRAINS
+from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.keys import Keys
 
 
 class Drainer:
@@ -22,7 +22,7 @@ class Drainer:
 
     def __init__(
         self,
-        redis: ArqRedis,
+        redis: Redis,
         keys: Keys,
         store: VectorStore,
         options: DrainOptions,
@@ -60,13 +60,13 @@ class Drainer:
         results = await self._drain(partitions)
         for result in results.values():
             DRAINS.labels(result.ending).inc()
-        self._outages.tell()
+        self._outages.report()
         return results
 
     async def _drain(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
         wait_s = self._outages.wait_s()
         if wait_s > 0:
-            return dict.fromkeys(partitions, DrainResult(ending="outage", ring_after_s=wait_s))
+            return dict.fromkeys(partitions, DrainResult(ending="outage", wake_after_s=wait_s))
         if not self._outages.is_open:
             return await self._drain_now(partitions)
         return await self._ask(sorted(partitions, key=self._outages.failures))

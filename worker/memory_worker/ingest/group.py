@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from memory_worker.errors import LeaseLost, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import LeaseLost, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, all_of, done_of
+from memory_worker.ingest.decoding import DecodedBatch
 from memory_worker.ingest.drain import PartitionDrain
-from memory_worker.ingest.intake import Intake
 from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
 from memory_worker.queue.log import Head
@@ -29,7 +29,7 @@ class _Batch(NamedTuple):
 
     lease: Lease
     head: Head
-    intake: Intake
+    decoded: DecodedBatch
     outcome: Outcome
 
 
@@ -45,13 +45,13 @@ class GroupDrain:
         context = self._context
         # Those that no room was left for are rung for again at once.
         results = dict.fromkeys(partitions, DrainResult(ending="slice"))
-        async with context.gate.enter(alone=False), context.leased(partitions, alone=False) as opened:
+        async with context.quarantine.enter(alone=False), context.leased(partitions, alone=False) as opened:
             results |= {lease.partition: BUSY for lease, head in opened if head is None}
             taken = [(lease, head) for lease, head in opened if head is not None]
             results |= await self._drain(taken)
         # Nothing of a suspect was read: it must be tried alone.
         for lease, head in taken:
-            if head.is_suspect:
+            if head.needs_quarantine:
                 results[lease.partition] = await self._apart.drain(lease.partition)
         return results
 
@@ -59,16 +59,16 @@ class GroupDrain:
         results = {lease.partition: DrainResult(ending="empty") for lease, _ in opened}
         batches = await all_of(self._batch(lease, head) for lease, head in opened if head.entries)
         for batch in batches:
-            if not batch.intake.taken:
+            if not batch.decoded.taken:
                 results[batch.lease.partition] = self._context.held(batch.lease)
-        if batches := [batch for batch in batches if batch.intake.taken]:
+        if batches := [batch for batch in batches if batch.decoded.taken]:
             results |= await self._finish(batches)
         return results
 
     async def _batch(self, lease: Lease, head: Head) -> _Batch:
-        intake = self._context.take_in(lease, head.entries)
-        outcome = await self._context.decide(lease, intake, has_letters=head.has_letters)
-        return _Batch(lease, head, intake, outcome)
+        decoded = self._context.decode_and_validate(lease, head.entries)
+        outcome = await self._context.decide(lease, decoded, has_dead_letters=head.has_dead_letters)
+        return _Batch(lease, head, decoded, outcome)
 
     async def _finish(self, batches: Sequence[_Batch]) -> dict[int, DrainResult]:
         started = time.monotonic()
@@ -101,7 +101,7 @@ class GroupDrain:
 
     async def _commit(self, batches: Sequence[_Batch], *, apply_s: float) -> dict[int, DrainResult]:
         context = self._context
-        dones = [done_of(batch.lease, batch.intake, batch.outcome) for batch in batches]
+        dones = [done_of(batch.lease, batch.decoded, batch.outcome) for batch in batches]
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the streams even if this drain is cancelled now.
         counts = await asyncio.shield(context.log.commit_all(dones, give_back=True))
@@ -113,6 +113,6 @@ class GroupDrain:
                 continue
             context.left(done, batch.outcome, apply_s=apply_s)
             results[batch.lease.partition] = DrainResult(
-                ending="slice" if left else "empty", jobs=len(batch.intake.taken), dead=len(batch.outcome.dead)
+                ending="slice" if left else "empty", jobs=len(batch.decoded.taken), dead=len(batch.outcome.dead)
             )
         return results

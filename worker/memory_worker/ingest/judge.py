@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from memory_worker.contract import WriteJob
-from memory_worker.errors import StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import StoreRefused, StoreUnavailable
 from memory_worker.ingest.outages import Outages
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter

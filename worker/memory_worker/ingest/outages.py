@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from memory_worker.errors import NotReplicated, StoreUnavailable
-from memory_worker.ingest import account
+from memory_worker.contract.errors import NotReplicated, StoreUnavailable
+from memory_worker.ingest import record
 from memory_worker.ingest.breaker import Breaker
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.metrics import breaker_is
 from memory_worker.queue.lease import Lease, LeaseState
+from memory_worker.telemetry.metrics import breaker_is
 
 
 class Outages:
@@ -76,9 +76,9 @@ class Outages:
             delay_s = self._retry.delay_s(self._failures[partition])
         if lease.state is LeaseState.IN_DOUBT:
             delay_s = max(delay_s, self._settle_s)
-        account.outage(partition, error, failures=self._failures[partition], delay_s=delay_s)
+        record.outage(partition, error, failures=self._failures[partition], delay_s=delay_s)
         return delay_s
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Set the metric of the breaker's state."""
         breaker_is(self._breaker.state)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from memory_worker.contract import Purge, WriteJob
-from memory_worker.ingest.intake import Intake
+from memory_worker.ingest.decoding import DecodedBatch
 from memory_worker.queue.log import DeadEntry, Entry, Gone
-from memory_worker.queue.replay_guard import Guard, Letter, Position
+from memory_worker.queue.replay_guard import Guard, GuardedJob, Position
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -29,18 +29,18 @@ class Outcome(msgspec.Struct, kw_only=True):
     gone: list[Gone]
 
 
-def decide(batch: Intake, guards: dict[int, Guard]) -> Outcome:
+def decide(batch: DecodedBatch, guards: dict[int, Guard]) -> Outcome:
     """Return what comes of ``batch``; ``guards``, those of its users, are changed in place."""
     outcome = Outcome(jobs=[], dead=[], guards=guards, gone=[])
     if not (guards or batch.dead or any(entry.replay_of for entry in batch.taken)):
         outcome.jobs = batch.jobs
         return outcome
     jobs = {entry.entry_id: job for entry, job in batch.jobs}
-    letters = {letter.entry.entry_id: letter for letter in batch.dead}
+    dead_letters = {dead_letter.entry.entry_id: dead_letter for dead_letter in batch.dead}
     for entry in batch.taken:
-        letter = letters.get(entry.entry_id)
-        if letter is not None:
-            _bury(letter, outcome)
+        dead_letter = dead_letters.get(entry.entry_id)
+        if dead_letter is not None:
+            _bury(dead_letter, outcome)
         elif not entry.replay_of:
             _apply(entry, jobs[entry.entry_id], outcome)
         else:
@@ -48,19 +48,21 @@ def decide(batch: Intake, guards: dict[int, Guard]) -> Outcome:
     return outcome
 
 
-def touching(batch: Intake) -> Sequence[tuple[str, WriteJob]]:
+def touching(batch: DecodedBatch) -> Sequence[tuple[str, WriteJob]]:
     """Return the position and the job of each entry of ``batch`` that could be read."""
     alive = [(entry.position, job) for entry, job in batch.jobs]
-    return alive + [(letter.entry.position, letter.job) for letter in batch.dead if letter.job is not None]
+    return alive + [
+        (dead_letter.entry.position, dead_letter.job) for dead_letter in batch.dead if dead_letter.job is not None
+    ]
 
 
-def _bury(letter: DeadEntry, outcome: Outcome) -> None:
-    outcome.dead.append(letter)
-    job, entry = letter.job, letter.entry
+def _bury(dead_letter: DeadEntry, outcome: Outcome) -> None:
+    outcome.dead.append(dead_letter)
+    job, entry = dead_letter.job, dead_letter.entry
     if job is None:
         return
     guard = outcome.guards.get(job.user_id, Guard())
-    if entry.replay_of and entry.position not in guard.letters:
+    if entry.replay_of and entry.position not in guard.dead_letters:
         return  # what newer jobs did since it was first pushed is not known, and never will be
     guard.add(job, entry.position, entry.entry_id)
     outcome.guards[job.user_id] = guard
@@ -68,14 +70,14 @@ def _bury(letter: DeadEntry, outcome: Outcome) -> None:
 
 def _replay(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
     guard = outcome.guards.get(job.user_id)
-    if guard is None or entry.position not in guard.letters:
+    if guard is None or entry.position not in guard.dead_letters:
         detail = f"it is not known what newer jobs the replay of {entry.position} would undo"
         outcome.dead.append(DeadEntry(entry=entry, reason="superseded", detail=detail))
     elif not guard.is_stale(job, entry.position):
-        del guard.letters[entry.position]
+        del guard.dead_letters[entry.position]
         _apply(entry, job, outcome)
     elif guard.is_purged(job, entry.position):
-        del guard.letters[entry.position]
+        del guard.dead_letters[entry.position]
     else:
         detail = f"the replay of {entry.position} would undo a newer job of the same points"
         _bury(DeadEntry(entry=entry, reason="superseded", detail=detail, job=job), outcome)
@@ -88,15 +90,15 @@ def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
         return
     guard.record(job, entry.position)
     if isinstance(job, Purge) and not job.is_narrowed:
-        _purge_letters(job, guard, guard.purged_by(job, entry.position), outcome)
+        _purge_dead_letters(job, guard, guard.purged_by(job, entry.position), outcome)
 
 
-def _purge_letters(job: Purge, guard: Guard, purged: dict[Position, Letter], outcome: Outcome) -> None:
-    dying = {letter.entry.entry_id for letter in outcome.dead}
-    here = dying.intersection(letter.entry_id for letter in purged.values())
-    outcome.dead = [letter for letter in outcome.dead if letter.entry.entry_id not in here]
-    for position, letter in purged.items():
-        if letter.entry_id in here:
-            del guard.letters[position]
+def _purge_dead_letters(job: Purge, guard: Guard, purged: dict[Position, GuardedJob], outcome: Outcome) -> None:
+    dying = {dead_letter.entry.entry_id for dead_letter in outcome.dead}
+    here = dying.intersection(dead_letter.entry_id for dead_letter in purged.values())
+    outcome.dead = [dead_letter for dead_letter in outcome.dead if dead_letter.entry.entry_id not in here]
+    for position, dead_letter in purged.items():
+        if dead_letter.entry_id in here:
+            del guard.dead_letters[position]
         else:  # one that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn
-            outcome.gone.append(Gone(str(job.user_id), position, letter.entry_id))
+            outcome.gone.append(Gone(str(job.user_id), position, dead_letter.entry_id))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
-from memory_worker.kinds import KINDS, MEMORY, KindName
+from memory_worker.contract.kinds import KINDS, MEMORY, KindName
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 
 

@@ -7,23 +7,23 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Upsert, WriteJob
-from memory_worker.errors import CollectionUnfit, DeadlinePassed, LeaseLost, StoreError, StoreUnavailable
+from memory_worker.contract.errors import CollectionUnfit, DeadlinePassed, LeaseLost, StoreError, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.plan import CollectionPlan, needs_existing, plan
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease, LeaseState, renew_lease
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
 
 
 class LeasedWriter:
     """Writes to Qdrant; nothing is sent after a lease has ended, and no request may take longer than a lease lasts."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, store: VectorStore, options: DrainOptions) -> None:
+    def __init__(self, redis: Redis, keys: Keys, store: VectorStore, options: DrainOptions) -> None:
         self._redis = redis
         self._keys = keys
         self._store = store

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Receipt, decode_write
-from memory_worker.errors import InvalidJob, Superseded, Unguarded
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_request
+from memory_worker.contract.errors import InvalidJob, Superseded, Unguarded
 from memory_worker.queue.dead_heads import DeadHead, described
-from memory_worker.queue.doorbell import DOORBELL_LIFE_MS, doorbell
 from memory_worker.queue.guards import load_guards
-from memory_worker.queue.keys import Keys
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 
 _PAGE = 100
 
@@ -28,7 +28,7 @@ class DeadLetter(DeadHead, frozen=True, kw_only=True):
 class DeadLetters:
     """The dead letters of all partitions."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, partitions: int) -> None:
+    def __init__(self, redis: Redis, keys: Keys, partitions: int) -> None:
         self._redis = redis
         self._keys = keys
         self._partitions = partitions
@@ -41,7 +41,7 @@ class DeadLetters:
                 with queue_request("dead_list"):
                     page = await self._redis.xrange(self._keys.dead(partition), start, "+", count=_PAGE)
                 for entry_id, fields in page:
-                    yield _letter(Receipt(partition, entry_id.decode()), fields)
+                    yield _dead_letter(Receipt(partition, entry_id.decode()), fields)
                 if len(page) < _PAGE:
                     break
                 start = f"({page[-1][0].decode()}"
@@ -50,7 +50,7 @@ class DeadLetters:
         """Return the dead letter of ``receipt``, if there is one."""
         with queue_request("dead_get"):
             found = await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
-        return _letter(receipt, found[0][1]) if found else None
+        return _dead_letter(receipt, found[0][1]) if found else None
 
     async def drop(self, receipt: Receipt) -> bool:
         """Forget a dead letter for good; say whether there was one."""
@@ -75,10 +75,10 @@ class DeadLetters:
         when that is not known. Should such a job be waiting now, the replay becomes a dead letter again in its turn.
         """
         if not force:
-            letter = await self.get(receipt)
-            if letter is None:
+            dead_letter = await self.get(receipt)
+            if dead_letter is None:
                 return None
-            await self._check_replay(letter)
+            await self._check_replay(dead_letter)
         keys, partition = self._keys, receipt.partition
         job_id = keys.drain_job_id(partition)
         with queue_request("replay"):
@@ -87,26 +87,28 @@ class DeadLetters:
                 "replay",
                 [
                     *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
-                    *(keys.arq_job(job_id), keys.drain_bell, keys.guarded(partition)),
+                    *(keys.arq_job(job_id), keys.drain_wakeup, keys.guarded(partition)),
                     keys.since,
                 ],
-                [receipt.entry_id, job_id, doorbell(partition), DOORBELL_LIFE_MS, int(force), partition],
+                [receipt.entry_id, job_id, drain_job(partition), DRAIN_JOB_LIFE_MS, int(force), partition],
             )
         return Receipt(partition, entry_id.decode()) if entry_id else None
 
-    async def _check_replay(self, letter: DeadLetter) -> None:
+    async def _check_replay(self, dead_letter: DeadLetter) -> None:
         try:
-            job = decode_write(letter.body)
+            job = decode_write(dead_letter.body)
         except InvalidJob:
             raise Unguarded from None
-        guards = await load_guards(self._redis, self._keys, letter.receipt.partition, [(letter.position, job)])
+        guards = await load_guards(
+            self._redis, self._keys, dead_letter.receipt.partition, [(dead_letter.position, job)]
+        )
         guard = guards.get(job.user_id)
-        if guard is None or letter.position not in guard.letters:
+        if guard is None or dead_letter.position not in guard.dead_letters:
             raise Unguarded
-        if guard.is_stale(job, letter.position):
+        if guard.is_stale(job, dead_letter.position):
             raise Superseded
 
 
-def _letter(receipt: Receipt, fields: dict[bytes, Any]) -> DeadLetter:
+def _dead_letter(receipt: Receipt, fields: dict[bytes, Any]) -> DeadLetter:
     body = fields.get(b"j", b"")
     return DeadLetter(size=len(body), body=body, **described(receipt, fields))

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Receipt
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_request
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import entry_version, replay_of
 from memory_worker.queue.replay_guard import Position
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 _PAGE = 200
 
@@ -37,7 +37,7 @@ class DeadHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def dead_heads(
-    redis: ArqRedis, keys: Keys, partition: int, *, first: str = "-", last: str = "+"
+    redis: Redis, keys: Keys, partition: int, *, first: str = "-", last: str = "+"
 ) -> AsyncIterator[DeadHead]:
     """Yield the dead letters of a partition, oldest first, from the id ``first`` to the id ``last``."""
     while True:
@@ -50,7 +50,7 @@ async def dead_heads(
         first = f"({page[-1][0].decode()}"
 
 
-async def dead_head(redis: ArqRedis, keys: Keys, receipt: Receipt) -> DeadHead | None:
+async def dead_head(redis: Redis, keys: Keys, receipt: Receipt) -> DeadHead | None:
     """Return the dead letter of ``receipt``, if there is one."""
     entry_id = receipt.entry_id
     async for head in dead_heads(redis, keys, receipt.partition, first=entry_id, last=entry_id):

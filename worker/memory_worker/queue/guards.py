@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from memory_worker.contract import Purge, WriteJob
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_request
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.replay_guard import REACHES, Guard, Position, decode_letter, point_fields
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 
 class _Wanted(msgspec.Struct):
@@ -30,7 +30,7 @@ class _Wanted(msgspec.Struct):
 
 
 async def load_guards(
-    redis: ArqRedis, keys: Keys, partition: int, jobs: Iterable[tuple[Position, WriteJob]]
+    redis: Redis, keys: Keys, partition: int, jobs: Iterable[tuple[Position, WriteJob]]
 ) -> dict[int, Guard]:
     """Return the guards of those users of ``jobs``, each with its position, who have dead letters. One round trip.
 
@@ -64,5 +64,7 @@ def _wanted(jobs: Iterable[tuple[Position, WriteJob]]) -> dict[int, _Wanted]:
 def _guard(fields: Sequence[str], touched: Sequence[bytes | None], flat: Sequence[Any]) -> Guard:
     values = {field: value for field, value in zip(fields, touched, strict=True) if value is not None}
     reaches = values.pop(REACHES, b"")
-    letters = {at.decode(): decode_letter(letter) for at, letter in zip(flat[::2], flat[1::2], strict=True)}
-    return Guard({field: value.decode() for field, value in values.items()}, reaches, letters)
+    dead_letters = {
+        at.decode(): decode_letter(dead_letter) for at, dead_letter in zip(flat[::2], flat[1::2], strict=True)
+    }
+    return Guard({field: value.decode() for field, value in values.items()}, reaches, dead_letters)

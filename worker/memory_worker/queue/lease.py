@@ -12,12 +12,11 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_request
-from memory_worker.queue.keys import Keys
-from memory_worker.queue.scripts import REPLICATION_TIMEOUT_S
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 
 class LeaseState(enum.Enum):
@@ -61,7 +60,7 @@ class Lease:
         return self.until - time.monotonic() >= seconds
 
 
-async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:
+async def renew_lease(redis: Redis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:
     """Begin the life of the lease anew; raises `LeaseLost` when it is no longer held.
 
     With ``min_replicas``, return only once as many replicas of Redis know of it; raises `NotReplicated`.
@@ -74,12 +73,11 @@ async def renew_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, min_replicas
             [keys.lease(lease.partition)],
             [lease.token, lease.ttl_ms],
             replicas=min_replicas,
-            timeout_s=REPLICATION_TIMEOUT_S,
         )
     lease.renewed(started)
 
 
-async def release_lease(redis: ArqRedis, keys: Keys, lease: Lease, *, process: str, settle_s: float = 0) -> None:
+async def release_lease(redis: Redis, keys: Keys, lease: Lease, *, process: str, settle_s: float = 0) -> None:
     """Give the lease back, if it is still held; one in doubt stays taken for another ``settle_s`` seconds.
 
     ``process`` is the id of this process: the end of its drain shows that it is alive.

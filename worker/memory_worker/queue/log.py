@@ -9,16 +9,16 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.contract import Receipt, WriteJob, op_of
-from memory_worker.errors import DeadLettered, LeaseLost, NotApplied, UnknownReceipt
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
+from memory_worker.contract import WriteJob, op_of
+from memory_worker.contract.errors import LeaseLost
 from memory_worker.queue.guards import load_guards
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.queue.replay_guard import Guard, Position
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 MAX_VERSION_DIGITS = 9
 _POSITION = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
@@ -57,8 +57,8 @@ class Head(msgspec.Struct, frozen=True):
     """
 
     entries: list[Entry]
-    has_letters: bool = False
-    is_suspect: bool = False
+    has_dead_letters: bool = False
+    needs_quarantine: bool = False
     was_orphaned: bool = False
 
 
@@ -71,7 +71,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     living: str
     deaths: int = 3
     """Processes that may die with a batch before its entries are tried one by one."""
-    deaths_alone: int = 2
+    deaths_in_quarantine: int = 2
     """Processes that may die with one entry alone before it is a dead letter."""
 
 
@@ -111,9 +111,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobLog:
-    """The entries of all partitions, for drains that hold a lease and for callers that wait for a receipt."""
+    """The entries of all partitions, for drains that hold a lease."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys, reading: Reading | None = None) -> None:
+    def __init__(self, redis: Redis, keys: Keys, reading: Reading) -> None:
         self._redis = redis
         self._keys = keys
         self._reading = _encode(reading)
@@ -125,7 +125,7 @@ class JobLog:
         partitions: int,
         max_jobs: int,
         max_bytes: int,
-        spare_suspects: bool = False,
+        skip_quarantined: bool = False,
     ) -> list[Head | None]:
         """Take leases, and read from the heads of their partitions; of each as many entries as it is given.
 
@@ -138,7 +138,7 @@ class JobLog:
         keys = self._keys
         ttl_ms = next(iter(leases)).ttl_ms
         script_keys = [keys.meta]
-        args: list[Any] = [self._reading, ttl_ms, partitions, max_jobs, max_bytes, int(spare_suspects)]
+        args: list[Any] = [self._reading, ttl_ms, partitions, max_jobs, max_bytes, int(skip_quarantined)]
         for lease, most in leases.items():
             number = lease.partition
             script_keys += [keys.lease(number), keys.guarded(number), keys.attempts(number), keys.stream(number)]
@@ -208,42 +208,6 @@ class JobLog:
             *(keys.attempts(partition), keys.guarded(partition)),
         ]
 
-    async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
-        """Return once the job of ``receipt`` has been applied; one blocking call, no polling.
-
-        Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` when the job can never be applied,
-        `UnknownReceipt` when Redis has lost data since, `QueueUnavailable`. The connection must allow replies to take
-        that long.
-        """
-        give_up = time.monotonic() + timeout_s
-        async with Deadline(self._redis, timeout_s + LATE_REPLY_S):
-            if await self._is_applied(receipt):
-                return
-            left_ms = max(1, int((give_up - time.monotonic()) * 1000))
-            if await self._is_applied(receipt, block_ms=left_ms):
-                return
-        raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
-
-    async def _is_applied(self, receipt: Receipt, *, block_ms: int | None = None) -> bool:
-        """Say whether the mark is at or behind the receipt, or will be within ``block_ms`` milliseconds.
-
-        Raises `DeadLettered`, `UnknownReceipt`, `QueueUnavailable`.
-        """
-        keys, partition, entry_id = self._keys, receipt.partition, receipt.entry_id
-        with queue_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                # The mark's id is that of the last entry that left: any behind this one's predecessor will do.
-                pipe.xread({keys.applied(partition): _before(entry_id)}, count=1, block=block_ms)
-                pipe.hmget(keys.since, ["epoch", str(partition)])
-                pipe.xrange(keys.dead(partition), entry_id, entry_id)
-                mark, since, dead = await pipe.execute()
-        if dead:
-            fields = dead[0][1]
-            raise DeadLettered(str(receipt), fields[b"reason"].decode(), fields[b"detail"].decode())
-        if not _is_known(entry_id, *since):
-            raise UnknownReceipt(f"Redis has lost data since job {receipt} was pushed: nobody knows what became of it")
-        return bool(mark)
-
 
 def pushed_at_s(entry_id: str) -> float:
     """Return when the entry was pushed, by Redis's clock, in unix seconds."""
@@ -260,8 +224,8 @@ def _opened(lease: Lease, found: list[Any] | None, started: float) -> Head | Non
         lease.state = LeaseState.ENDED
         return None
     lease.renewed(started)
-    has_letters, is_suspect, was_orphaned = map(bool, found[:3])
-    return Head(_entries(found[3:]), has_letters, is_suspect, was_orphaned)
+    has_dead_letters, needs_quarantine, was_orphaned = map(bool, found[:3])
+    return Head(_entries(found[3:]), has_dead_letters, needs_quarantine, was_orphaned)
 
 
 def _entries(flat: list[Any]) -> list[Entry]:
@@ -282,47 +246,34 @@ def replay_of(field: bytes) -> Position:
 def _committed(done: Done) -> dict[str, Any]:
     last_id = done.batch[-1].entry_id
     # In the order of the entries, whatever the order in which they were found: a stream takes no other.
-    letters = {letter.entry.entry_id: letter for letter in done.dead}
+    dead_letters = {dead_letter.entry.entry_id: dead_letter for dead_letter in done.dead}
     return {
         "token": done.lease.token,
         "last": last_id,
         "behind": _behind(last_id),
         "bytes": sum(entry.size_bytes for entry in done.batch),
-        "dead": [_buried(letters[entry.entry_id]) for entry in done.batch if entry.entry_id in letters],
+        "dead": [_buried(dead_letters[entry.entry_id]) for entry in done.batch if entry.entry_id in dead_letters],
         "guards": [_guarded(user_id, guard) for user_id, guard in done.guards.items()],
         "gone": done.gone,
     }
 
 
-def _buried(letter: DeadEntry) -> dict[str, str]:
+def _buried(dead_letter: DeadEntry) -> dict[str, str]:
     return {
-        "id": letter.entry.entry_id,
-        "reason": letter.reason,
-        "detail": letter.detail.encode(errors="backslashreplace").decode(),
-        "op": letter.op,
-        "user_id": "" if letter.job is None else str(letter.job.user_id),
-        "position": letter.entry.replay_of,
+        "id": dead_letter.entry.entry_id,
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail.encode(errors="backslashreplace").decode(),
+        "op": dead_letter.op,
+        "user_id": "" if dead_letter.job is None else str(dead_letter.job.user_id),
+        "position": dead_letter.entry.replay_of,
     }
 
 
 def _guarded(user_id: int, guard: Guard) -> dict[str, Any]:
-    touched, letters, forgotten = guard.changes()
-    return {"user_id": str(user_id), "touched": touched, "letters": letters, "forgotten": forgotten}
+    touched, dead_letters, forgotten = guard.changes()
+    return {"user_id": str(user_id), "touched": touched, "dead_letters": dead_letters, "forgotten": forgotten}
 
 
 def _behind(entry_id: str) -> str:
     milliseconds, _, sequence = entry_id.partition("-")
     return f"{milliseconds}-{int(sequence) + 1}"
-
-
-def _is_known(entry_id: str, epoch: bytes | None, stream_since: bytes | None) -> bool:
-    """Say whether Redis still has all it knew when the entry was pushed."""
-    pushed_ms = int(entry_id.partition("-")[0])
-    return epoch is not None and pushed_ms >= max(int(epoch), int(stream_since or 0))
-
-
-def _before(entry_id: str) -> str:
-    milliseconds, sequence = map(int, entry_id.split("-"))
-    if sequence:
-        return f"{milliseconds}-{sequence - 1}"
-    return f"{milliseconds - 1}-{2**64 - 1}"

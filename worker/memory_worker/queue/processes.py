@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.errors import QueueError
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_request
-from memory_worker.queue.keys import Keys
+from memory_worker.contract.errors import QueueError
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 TTL_S = 5.0
 """How long a process that was killed still counts as living."""
@@ -35,7 +35,7 @@ class Process:
     pid: int
 
 
-async def beat(redis: ArqRedis, keys: Keys, process_id: str, role: str, ttl_s: float = TTL_S) -> None:
+async def beat(redis: Redis, keys: Keys, process_id: str, role: str, ttl_s: float = TTL_S) -> None:
     """Record that this process lives, for ``ttl_s`` seconds; works in a full Redis. Raises `QueueError`."""
     with queue_request("beat"):
         await scripts.run(
@@ -46,7 +46,7 @@ async def beat(redis: ArqRedis, keys: Keys, process_id: str, role: str, ttl_s: f
         )
 
 
-async def keep_beating(redis: ArqRedis, keys: Keys, process_id: str, role: str) -> NoReturn:
+async def keep_beating(redis: Redis, keys: Keys, process_id: str, role: str) -> NoReturn:
     """Record every second that this process lives, after the first time, until cancelled.
 
     A failing Redis is left to those who report it: here the next second tries again.
@@ -57,7 +57,7 @@ async def keep_beating(redis: ArqRedis, keys: Keys, process_id: str, role: str) 
             await beat(redis, keys, process_id, role)
 
 
-async def leave(redis: ArqRedis, keys: Keys, process_id: str, role: str) -> None:
+async def leave(redis: Redis, keys: Keys, process_id: str, role: str) -> None:
     """Remove this process, which ends in good order and holds nothing any more. Raises `QueueError`."""
     with queue_request("leave"):
         async with redis.pipeline(transaction=True) as pipe:
@@ -66,7 +66,7 @@ async def leave(redis: ArqRedis, keys: Keys, process_id: str, role: str) -> None
             await pipe.execute()
 
 
-async def living(redis: ArqRedis, keys: Keys) -> list[Process]:
+async def living(redis: Redis, keys: Keys) -> list[Process]:
     """Return the processes that live, in no order. Raises `QueueError`."""
     with queue_request("processes"):
         seconds, microseconds = await redis.time()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.queue.connection import queue_request
-from memory_worker.queue.keys import Keys
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 
 class CollectionRegistry:
     """Keeps keys of collections with their origin; all raise `QueueUnavailable`."""
 
-    def __init__(self, redis: ArqRedis, keys: Keys) -> None:
+    def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
 
@@ -23,10 +23,10 @@ class CollectionRegistry:
     async def names(self) -> dict[str, str]:
         """Return the origin of each registered collection, by key."""
         with queue_request("read_collections"):
-            found = await self._redis.execute_command("HGETALL", self._keys.collections)  # type: ignore[no-untyped-call]
+            found = await self._redis.execute_command("HGETALL", self._keys.collections)
         return {key.decode(errors="replace"): origin.decode(errors="replace") for key, origin in found.items()}
 
     async def add(self, key: str, origin: str) -> None:
         """Register a collection, or change the origin of one that is registered."""
         with queue_request("register_collection"):
-            await self._redis.execute_command("HSET", self._keys.collections, key, origin)  # type: ignore[no-untyped-call]
+            await self._redis.execute_command("HSET", self._keys.collections, key, origin)

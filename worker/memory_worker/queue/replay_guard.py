@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob, op_of
-from memory_worker.kinds import KindName
+from memory_worker.contract.kinds import KindName
 
 Position: TypeAlias = str
 """The id of an entry, such as ``1732000000000-0``."""
@@ -55,7 +55,7 @@ class Reach(msgspec.Struct, frozen=True, array_like=True):
         return Reach(self.kind, self.namespace)
 
 
-class Letter(msgspec.Struct, frozen=True, array_like=True):
+class GuardedJob(msgspec.Struct, frozen=True, array_like=True):
     """A dead letter as a guard knows it: the id of its entry among the dead letters, and where its points are."""
 
     entry_id: str
@@ -101,14 +101,14 @@ class Guard:
         self,
         touched: dict[str, Position] | None = None,
         reaches: bytes = b"",
-        letters: dict[Position, Letter] | None = None,
+        dead_letters: dict[Position, GuardedJob] | None = None,
     ) -> None:
         stored = _reaches_decoder.decode(reaches) if reaches else _Reaches()
         self.touched = dict(touched or {})
         self.purges = dict(stored.purges)
         self.watches = dict(stored.watches)
-        self.letters = dict(letters or {})
-        self._before = (dict(self.touched), dict(self.purges), dict(self.watches), dict(self.letters))
+        self.dead_letters = dict(dead_letters or {})
+        self._before = (dict(self.touched), dict(self.purges), dict(self.watches), dict(self.dead_letters))
 
     def is_stale(self, job: WriteJob, position: Position) -> bool:
         """Say whether a job with a later position touched any point of ``job``, which was pushed at ``position``."""
@@ -140,25 +140,29 @@ class Guard:
             self.touched.setdefault(field, NEVER)
         if isinstance(job, Purge):
             self.watches = _with(self.watches, reach_of(job), NEVER)
-        self.letters[position] = Letter(entry_id, op_of(job), reach_of(job))
+        self.dead_letters[position] = GuardedJob(entry_id, op_of(job), reach_of(job))
 
-    def purged_by(self, purge: Purge, position: Position) -> dict[Position, Letter]:
+    def purged_by(self, purge: Purge, position: Position) -> dict[Position, GuardedJob]:
         """Return the older dead upserts and deletes of the user in the reach of ``purge``."""
         reach, mine = reach_of(purge), order(position)
         return {
-            at: letter
-            for at, letter in self.letters.items()
-            if letter.op != "purge" and order(at) < mine and reach.overlaps(letter.reach)
+            at: dead_letter
+            for at, dead_letter in self.dead_letters.items()
+            if dead_letter.op != "purge" and order(at) < mine and reach.overlaps(dead_letter.reach)
         }
 
     def changes(self) -> tuple[dict[str, str], dict[Position, str], list[Position]]:
         """Return the fields to store of touched points, the letters to store, and the positions to forget."""
-        touched, purges, watches, letters = self._before
+        touched, purges, watches, dead_letters = self._before
         fields = {field: at for field, at in self.touched.items() if touched.get(field) != at}
         if (self.purges, self.watches) != (purges, watches):
             fields[REACHES] = _text(_Reaches(list(self.purges.items()), list(self.watches.items())))
-        added = {at: _text(letter) for at, letter in self.letters.items() if letters.get(at) != letter}
-        return fields, added, [at for at in letters if at not in self.letters]
+        added = {
+            at: _text(dead_letter)
+            for at, dead_letter in self.dead_letters.items()
+            if dead_letters.get(at) != dead_letter
+        }
+        return fields, added, [at for at in dead_letters if at not in self.dead_letters]
 
     def _touching(self, job: WriteJob) -> Iterator[Position]:
         """Yield the last positions of what may have touched a point of ``job``."""
@@ -181,14 +185,14 @@ class _Reaches(msgspec.Struct, array_like=True):
 
 
 _reaches_decoder = msgspec.json.Decoder(_Reaches)
-_letter_decoder = msgspec.json.Decoder(Letter)
+_letter_decoder = msgspec.json.Decoder(GuardedJob)
 
 
-def _text(stored: Letter | _Reaches) -> str:
+def _text(stored: GuardedJob | _Reaches) -> str:
     return msgspec.json.encode(stored).decode()
 
 
-def decode_letter(body: bytes) -> Letter:
+def decode_letter(body: bytes) -> GuardedJob:
     """Return the letter stored as ``body``; raises ``msgspec.DecodeError``."""
     return _letter_decoder.decode(body)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.errors import ConfigurationError
-from memory_worker.queue.connection import queue_request
+from memory_worker.contract.errors import ConfigurationError
+from memory_worker.wire.connection import queue_request
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -32,7 +32,7 @@ class Judgement(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-async def judge_server(redis: ArqRedis, *, allow_eviction: bool) -> list[Judgement]:
+async def judge_server(redis: Redis, *, allow_eviction: bool) -> list[Judgement]:
     """Return what is to be said about this Redis; raises `QueueUnavailable`."""
     with queue_request("info"):
         info: dict[str, Any] = await redis.info()

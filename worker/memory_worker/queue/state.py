@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.queue import scripts
-from memory_worker.queue.connection import queue_request
-from memory_worker.queue.keys import Keys
 from memory_worker.queue.log import entry_version, pushed_at_s
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
 
 
 class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class QueueTotals(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: int
 
 
-async def queue_totals(redis: ArqRedis, keys: Keys) -> QueueTotals:
+async def queue_totals(redis: Redis, keys: Keys) -> QueueTotals:
     """Return the totals, in one round trip; raises `QueueUnavailable`."""
     with queue_request("totals"):
         async with redis.pipeline(transaction=False) as pipe:
@@ -50,7 +50,7 @@ async def queue_totals(redis: ArqRedis, keys: Keys) -> QueueTotals:
     )
 
 
-async def partition_states(redis: ArqRedis, keys: Keys, partitions: int) -> list[PartitionState]:
+async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[PartitionState]:
     """Return the state of every partition; raises `QueueUnavailable`."""
     script_keys = []
     for partition in range(partitions):

@@ -1,1 +1,4 @@
-"""Qdrant over gRPC: the one path to the engine, whether it is a server, a cluster or the embedded one."""
+"""Qdrant over gRPC: collections, writes, queries.
+
+Here: requests, answers, and what an error means. Not here: Redis, and the order or the retries of jobs.
+"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 from memory_worker.store.collections import Collections
 from memory_worker.store.indexing import held, is_held, restored, threshold_of
 from memory_worker.store.operations import CollectionRef

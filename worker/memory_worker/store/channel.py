@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 
 from memory_worker.addresses import split_address
-from memory_worker.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError
 
 DEFAULT_PORT = 6334
 

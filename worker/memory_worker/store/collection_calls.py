@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from qdrant_client import grpc as q
 
-from memory_worker.errors import StoreUnavailable
+from memory_worker.contract.errors import StoreUnavailable
 from memory_worker.store.pins import has_metadata
 from memory_worker.store.rpc import QdrantRpc
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from qdrant_client import grpc as q
 
-from memory_worker.errors import StoreError, StoreUnavailable
-from memory_worker.kinds import IndexType
+from memory_worker.contract.errors import StoreError, StoreUnavailable
+from memory_worker.contract.kinds import IndexType
 from memory_worker.store.collection_calls import CollectionCalls
 from memory_worker.store.creation import creation_of, index_of, unlike_settings
 from memory_worker.store.fitness import misfit, needs_indexes, unfit

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from qdrant_client import grpc as q
 
 from memory_worker.contract import Hit, Point
-from memory_worker.kinds import POINT_ID_FIELD, primary_id
+from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
 from memory_worker.store.values import payload_of
 
 

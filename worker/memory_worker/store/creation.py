@@ -14,7 +14,7 @@ from typing import Any
 
 from qdrant_client import grpc as q
 
-from memory_worker.kinds import TENANT_FIELD, USER_ID_FIELD, IndexType
+from memory_worker.contract.kinds import TENANT_FIELD, USER_ID_FIELD, IndexType
 from memory_worker.store.shape import CollectionShape
 
 _INDEX_TYPES: dict[IndexType, q.FieldType.ValueType] = {

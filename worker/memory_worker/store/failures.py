@@ -11,7 +11,7 @@ import re
 
 import grpc
 
-from memory_worker.errors import AnswerTooLarge, StoreError, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import AnswerTooLarge, StoreError, StoreRefused, StoreUnavailable
 
 _REFUSALS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE})
 _WITHOUT_AN_ANSWER = frozenset(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from qdrant_client import grpc as q
 
-from memory_worker.errors import CollectionUnfit, ConfigurationError
+from memory_worker.contract.errors import CollectionUnfit, ConfigurationError
 from memory_worker.store.collection_calls import Listing
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.shape import CollectionShape

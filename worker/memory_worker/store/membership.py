@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 from qdrant_client import grpc as q
 
-from memory_worker.errors import ConfigurationError, StoreError, StoreUnavailable
-from memory_worker.logs import log_event
+from memory_worker.contract.errors import ConfigurationError, StoreError, StoreUnavailable
 from memory_worker.store.collection_calls import CollectionCalls, Listing
 from memory_worker.store.fitness import same_collection, unfit
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.pins import Pin, pin_of, put_pin
 from memory_worker.store.registry import Origin, Registry, key_of, origin_of, ref_of
 from memory_worker.store.shape import CollectionShape
+from memory_worker.telemetry.logs import log_event
 
 logger = logging.getLogger(__name__)
 

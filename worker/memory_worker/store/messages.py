@@ -11,10 +11,10 @@ from functools import lru_cache
 from qdrant_client import grpc as q
 
 from memory_worker.contract import Search, Upsert
-from memory_worker.kinds import KINDS, POINT_ID_FIELD, TENANT_FIELD, USER_ID_FIELD, primary_id
+from memory_worker.contract.kinds import KINDS, POINT_ID_FIELD, TENANT_FIELD, USER_ID_FIELD, primary_id
+from memory_worker.contract.vectors import pack_vector
 from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
 from memory_worker.store.values import put_payload
-from memory_worker.vectors import pack_vector
 
 OVERSAMPLING = 2.0
 """How many times as many points quantized vectors look for. Not rescored, they gave one wrong hit in thirteen."""

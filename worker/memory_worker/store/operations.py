@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from memory_worker.contract import Upsert
-from memory_worker.kinds import KindName
+from memory_worker.contract.kinds import KindName
 
 
 class CollectionRef(msgspec.Struct, frozen=True):

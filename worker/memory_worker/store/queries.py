@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from qdrant_client import grpc as q
 
-from memory_worker.errors import AnswerTooLarge, StoreError, StoreUnavailable
-from memory_worker.join import Joiner
+from memory_worker.coalesce import Coalescer
+from memory_worker.contract.errors import AnswerTooLarge, StoreError, StoreUnavailable
 from memory_worker.store.rpc import QdrantRpc
 
-MOST_JOINED = 16
+MOST_COALESCED = 16
 """Searches in one request, at most: none should wait for many others to be done."""
 
 _LEAST_TIME_S = 0.001
@@ -49,7 +49,7 @@ class Queries:
     def __init__(self, rpc: QdrantRpc) -> None:
         self._rpc = rpc
         self._widths = _Widths()
-        self._joiner = Joiner(self._ask_all, most=MOST_JOINED, key=lambda query: query.name)
+        self._joiner = Coalescer(self._ask_all, most=MOST_COALESCED, key=lambda query: query.name)
 
     async def ask(self, query: Query) -> Answer:
         """Return what a search finds; raises `AnswerTooLarge` for more than this connection takes."""
@@ -147,7 +147,7 @@ class _Widths:
         self._narrow: dict[str, tuple[int, int]] = {}
 
     def of(self, name: str) -> int:
-        return self._narrow.get(name, (MOST_JOINED, 0))[0]
+        return self._narrow.get(name, (MOST_COALESCED, 0))[0]
 
     def narrow(self, name: str, width: int) -> None:
         """Halve it: that many were too many. One that is too large by itself says nothing of the others."""
@@ -160,5 +160,5 @@ class _Widths:
             width, successes = self._narrow.pop(name)
             if successes < _WIDENS_AFTER:
                 self._narrow[name] = (width, successes + 1)
-            elif 2 * width < MOST_JOINED:
+            elif 2 * width < MOST_COALESCED:
                 self._narrow[name] = (2 * width, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from memory_worker.kinds import KINDS
+from memory_worker.contract.kinds import KINDS
 from memory_worker.store.operations import CollectionRef
 
 Origin = Literal["made", "adopted"]

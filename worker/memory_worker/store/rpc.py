@@ -10,10 +10,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import grpc
 from qdrant_client import grpc as q
 
-from memory_worker.errors import DeadlinePassed, StoreError
+from memory_worker.contract.errors import DeadlinePassed, StoreError
 from memory_worker.failpoints import failpoint
-from memory_worker.metrics import QDRANT_REQUESTS, timed
 from memory_worker.store.failures import store_error
+from memory_worker.telemetry.metrics import QDRANT_REQUESTS, timed
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Answer_co = TypeVar("_Answer_co", covariant=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from memory_worker.kinds import KINDS, TENANT_FIELD, IndexType, KindName, namespace_of
+from memory_worker.contract.kinds import KINDS, TENANT_FIELD, IndexType, KindName, namespace_of
 from memory_worker.store.operations import CollectionRef
 
 

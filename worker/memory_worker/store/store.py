@@ -11,7 +11,7 @@ from qdrant_client import grpc as q
 
 from memory_worker.budget import Holding
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
-from memory_worker.errors import AnswerTooLarge, CollectionUnfit, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import AnswerTooLarge, CollectionUnfit, StoreRefused, StoreUnavailable
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
 from memory_worker.store.collections import Collections

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- Claim doorbells that are due, oldest first, as arq claims a job: by its mark that the job is in progress. They are
+-- Claim drain jobs that are due, oldest first, as arq claims a job: by its mark that the job is in progress. They are
 -- given in groups: partitions in which no more entries wait than make a batch, or one in which more do.
--- Invariant: a doorbell is given to one worker at a time; what is no doorbell of ours leaves the queue. While any are
+-- Invariant: a drain job is given to one worker at a time; what is no drain job of ours leaves the queue. While any are
 -- left, somebody is woken for them.
 --
--- KEYS  arq queue, bell
--- ARGV  most groups, entries in a batch, how many doorbells to look at, life of a mark (ms), what stands before a
---       doorbell's id in the name of its mark, how the ids of our doorbells begin, how the names of streams do
+-- KEYS  arq queue, wakeup list
+-- ARGV  most groups, entries in a batch, how many drain jobs to look at, life of a mark (ms), what stands before a
+--       doorbell's id in the name of its mark, how the ids of our drain jobs begin, how the names of streams do
 -- Returns how many strangers were removed, then the partitions of each group.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000

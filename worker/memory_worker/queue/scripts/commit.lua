@@ -8,7 +8,7 @@
 -- ARGV  life of a lease (ms; 0: it is given back, whatever is left), then for each partition a map in MessagePack:
 --       token, last (the last id of the batch), behind (the id right behind it), bytes (of the batch),
 --       dead (dead letters: id, reason, detail, op, user_id, position),
---       guards (what is new about a user's dead letters: user_id, touched, letters, forgotten),
+--       guards (what is new about a user's dead letters: user_id, touched, dead_letters, forgotten),
 --       gone (older dead letters that a purge deletes: user_id, position, entry_id)
 -- Returns for each partition how many entries are left; less than 0: its lease is held no longer, nothing was changed.
 -- use guarding
@@ -17,18 +17,18 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function bury(stream, dead, letter)
-  local entry = redis.call('XRANGE', stream, letter.id, letter.id)[1]
+local function bury(stream, dead, dead_letter)
+  local entry = redis.call('XRANGE', stream, dead_letter.id, dead_letter.id)[1]
   if not entry then
     return
   end
   -- Only the version and the job of it: a foreign entry may have thousands of fields, or some that are named like ours.
   local fields = fields_of(entry)
   local words = {
-    'reason', letter.reason, 'detail', letter.detail, 'op', letter.op, 'user_id', letter.user_id, 'at', now,
-    'v', fields.v, 'j', fields.j, 'r', letter.position,
+    'reason', dead_letter.reason, 'detail', dead_letter.detail, 'op', dead_letter.op, 'user_id', dead_letter.user_id, 'at', now,
+    'v', fields.v, 'j', fields.j, 'r', dead_letter.position,
   }
-  local added = redis.pcall('XADD', dead, letter.id, unpack(words))
+  local added = redis.pcall('XADD', dead, dead_letter.id, unpack(words))
   if type(added) == 'table' and added.err then
     -- The letters are ahead of their stream only when somebody removed the stream by hand: keep it all the same.
     redis.call('XADD', dead, '*', unpack(words))
@@ -37,15 +37,15 @@ local function bury(stream, dead, letter)
 end
 
 local function guard(guarded, change)
-  local letters, points = letters_of(guarded, change.user_id), points_of(guarded, change.user_id)
-  for position, letter in pairs(change.letters) do
-    redis.call('HSET', letters, position, letter)
+  local dead_letters, points = dead_letters_of(guarded, change.user_id), points_of(guarded, change.user_id)
+  for position, dead_letter in pairs(change.dead_letters) do
+    redis.call('HSET', dead_letters, position, dead_letter)
     redis.call('SADD', guarded, change.user_id)
   end
   for _, position in ipairs(change.forgotten) do
-    redis.call('HDEL', letters, position)
+    redis.call('HDEL', dead_letters, position)
   end
-  if redis.call('EXISTS', letters) == 1 then  -- else the last one was dropped since this batch was read
+  if redis.call('EXISTS', dead_letters) == 1 then  -- else the last one was dropped since this batch was read
     for field, position in pairs(change.touched) do
       redis.call('HSET', points, field, position)
     end
@@ -53,13 +53,13 @@ local function guard(guarded, change)
   forget_if_none(guarded, change.user_id)
 end
 
-local function delete_letters(dead, guarded, gone)
+local function delete_dead_letters(dead, guarded, gone)
   for _, one in ipairs(gone) do
-    local letter = redis.call('XRANGE', dead, one.entry_id, one.entry_id)[1]
-    if letter then  -- else it waits to be replayed, and is refused in its turn
+    local dead_letter = redis.call('XRANGE', dead, one.entry_id, one.entry_id)[1]
+    if dead_letter then  -- else it waits to be replayed, and is refused in its turn
       redis.call('XDEL', dead, one.entry_id)
-      count_dead(KEYS[1], -1, -#fields_of(letter).j)
-      forget_letter(guarded, one.user_id, one.position)
+      count_dead(KEYS[1], -1, -#fields_of(dead_letter).j)
+      forget_dead_letter(guarded, one.user_id, one.position)
     end
   end
 end
@@ -91,15 +91,15 @@ local function commit(batch, lease, stream, applied, dead, attempts, guarded)
     return mark and mark[1] == batch.last and redis.call('XLEN', stream) or -1
   end
   redis.call('HDEL', attempts, 'head', 'last', 'tried')
-  for _, letter in ipairs(batch.dead) do
-    bury(stream, dead, letter)
+  for _, dead_letter in ipairs(batch.dead) do
+    bury(stream, dead, dead_letter)
   end
   local removed = redis.call('XTRIM', stream, 'MINID', '=', batch.behind)
   if removed > 0 then  -- else it was committed before, and the reply was lost
     for _, change in ipairs(batch.guards) do
       guard(guarded, change)
     end
-    delete_letters(dead, guarded, batch.gone)
+    delete_dead_letters(dead, guarded, batch.gone)
     mark_applied(applied, batch.last, removed)
     count_waiting(KEYS[1], -removed, -batch.bytes)
   end

@@ -9,12 +9,12 @@
 -- use fields
 local dropped = 0
 for _, id in ipairs(ARGV) do
-  local letter = redis.call('XRANGE', KEYS[1], id, id)[1]
-  if letter then
-    local fields = fields_of(letter)
+  local dead_letter = redis.call('XRANGE', KEYS[1], id, id)[1]
+  if dead_letter then
+    local fields = fields_of(dead_letter)
     redis.call('XDEL', KEYS[1], id)
     count_dead(KEYS[2], -1, -#fields.j)
-    forget_letter(KEYS[3], fields.user_id or '', fields.r ~= '' and fields.r or id)
+    forget_dead_letter(KEYS[3], fields.user_id or '', fields.r ~= '' and fields.r or id)
     dropped = dropped + 1
   end
 end

@@ -24,18 +24,18 @@ for i, packed in ipairs(ARGV) do
   local wanted = cmsgpack.unpack(packed)
   found[i] = false
   if redis.call('SISMEMBER', KEYS[1], wanted.user_id) == 1 then
-    local key, letters = letters_of(KEYS[1], wanted.user_id), {}
+    local key, dead_letters = dead_letters_of(KEYS[1], wanted.user_id), {}
     if wanted.all then
-      letters = redis.call('HGETALL', key)
+      dead_letters = redis.call('HGETALL', key)
     else
       for _, position in ipairs(wanted.positions) do
-        local letter = redis.call('HGET', key, position)
-        if letter then
-          letters[#letters + 1], letters[#letters + 2] = position, letter
+        local dead_letter = redis.call('HGET', key, position)
+        if dead_letter then
+          dead_letters[#dead_letters + 1], dead_letters[#dead_letters + 2] = position, dead_letter
         end
       end
     end
-    found[i] = {values_of(points_of(KEYS[1], wanted.user_id), wanted.fields), letters}
+    found[i] = {values_of(points_of(KEYS[1], wanted.user_id), wanted.fields), dead_letters}
   end
 end
 return found

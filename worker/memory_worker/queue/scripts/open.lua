@@ -5,10 +5,10 @@
 --
 -- KEYS  meta, then for each partition: lease, guarded users, attempts, stream
 -- ARGV  how to read, in MessagePack (see reading), life of a lease (ms), partitions, most entries in all, most bytes in
---       all, whether (0 or 1) to spare suspects, then for each partition: token, most entries of it
+--       all, whether (0 or 1) to spare orphaned, then for each partition: token, most entries of it
 -- Returns for each partition nothing where another token holds it, else: whether any user has dead letters there,
 -- whether its next batch is suspected of killing the processes that try it, whether the drain before never ended (each
--- 0 or 1), and what was read: of a suspect that is spared nothing. Partitions for which no room is left are missing.
+-- 0 or 1), and what was read: of a quarantined that is spared nothing. Partitions for which no room is left are missing.
 -- use reading
 local reading = cmsgpack.unpack(ARGV[1])
 local partitions = redis.call('HGET', KEYS[1], 'partitions')
@@ -25,9 +25,9 @@ for i = 2, #KEYS, 4 do
   local found = false
   if redis.call('SET', lease, token, 'NX', 'PX', ARGV[2]) or redis.call('GET', lease) == token then
     local tried = tried_by(attempts)
-    local suspect = is_suspect(reading, attempts, tried)
-    found = {redis.call('EXISTS', guarded), suspect and 1 or 0, #tried > 0 and 1 or 0}
-    if most > 0 and not (suspect and ARGV[6] == '1') then
+    local quarantined = needs_quarantine(reading, attempts, tried)
+    found = {redis.call('EXISTS', guarded), quarantined and 1 or 0, #tried > 0 and 1 or 0}
+    if most > 0 and not (quarantined and ARGV[6] == '1') then
       read_head(found, reading, stream, attempts, most, room)
     end
   end

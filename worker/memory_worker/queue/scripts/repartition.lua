@@ -11,14 +11,14 @@ if partitions == ARGV[2] then
 elseif partitions ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. (partitions or '0'))
 end
-local jobs, leases, letters = 0, 0, 0
+local jobs, leases, dead_letters = 0, 0, 0
 for i = 2, #KEYS, 3 do
   jobs = jobs + redis.call('XLEN', KEYS[i])
   leases = leases + redis.call('EXISTS', KEYS[i + 1])
-  letters = letters + redis.call('XLEN', KEYS[i + 2])
+  dead_letters = dead_letters + redis.call('XLEN', KEYS[i + 2])
 end
-if jobs + leases + letters > 0 then
-  return redis.error_reply('NOTEMPTY ' .. jobs .. ' ' .. leases .. ' ' .. letters)
+if jobs + leases + dead_letters > 0 then
+  return redis.error_reply('NOTEMPTY ' .. jobs .. ' ' .. leases .. ' ' .. dead_letters)
 end
 redis.call('HSET', KEYS[1], 'partitions', ARGV[2])
 return 1

@@ -3,22 +3,22 @@
 -- the entry keeps the position at which it was first pushed, so that its drain can tell whether newer jobs have touched
 -- its points by then. A forced one is as new as any other push.
 --
--- KEYS  dead letters, stream, backlog, arq queue, arq job, bell, guarded users, since
--- ARGV  id, arq job id, arq job, life of a doorbell (ms), forced (0 or 1), the partition
+-- KEYS  dead letters, stream, backlog, arq queue, arq job, wakeup, guarded users, since
+-- ARGV  id, arq job id, arq job, life of a drain job (ms), forced (0 or 1), the partition
 -- Returns the id of the new entry, or nothing where there is no such dead letter.
--- use ringing
+-- use waking
 -- use guarding
 -- use counting
 -- use fields
-local letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
-if not letter then
+local dead_letter = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if not dead_letter then
   return false
 end
-local fields = fields_of(letter)
+local fields = fields_of(dead_letter)
 local position = fields.r ~= '' and fields.r or ARGV[1]
 local entry = {'v', fields.v, 'j', fields.j}
 if ARGV[5] == '1' then
-  forget_letter(KEYS[7], fields.user_id or '', position)
+  forget_dead_letter(KEYS[7], fields.user_id or '', position)
 else
   entry[5], entry[6] = 'r', position
 end
@@ -32,6 +32,6 @@ redis.call('XDEL', KEYS[1], ARGV[1])
 count_dead(KEYS[3], -1, -#fields.j)
 count_waiting(KEYS[3], 1, #fields.j)
 if redis.call('SET', KEYS[5], ARGV[3], 'PX', ARGV[4], 'NX') then
-  ring(KEYS[4], KEYS[6], ARGV[2], now, now)
+  wake(KEYS[4], KEYS[6], ARGV[2], now, now)
 end
 return id

@@ -3,7 +3,7 @@
 -- Invariant: a job is given to one taker at most. While any are left, somebody is woken for them. Until it is answered a
 -- job stays in the queue, as one that is due later: arq's own callers look there.
 --
--- KEYS  arq queue, bell
+-- KEYS  arq queue, wakeup list
 -- ARGV  most jobs, what stands before a job's id in the name of its key, for how long it stays in the queue (ms)
 -- Returns for each job that is still there: id, since when it was due (ms), the job.
 local time = redis.call('TIME')

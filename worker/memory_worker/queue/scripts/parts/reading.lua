@@ -1,12 +1,12 @@
 -- Reading entries of a partition, for the drain that holds its lease.
 --
 -- How to read: process (the id of the process that asks), living (what stands before an id in the key of a process
--- that lives), process_ttl_ms, deaths (with a batch), deaths_alone (with one entry), max_job_bytes (a larger job is not
+-- that lives), process_ttl_ms, deaths (with a batch), deaths_in_quarantine (with one entry), max_job_bytes (a larger job is not
 -- read: its size is).
 --
 -- A note is kept of what is being tried and by which processes; every end of a drain removes it but the death of its
 -- process. A death is a process in the note that does not live any more. When as many as `deaths` have died with the
--- same head, its batch is read one by one; when `deaths_alone` have died with one entry alone, that is returned as
+-- same head, its batch is read one by one; when `deaths_in_quarantine` have died with one entry alone, that is returned as
 -- crashed, and must not be tried again.
 -- use fields
 
@@ -41,23 +41,23 @@ local function count_deaths(reading, tried)
 end
 
 -- Say whether the next batch is suspected of killing the processes that try it.
-local function is_suspect(reading, attempts, tried)
-  return redis.call('HEXISTS', attempts, 'suspect_to') == 1 or count_deaths(reading, tried) >= reading.deaths
+local function needs_quarantine(reading, attempts, tried)
+  return redis.call('HEXISTS', attempts, 'quarantine_to') == 1 or count_deaths(reading, tried) >= reading.deaths
 end
 
 -- Note that the process tries this head. Say whether it must be tried alone, and whether that has killed too many.
 local function note_try(reading, attempts, head)
   redis.call('SET', reading.living .. reading.process, 1, 'PX', reading.process_ttl_ms)
-  local note = redis.call('HMGET', attempts, 'head', 'last', 'suspect_to')
+  local note = redis.call('HMGET', attempts, 'head', 'last', 'quarantine_to')
   local tried = note[1] == head and tried_by(attempts) or {}
-  local deaths, suspect_to = count_deaths(reading, tried), note[3]
-  local crashed = suspect_to and deaths >= reading.deaths_alone
-  if suspect_to and is_behind(head, suspect_to) then
-    redis.call('HDEL', attempts, 'suspect_to')
-    suspect_to, crashed = false, false
-  elseif not suspect_to and deaths >= reading.deaths then
-    tried, suspect_to = {}, note[2] or head
-    redis.call('HSET', attempts, 'suspect_to', suspect_to)
+  local deaths, quarantine_to = count_deaths(reading, tried), note[3]
+  local crashed = quarantine_to and deaths >= reading.deaths_in_quarantine
+  if quarantine_to and is_behind(head, quarantine_to) then
+    redis.call('HDEL', attempts, 'quarantine_to')
+    quarantine_to, crashed = false, false
+  elseif not quarantine_to and deaths >= reading.deaths then
+    tried, quarantine_to = {}, note[2] or head
+    redis.call('HSET', attempts, 'quarantine_to', quarantine_to)
   end
   local ids = {reading.process}
   for _, process in ipairs(tried) do
@@ -66,7 +66,7 @@ local function note_try(reading, attempts, head)
     end
   end
   redis.call('HSET', attempts, 'head', head, 'tried', table.concat(ids, ' '))
-  return suspect_to, crashed
+  return quarantine_to, crashed
 end
 
 -- Append to `found` for each entry: id, contract version, job, size of the job, position of a replayed job. Take from

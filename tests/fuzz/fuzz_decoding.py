@@ -1,0 +1,502 @@
+"""Fuzzes the way in: whatever stands in Redis is a job or a dead letter, and never more than that.
+
+    python tests/fuzz/fuzz_decoding.py [libFuzzer's arguments]          with atheris (Python 3.11: pip install atheris)
+    python tests/fuzz/fuzz_decoding.py --plain N --seed S [--memory M]  without it; one in M is run under tracemalloc
+
+Under atheris, ``-max_len=1048576 -rss_limit_mb=1024`` are defaults; a directory keeps what was found of interest. An
+input that breaks a rule ends the run with a traceback: ``one_input`` of its bytes shows it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import decimal
+import math
+import random
+import resource
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+if __name__ == "__main__":  # run as a script, the repository is not on the path
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from qdrant_client import grpc as q
+
+from memory_worker.contract import (
+    CONTRACT_VERSION,
+    Delete,
+    Get,
+    Info,
+    Limits,
+    Purge,
+    Receipt,
+    Search,
+    Upsert,
+    WriteJob,
+    checked,
+    checked_read,
+    convert_read,
+    decode_write,
+    encode_checked,
+    encode_job,
+)
+from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.jobs import NARROWING
+from memory_worker.contract.vectors import unpack_vector
+from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
+from memory_worker.ingest.outcome import Outcome, decide
+from memory_worker.ingest.plan import CollectionPlan, plan
+from memory_worker.queue.log import DeadEntry, Entry, entry_version
+from memory_worker.queue.replay_guard import Guard, order
+from memory_worker.store.messages import points_by_id, search, update_batch
+from memory_worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
+from memory_worker.store.values import payload_of
+from memory_worker.wire.arq_records import decode_arq
+from tests.fuzz.mutations import ARQ, BATCH, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
+
+MOST_SECONDS = 1.0
+MOST_MEMORY = 192 << 20
+REPORT_EVERY = 50_000
+NEWER = 7
+_ONE_BY_ONE = 65_536
+_WIDE = Limits(dimension=None)
+_WRITES = {"upsert": Upsert, "delete": Delete, "purge": Purge}
+_READS = {"search": Search, "get": Get, "info": Info}
+
+
+def one_input(data: bytes) -> None:
+    """Drive one input through everything its first byte names; raises when a rule is broken."""
+    if data:
+        _RUN[data[0] % TARGETS](data[1:])
+
+
+# --- a batch of entries -----------------------------------------------------------------------------------------------
+
+
+def _batch(data: bytes) -> None:
+    flags, rows = unpack(data)
+    partitions = 8 if flags & 1 else 1
+    limits = Limits(dimension=2 if flags & 2 else None, max_job_bytes=100 if flags & 4 else MAX_BYTES)
+    dead_letters = _dead_letters([body for _, body in rows[:3]]) if flags & 8 else {}
+    entries = [_entry(number, control, body, dead_letters) for number, (control, body) in enumerate(rows)]
+    decoded = decode_and_validate(entries, limits, partition=5 % partitions, partitions=partitions)
+    _check_intake(entries, decoded, limits)
+    outcome = decide(decoded, _guards(dead_letters))
+    _check_outcome(decoded, outcome, dead_letters)
+    _write([job for _, job in outcome.jobs])
+
+
+def _dead_letters(bodies: list[bytes]) -> dict[str, WriteJob]:
+    """Return older dead letters by their positions."""
+    dead_letters: dict[str, WriteJob] = {}
+    for number, body in enumerate(bodies):
+        if len(body) > _ONE_BY_ONE:
+            continue
+        try:
+            dead_letters[f"{number}-1"] = decode_write(body)
+        except InvalidJob:
+            continue
+    return dead_letters
+
+
+def _guards(dead_letters: dict[str, WriteJob]) -> dict[int, Guard]:
+    guards: dict[int, Guard] = {}
+    for position, job in dead_letters.items():
+        guards.setdefault(job.user_id, Guard()).add(job, position, position)
+    return guards
+
+
+def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, WriteJob]) -> Entry:
+    version = {NEWER: CONTRACT_VERSION + 1, 2: entry_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
+    replay_of = ("", "0-1", "1-1", f"{number}-9")[control >> 5 & 3]
+    if replay_of in dead_letters:
+        # A replay has the body of its letter.
+        replay_of = replay_of if _dead_letters([body]).get("0-1") == dead_letters[replay_of] else ""
+    return Entry(f"{number + 100}-0", version, body, len(body), replay_of, control & 24 == 24)
+
+
+def _check_intake(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
+    newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
+    assert decoded.held is bool(newer)
+    assert list(decoded.taken) == (entries[: newer[0]] if newer else entries)
+    lived, died = (
+        [entry.entry_id for entry, _ in decoded.jobs],
+        [dead_letter.entry.entry_id for dead_letter in decoded.dead],
+    )
+    assert not set(lived) & set(died)
+    order = {entry.entry_id: at for at, entry in enumerate(decoded.taken)}
+    assert sorted(lived + died, key=order.__getitem__) == [entry.entry_id for entry in decoded.taken]
+    assert lived == sorted(lived, key=order.__getitem__)
+    assert died == sorted(died, key=order.__getitem__)
+    for dead_letter in decoded.dead:
+        _check_letter(dead_letter)
+    for entry, job in decoded.jobs:
+        assert not entry.crashed
+        assert len(entry.body) <= limits.max_job_bytes
+        _check_job(job, limits)
+
+
+def _check_letter(dead_letter: DeadEntry) -> None:
+    assert 0 < len(dead_letter.detail) <= 500
+    dead_letter.detail.encode(errors="backslashreplace")
+    assert (dead_letter.op != "") is (dead_letter.job is not None)
+    assert dead_letter.job is None or dead_letter.reason == "invalid"
+
+
+def _check_job(job: WriteJob, limits: Limits) -> None:
+    assert checked(job, limits) == job
+    body = encode_job(job)
+    assert checked(decode_write(body), limits) == job
+    if isinstance(job, Upsert):
+        assert isinstance(job.vector, bytes)
+        assert all(map(math.isfinite, unpack_vector(job.vector)))
+        assert limits.dimension in (None, len(job.vector) // 4)
+
+
+# --- dead letters and replays -----------------------------------------------------------------------------------------
+
+
+def _check_outcome(decoded: DecodedBatch, found: Outcome, dead_letters: dict[str, WriteJob]) -> None:
+    """Hold the outcome against a slow one: every job against every other."""
+    job_of = {entry.entry_id: job for entry, job in decoded.jobs}
+    applied, dead = [entry for entry, _ in found.jobs], {dead_letter.entry.entry_id for dead_letter in found.dead}
+    assert not {entry.entry_id for entry in applied} & dead
+    before: list[tuple[Entry, WriteJob]] = []
+    known = set(dead_letters)
+    for entry in decoded.taken:
+        job = job_of.get(entry.entry_id)
+        if job is None:
+            continue
+        touched = [one for one, other in before if order(one.position) > order(entry.position) and _touch(other, job)]
+        is_replay = entry.replay_of != ""
+        stale = is_replay and (bool(touched) or entry.position not in known)
+        assert (entry in applied) is not stale
+        if not stale:
+            before.append((entry, job))
+            known.discard(entry.position)
+    for entry in decoded.taken:
+        assert entry in applied or entry.entry_id in dead or _is_purged(entry, before, decoded, job_of, dead_letters)
+
+
+def _is_purged(
+    entry: Entry,
+    applied: list[tuple[Entry, WriteJob]],
+    decoded: DecodedBatch,
+    job_of: dict[str, WriteJob],
+    dead_letters: dict[str, WriteJob],
+) -> bool:
+    """Say whether the job of a dead entry went with its user; of a replay it is known from before."""
+    dead = {dead_letter.entry.entry_id: dead_letter.job for dead_letter in decoded.dead}
+    job = job_of.get(entry.entry_id) or dead.get(entry.entry_id) or dead_letters.get(entry.replay_of)
+    purges = [(at, one) for at, one in applied if isinstance(one, Purge) and not one.is_narrowed]
+    return job is not None and any(
+        order(at.position) > order(entry.position) and _touch(purge, job) for at, purge in purges
+    )
+
+
+def _touch(one: WriteJob, other: WriteJob) -> bool:
+    """Say whether two jobs may touch the same point."""
+    kinds = {job.kind for job in (one, other)} - {msgspec.UNSET}
+    if one.user_id != other.user_id or len(kinds) > 1:
+        return False
+    purges = [job for job in (one, other) if isinstance(job, Purge)]
+    spaces = {job.namespace for job in (one, other)} - {msgspec.UNSET}
+    if len(spaces) > 1:
+        return False
+    if not purges:
+        return bool({*_ids(one)} & {*_ids(other)})
+    fields = [_narrowing(job) for job in (one, other)]
+    return all(fields[0].get(name, value) == value for name, value in fields[1].items())
+
+
+def _narrowing(job: WriteJob) -> dict[str, Any]:
+    if isinstance(job, Purge):
+        return dict(job.narrowing)
+    return {name: job.payload.get(name) for name in NARROWING} if isinstance(job, Upsert) else {}
+
+
+def _ids(job: WriteJob) -> list[str]:
+    return [job.point_id] if isinstance(job, Upsert) else job.point_ids if isinstance(job, Delete) else []
+
+
+# --- plan and messages ------------------------------------------------------------------------------------------------
+
+
+def _write(jobs: list[WriteJob]) -> None:
+    for step in plan(jobs):
+        _check_plan(step)
+        request = update_batch("c", step.operations)
+        again = q.UpdateBatchPoints.FromString(request.SerializeToString())
+        assert again == request
+        points = [point for operation in again.operations for point in operation.upsert.points]
+        upserts = [
+            job for operation in step.operations if isinstance(operation, UpsertPoints) for job in operation.points
+        ]
+        for point, job in zip(points, upserts, strict=True):
+            assert payload_of(point.payload) == job.payload
+            assert list(point.vectors.vector.dense.data) == list(unpack_vector(job.vector))
+
+
+def _check_plan(step: CollectionPlan) -> None:
+    ranks = [(DeleteMatching, DeletePoints, UpsertPoints).index(type(operation)) for operation in step.operations]
+    assert ranks
+    assert ranks == sorted(ranks)
+    assert ranks.count(1) <= 1
+    assert ranks.count(2) <= 1
+    deleted = {name for op in step.operations if isinstance(op, DeletePoints) for name in op.point_ids}
+    written = [job.point_id for op in step.operations if isinstance(op, UpsertPoints) for job in op.points]
+    assert len(set(written)) == len(written)
+    assert not deleted & set(written)
+
+
+# --- reads, arq's records, receipts -----------------------------------------------------------------------------------
+
+
+def _document(data: bytes) -> Any:
+    try:
+        return (msgspec.json if data[:1] == b"{" else msgspec.msgpack).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _read(data: bytes) -> None:
+    _read_document(_document(data))
+
+
+def _read_document(document: Any) -> None:
+    for kind_of_job in _READS.values():
+        for limits in (_WIDE, Limits(dimension=2)):
+            try:
+                job = checked(convert_read(document, kind_of_job), limits)
+            except InvalidJob as error:
+                str(error).encode()
+                continue
+            _check_read(job, limits)
+
+
+def _check_read(job: Any, limits: Limits) -> None:
+    assert checked(job, limits) == job
+    encode_job(job)
+    if isinstance(job, Search):
+        request = search("c", job)
+        assert q.QueryPoints.FromString(request.SerializeToString()) == request
+        assert -1 <= request.score_threshold <= 1
+    if isinstance(job, Get):
+        points_by_id("c", job.user_id, job.point_ids).SerializeToString()
+
+
+def _arq(data: bytes) -> None:
+    try:
+        record = decode_arq(data)
+    except msgspec.DecodeError as error:
+        str(error).encode()
+        return
+    assert type(record) is dict
+    arguments = record.get("a")
+    for document in arguments if isinstance(arguments, list) else ():
+        _read_document(document)
+
+
+def _receipt(data: bytes) -> None:
+    text = data.decode(errors="surrogateescape")
+    try:
+        receipt = Receipt.parse(text)
+    except InvalidJob as error:
+        str(error).encode()
+        return
+    assert Receipt.parse(str(receipt)) == receipt
+    milliseconds, sequence = map(int, receipt.entry_id.split("-"))
+    assert (0, 0) < (milliseconds, sequence) < (2**64, 0)
+    assert sequence < 2**64
+
+
+def _raw(data: bytes) -> None:
+    try:
+        decode_write(data)
+    except InvalidJob as error:
+        str(error).encode()
+    if len(data) > _ONE_BY_ONE:
+        return
+    _arq(data)
+    _read(data)
+
+
+# --- jobs made in Python ----------------------------------------------------------------------------------------------
+
+
+def _python(data: bytes) -> None:
+    # To build a large one takes longer than what is to be seen.
+    document = _document(data) if len(data) <= _ONE_BY_ONE else None
+    if not isinstance(document, dict):
+        return
+    op = document.get("op")
+    kind_of_job: Any = {**_WRITES, **_READS}.get(op if isinstance(op, str) else "", Upsert)
+    fields = {name: _spoilt(document[name]) for name in kind_of_job.__struct_fields__ if name in document}
+    try:
+        job = kind_of_job(**fields)
+    except TypeError:  # a field is missing
+        return
+    limits = Limits(dimension=2)
+    try:
+        if op in _READS:
+            _check_read(checked_read(job, limits), limits)
+            return
+        body = encode_checked(job, limits)
+    except InvalidJob as error:
+        str(error).encode()
+        return
+    assert len(body) <= limits.max_job_bytes
+    decoded = decode_and_validate([Entry("1-0", CONTRACT_VERSION, body, len(body))], limits, partition=0, partitions=1)
+    assert len(decoded.jobs) == 1
+    _write([job for _, job in decoded.jobs])
+
+
+def _spoilt(value: Any, depth: int = 0) -> Any:
+    """Put what only Python can make where the input says so."""
+    if isinstance(value, str) and value[:1] == "\x01" and value[1:] in _PYTHON_ONLY:
+        return _PYTHON_ONLY[value[1:]]()
+    if depth < 50 and isinstance(value, list):
+        return [_spoilt(child, depth + 1) for child in value]
+    if depth < 50 and isinstance(value, dict):
+        return {name: _spoilt(child, depth + 1) for name, child in value.items()}
+    return value
+
+
+def _loop() -> list[Any]:
+    loop: list[Any] = []
+    loop.append(loop)
+    return loop
+
+
+_PYTHON_ONLY: dict[str, Callable[[], Any]] = {
+    "S": lambda: "\ud800",
+    "O": object,
+    "R": _loop,
+    "D": lambda: decimal.Decimal("NaN"),
+    "N": lambda: float("nan"),
+    "B": lambda: bytearray(b"\0" * 8),
+    "M": lambda: memoryview(b"\0" * 8),
+    "I": lambda: iter([1.0, 2.0]),
+}
+_RUN: tuple[Callable[[bytes], None], ...] = (_batch, _read, _arq, _receipt, _python, _raw)
+assert [_RUN[target] for target in (BATCH, READ, ARQ, RECEIPT, PYTHON)] == list(_RUN[:-1])
+
+
+# --- ways to run ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def bounded(data: bytes, *, memory: bool = False) -> Iterator[None]:
+    """Refuse what takes too long, or (``memory``) too much memory; then it may take its time."""
+    if memory:
+        tracemalloc.start()
+    started = time.thread_time()
+    try:
+        yield
+        took = time.thread_time() - started
+        peak = tracemalloc.get_traced_memory()[1] if memory else 0
+    finally:
+        tracemalloc.stop()
+    assert memory or took < MOST_SECONDS, f"{len(data)} bytes took {took:.2f} s: {data[:200]!r}"
+    assert peak < MOST_MEMORY, f"{len(data)} bytes took {peak >> 20} MiB: {data[:200]!r}"
+
+
+def plain(runs: int, seed: int, *, memory_every: int = 500, keep: bool = False) -> None:
+    """Run seeded mutations: the seeds first, then neighbours of the seeds and of what came before.
+
+    ``keep`` writes an input that breaks a rule to a file, as libFuzzer does.
+    """
+    chance = random.Random(seed)
+    mutator = Mutator(chance)
+    pool = list(SEEDS)
+    began, slowest = time.monotonic(), 0.0
+    for number in range(runs):
+        data = SEEDS[number] if number < len(SEEDS) else mutator.mutate(chance.choice(pool))
+        started = time.thread_time()
+        try:
+            with bounded(data, memory=number % memory_every == memory_every - 1):
+                one_input(data)
+        except BaseException:
+            if keep:
+                Path(f"crash-{seed}-{number}").write_bytes(data)
+            print(f"seed {seed}, run {number}: {data[:300]!r}")
+            raise
+        slowest = max(slowest, time.thread_time() - started)
+        if len(data) < 2_000 and chance.random() < 0.05:
+            if len(pool) < 5_000:
+                pool.append(data)
+            else:
+                pool[chance.randrange(len(SEEDS), len(pool))] = data
+        if number % REPORT_EVERY == REPORT_EVERY - 1 or number == runs - 1:
+            rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+            print(
+                f"{number + 1:,} runs, {time.monotonic() - began:.0f} s, slowest {slowest:.2f} s, peak {rss} MiB",
+                flush=True,
+            )
+
+
+def _atheris(arguments: list[str]) -> None:
+    import atheris  # noqa: PLC0415  # needed by this way to run only
+
+    for name in [name for name in sys.modules if name.startswith("memory_worker.")]:
+        _instrument(atheris, sys.modules[name])
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        if chance.random() < 0.4:
+            return bytes(atheris.Mutate(data, max_size))
+        return Mutator(chance, max_size, bulk=0.0005).mutate(data)
+
+    def run(data: bytes) -> None:
+        with bounded(data):
+            one_input(data)
+
+    if not any(not argument.startswith("-") for argument in arguments):
+        arguments = [*arguments, str(_corpus())]
+    defaults = [f"-max_len={MAX_BYTES}", "-rss_limit_mb=1024", "-timeout=20"]
+    atheris.Setup([sys.argv[0], *defaults, *arguments], run, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def _instrument(atheris: Any, module: Any) -> None:
+    """Count the branches of what is already imported."""
+    for thing in list(vars(module).values()):
+        owners = [thing] if not isinstance(thing, type) else list(vars(thing).values())
+        for function in owners:
+            if getattr(function, "__module__", None) == module.__name__ and hasattr(function, "__code__"):
+                atheris.instrument_func(function)
+
+
+def _corpus() -> Path:
+    """Write the seeds where libFuzzer looks for them."""
+    import tempfile  # noqa: PLC0415  # needed by this way to run only
+
+    directory = Path(tempfile.mkdtemp(prefix="fuzz-intake-"))
+    for number, seed in enumerate(SEEDS):
+        (directory / f"seed-{number:03}").write_bytes(seed)
+    return directory
+
+
+def main() -> None:
+    """Run as the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plain", type=int, metavar="N", help="N seeded mutations, without atheris")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--memory", type=int, default=500, metavar="M", help="look at the memory of one input in M")
+    options, rest = parser.parse_known_args()
+    if options.plain is None:
+        _atheris(rest)
+    else:
+        print(f"seed {options.seed}", flush=True)
+        plain(options.plain, options.seed, memory_every=options.memory, keep=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""The survey: one replica looks at the whole queue and tells Prometheus, the others know what it saw."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from memory_worker.inspection import queue_stats as survey_module
+from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
+from memory_worker.inspection.status import Status, collect_status
+from memory_worker.queue.leader_election import LeaderElection
+from memory_worker.queue.log import DeadEntry, JobLog
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.store.store import VectorStore
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.push import push
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
+from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
+from tests.integration.leases import acquire_lease, commit, reading
+from tests.integration.proxies import RedisProxy
+
+INTERVAL_S = 0.05
+LIFE_S = 4 * INTERVAL_S
+
+
+class Replica:
+    """A surveyor, and what it tells Prometheus."""
+
+    def __init__(self, stats_collector: StatsCollector) -> None:
+        self.stats_collector = stats_collector
+        self._registry = CollectorRegistry()
+        self._registry.register(StatsExporter(stats_collector))
+
+    def told(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """Return the values by name and labels."""
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for metric in self._registry.collect():
+            name = metric.name.removeprefix("memory_worker_")
+            found[name] = {tuple(sample.labels.values()): sample.value for sample in metric.samples}
+        return found
+
+
+Make = Callable[[], Replica]
+
+
+@pytest.fixture
+def replica(redis: Redis, keys: Keys, store: VectorStore) -> Make:
+    return lambda: Replica(StatsCollector(redis, keys, store, interval_s=INTERVAL_S))
+
+
+@asynccontextmanager
+async def at_work(*replicas: Replica) -> AsyncIterator[list[asyncio.Task[None]]]:
+    tasks = [asyncio.create_task(replica.stats_collector.run()) for replica in replicas]
+    try:
+        yield tasks
+    finally:
+        pending = set(tasks)
+        while pending:  # again and again: redis-py may swallow a cancellation that comes while it looks for stale data
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1)
+
+
+async def until(met: Callable[[], Any]) -> Any:
+    """Return what ``met`` returns once it is true."""
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+        while not (found := met()):  # noqa: ASYNC110  # a survey tells nobody that it was made
+            await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+async def queued(redis: Redis, keys: Keys, store: VectorStore) -> None:
+    """Something of everything that a survey tells."""
+    await store.prepare()
+    meta = QueueMeta(partitions=PARTITIONS, limits=LIMITS, max_jobs=1000, max_bytes=0)
+    await publish_meta(redis, keys, meta)
+    await push(redis, keys, PARTITIONS, bodies(memory(4, 1), memory(4, 2), memory(4, 3)))
+    await push(redis, keys, PARTITIONS, bodies(memory(2, 1), partition=1))
+    await push(redis, keys, PARTITIONS, [(2, b"of a newer contract")], version=9)
+    lease = await acquire_lease(redis, keys, 0, ttl_s=60, partitions=PARTITIONS)
+    assert lease is not None
+    log = JobLog(redis, keys, reading(keys))
+    [entry] = await log.read(lease, max_jobs=1, max_bytes=10_000)
+    await commit(log, lease, [entry], [DeadEntry(entry=entry, reason="invalid", detail="a test")])
+    await redis.zadd(keys.search_queue, {f"{keys.prefix}:search:x": 1, f"{keys.prefix}:search:y": 1})
+
+
+@pytest.mark.usefixtures("queued")
+class TestTold:
+    async def test_what_there_is(self, replica: Make, redis: Redis, keys: Keys, store: VectorStore, shape: Any) -> None:
+        own = replica()
+        async with at_work(own):
+            await until(lambda: (stats := own.stats_collector.own()) and stats.collections)
+            told = own.told()
+        by_partition = {("0",): 2.0, ("1",): 1.0, ("2",): 1.0, ("3",): 0.0}
+        assert told["backlog_jobs"] == by_partition
+        ages = told["backlog_oldest_age_seconds"]
+        assert {partition for partition, age in ages.items() if 0 < age < 120} == {("0",), ("1",), ("2",)}
+        assert ages["3",] == 0
+        assert told["partition_held"] == {("0",): 0, ("1",): 0, ("2",): 1, ("3",): 0}
+        assert told["dead_letters_waiting"] == {("0",): 1, ("1",): 0, ("2",): 0, ("3",): 0}
+        waiting_bytes = sum(len(body) for _, body in bodies(memory(4, 2), memory(4, 3), memory(2, 1)))
+        assert told["backlog_bytes"] == {(): waiting_bytes + len(b"of a newer contract")}
+        assert told["reads_waiting"] == {(): 2}
+        assert told["backlog_limit_jobs"] == {(): 1000}
+        assert "backlog_limit_bytes" not in told  # there is none
+        assert told["redis_memory_used_bytes"][()] > 100_000
+        assert told["stats_timestamp_seconds"][()] == pytest.approx(time.time(), abs=60)
+        assert told["collection_points"] == {(shape.memories,): 0, (shape.documents,): 0}
+        assert told["collection_indexed_vectors"] == {(shape.memories,): 0, (shape.documents,): 0}
+
+        # What `memory-worker status` says is the same.
+        status, stats = await collect_status(redis, keys, store), own.stats_collector.latest()
+        assert stats is not None
+        assert status.waiting == stats.waiting == sum(by_partition.values())
+        assert (status.waiting_bytes, status.reads_waiting) == (stats.waiting_bytes, stats.reads_waiting)
+        assert status.collections == stats.collections
+        assert (status.draining, status.dead) == (stats.draining, stats.dead) == (1, 1)
+
+    async def test_of_two_replicas_by_one_and_known_to_both(self, replica: Make) -> None:
+        leader, follower = replica(), replica()
+        for each in (leader, follower):
+            await each.stats_collector._turn()
+        assert leader.stats_collector.latest() == follower.stats_collector.latest() == leader.stats_collector.own()
+        assert leader.told()
+        assert follower.stats_collector.own() is None
+        assert follower.told() == {}
+        async with at_work(leader, follower):
+            before = leader.stats_collector.latest()
+            await until(lambda: before not in (leader.stats_collector.latest(), follower.stats_collector.latest()))
+            assert leader.told()
+            assert follower.told() == {}
+
+    async def test_by_another_once_the_first_is_gone(self, replica: Make, redis: Redis, keys: Keys) -> None:
+        one, other = replica(), replica()
+        async with at_work(one) as [first]:
+            await until(one.stats_collector.own)
+            async with at_work(other):
+                await until(other.stats_collector.latest)
+                assert other.stats_collector.own() is None
+                first.cancel()
+                await asyncio.wait([first])
+                assert await redis.pttl(keys.leader) <= 1000 * LIFE_S  # so long, at most, nobody tells
+                await until(other.stats_collector.own)
+                assert other.told()
+                await until(lambda: not one.told())
+                assert one.stats_collector.latest() is None
+
+
+class TestOffice:
+    async def test_one_holder_who_may_stay_as_long_as_it_comes_again(self, redis: Redis, keys: Keys) -> None:
+        one, other = (LeaderElection(redis, keys, life_s=60) for _ in range(2))
+        assert [await election.elect() for election in (one, other, one, other)] == [True, False, True, False]
+        await redis.pexpire(keys.leader, 1000)
+        assert not await other.elect()
+        assert await redis.pttl(keys.leader) <= 1000  # who asks in vain prolongs nothing
+        assert await one.elect()
+        assert await redis.pttl(keys.leader) > 50_000
+        await redis.delete(keys.leader)  # as if it had expired
+        assert await other.elect()
+        assert not await one.elect()
+
+    async def test_a_survey_is_forgotten_when_no_other_follows(self, redis: Redis, keys: Keys) -> None:
+        election = LeaderElection(redis, keys, life_s=60)
+        assert await election.latest() is None
+        await election.publish(b"{}")
+        assert await election.latest() == b"{}"
+        assert 0 < await redis.pttl(keys.stats) <= 60_000
+
+
+class TestFollower:
+    """Another replica has the office; what it left is read with care."""
+
+    @pytest.fixture
+    async def follower(self, replica: Make, redis: Redis, keys: Keys) -> Replica:
+        await redis.set(keys.leader, "another replica")
+        return replica()
+
+    @pytest.mark.parametrize(
+        "left",
+        [
+            b"",
+            b"null",
+            b"\xff\xfe",
+            b"{}",
+            b"[]",
+            b'{"at": "now"}',
+            b'{"at": 1, "partitions": [{"partition": 0}], "a field of another version": {}}',
+            b'{"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        ],
+        ids=lambda left: repr(left[:30]),
+    )
+    async def test_what_cannot_be_read_is_no_survey(
+        self, follower: Replica, redis: Redis, keys: Keys, left: bytes
+    ) -> None:
+        await redis.set(keys.stats, left)
+        await follower.stats_collector._turn()
+        assert follower.stats_collector.latest() is None
+        assert follower.told() == {}
+
+    async def test_a_field_that_a_newer_version_adds_does_no_harm(
+        self, follower: Replica, redis: Redis, keys: Keys, store: VectorStore
+    ) -> None:
+        status = await collect_status(redis, keys, store)
+        newer = {**msgspec.to_builtins(status), "something_new": [1, 2]}
+        await redis.set(keys.stats, msgspec.json.encode(newer))
+        await follower.stats_collector._turn()
+        assert follower.stats_collector.latest() == status
+        assert follower.told() == {}
+
+    async def test_none_is_left_yet(self, follower: Replica) -> None:
+        await follower.stats_collector._turn()
+        assert follower.stats_collector.latest() is None
+
+
+class TestAge:
+    async def test_what_is_too_old_is_neither_told_nor_known(
+        self, replica: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = replica()
+        await own.stats_collector._turn()
+        assert own.told()
+        later = time.monotonic() + LIFE_S
+        monkeypatch.setattr(survey_module, "time", SimpleNamespace(monotonic=lambda: later))
+        assert own.told() == {}
+        assert own.stats_collector.latest() is None
+        assert own.stats_collector.own() is None
+
+    async def test_a_redis_that_hangs_ends_no_surveyor_and_ages_its_survey(
+        self, redis_proxy: RedisProxy, keys: Keys, store: VectorStore
+    ) -> None:
+        async with connected(redis_proxy.url, timeout_s=0.1) as redis:
+            own = Replica(StatsCollector(redis, keys, store, interval_s=INTERVAL_S))
+            async with at_work(own) as [task]:
+                await until(own.stats_collector.own)
+                redis_proxy.hang()
+                await until(lambda: own.stats_collector.latest() is None)
+                redis_proxy.go_on()
+                await until(own.stats_collector.own)
+                assert not task.done()
+
+    async def test_a_store_that_is_down_is_told_of_and_the_queue_is_surveyed_all_the_same(
+        self, redis: Redis, keys: Keys, shape: Any
+    ) -> None:
+        async with VectorStore("http://127.0.0.1:1", shape, timeout_s=1) as nowhere:
+            own = Replica(StatsCollector(redis, keys, nowhere, interval_s=INTERVAL_S))
+            async with at_work(own):
+                stats = await until(lambda: (found := own.stats_collector.latest()) and found.store_error and found)
+            assert isinstance(stats, Status)
+            assert stats.store_error is not None
+            assert "UNAVAILABLE" in stats.store_error
+            told = own.told()
+            assert told["collection_points"] == {}
+            assert len(told["backlog_jobs"]) == 32

@@ -1,0 +1,40 @@
+"""A survey as a replica makes it, of a queue of which there is something to say of everything."""
+
+from __future__ import annotations
+
+from memory_worker.contract import CollectionInfo
+from memory_worker.inspection.status import PartitionStatus, Status
+
+STATUS = Status(
+    at=1_790_000_000.5,
+    partitions=[
+        PartitionStatus(
+            partition=number, waiting=2, oldest_age_s=1.5, draining=number == 0, lease_s=None, held=number == 1, dead=1
+        )
+        for number in range(2)
+    ],
+    waiting=4,
+    waiting_bytes=400,
+    oldest_age_s=1.5,
+    draining=1,
+    dead=2,
+    reads_waiting=3,
+    max_jobs=10,
+    max_bytes=1000,
+    redis_memory_bytes=1000,
+    redis_memory_limit_bytes=2000,
+    collections=[
+        CollectionInfo(
+            name="user_memories",
+            kind="memory",
+            namespace=None,
+            status="green",
+            points=5,
+            indexed_vectors=5,
+            segments=1,
+            dimension=8,
+            payload_indexes=["user_id"],
+        )
+    ],
+    store_error=None,
+)

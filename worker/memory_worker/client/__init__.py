@@ -1,0 +1,65 @@
+"""The client for producers: `MemoryQueue`, with its jobs, results and errors.
+
+Here: the public methods and their checks, limits that the workers published, deadlines. It imports
+`memory_worker.contract` and `memory_worker.wire` only, so that producers install msgspec and redis alone.
+"""
+
+from __future__ import annotations
+
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.contract import (
+    CollectionInfo,
+    Delete,
+    Get,
+    Hit,
+    Info,
+    Point,
+    Purge,
+    Receipt,
+    Search,
+    Upsert,
+    WriteJob,
+)
+from memory_worker.contract.errors import (
+    ConfigurationError,
+    DeadLettered,
+    InvalidJob,
+    MemoryWorkerError,
+    NotApplied,
+    NotReplicated,
+    PushedInPart,
+    QueueError,
+    QueueFull,
+    QueueOutOfMemory,
+    QueueUnavailable,
+    ReadFailed,
+    UnknownReceipt,
+)
+
+__all__ = [
+    "CollectionInfo",
+    "ConfigurationError",
+    "DeadLettered",
+    "Delete",
+    "Get",
+    "Hit",
+    "Info",
+    "InvalidJob",
+    "MemoryQueue",
+    "MemoryWorkerError",
+    "NotApplied",
+    "NotReplicated",
+    "Point",
+    "Purge",
+    "PushedInPart",
+    "QueueError",
+    "QueueFull",
+    "QueueOutOfMemory",
+    "QueueUnavailable",
+    "ReadFailed",
+    "Receipt",
+    "Search",
+    "UnknownReceipt",
+    "Upsert",
+    "WriteJob",
+]

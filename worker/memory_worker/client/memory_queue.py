@@ -1,0 +1,255 @@
+"""`MemoryQueue`: push write jobs, wait for them where needed, search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from msgspec import UNSET, UnsetType
+
+from memory_worker.client.producer import MAX_CONNECTIONS, Producer
+from memory_worker.contract import (
+    MAX_POINT_IDS,
+    CollectionInfo,
+    Delete,
+    Get,
+    Hit,
+    Info,
+    Point,
+    Purge,
+    Receipt,
+    Search,
+    Upsert,
+    WriteJob,
+    check_receipt,
+)
+from memory_worker.contract.arguments import listed, seconds
+from memory_worker.contract.building import implied_kind, milliseconds, refuse_none, renamed, upsert_of
+from memory_worker.contract.kinds import KindName
+from memory_worker.wire.connection import Access
+from memory_worker.wire.keys import Keys
+
+MAX_WAIT_S = 3600.0
+"""The longest that `MemoryQueue.wait_applied` waits."""
+
+
+class MemoryQueue:
+    """The queue as the main app sees it. Safe for concurrent use within an event loop.
+
+    Connections belong to the event loop that first used them; in another loop (after the first has ended) new ones
+    are opened. Close it with ``async with`` or `close`.
+
+    Every method raises `QueueUnavailable` when Redis cannot be reached or refuses, and soon after its time is over when
+    Redis hangs. A push that raised it is stored by then, once, or never will be; one that is cancelled before may still
+    be stored.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "mw",
+        timeout_s: float = 5.0,
+        access: Access | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._producer = Producer(
+            url,
+            Keys(prefix),
+            timeout_s=timeout_s,
+            access=access or Access(),
+            max_connections=max_connections,
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        prefix: str = "mw",
+        timeout_s: float = 5.0,
+        max_connections: int = MAX_CONNECTIONS,
+        username: str | None = None,
+        password: str | None = None,
+        tls_ca_file: Path | str | None = None,
+        tls_cert_file: Path | str | None = None,
+        tls_key_file: Path | str | None = None,
+    ) -> Self:
+        """Return a queue for the Redis at ``url``; nothing connects before the first use.
+
+        ``prefix`` is the workers' ``QUEUE_PREFIX``. ``timeout_s`` bounds a push with all its steps, from waiting for a
+        connection to the reply; one that takes several round trips, each of them. At most ``max_connections``, a
+        quarter of them for pushes and the others for waits and reads, are open at once: who finds none free waits for
+        one, within its time. ``username`` and ``password`` override those of the URL and are taken as they are, not
+        percent-encoded.
+
+        ``rediss://`` speaks TLS, and checks that the certificate is of the host in the URL and signed by an authority
+        of the system or, if given, by the one in ``tls_ca_file``. ``tls_cert_file`` and ``tls_key_file`` are for a
+        Redis that asks for a certificate of ours. All three are PEM files, read at the first use, which raises
+        `ConfigurationError` when they or the URL are of no use.
+        """
+        access = Access(
+            username=username,
+            password=password,
+            tls_ca_file=tls_ca_file,
+            tls_cert_file=tls_cert_file,
+            tls_key_file=tls_key_file,
+        )
+        return cls(url, prefix=prefix, timeout_s=timeout_s, access=access, max_connections=max_connections)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. The queue may be used again afterwards."""
+        await self._producer.close()
+
+    async def upsert(
+        self,
+        *,
+        user_id: int,
+        point_id: str,
+        vector: Any,
+        payload: Mapping[str, Any] | None = None,
+        kind: KindName = "memory",
+        namespace: str | None = None,
+    ) -> Receipt:
+        """Push a write of one point; ``vector`` is float32 bytes, a buffer of floats or numbers.
+
+        In ``payload`` dates and times, with a zone or without, are stored as ISO 8601 text, ``UUID`` and ``Decimal`` as
+        text, enums as their value, sets as lists; types that JSON does not have, NumPy's among them, are refused.
+        Raises `InvalidJob` (naming the field) or `QueueFull`; nothing is stored then.
+        """
+        job = Upsert(
+            user_id=user_id,
+            point_id=point_id,
+            vector=vector,
+            payload={} if payload is None else payload,  # type: ignore[arg-type]  # another map becomes a dict
+            kind=kind,
+            namespace=namespace,
+        )
+        return (await self.push_many([job]))[0]
+
+    async def upsert_many(self, points: Iterable[Upsert | Mapping[str, Any]]) -> list[Receipt]:
+        """Push writes of many points, given as `Upsert` jobs or as maps of the arguments of `upsert`.
+
+        Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
+        """
+        found = listed("upsert_many", points, of="upserts")
+        return await self.push_many([upsert_of(f"upsert_many[{at}]", point) for at, point in enumerate(found)])
+
+    async def delete(
+        self,
+        *,
+        user_id: int,
+        point_id: str | None = None,
+        point_ids: Sequence[str] = (),
+        kind: KindName = "memory",
+        namespace: str | None = None,
+    ) -> Receipt:
+        """Push a delete of one point or, by ``point_ids``, of up to 1,000."""
+        ids = listed("point_ids", point_ids, of="point ids", most=MAX_POINT_IDS)
+        with renamed(f"point_ids[{len(ids)}]", "point_id"):
+            ids += [] if point_id is None else [point_id]
+            job = Delete(user_id=user_id, point_ids=ids, kind=kind, namespace=namespace)
+            return (await self.push_many([job]))[0]
+
+    async def purge(
+        self,
+        *,
+        user_id: int,
+        kind: KindName | UnsetType = UNSET,
+        namespace: str | UnsetType = UNSET,
+        category: str | UnsetType = UNSET,
+        group_key: str | UnsetType = UNSET,
+        file_id: int | UnsetType = UNSET,
+    ) -> Receipt:
+        """Push a delete of everything of a user; of one kind, one namespace, one category, group or file if given.
+
+        What is given must not be ``None``: a file without an id yet is no reason to delete all files.
+        """
+        narrowing = {"namespace": namespace, "category": category, "group_key": group_key, "file_id": file_id}
+        refuse_none({"kind": kind, **narrowing}, "leave it out to delete more")
+        kind = implied_kind(narrowing) if kind is UNSET else kind
+        return (await self.push_many([Purge(user_id=user_id, kind=kind, **narrowing)]))[0]  # type: ignore[arg-type]
+
+    async def push_many(self, jobs: Iterable[WriteJob]) -> list[Receipt]:
+        """Push write jobs in order. Each round trip stores up to 256 jobs or 1 MiB, all of them or none.
+
+        Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
+        """
+        return await self._producer.push(jobs)
+
+    async def wait_applied(self, receipt: Receipt, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # one blocking call
+        """Return once the job of ``receipt`` is applied, so that a search finds what it wrote.
+
+        Raises `NotApplied` after ``timeout`` seconds (at most an hour), `DeadLettered` when it can never be applied,
+        and `UnknownReceipt` (a `NotApplied`) when Redis has lost data since the push: then push again.
+        """
+        check_receipt(receipt)
+        await self._producer.wait_applied(receipt, timeout_s=seconds("timeout", timeout, most=MAX_WAIT_S))
+
+    async def search(
+        self,
+        *,
+        user_id: int,
+        vector: Any,
+        kind: KindName = "memory",
+        namespace: str | None = None,
+        limit: int | None = None,
+        min_score: float | None = None,
+        category: str | UnsetType = UNSET,
+        group_key: str | UnsetType = UNSET,
+        file_id: int | UnsetType = UNSET,
+        timeout: float = 5.0,  # noqa: ASYNC109  # the deadline travels with the job
+    ) -> list[Hit]:
+        """Return the user's points nearest to ``vector``, best first.
+
+        ``limit`` (1 to 100) and ``min_score`` default to the kind's: 5 and 0.7 for memories, 10 and 0.3 for documents.
+        ``category``, ``group_key`` and ``file_id`` narrow the search if given, and must not be ``None``.
+        Raises `InvalidJob`, `QueueFull` when too many searches wait, `QueueUnavailable`, or `ReadFailed` when there is
+        no answer within ``timeout`` seconds (at most 60) or it is an error.
+        """
+        narrowing = {"category": category, "group_key": group_key, "file_id": file_id}
+        refuse_none(narrowing, "leave it out to find more")
+        job = Search(
+            user_id=user_id,
+            vector=vector,
+            kind=kind,
+            namespace=namespace,
+            limit=limit,
+            min_score=min_score,
+            timeout_ms=milliseconds(timeout),
+            **narrowing,  # type: ignore[arg-type]  # checked with the job
+        )
+        return (await self._producer.call(job)).hits or []
+
+    async def get(
+        self,
+        *,
+        user_id: int,
+        point_ids: Sequence[str],
+        kind: KindName = "memory",
+        namespace: str | None = None,
+        timeout: float = 5.0,  # noqa: ASYNC109  # the deadline travels with the job
+    ) -> list[Point]:
+        """Return the points of these ids that exist, in this order; raises as `search`."""
+        job = Get(
+            user_id=user_id,
+            point_ids=point_ids,  # type: ignore[arg-type]  # any iterable becomes a list
+            kind=kind,
+            namespace=namespace,
+            timeout_ms=milliseconds(timeout),
+        )
+        return (await self._producer.call(job)).points or []
+
+    async def info(self, *, timeout: float = 5.0) -> list[CollectionInfo]:  # noqa: ASYNC109  # travels with the job
+        """Return what Qdrant says of the collections; raises as `search`."""
+        return (await self._producer.call(Info(timeout_ms=milliseconds(timeout)))).collections or []

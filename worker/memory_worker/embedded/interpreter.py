@@ -1,0 +1,35 @@
+"""Runs a module of ours in another Python process that imports the same packages as this one.
+
+The child gets this process's import path, whatever changed it. The working directory is not a part of it: there, an app
+may have a ``redis.py`` of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+SOURCE_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+def python_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command line that runs ``module`` as ``python -m`` does."""
+    program = (
+        f"import sys; sys.path[:] = {import_path()!r}; "
+        f"from runpy import run_module; run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-P", "-c", program, *arguments]
+
+
+def import_path() -> list[str]:
+    """Return this process's import path, with the root of this very package, and without the working directory."""
+    kept = [entry for entry in sys.path if entry == SOURCE_ROOT or not _is_working_directory(entry)]
+    return kept if SOURCE_ROOT in kept else [*kept, SOURCE_ROOT]
+
+
+def _is_working_directory(entry: str) -> bool:
+    with suppress(OSError):  # neither has to exist
+        return Path(entry).samefile(Path())
+    return False

@@ -1,0 +1,125 @@
+"""What a worker tells over HTTP: whether it lives, whether it is ready, how it is, and all its metrics."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from prometheus_client import Counter
+from prometheus_client import exposition as prometheus
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from memory_worker import __version__
+from memory_worker.contract import CONTRACT_VERSION
+from memory_worker.http.server import Page, Source
+from memory_worker.inspection.status import Status
+from memory_worker.telemetry.health import LONGEST_STALL_S, Component, Health
+from memory_worker.telemetry.metrics import JOBS, READS, REGISTRY
+
+_OPENMETRICS = "application/openmetrics-text"
+_RATE_OVER_S = 60.0
+_LOOK_EVERY_S = 1.0
+
+
+class Rates:
+    """How many jobs and reads this process did a second, over the last minute; looked at now and then."""
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: deque[tuple[float, float, float, float]] = deque()
+        self.look()
+
+    def look(self) -> None:
+        """Take note of the counters, at most once a second."""
+        now = self._now()
+        if self._seen and now - self._seen[-1][0] < _LOOK_EVERY_S:
+            return
+        self._seen.append((now, _total(JOBS, outcome="applied"), _total(JOBS, outcome="dead"), _total(READS)))
+        while now - self._seen[0][0] > _RATE_OVER_S:
+            self._seen.popleft()
+
+    def a_second(self) -> dict[str, float]:
+        """Return the rates between the looks of the last minute; in any thread."""
+        (began, *first), (ended, *last) = self._seen[0], self._seen[-1]
+        over_s = max(ended - began, 1e-9)
+        names = ("applied", "dead", "reads")
+        return {name: round((b - a) / over_s, 3) for name, a, b in zip(names, first, last, strict=True)}
+
+
+def pages(health: Health, role: str, stats: Callable[[], Status | None], rates: Rates) -> dict[str, Source]:
+    """Return the pages by their paths."""
+    return {
+        "/livez": Source(lambda _: _livez(health), is_probe=True),
+        "/readyz": Source(lambda _: _readyz(health), is_probe=True),
+        "/health": Source(lambda _: _health(health, role, stats(), rates.a_second())),
+        "/metrics": Source(lambda wanted: _metrics(health, wanted), formats=(_OPENMETRICS,)),
+    }
+
+
+def _livez(health: Health) -> Page:
+    stalled_s = health.stalled_s()
+    alive = stalled_s < LONGEST_STALL_S
+    return _json(200 if alive else 503, {"alive": alive, "event_loop_stalled_s": round(stalled_s, 3)})
+
+
+def _readyz(health: Health) -> Page:
+    components = health.components()
+    ready = all(component.up for component in components.values())
+    return _json(200 if ready else 503, {"ready": ready, "components": components})
+
+
+def _health(health: Health, role: str, stats: Status | None, rates: dict[str, float]) -> Page:
+    components = health.components()
+    document = {
+        "status": _status(components),
+        "version": __version__,
+        "contract": CONTRACT_VERSION,
+        "role": role,
+        "uptime_s": round(health.uptime_s, 3),
+        "components": components,
+        "rates": {"over_s": _RATE_OVER_S, "of": "this process", "a_second": rates},
+        "queue": _queue(stats),
+        "collections": stats.collections if stats else None,
+        "store_error": stats.store_error if stats else None,
+    }
+    return _json(200, document)
+
+
+def _status(components: dict[str, Component]) -> str:
+    return "ok" if all(component.up for component in components.values()) else "degraded"
+
+
+def _queue(stats: Status | None) -> dict[str, Any] | None:
+    if stats is None:
+        return None
+    return {
+        "at": stats.at,
+        "partitions": len(stats.partitions),
+        "waiting": stats.waiting,
+        "waiting_bytes": stats.waiting_bytes,
+        "oldest_age_s": stats.oldest_age_s,
+        "draining": stats.draining,
+        "held": sum(state.held for state in stats.partitions),
+        "dead": stats.dead,
+        "reads_waiting": stats.reads_waiting,
+    }
+
+
+def _metrics(health: Health, wanted: str) -> Page:
+    health.report()
+    exposition = openmetrics if wanted == _OPENMETRICS else prometheus
+    return Page(200, exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(REGISTRY))
+
+
+def _json(status: int, document: Any) -> Page:
+    return Page(status, "application/json", msgspec.json.encode(document) + b"\n")
+
+
+def _total(counter: Counter, **labels: str) -> float:
+    samples = (sample for metric in counter.collect() for sample in metric.samples)
+    return sum(
+        sample.value for sample in samples if sample.name.endswith("_total") and labels.items() <= sample.labels.items()
+    )

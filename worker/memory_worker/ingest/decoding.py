@@ -1,0 +1,82 @@
+"""Intake: entries as jobs, with those that can never be applied set apart and told why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from memory_worker.contract import CONTRACT_VERSION, Limits, WriteJob, check_size, checked, decode_write, partition_of
+from memory_worker.contract.errors import InvalidJob, MemoryWorkerError
+from memory_worker.failpoints import failpoint
+from memory_worker.queue.log import DeadEntry, DeadReason, Entry
+
+
+class DecodedBatch(msgspec.Struct, frozen=True):
+    """A batch, sorted: ``jobs`` to apply, ``dead`` letters, and whether it ends before an entry that must be held.
+
+    ``taken`` are the entries that ``jobs`` and ``dead`` came from: all of those read, or those before the held one.
+    """
+
+    taken: Sequence[Entry]
+    jobs: list[tuple[Entry, WriteJob]]
+    dead: list[DeadEntry]
+    held: bool
+
+    def with_dead(self, dead_letter: DeadEntry) -> DecodedBatch:
+        """Return the batch with one more of its jobs dead."""
+        alive = [pair for pair in self.jobs if pair[0] is not dead_letter.entry]
+        return DecodedBatch(self.taken, alive, [*self.dead, dead_letter], self.held)
+
+
+def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: int, partitions: int) -> DecodedBatch:
+    """Decode and check ``entries``; one of a newer contract version is not ours to judge, and holds the partition."""
+    jobs: list[tuple[Entry, WriteJob]] = []
+    dead: list[DeadEntry] = []
+    for position, entry in enumerate(entries):
+        if entry.version > CONTRACT_VERSION:
+            return DecodedBatch(entries[:position], jobs, dead, held=True)
+        if entry.crashed:
+            dead.append(_dead(entry, "crashed", MemoryWorkerError("every process that tried it died")))
+            continue
+        try:
+            check_size(entry.size_bytes, limits)
+        except InvalidJob as error:
+            dead.append(_dead(entry, "invalid", error, _readable(entry)))
+            continue
+        try:
+            failpoint("decode")
+            job = decode_write(entry.body)
+        except InvalidJob as error:
+            dead.append(_dead(entry, "malformed", error))
+            continue
+        try:
+            _check_partition(job, partition, partitions)
+            jobs.append((entry, checked(job, limits)))
+        except InvalidJob as error:
+            dead.append(_dead(entry, "invalid", error, job))
+    return DecodedBatch(entries, jobs, dead, held=False)
+
+
+def refused(entry: Entry, job: WriteJob, error: Exception) -> DeadEntry:
+    """Return the dead letter of an entry that Qdrant itself refuses."""
+    return _dead(entry, "refused", error, job)
+
+
+def _readable(entry: Entry) -> WriteJob | None:
+    """Return the job of an entry that is too large, for its dead letter, unless it was too large to be read at all."""
+    try:
+        return decode_write(entry.body)
+    except InvalidJob:
+        return None
+
+
+def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
+    """A job in a foreign partition would lose its place in the order of its user."""
+    expected = partition_of(job.user_id, partitions)
+    if expected != partition:
+        raise InvalidJob("user_id", f"{job.user_id} belongs to partition {expected}, but the job stands in {partition}")
+
+
+def _dead(entry: Entry, reason: DeadReason, error: Exception, job: WriteJob | None = None) -> DeadEntry:
+    return DeadEntry(entry=entry, reason=reason, detail=str(error)[:500], job=job)

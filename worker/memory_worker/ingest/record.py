@@ -1,0 +1,104 @@
+"""The account a drain gives of itself: to the log, one line a batch when debugging, and to Prometheus."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from memory_worker.contract import op_of
+from memory_worker.contract.errors import NotReplicated, StoreRefused, StoreUnavailable
+from memory_worker.ingest.outcome import Outcome
+from memory_worker.queue.lease import Lease
+from memory_worker.queue.log import Entry, Head, pushed_at_s
+from memory_worker.telemetry import metrics
+from memory_worker.telemetry.logs import log_event
+
+logger = logging.getLogger(__name__)
+
+
+def leases_asked(given: Sequence[tuple[Lease, Head]], *, busy: int) -> None:
+    """Leases were asked for, and given or not: others hold so many."""
+    metrics.LEASES.labels("busy").inc(busy)
+    metrics.LEASES.labels("acquired").inc(len(given))
+    metrics.LEASES_HELD.inc(len(given))
+    for lease, head in given:
+        if head.was_orphaned:
+            metrics.LEASES.labels("taken_over").inc()
+            log_event(logger, logging.WARNING, "lease_taken_over", partition=lease.partition)
+
+
+def lease_lost(partition: int) -> None:
+    """A lease ran out, or was taken over, while its drain was at work."""
+    metrics.LEASES.labels("lost").inc()
+    log_event(logger, logging.WARNING, "lease_lost", partition=partition)
+
+
+def leases_ended(count: int) -> None:
+    """Drains are done with their leases, however it went."""
+    metrics.LEASES_HELD.dec(count)
+
+
+def batch_left(partition: int, taken: Sequence[Entry], done: Outcome, *, now_ms: float, apply_s: float) -> None:
+    """A batch left the stream: applied, or as dead letters; ``now_ms`` is the time by Redis's clock."""
+    for dead_letter in done.dead:
+        op = dead_letter.op or metrics.UNKNOWN
+        metrics.DEAD_LETTERS.labels(dead_letter.reason, op).inc()
+        metrics.JOBS.labels(op, metrics.UNKNOWN, "dead").inc()
+        log_event(
+            logger,
+            # A point that stays although it was to go is worse than one that is missing.
+            logging.ERROR if dead_letter.op in ("upsert", "") else logging.CRITICAL,
+            "dead_letter",
+            receipt=f"{partition}/{dead_letter.entry.entry_id}",
+            reason=dead_letter.reason,
+            op=dead_letter.op,
+        )
+    for (op, kind), count in Counter((op_of(job), job.kind) for _, job in done.jobs).items():
+        metrics.JOBS.labels(op, kind or "all", "applied").inc(count)
+    if purged := len(taken) - len(done.jobs) - len(done.dead):
+        # Jobs that died or were replayed, and that a purge behind them took away.
+        metrics.JOBS.labels(metrics.UNKNOWN, metrics.UNKNOWN, "purged").inc(purged)
+    for entry, _ in done.jobs:
+        metrics.PUSH_TO_APPLIED.observe(max(0.0, now_ms / 1000 - pushed_at_s(entry.entry_id)))
+    size_bytes = sum(entry.size_bytes for entry in taken)
+    metrics.BATCH_JOBS.observe(len(taken))
+    metrics.BATCH_BYTES.observe(size_bytes)
+    log_event(
+        logger,
+        logging.DEBUG,
+        "batch_applied",
+        partition=partition,
+        jobs=len(taken),
+        dead=len(done.dead),
+        bytes=size_bytes,
+        apply_ms=apply_s * 1000,
+        oldest_s=now_ms / 1000 - pushed_at_s(taken[0].entry_id),
+    )
+
+
+def outage(partition: int, error: Exception, *, failures: int, delay_s: float) -> None:
+    """Nothing could be applied, and no job is to blame; the drain will be tried again in ``delay_s`` seconds."""
+    reason = _reason(error)
+    metrics.RETRIES.labels(reason).inc()
+    metrics.BACKOFF.labels(reason).inc(delay_s)
+    log_event(
+        logger,
+        logging.WARNING,
+        "outage",
+        partition=partition,
+        failures=failures,
+        retry_in_s=delay_s,
+        error=str(error),
+    )
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case StoreUnavailable():
+            return error.code
+        case StoreRefused():
+            return "REFUSED"
+        case NotReplicated():
+            return "NOT_REPLICATED"
+    return "CONFIGURATION"

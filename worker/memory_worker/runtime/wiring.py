@@ -1,0 +1,172 @@
+"""From the settings to the parts: connections, store, and embedded engines where no URL is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from memory_worker.budget import ReadBounds
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.contract.errors import ConfigurationError
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.queue.registry import CollectionRegistry
+from memory_worker.settings import Settings
+from memory_worker.telemetry.logs import log_event
+from memory_worker.wire.connection import Access, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+
+if TYPE_CHECKING:
+    from memory_worker.embedded.engines import Engine
+    from memory_worker.store.store import VectorStore
+
+logger = logging.getLogger(__name__)
+
+_OF_A_REDIS_ELSEWHERE = dict.fromkeys(
+    ("redis_username", "redis_password", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
+)
+_OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
+"""What is meant for a server elsewhere is not for an embedded engine."""
+_LEAST_SMALL_BYTES = 65_536
+
+
+@contextmanager
+def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "qdrant")) -> Iterator[Settings]:
+    """Start (or attach to) an embedded engine for each URL of ``parts`` that is not set; yield settings with them.
+
+    Call it before an event loop runs. Raises `EmbeddedEngineError`.
+    """
+    level = logging.WARNING if (settings.redis_url is None) != (settings.qdrant_url is None) else logging.INFO
+    with ExitStack() as engines:
+        if settings.redis_url is None and "redis" in parts:
+            from memory_worker.embedded.engines import start_valkey  # noqa: PLC0415  # loads gRPC
+
+            port = settings.embedded_redis_port or None
+            valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
+            _report("valkey", valkey, "REDIS_URL is not set", level)
+            settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
+        if settings.qdrant_url is None and "qdrant" in parts:
+            from memory_worker.embedded.engines import start_edge  # noqa: PLC0415  # loads gRPC
+
+            edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
+            _report("vectors", edge, "QDRANT_URL is not set", level)
+            settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
+        yield settings
+
+
+def open_queue(settings: Settings) -> Redis:
+    """Return connections to ``REDIS_URL``; nothing connects yet."""
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return open_redis(
+        settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s, access=_access(settings)
+    )
+
+
+def open_client(settings: Settings) -> MemoryQueue:
+    """Return the queue as the main app sees it."""
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
+
+
+def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
+    """Return the store at ``QDRANT_URL``; within the event loop that will use it.
+
+    ``redis`` holds the registry of collections. Without it no namespaces are known but those of the settings.
+    """
+    # Here, because gRPC takes a second to load and not every command needs Qdrant.
+    from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
+    from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
+    from memory_worker.store.store import AnswerLimits, VectorStore  # noqa: PLC0415
+
+    if settings.qdrant_url is None:
+        raise ConfigurationError("QDRANT_URL is not set")
+    api_key, bounds = settings.qdrant_api_key, read_bounds(settings)
+    return VectorStore(
+        settings.qdrant_url,
+        CollectionShape(
+            memories=settings.qdrant_memories_collection,
+            documents=settings.qdrant_documents_collection,
+            namespaces=settings.namespaces,
+            dimension=settings.qdrant_vector_dimension,
+            quantize_int8=settings.qdrant_quantization == "int8",
+            hnsw_m=settings.qdrant_hnsw_m,
+            hnsw_payload_m=settings.qdrant_hnsw_payload_m,
+            hnsw_ef_construct=settings.qdrant_hnsw_ef_construct,
+            tenant_index=settings.qdrant_tenant_index,
+            on_disk=settings.qdrant_on_disk,
+            shard_number=settings.qdrant_shard_number,
+            replication_factor=settings.qdrant_replication_factor,
+            write_consistency_factor=settings.qdrant_write_consistency_factor,
+        ),
+        registry=(
+            MemoryRegistry(settings.queue_prefix)
+            if redis is None
+            else CollectionRegistry(redis, Keys(settings.queue_prefix))
+        ),
+        api_key=api_key.get_secret_value() if api_key else None,
+        tls_ca_file=settings.qdrant_tls_ca_file,
+        timeout_s=settings.qdrant_timeout_s,
+        answers=AnswerLimits(bounds.small_bytes, bounds.most_bytes),
+    )
+
+
+def read_bounds(settings: Settings) -> ReadBounds:
+    """Return how many bytes the answers to reads may have: half of the budget is for small ones, which never wait."""
+    half = settings.read_budget_bytes // 2
+    return ReadBounds(
+        most_bytes=settings.read_max_bytes,
+        small_bytes=max(_LEAST_SMALL_BYTES, half // settings.search_concurrency),
+        large_bytes=half,
+        replies_bytes=settings.replies_max_bytes,
+    )
+
+
+def _access(settings: Settings) -> Access:
+    username, password = settings.redis_username, settings.redis_password
+    return Access(
+        username=username.get_secret_value() if username else None,
+        password=password.get_secret_value() if password else None,
+        tls_ca_file=settings.redis_tls_ca_file,
+        tls_cert_file=settings.redis_tls_cert_file,
+        tls_key_file=settings.redis_tls_key_file,
+    )
+
+
+def drain_options(settings: Settings) -> DrainOptions:
+    """Return how drains behave."""
+    return DrainOptions(
+        partitions=settings.queue_partitions,
+        limits=settings.limits,
+        batch_max_jobs=settings.batch_max_jobs,
+        batch_max_bytes=settings.batch_max_bytes,
+        slice_s=settings.drain_slice_s,
+        lease_ttl_s=settings.lease_ttl_s,
+        request_timeout_s=settings.qdrant_timeout_s,
+        retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
+        min_replicas=settings.queue_min_replicas,
+    )
+
+
+def queue_meta(settings: Settings) -> QueueMeta:
+    """Return what the workers publish for producers."""
+    return QueueMeta(
+        partitions=settings.queue_partitions,
+        limits=settings.limits,
+        max_jobs=settings.queue_max_jobs,
+        max_bytes=settings.queue_max_bytes,
+        max_reads=settings.search_max_waiting,
+        min_replicas=settings.queue_min_replicas,
+    )
+
+
+def _report(name: str, engine: Engine, reason: str, level: int) -> None:
+    """Log an engine; it is a warning beside a server elsewhere, where a missing address is more likely than a plan."""
+    log_event(logger, level, "embedded_engine", engine=name, url=engine.url, owned=engine.owned, reason=reason)

@@ -1,0 +1,78 @@
+"""Make a call: enqueue a read job, and wait for its reply on a list of the caller.
+
+The caller waits with one blocking command instead of polling for arq's result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from memory_worker.contract import ReadJob, Reply, op_of
+from memory_worker.contract.errors import QueueError
+from memory_worker.wire.arq_records import encode_arq
+from memory_worker.wire.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.scripts import scripts
+
+_CANCEL_S = 0.25
+_JOB_GRACE_MS = 1000
+
+_reply_decoder = msgspec.msgpack.Decoder(Reply)
+
+
+async def enqueue_call(redis: Redis, keys: Keys, job: ReadJob) -> str:
+    """Enqueue a read job whose reply goes to a list; return the key of that list. One round trip.
+
+    Raises `QueueFull` if too many read jobs wait already, `QueueUnavailable`.
+    """
+    tag = op_of(job)
+    job_id = f"{keys.prefix}:{tag}:{secrets.token_hex(12)}"
+    reply_to = keys.reply(job_id)
+    record: dict[str, Any] = {"t": None, "f": tag, "a": (job,), "k": {"reply_to": reply_to}}
+    body = encode_arq({**record, "et": int(time.time() * 1000)})
+    with queue_request("call"):
+        await scripts.run(
+            redis,
+            "call",
+            [keys.search_queue, keys.arq_job(job_id), keys.meta, keys.search_wakeup],
+            [job_id, body, job.timeout_ms + _JOB_GRACE_MS],
+        )
+    return reply_to
+
+
+async def take_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Reply | None:
+    """Wait for the reply; return ``None`` if it does not come within ``timeout_s`` seconds.
+
+    Raises `QueueUnavailable` soon after that time if Redis hangs or no connection becomes free. If it is cancelled, it
+    removes the job from the queue, provided that Redis answers at once.
+    """
+    try:
+        async with Deadline(redis, timeout_s + LATE_REPLY_S):
+            with queue_errors():
+                found = await redis.execute_command("BLPOP", reply_to, timeout_s)
+    except asyncio.CancelledError:
+        await _cancel(redis, reply_to)
+        raise
+    if found is None:
+        return None
+    try:
+        return _reply_decoder.decode(found[1])
+    except msgspec.DecodeError as error:
+        raise QueueError(f"a reply that cannot be read: {error}") from error
+
+
+async def _cancel(redis: Redis, reply_to: str) -> None:
+    prefix, _, job_id = reply_to.partition(":reply:")
+    keys = Keys(prefix)
+    # The job and its reply expire in any case.
+    with suppress(QueueError, TimeoutError):
+        async with asyncio.timeout(_CANCEL_S):
+            with queue_request("cancel"):
+                await scripts.run(redis, "cancel", [keys.search_queue, keys.arq_job(job_id), reply_to], [job_id])

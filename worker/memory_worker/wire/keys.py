@@ -1,0 +1,190 @@
+"""The names of all Redis keys.
+
+All names begin with ``QUEUE_PREFIX`` (``mw``). The names that arq gives begin with ``arq:``, followed by the prefix.
+
+    mw:meta                     hash    the number of partitions, and the limits that producers must keep
+    mw:since                    hash    since when receipts are known (unix ms): ``epoch`` for the whole queue, and
+                                        by partition for streams that were made later
+    mw:pushed:{token}           string  the entry ids of one push, so that a late copy is not stored again; expires
+    mw:backlog                  hash    jobs, bytes, dead and dead_bytes: totals over all partitions
+    mw:collections              hash    the registry of collections, each with its origin
+    mw:orphaned                 hash    drain jobs that are in progress without a lease, and since when
+    mw:canary                   string  written every few seconds to test whether Redis accepts writes; expires
+    mw:processes                zset    worker processes, each with the time at which it counts as dead (unix ms)
+    mw:process:{id}             string  the role of a worker process; expires unless the process is alive
+    mw:leader                   string  the token of the replica that collects the queue stats; expires
+    mw:stats                    string  the latest queue stats (JSON); expires
+    mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
+    mw:lease:{p}                string  the token of the drain that holds the partition; expires
+    mw:applied:{p}              stream  one entry; its id is that of the last entry that left the stream
+    mw:dead:{p}                 stream  dead letters, with the ids of their entries
+    mw:guarded:{p}              set     replay guard: the users who have dead letters
+    mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters, by the position of their first push
+    mw:guarded:{p}:{user}:touched  hash  replay guard: the points of these, each with the last position that touched it
+    mw:attempts:{p}             hash    what is being tried, and the processes that have tried it
+    mw:drain, mw:search         zset    arq's queues: job ids by due time
+    mw:drain:wakeup             list    an idle ingest worker blocks on it
+    mw:search:wakeup            list    an idle search worker blocks on it
+    mw:reply:{job}              list    the reply to one read job; expires
+    mw:replies                  zset    large replies that may still wait, as size:key, by expiry; expires
+    mw:replies:bytes            string  the sum of their sizes; expires
+    arq:job:mw:drain:{p}        string  the drain job of a partition; expires
+    arq:in-progress:mw:...      string  arq's mark of a job in progress; expires
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of all keys under one prefix."""
+
+    prefix: str = "mw"
+
+    @property
+    def meta(self) -> str:
+        """The number of partitions and the limits of producers."""
+        return f"{self.prefix}:meta"
+
+    @property
+    def since(self) -> str:
+        """Since when receipts are known."""
+        return f"{self.prefix}:since"
+
+    def pushed(self, token: str) -> str:
+        """Return the key of the entry ids of one push."""
+        return f"{self.prefix}:pushed:{token}"
+
+    @property
+    def backlog(self) -> str:
+        """Totals of jobs and bytes."""
+        return f"{self.prefix}:backlog"
+
+    @property
+    def collections(self) -> str:
+        """The registry of collections."""
+        return f"{self.prefix}:collections"
+
+    @property
+    def orphaned(self) -> str:
+        """Drain jobs that are in progress without a lease."""
+        return f"{self.prefix}:orphaned"
+
+    @property
+    def canary(self) -> str:
+        """A value that is written to test whether Redis accepts writes."""
+        return f"{self.prefix}:canary"
+
+    @property
+    def processes(self) -> str:
+        """The worker processes."""
+        return f"{self.prefix}:processes"
+
+    @property
+    def process_prefix(self) -> str:
+        """The beginning of the keys of processes."""
+        return f"{self.prefix}:process:"
+
+    def process(self, process_id: str) -> str:
+        """Return the key that exists while a worker process is alive."""
+        return f"{self.process_prefix}{process_id}"
+
+    @property
+    def leader(self) -> str:
+        """The replica that collects the queue stats."""
+        return f"{self.prefix}:leader"
+
+    @property
+    def stats(self) -> str:
+        """The latest queue stats."""
+        return f"{self.prefix}:stats"
+
+    @property
+    def drain_queue(self) -> str:
+        """The arq queue of the ingest role."""
+        return f"{self.prefix}:drain"
+
+    @property
+    def search_queue(self) -> str:
+        """The arq queue of the search role."""
+        return f"{self.prefix}:search"
+
+    @property
+    def drain_wakeup(self) -> str:
+        """The wakeup list of ingest workers."""
+        return f"{self.drain_queue}:wakeup"
+
+    @property
+    def search_wakeup(self) -> str:
+        """The wakeup list of search workers."""
+        return f"{self.search_queue}:wakeup"
+
+    @property
+    def stream_prefix(self) -> str:
+        """The beginning of the keys of streams."""
+        return f"{self.prefix}:stream:"
+
+    def stream(self, partition: int) -> str:
+        """Return the key of a partition's entries."""
+        return f"{self.stream_prefix}{partition}"
+
+    def lease(self, partition: int) -> str:
+        """Return the key of a partition's lease."""
+        return f"{self.prefix}:lease:{partition}"
+
+    def applied(self, partition: int) -> str:
+        """Return the key of the mark that shows how far a partition has been applied."""
+        return f"{self.prefix}:applied:{partition}"
+
+    def dead(self, partition: int) -> str:
+        """Return the key of a partition's dead letters."""
+        return f"{self.prefix}:dead:{partition}"
+
+    def guarded(self, partition: int) -> str:
+        """Return the key of the users who have dead letters. The keys of each user begin with it."""
+        return f"{self.prefix}:guarded:{partition}"
+
+    def guarded_dead_letters(self, partition: int, user_id: int | str) -> str:
+        """Return the key of a user's dead letters, by position."""
+        return f"{self.guarded(partition)}:{user_id}"
+
+    def guarded_points(self, partition: int, user_id: int | str) -> str:
+        """Return the key of the points of a user's dead letters."""
+        return f"{self.guarded_dead_letters(partition, user_id)}:touched"
+
+    def attempts(self, partition: int) -> str:
+        """Return the key of what is being tried, and by which processes."""
+        return f"{self.prefix}:attempts:{partition}"
+
+    def reply(self, job_id: str) -> str:
+        """Return the key of the list for the reply to a read job."""
+        return f"{self.prefix}:reply:{job_id}"
+
+    @property
+    def replies(self) -> str:
+        """Large replies that may still wait."""
+        return f"{self.prefix}:replies"
+
+    @property
+    def replies_bytes(self) -> str:
+        """The sum of the sizes of large replies."""
+        return f"{self.replies}:bytes"
+
+    @property
+    def drain_job_id_prefix(self) -> str:
+        """The beginning of the ids of drain jobs."""
+        return f"{self.prefix}:drain:"
+
+    def drain_job_id(self, partition: int) -> str:
+        """Return the arq job id of a partition's drain job."""
+        return f"{self.drain_job_id_prefix}{partition}"
+
+    def arq_job(self, job_id: str) -> str:
+        """Return arq's key of a job."""
+        return f"arq:job:{job_id}"
+
+    def arq_in_progress(self, job_id: str) -> str:
+        """Return arq's key of a job in progress."""
+        return f"arq:in-progress:{job_id}"

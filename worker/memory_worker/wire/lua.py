@@ -1,0 +1,79 @@
+"""Run Lua scripts. Each script is one atomic step; its file lies beside the typed function that calls it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from memory_worker.contract.errors import NotReplicated
+
+REPLICATION_TIMEOUT_S = 1.0
+"""How long `Scripts.run_replicated` waits for replicas."""
+
+_USE = re.compile(r"^-- use (\w+)\n", re.MULTILINE)
+
+
+class Scripts:
+    """The scripts ``*.lua`` of one package; the pieces that several of them share lie in its folder ``parts``."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def source(self, name: str) -> str:
+        """Return the text of the script ``name``. A line ``-- use reading`` is replaced by that part."""
+        return _source(self._package, name)
+
+    async def run(self, redis: Redis, name: str, keys: list[str], args: list[Any]) -> Any:
+        """Run the script ``name`` in one round trip, or in two if Redis does not have it yet."""
+        digest = _digest(self._package, name)
+        try:
+            return await redis.evalsha(digest, len(keys), *keys, *args)  # type: ignore[misc]  # sync or async in the stubs
+        except NoScriptError:
+            return await redis.eval(self.source(name), len(keys), *keys, *args)  # type: ignore[misc]
+
+    async def run_replicated(self, redis: Redis, name: str, keys: list[str], args: list[Any], *, replicas: int) -> Any:
+        """Run the script ``name`` and wait until ``replicas`` replicas have its writes, in one round trip.
+
+        Raises `NotReplicated` if they do not within `REPLICATION_TIMEOUT_S`. The writes are done then, but a failover
+        may lose them.
+        """
+        if not replicas:
+            return await self.run(redis, name, keys, args)
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.evalsha(_digest(self._package, name), len(keys), *keys, *args)
+            pipe.execute_command("WAIT", replicas, int(REPLICATION_TIMEOUT_S * 1000))
+            result, reached = await pipe.execute(raise_on_error=False)
+        if isinstance(result, NoScriptError):
+            await redis.script_load(self.source(name))
+            return await self.run_replicated(redis, name, keys, args, replicas=replicas)
+        for answer in (result, reached):
+            if isinstance(answer, Exception):
+                raise answer
+        if reached < replicas:
+            waited = f"{REPLICATION_TIMEOUT_S:g} s"
+            raise NotReplicated(f"only {reached} of {replicas} replicas of Redis confirmed within {waited}")
+        return result
+
+
+@cache
+def _source(package: str, name: str) -> str:
+    return _with_parts(package, _text(package, f"{name}.lua"))
+
+
+def _with_parts(package: str, text: str) -> str:
+    return _USE.sub(lambda use: _with_parts(package, _text(package, f"parts/{use[1]}.lua")), text)
+
+
+def _text(package: str, path: str) -> str:
+    return resources.files(package).joinpath(path).read_text(encoding="utf-8")
+
+
+@cache
+def _digest(package: str, name: str) -> str:
+    return hashlib.sha1(_source(package, name).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,7 @@
+"""The scripts that producers run. They use no shared parts, because apps in other languages copy them."""
+
+from __future__ import annotations
+
+from memory_worker.wire.lua import Scripts
+
+scripts = Scripts(__name__)

@@ -1,0 +1,18 @@
+#!lua flags=allow-oom
+-- Enqueue a read job for the search role, as arq would.
+-- Invariant: the job is stored and due, or nothing is, and an error says why.
+--
+-- KEYS  arq queue, arq job, meta, wakeup
+-- ARGV  arq job id, arq job, life of the job (ms)
+local most = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
+if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then
+  return redis.error_reply('QUEUEFULL reads ' .. most)
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+if redis.call('LLEN', KEYS[4]) == 0 then
+  redis.call('RPUSH', KEYS[4], 1)
+end
+return now

@@ -1,0 +1,108 @@
+-- Append jobs to the streams of their partitions and ring the drain job of each.
+-- Invariant: all jobs of the call are stored, in order, with every drain job rung; or none is, and an error says why.
+-- A copy of a push that has been stored (same token) stores nothing, and gets the same answer.
+--
+-- KEYS  meta, backlog, arq queue, wakeup list, since, pushed, then for each partition: stream, arq job
+-- ARGV  partitions, contract version, life of a drain job (ms), latest time at which this may be done (unix ms by Redis's
+--       clock; 0: any), how far ahead of now that is at most (ms), number of partitions in KEYS,
+--       then for each partition: its number, arq job id, arq job; then for each job: which partition (1..n), body
+-- Returns the ids of the entries.
+local MARGIN_MS = 2000
+local named = tonumber(ARGV[6])
+local first_job = 7 + 3 * named
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Return the ids that an earlier copy of this push was given.
+local function stored_before()
+  local found, ids = redis.call('GET', KEYS[6]), {}
+  for id in string.gmatch(found or '', '%S+') do
+    ids[#ids + 1] = id
+  end
+  return found and ids
+end
+
+-- A push that the caller has given up must not be done after what the caller pushed since. One that says it may be
+-- done for longer than its caller waits goes by a clock that Redis does not have any more.
+local function is_too_late()
+  local left = tonumber(ARGV[4]) - now
+  return ARGV[4] ~= '0' and (left < 0 or left > tonumber(ARGV[5]))
+end
+
+local function count_jobs(max_job_bytes)
+  local jobs, bytes = 0, 0
+  for i = first_job + 1, #ARGV, 2 do
+    if max_job_bytes and #ARGV[i] > tonumber(max_job_bytes) then
+      return nil, 'TOOLARGE ' .. #ARGV[i] .. ' ' .. max_job_bytes
+    end
+    jobs, bytes = jobs + 1, bytes + #ARGV[i]
+  end
+  return {jobs = jobs, bytes = bytes}
+end
+
+-- Say why there is no room for so many more, if there is none: dead letters take room, too.
+local function is_full(more, max_jobs, max_bytes)
+  local stored = redis.call('HMGET', KEYS[2], 'jobs', 'bytes', 'dead', 'dead_bytes')
+  local jobs, bytes = (stored[1] or 0) + (stored[3] or 0), (stored[2] or 0) + (stored[4] or 0)
+  if max_jobs and jobs + more.jobs > tonumber(max_jobs) then
+    return 'QUEUEFULL jobs ' .. max_jobs
+  elseif max_bytes and bytes + more.bytes > tonumber(max_bytes) then
+    return 'QUEUEFULL bytes ' .. max_bytes
+  end
+end
+
+-- Note since when receipts mean something: what was pushed before a stream was lost is not known any more.
+local function note_new_streams()
+  for n = 1, named do
+    if redis.call('EXISTS', KEYS[5 + 2 * n]) == 0 then
+      redis.call('HSET', KEYS[5], ARGV[4 + 3 * n], now)
+    end
+  end
+end
+
+local function wake_workers()
+  for n = 1, named do
+    local job_id, job = ARGV[5 + 3 * n], ARGV[6 + 3 * n]
+    if redis.call('SET', KEYS[6 + 2 * n], job, 'PX', ARGV[3], 'NX') then
+      redis.call('ZADD', KEYS[3], now, job_id)
+      if redis.call('LLEN', KEYS[4]) == 0 then
+        redis.call('RPUSH', KEYS[4], 1)
+      end
+    end
+  end
+end
+
+local ids = stored_before()
+if ids then
+  return ids
+end
+if is_too_late() then
+  return redis.error_reply('TOOLATE ' .. now)
+end
+local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes', 'max_job_bytes')
+if meta[1] and meta[1] ~= ARGV[1] then
+  return redis.error_reply('PARTITIONS ' .. meta[1])
+end
+local more, too_large = count_jobs(meta[4])
+local refusal = too_large or is_full(more, meta[2], meta[3])
+if refusal then
+  return redis.error_reply(refusal)
+end
+
+if not meta[1] then
+  redis.call('HSET', KEYS[1], 'partitions', ARGV[1])
+  redis.call('HSET', KEYS[5], 'epoch', now)
+end
+note_new_streams()
+ids = {}
+for i = first_job, #ARGV, 2 do
+  local stream = KEYS[5 + 2 * tonumber(ARGV[i])]
+  ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[2], 'j', ARGV[i + 1])
+end
+redis.call('HINCRBY', KEYS[2], 'jobs', more.jobs)
+redis.call('HINCRBY', KEYS[2], 'bytes', more.bytes)
+-- For as long as a copy of this push could still be stored.
+local life = ARGV[4] == '0' and tonumber(ARGV[5]) or tonumber(ARGV[4]) - now
+redis.call('SET', KEYS[6], table.concat(ids, ' '), 'PX', life + MARGIN_MS)
+wake_workers()
+return ids
