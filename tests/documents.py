@@ -65,9 +65,14 @@ def blocks(paths: Iterable[Path], language: str | None = None) -> list[Block]:
     ]
 
 
+def inline_code(path: Path) -> list[str]:
+    """Return what is in backticks within the lines of the document."""
+    return _INLINE.findall(prose(path))
+
+
 def code(path: Path) -> list[str]:
-    """Return all code of the document: the bodies of its blocks, then what is in backticks within its lines."""
-    return [*(block.body for block in blocks([path])), *_INLINE.findall(prose(path))]
+    """Return all code of the document: the bodies of its blocks, then the code within its lines."""
+    return [*(block.body for block in blocks([path])), *inline_code(path)]
 
 
 def found_in_code(paths: Iterable[Path], pattern: str) -> list[str]:
