@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import grpc
@@ -132,7 +133,7 @@ def test_every_variable_is_a_setting() -> None:
 def test_every_name_is_one_of_the_worker(path: Path) -> None:
     """Events, reasons, fields, methods and metrics that are named within the text occur in the code."""
     names = {
-        name
+        re.sub(r"^memory_worker_|_(bucket|sum|count)$", "", name)
         for piece in inline_code(path)
         for name in re.findall(r"(?<![\w.:/-])_?[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?![\w.:/-])", piece)
     }
@@ -143,6 +144,12 @@ def test_every_name_is_one_of_the_worker(path: Path) -> None:
 def test_every_file_named_exists(path: Path) -> None:
     words = [word for piece in inline_code(path) for word in piece.split()]
     assert not [word for word in words if word.startswith(TOP_LEVEL) and not (ROOT / word.partition(":")[0]).exists()]
+
+
+def test_every_module_that_is_run_exists() -> None:
+    modules = found_in_code(PAGES, r"python3? -m ([\w.]+)")
+    assert "memory_worker.commands.reference" in modules
+    assert not [name for name in modules if find_spec(name) is None]
 
 
 @pytest.mark.parametrize("block", blocks(DOCUMENTS, "bash"), ids=str)
