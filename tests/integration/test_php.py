@@ -12,12 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
-from memory_worker.client import MemoryQueue
-from memory_worker.contract import Receipt
-from memory_worker.queue.keys import Keys
+from memory_worker import MemoryQueue, Receipt
 from memory_worker.settings import Settings
+from memory_worker.wire.keys import Keys
 from tests.documents import ROOT, blocks
 from tests.integration.conftest import running
 from tests.tools import tool
@@ -121,7 +120,7 @@ async def test_reads_and_writes(php: Php, wide: Callable[..., Settings], queue: 
         assert (wrong, problem.partition(":")[0]) == ("RuntimeException", "invalid")
 
 
-async def test_a_push_with_the_same_token_is_stored_once(php: Php, redis: ArqRedis, keys: Keys) -> None:
+async def test_a_push_with_the_same_token_is_stored_once(php: Php, redis: Redis, keys: Keys) -> None:
     once, again = await php.value(f"[$queue->push({UPSERT}, 'token'), $queue->push({UPSERT}, 'token')]")
     assert once == again
     assert await redis.xlen(keys.stream(Receipt.parse(once).partition)) == 1
@@ -136,14 +135,14 @@ async def test_a_push_with_the_same_token_is_stored_once(php: Php, redis: ArqRed
     ],
 )
 async def test_a_push_that_is_refused_says_why(
-    php: Php, redis: ArqRedis, keys: Keys, field: str, value: int, message: str
+    php: Php, redis: Redis, keys: Keys, field: str, value: int, message: str
 ) -> None:
     await redis.hset(keys.meta, mapping={"partitions": 4, field: value})
     kind, problem = await php.value(f"$queue->push({UPSERT})")
     assert (kind, problem[: len(message)]) == ("RedisException", message)
 
 
-async def test_another_number_of_partitions(php: Php, redis: ArqRedis, keys: Keys) -> None:
+async def test_another_number_of_partitions(php: Php, redis: Redis, keys: Keys) -> None:
     program = f"""{php.start_of_the_page()}
     $redis->hSet('{keys.meta}', 'partitions', 16);
     try {{ $queue->push({UPSERT}); }} catch (RedisException $error) {{ echo $error->getMessage(); }}"""
@@ -154,5 +153,3 @@ async def test_another_number_of_partitions(php: Php, redis: ArqRedis, keys: Key
 async def test_no_worker_answers(php: Php) -> None:
     kind, problem = await php.value("$queue->call(['op' => 'info', 'timeout_ms' => 1])")
     assert (kind, problem) == ("RuntimeException", "timeout: no worker answered within 1 ms")
-
-

@@ -28,7 +28,7 @@ Vector: TypeAlias = Annotated[
 ]
 Payload: TypeAlias = Annotated[dict[str, Any], Meta(description="The fields of the point.")]
 KindField: TypeAlias = Annotated[KindName, Meta(description="The kind of the points.")]
-Namespace: TypeAlias = Annotated[str, Meta(description="Memories only: their namespace.")]
+Namespace: TypeAlias = Annotated[str, Meta(description="Memories only: the namespace.")]
 Category: TypeAlias = Annotated[str, Meta(description="Memories only: those of this category.")]
 GroupKey: TypeAlias = Annotated[str, Meta(description="Documents only: those of this group.")]
 FileId: TypeAlias = Annotated[

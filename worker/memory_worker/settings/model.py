@@ -67,13 +67,13 @@ class Settings(BaseSettings):
     redis_tls_ca_file: Path | None = Field(
         None,
         description="PEM file of the authority that signed Redis's certificate. "
-        "If it is unset, the system's authorities hold (`SSL_CERT_FILE`).",
+        "If it is unset, those of the system are used (`SSL_CERT_FILE`).",
     )
     redis_tls_cert_file: Path | None = Field(
         None, description="PEM file of the client certificate for Redis. It needs `REDIS_TLS_KEY_FILE`."
     )
     redis_tls_key_file: Path | None = Field(None, description="PEM file of the key of that certificate.")
-    redis_timeout_s: float = Field(5.0, gt=0, le=60, description="Time to wait for a reply of Redis, in seconds.")
+    redis_timeout_s: float = Field(5.0, gt=0, le=60, description="Time to wait for a reply from Redis, in seconds.")
     redis_patience_s: float = Field(
         20.0,
         gt=0,
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     qdrant_tls_ca_file: Path | None = Field(
         None,
         description="PEM file of the authority that signed Qdrant's certificate. "
-        "If it is unset, gRPC's authorities hold (`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`).",
+        "If it is unset, those of gRPC are used (`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`).",
     )
     qdrant_timeout_s: float = Field(
         5.0, gt=0, le=300, description="Time that one request to Qdrant may take, in seconds. Keep it below the lease."
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         ge=0,
         le=512,
         description="HNSW: edges per node in the graph of one user. With `QDRANT_HNSW_M=0`, each large user gets a "
-        "graph and nothing else is built (Qdrant 1.17 or newer). If it is unset, `QDRANT_HNSW_M` holds.",
+        "graph and nothing else is built (Qdrant 1.17 or newer). If it is unset, `QDRANT_HNSW_M` applies.",
     )
     qdrant_hnsw_ef_construct: int = Field(
         100, ge=4, le=10_000, description="HNSW: neighbours to consider while the graph is built."
@@ -213,7 +213,9 @@ class Settings(BaseSettings):
     rescue_interval_s: float = Field(
         1.0, gt=0, le=60, description="Interval between rescues of partitions that no worker drains, in seconds."
     )
-    retry_base_s: float = Field(0.1, gt=0, le=60, description="First delay in an outage, in seconds. It doubles.")
+    retry_base_s: float = Field(
+        0.1, gt=0, le=60, description="First delay in an outage, in seconds. Each further delay doubles it."
+    )
     retry_max_s: float = Field(4.0, gt=0, le=300, description="Longest delay in an outage, in seconds.")
 
     queue_prefix: str = Field("mw", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Prefix of all keys in Redis.")
@@ -243,7 +245,7 @@ class Settings(BaseSettings):
         0, ge=0, le=65_535, description="Port of the embedded Valkey on 127.0.0.1. 0: a free port, named in the log."
     )
     embedded_optimize: bool = Field(
-        False, description="Optimize the files of the embedded vector engine at the start. It may take minutes."
+        False, description="Optimize the files of the embedded vector engine when it starts. This may take a while."
     )
 
     @property

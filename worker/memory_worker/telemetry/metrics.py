@@ -53,29 +53,33 @@ INFO = _gauge("info", "Always 1. The labels describe the process.", "version", "
 COMPONENT_UP = _gauge("component_up", "1 if a part is usable, as /readyz reports it.", "component")
 EVENT_LOOP_LAG = _gauge("event_loop_lag_seconds", "Largest delay of the event loop within the last minute.")
 
-JOBS = _counter("jobs_total", "Jobs that left the queue.", "op", "kind", "outcome")
+JOBS = _counter("jobs_total", "Jobs that left the queue: applied, dead or purged.", "op", "kind", "outcome")
 PUSH_TO_APPLIED = _histogram("push_to_applied_seconds", "Time from the push of a job until it was applied.")
 BATCH_JOBS = _histogram("batch_jobs", "Jobs in a committed batch.", buckets=_JOBS)
 BATCH_BYTES = _histogram("batch_bytes", "Bytes of the jobs in a committed batch.", buckets=_BYTES)
 DEAD_LETTERS = _counter("dead_letters_total", "Jobs that became dead letters.", "reason", "op")
 
-DRAINS = _counter("drains_total", "Drains, by their ending.", "ending")
+DRAINS = _counter(
+    "drains_total", "Drains, by their ending: empty, slice, stopped, busy, held, outage or lost.", "ending"
+)
 LEASES_HELD = _gauge("leases_held", "Partitions that this process is draining.")
-LEASES = _counter("leases_total", "Leases requested or lost. taken_over: the previous drain never ended.", "outcome")
+LEASES = _counter(
+    "leases_total", "Leases: acquired, busy, lost, or taken_over if the previous drain never ended.", "outcome"
+)
 RETRIES = _counter("retries_total", "Drains to retry after an outage.", "reason")
 BACKOFF = _counter("backoff_seconds_total", "Seconds by which drains were delayed after an outage.", "reason")
 BREAKER = _gauge(
     "breaker_state", "1 for the current state of the circuit breaker to Qdrant, 0 for other states.", "state"
 )
 
-READS = _counter("reads_total", "Answered read jobs.", "op", "outcome")
+READS = _counter("reads_total", "Answered read jobs: ok, or the code of the error.", "op", "outcome")
 READ_QUEUE = _histogram("read_queue_seconds", "Time from the push of a read job until a worker began it.", "op")
 READ_ENGINE = _histogram("read_engine_seconds", "Time of the engine for a read job.", "op")
 READ_DURATION = _histogram("read_duration_seconds", "Time from the push of a read job until its reply.", "op")
 
 QDRANT_REQUESTS = _histogram("qdrant_request_duration_seconds", "Duration of requests to Qdrant.", "method", "code")
 REDIS_REQUESTS = _histogram("redis_request_duration_seconds", "Duration of requests to Redis.", "command", "code")
-ROLE_RESTARTS = _counter("role_restarts_total", "Restarts of the arq worker of a role.", "role")
+ROLE_RESTARTS = _counter("role_restarts_total", "Restarts of a role's arq worker.", "role")
 
 QUEUE_GAUGES: Final = {
     "backlog_jobs": ("Waiting write jobs.", "partition"),

@@ -31,8 +31,9 @@ def _section(context: click.Context) -> str:
     command = context.command
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
     parts = [f"## {context.command_path}", f"    {usage}", prose(command.help)]
-    options = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
-    rows = [(f"`{names}`", " ".join(meaning.split())) for names, meaning in options if "--help" not in names]
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(context))]
+    rows = [(f"`{names}`", " ".join(meaning.split())) for names, meaning in records]
     if rows:
         parts.append(table(("option", "meaning"), rows))
     return "\n\n".join(parts)

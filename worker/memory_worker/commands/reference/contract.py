@@ -106,14 +106,14 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def _job(schema: Mapping[str, Any]) -> str:
-    required = schema["required"]
+    fields = {name: field for name, field in schema["properties"].items() if name != "op"}
+    required = [name for name in fields if name in schema["required"]]
     rows = [
-        (f"`{name}`", _type(field), "required" if name in required else _default(field), field.get("description", ""))
-        for name, field in schema["properties"].items()
-        if name != "op"
+        (f"`{name}`", _type(fields[name]), "required" if name in required else "", _meaning(fields[name]))
+        for name in (*required, *(name for name in fields if name not in required))
     ]
     head = f"### {schema['properties']['op']['enum'][0]}"
-    return f"{head}\n\n{prose(schema['description'])}\n\n" + table(("field", "type", "default", "meaning"), rows)
+    return f"{head}\n\n{prose(schema['description'])}\n\n" + table(("field", "type", "", "meaning"), rows)
 
 
 def _reply(schema: Mapping[str, Any]) -> str:
@@ -121,9 +121,12 @@ def _reply(schema: Mapping[str, Any]) -> str:
     return f"**{schema['title']}.** {prose(schema['description'])}\n\n" + table(("field", "type"), rows)
 
 
-def _default(field: Mapping[str, Any]) -> str:
+def _meaning(field: Mapping[str, Any]) -> str:
+    """Return the description of a field, and its default if it has one."""
+    either: list[Mapping[str, Any]] = field.get("anyOf", [{}])
+    meaning = field.get("description") or either[0].get("description", "")
     default = field.get("default")
-    return "" if default in (None, {}) else f"`{default}`"
+    return meaning if default in (None, {}) else f"{meaning} Default: `{default}`."
 
 
 def _type(field: Mapping[str, Any]) -> str:
@@ -136,7 +139,7 @@ def _type(field: Mapping[str, Any]) -> str:
         case {"anyOf": [only, {"type": "null"}]}:
             words = f"{_type(only)}, or null"
         case {"type": "array", "items": item}:
-            words = f"list of {_type(item)}"
+            words = f"list of {_type(item)}{'s' if 'type' in item else ''}"
         case {"$ref": str(reference)}:
             words = reference.rpartition("/")[2]
         case _:
