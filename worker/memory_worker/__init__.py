@@ -7,6 +7,7 @@ All public names are those of `memory_worker.client`. They are loaded on first u
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,16 +17,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name of the client."""
-    if not name.startswith("_"):
-        from memory_worker import client  # noqa: PLC0415
-
+    """Return a public name of the client. All of them begin with a capital letter, unlike names of modules."""
+    if name[:1].isupper():
+        client = importlib.import_module("memory_worker.client")
         if name in client.__all__:
             return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    from memory_worker import client  # noqa: PLC0415
-
-    return sorted({*globals(), *client.__all__})
+    return sorted({*globals(), *importlib.import_module("memory_worker.client").__all__})

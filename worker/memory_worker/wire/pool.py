@@ -13,7 +13,7 @@ import os
 import ssl
 from collections import deque
 from importlib.util import find_spec
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -37,6 +37,9 @@ _WRONG_SERVER = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOR
 
 _NO_ROOM = (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
 """What an error says when this process, or this machine, may open no more files."""
+
+_HAS_UNREAD = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
+"""The same method under the name of redis-py 8, and of the versions before."""
 
 _Waiter: TypeAlias = "asyncio.Future[AbstractConnection | None]"
 
@@ -63,7 +66,7 @@ class _Watching(AbstractConnection):
     def pack_command(self, *args: Any) -> list[bytes]:
         """Return a command as it goes over the wire; its first argument may be several words."""
         if not HAS_HIREDIS:
-            return cast("list[bytes]", super().pack_command(*args))
+            return super().pack_command(*args)
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
@@ -198,7 +201,7 @@ async def _connect(connection: AbstractConnection) -> None:
     """Connect if needed. A connection with unread data, or one that the server closed, is opened anew."""
     await connection.connect()
     try:
-        usable = not await connection.can_read_destructive()
+        usable = not await getattr(connection, _HAS_UNREAD)()
     except (RedisConnectionError, RedisTimeoutError, OSError):
         usable = False
     if not usable:
