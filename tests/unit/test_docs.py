@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import grpc
@@ -143,6 +144,12 @@ def test_every_name_is_one_of_the_worker(path: Path) -> None:
 def test_every_file_named_exists(path: Path) -> None:
     words = [word for piece in inline_code(path) for word in piece.split()]
     assert not [word for word in words if word.startswith(TOP_LEVEL) and not (ROOT / word.partition(":")[0]).exists()]
+
+
+def test_every_module_that_is_run_exists() -> None:
+    modules = found_in_code(PAGES, r"python3? -m ([\w.]+)")
+    assert "memory_worker.commands.reference" in modules
+    assert not [name for name in modules if find_spec(name) is None]
 
 
 @pytest.mark.parametrize("block", blocks(DOCUMENTS, "bash"), ids=str)
