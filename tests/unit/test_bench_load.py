@@ -17,7 +17,9 @@ def load(seed: int = 1, users: int = 10, stock: int = 0) -> Load:
 
 
 def test_the_seed_decides_everything() -> None:
-    assert [load(seed=1).arguments(number) for number in range(20)] == [load().arguments(number) for number in range(20)]
+    assert [load(seed=1).arguments(number) for number in range(20)] == [
+        load().arguments(number) for number in range(20)
+    ]
     assert load(seed=1).numbers(0) != load(seed=2).numbers(0)
 
 

@@ -56,10 +56,10 @@ def _option(name: str, type_: click.ParamType[Any], meaning: str) -> Callable[[_
 @click.option("--only", multiple=True, type=click.Choice((*PHASES, *PEERS)), help="Only this; repeatable.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
 def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> None:
-    """Measure pushes, drains, searches and more on the configured servers, or on embedded engines in a temporary place.
+    """Measure pushes, drains, searches and more on the configured servers, or on embedded engines.
 
-    It works under its own key prefix and in its own collections, and removes them afterwards. It exits with 1 if a call
-    failed or a write was lost. The figures are worth nothing then.
+    The benchmark uses its own key prefix and its own collections, and removes them afterwards. It exits with 1 if a
+    call failed or a write was lost, because then the figures are wrong.
     """
     with reported(), temporary_directory("memory-worker-bench-") as directory:
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
