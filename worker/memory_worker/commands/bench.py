@@ -47,13 +47,13 @@ def _option(name: str, type_: click.ParamType[Any], meaning: str) -> Callable[[_
 @_option("seed", click.INT, "Seed of the data.")
 @_option("rounds", _COUNT, "Rounds; the report shows their medians.")
 @_option("jobs", _COUNT, "Writes to drain in each round.")
-@_option("calls", _COUNT, "Calls for each latency with one caller; many callers make ten times as many.")
-@_option("concurrency", _COUNT, "How many callers many callers are.")
+@_option("calls", _COUNT, "Calls of one caller for each latency; many callers make up to ten times as many.")
+@_option("concurrency", _COUNT, "Number of callers, in measurements with many callers.")
 @_option("seconds", _TIME, "Longest time for many callers, and for searches during an ingest.")
 @_option("rate", _AMOUNT, "Add open loops of this many calls per second; 0 adds none.")
-@_option("delay_ms", _AMOUNT, "Put Redis and Qdrant this much farther away, each way.")
-@click.option("--peers", is_flag=True, help="Measure what would be used instead, too.")
-@click.option("--only", multiple=True, type=click.Choice((*PHASES, *PEERS)), help="Only this; repeatable.")
+@_option("delay_ms", _AMOUNT, "Add this delay between the callers, the workers and both servers, each way.")
+@click.option("--peers", is_flag=True, help=f"Also measure what an app would use instead: {', '.join(PEERS)}.")
+@click.option("--only", multiple=True, type=click.Choice((*PHASES, *PEERS)), help="Measure only this; repeatable.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
 def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> None:
     """Measure pushes, drains, searches and more on the configured servers, or on embedded engines.
