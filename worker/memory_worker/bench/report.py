@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from memory_worker.bench.loops import Round
-from memory_worker.bench.options import ARQ, DRAIN, QUERY, UPLOAD, UPSERT, counterparts
+from memory_worker.bench.options import ARQ, DRAIN, PEERS, QUERY, UPLOAD, UPSERT, counterparts
 from memory_worker.bench.run import Found
 from memory_worker.terminal import Sheet, foreign
 
@@ -24,10 +24,10 @@ _HOW_TO_READ = (
 def print_report(found: Found, console: Console) -> None:
     """Print the report."""
     options, rounds = found.options, found.rounds
-    away = f", Redis and Qdrant {options.delay_ms:g} ms farther away each way" if options.delay_ms else ""
+    away = f", network delay {options.delay_ms:g} ms each way" if options.delay_ms else ""
     console.print(
-        f"{options.points:,} points of {options.users:,} users, seed {options.seed}, {options.rounds} rounds{away}, "
-        f"all on one machine: {foreign(found.where, console)}"
+        f"Points: {options.points:,}, users: {options.users:,}, seed: {options.seed}, rounds: {options.rounds}{away}. "
+        f"Callers and workers: {foreign(found.where, console)}"
     )
     ours, peers = Sheet(console, "our own paths"), Sheet(console, "used instead")
     for sheet, last in ((ours, "range"), (peers, "ours to it")):
@@ -44,7 +44,7 @@ def print_report(found: Found, console: Console) -> None:
         else:
             ours.row(path, *latencies, _median(rates), _range(rates))
     ours.show()
-    if options.peers:
+    if any(options.wants(peer) for peer in PEERS):
         peers.show()
     _print_processes(found, console)
     console.print(_HOW_TO_READ)
@@ -56,7 +56,7 @@ def print_report(found: Found, console: Console) -> None:
 
 def _print_processes(found: Found, console: Console) -> None:
     """Print the CPU time of processes for each write, and the most memory that each had."""
-    sheet = Sheet(console, "processes: microseconds of CPU per write, and the most memory")
+    sheet = Sheet(console, "processes: µs of CPU per write, memory")
     sheet.columns("process", whole=True)
     sheet.columns("drain", "arq jobs", "peak MiB", right=True)
     drains = {path: [one[path].cpu_us for one in found.rounds if path in one] for path in (DRAIN, ARQ)}
