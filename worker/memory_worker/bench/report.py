@@ -16,8 +16,8 @@ _HUNDRED = 100
 _HOW_TO_READ = (
     "Medians of the rounds, with the lowest and the highest. A caller waits for its answer before it calls again. In "
     "an open loop, and at 20% load, calls come at fixed times and are timed from then. A push is done once Redis has "
-    "it, what is used instead once Qdrant has applied it. Ours to it: our rate divided by that of the peer in the same "
-    "round, of pushes (one caller) or the drain, or of searches."
+    "it, and what is used instead once Qdrant has applied it. Ours to it: our rate divided by the peer's in the same "
+    "round. Our rate is that of pushes (direct upsert, one caller), of the drain (other writes) or of searches."
 )
 
 
