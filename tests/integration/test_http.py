@@ -263,10 +263,9 @@ class TestSlowClients:
         self, monkeypatch: pytest.MonkeyPatch, port: int, text: bytes
     ) -> None:
         monkeypatch.setattr(server_module, "REQUEST_S", 0.3)
-        with slow_clients(port, 1, text) as [client]:
-            with contextlib.suppress(ConnectionError):
-                while not is_closed(client, within_s=0.02):
-                    client.sendall(b"x" if text else b"")  # however steadily it comes
+        with slow_clients(port, 1, text) as [client], contextlib.suppress(ConnectionError):
+            while not is_closed(client, within_s=0.02):
+                client.sendall(b"x" if text else b"")  # however steadily it comes
 
     def test_a_connection_is_closed_if_its_answer_is_not_read_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server_module, "REQUEST_S", 0.3)
