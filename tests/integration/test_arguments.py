@@ -192,7 +192,7 @@ async def test_limits_that_are_looked_up_again_do_not_use_up_an_iterator(
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
     await queue.upsert(**GOOD["upsert"])
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=type(LIMITS)(dimension=2)))
-    monkeypatch.setattr("memory_worker.client.producer._META_AGE_S", 0.0)
+    monkeypatch.setattr("memory_worker.client.producer._META_FRESH_S", 0.0)
     await queue.upsert(**{**GOOD["upsert"], "vector": iter([1.0, 0.5])})
 
 

@@ -12,9 +12,9 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.queue.drain_jobs import claim, finish, rescue
 from memory_worker.settings import Settings
 from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from memory_worker.wire.wakeup import drain_job
 from tests.integration.conftest import Everything, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.leases import acquire_lease

@@ -22,9 +22,9 @@ from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.contract.kinds import KINDS, Kind
 from memory_worker.settings import Settings
 from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import DEFAULT_PARTITIONS
-from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

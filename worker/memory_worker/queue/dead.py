@@ -13,8 +13,8 @@ from memory_worker.queue.dead_heads import DeadHead, described
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
+from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 
 _PAGE = 100
 

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
+from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 
 ORPHAN_GRACE_S = 1.0
 

@@ -22,7 +22,7 @@ from redis.exceptions import OutOfMemoryError
 
 from memory_worker.contract.errors import QueueError
 from memory_worker.queue.drain_jobs import claim, finish
-from memory_worker.queue.read_jobs import TakenCall, result_key, take_calls
+from memory_worker.queue.read_jobs import TakenReadJob, result_key, take_read_jobs
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.connection import queue_errors, queue_request
@@ -146,10 +146,10 @@ class ReadWorker(RoleWorker):
     """Answers read jobs. Their functions send the replies; what one raises is left where arq leaves results."""
 
     async def _take(self, most: int) -> None:
-        for call in await take_calls(self.pool, self._keys, most=most):
+        for call in await take_read_jobs(self.pool, self._keys, max_jobs=most):
             self.tasks[_shown(call.job_id)] = asyncio.create_task(self._serve(call))
 
-    async def _serve(self, call: TakenCall) -> None:
+    async def _serve(self, call: TakenReadJob) -> None:
         started_ms = timestamp_ms()
         record: dict[str, Any] = {"f": "unknown", "et": 0}
 
@@ -165,7 +165,7 @@ class ReadWorker(RoleWorker):
             log_event(logger, logging.ERROR, "read_job_failed", job=_shown(call.job_id)[:100], error=str(error)[:200])
             await self._keep(call, as_result(error, success=False))
 
-    async def _call(self, call: TakenCall, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
+    async def _call(self, call: TakenReadJob, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
         function = self.functions.get(record["f"])
         if function is None:
             raise QueueError(f"there is no read job {record['f']!r}")
@@ -173,7 +173,7 @@ class ReadWorker(RoleWorker):
         await function.coroutine(ctx, *record["a"], **record["k"])
 
     def _as_result(
-        self, call: TakenCall, record: dict[str, Any], outcome: Any, *, success: bool, started_ms: int
+        self, call: TakenReadJob, record: dict[str, Any], outcome: Any, *, success: bool, started_ms: int
     ) -> bytes:
         """Encode what a job returned or raised, as arq does."""
         job_id = _shown(call.job_id)
@@ -183,7 +183,7 @@ class ReadWorker(RoleWorker):
         )  # fmt: skip
         return body or b""
 
-    async def _keep(self, call: TakenCall, failure: bytes) -> None:
+    async def _keep(self, call: TakenReadJob, failure: bytes) -> None:
         try:
             with queue_request("result"):
                 async with self.pool.pipeline(transaction=True) as pipe:

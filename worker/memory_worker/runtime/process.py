@@ -35,7 +35,7 @@ from memory_worker.runtime.arq_clock import follow
 from memory_worker.runtime.arq_workers import ReadWorker
 from memory_worker.runtime.maintenance import Maintenance
 from memory_worker.runtime.roles import ingest_worker, search_worker
-from memory_worker.runtime.wiring import drain_options, open_queue, open_store, queue_meta, read_bounds
+from memory_worker.runtime.wiring import drain_options, open_queue, open_store, queue_meta, read_memory_limits
 from memory_worker.settings import Role, Settings
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.health import Health, beat
@@ -106,7 +106,8 @@ class WorkerProcess:
                         "surveyor": stats_collector.run(),
                     }
                     builders = self._builders(
-                        drainer, Reads(redis, keys, store, settings.limits, clock, bounds=read_bounds(settings))
+                        drainer,
+                        Reads(redis, keys, store, settings.limits, clock, memory_limits=read_memory_limits(settings)),
                     )
                     log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                     await self._work(builders, attendants, on_ready)

@@ -18,8 +18,8 @@ from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
 from memory_worker.settings import Settings
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.arq_records import encode_arq
+from memory_worker.wire.drain_job import DRAIN
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.wakeup import DRAIN
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
@@ -75,7 +75,7 @@ def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, polled: Ca
 def search_worker(redis: Redis, settings: Settings, reads: Reads, polled: Callable[[], None]) -> Worker:
     """Return the arq worker that answers read jobs, and tells whenever it has looked for work."""
     keys = Keys(settings.queue_prefix)
-    functions = {str(job.__struct_config__.tag): reads.function(job) for job in READ_JOBS}
+    functions = {str(job.__struct_config__.tag): reads.arq_function(job) for job in READ_JOBS}
     return ReadWorker(
         keys.search_wakeup,
         polled,

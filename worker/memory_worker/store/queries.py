@@ -49,7 +49,7 @@ class Queries:
     def __init__(self, rpc: QdrantRpc) -> None:
         self._rpc = rpc
         self._widths = _Widths()
-        self._joiner = Coalescer(self._ask_all, most=MOST_COALESCED, key=lambda query: query.name)
+        self._joiner = Coalescer(self._ask_all, max_items=MOST_COALESCED, key=lambda query: query.name)
 
     async def ask(self, query: Query) -> Answer:
         """Return what a search finds; raises `AnswerTooLarge` for more than this connection takes."""

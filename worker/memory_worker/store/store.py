@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from qdrant_client import grpc as q
 
-from memory_worker.budget import Holding
+from memory_worker.budget import Reservation
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
 from memory_worker.contract.errors import AnswerTooLarge, CollectionUnfit, StoreRefused, StoreUnavailable
 from memory_worker.store import messages
@@ -148,36 +148,40 @@ class VectorStore:
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
 
-    async def search(self, job: Search, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Hit], float]:
+    async def search(
+        self, job: Search, *, timeout_s: float, reservation: Reservation | None = None
+    ) -> tuple[list[Hit], float]:
         """Return the points nearest to the job's (packed) vector, best first, and the engine's own time in ms.
 
         Searches of one collection that are asked for at once go as one request, and share its time. Of a point that
-        is stored under an older id, too, the better copy counts. A large answer waits until ``holding`` has taken room
-        for it. Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
+        is stored under an older id, too, the better copy counts. A large answer waits until ``reservation`` has room.
+        Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
         """
         ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
         request = messages.search(self.collections.name(ref), job, rescored=self.collections.quantized)
         wanted, engine_s = request.limit, 0.0
         while True:
-            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, holding)
+            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, reservation)
             engine_s += answer.engine_s
             hits = best_of_each(answer.points)
             if len(hits) >= wanted or len(answer.points) < request.limit:
                 return hits[:wanted], engine_s * 1000
             request.limit *= 2
 
-    async def _query(self, query: Query, user_id: int, holding: Holding | None) -> Answer:
+    async def _query(self, query: Query, user_id: int, reservation: Reservation | None) -> Answer:
         key = ("query", query.name, user_id, query.request.limit.bit_length())
         if self._large.expects(key):
-            await self._make_room(self._most_bytes, holding)
+            await self._make_room(self._most_bytes, reservation)
         else:
             try:
                 return await self._queries.ask(query)
             except AnswerTooLarge as error:
-                await self._admit(key, error, holding)
+                await self._admit(key, error, reservation)
         return await self._large_queries.ask_alone(query)
 
-    async def get(self, job: Get, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Point], float]:
+    async def get(
+        self, job: Get, *, timeout_s: float, reservation: Reservation | None = None
+    ) -> tuple[list[Point], float]:
         """Return the user's points of these ids, in the order asked for, and the engine's own time in ms.
 
         Of a point that is stored under an older id, too, the newer copy counts. Else as `search`.
@@ -188,7 +192,7 @@ class VectorStore:
         engine_s = 0.0
         while True:
             try:
-                answer = await self._scroll(request, job.user_id, deadline, holding)
+                answer = await self._scroll(request, job.user_id, deadline, reservation)
             except StoreUnavailable as error:
                 left_s = deadline - time.monotonic()
                 if ref.namespace and await is_absent(self._rpc, request.collection_name, error, timeout_s=left_s):
@@ -202,29 +206,29 @@ class VectorStore:
         return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found], engine_s * 1000
 
     async def _scroll(
-        self, request: q.ScrollPoints, user_id: int, deadline: float, holding: Holding | None
+        self, request: q.ScrollPoints, user_id: int, deadline: float, reservation: Reservation | None
     ) -> q.ScrollResponse:
         doing, left_s = f"reading {request.collection_name}", deadline - time.monotonic()
         key = ("scroll", request.collection_name, user_id, request.limit.bit_length())
         if self._large.expects(key):
-            await self._make_room(self._most_bytes, holding)
+            await self._make_room(self._most_bytes, reservation)
         else:
             try:
                 return await self._small.call(doing, self._small.scroll, request, timeout_s=left_s)
             except AnswerTooLarge as error:
-                await self._admit(key, error, holding)
+                await self._admit(key, error, reservation)
         return await self._rpc.call(doing, self._rpc.scroll, request, timeout_s=deadline - time.monotonic())
 
-    async def _admit(self, key: Hashable, error: AnswerTooLarge, holding: Holding | None) -> None:
+    async def _admit(self, key: Hashable, error: AnswerTooLarge, reservation: Reservation | None) -> None:
         """Wait for room for an answer that is known by its size; raises ``error`` for one that is larger than any."""
         if 0 <= self._most_bytes < error.answer_bytes:
             raise error
         self._large.note(key)
-        await self._make_room(error.answer_bytes, holding)
+        await self._make_room(error.answer_bytes, reservation)
 
-    async def _make_room(self, size: int, holding: Holding | None) -> None:
-        if holding is not None:
-            await holding.take(size)
+    async def _make_room(self, size: int, reservation: Reservation | None) -> None:
+        if reservation is not None:
+            await reservation.replace(size)
 
     async def info(self) -> list[CollectionInfo]:
         """Describe all collections of this deployment that exist."""

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Enqueue a read job for the search role, as arq would.
--- Invariant: the job is stored and due, or nothing is, and an error says why.
+-- Invariant: either the job is stored and due, or nothing is stored and an error says why.
 --
--- KEYS  arq queue, arq job, meta, wakeup
+-- KEYS  arq queue, arq job, meta, wakeup list
 -- ARGV  arq job id, arq job, life of the job (ms)
-local most = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
-if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then
-  return redis.error_reply('QUEUEFULL reads ' .. most)
+local max_reads = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
+if max_reads > 0 and redis.call('ZCARD', KEYS[1]) >= max_reads then
+  return redis.error_reply('QUEUEFULL reads ' .. max_reads)
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Take back a read job whose caller waits no longer.
--- Invariant: nobody begins the job after this, and no reply to it is left or will be sent.
+-- Remove a read job whose caller has given up.
+-- Invariant: after this no worker begins the job. No reply to it exists or will be sent.
 --
 -- KEYS  arq queue, arq job, reply
 -- ARGV  arq job id
