@@ -41,11 +41,11 @@ from memory_worker.contract import (
     Upsert,
     WriteJob,
     checked,
-    checked_read,
     convert_read,
     decode_write,
-    encode_checked,
     encode_job,
+    encode_write,
+    normalize_job,
 )
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import NARROWING
@@ -346,9 +346,9 @@ def _python(data: bytes) -> None:
     limits = Limits(dimension=2)
     try:
         if op in _READS:
-            _check_read(checked_read(job, limits), limits)
+            _check_read(checked(normalize_job(job), limits), limits)
             return
-        body = encode_checked(job, limits)
+        body = encode_write(normalize_job(job), limits)
     except InvalidJob as error:
         str(error).encode()
         return

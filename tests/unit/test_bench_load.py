@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_worker.bench.load import Load
-from memory_worker.contract import Limits, checked, encode_checked
+from memory_worker.contract import Limits, checked, encode_write, normalize_job
 from memory_worker.contract.kinds import primary_id
 from memory_worker.contract.vectors import pack_vector, unpack_vector
 
@@ -36,7 +36,7 @@ def test_points_are_valid_jobs_whichever_way_they_are_given() -> None:
     limits = Limits(dimension=DIMENSION)
     write = load().write(42)
     assert checked(write, limits)
-    assert encode_checked(type(write)(**load().arguments(42)), limits) == encode_checked(write, limits)
+    assert encode_write(normalize_job(type(write)(**load().arguments(42))), limits) == encode_write(write, limits)
 
 
 def test_what_a_peer_stores_is_what_we_store() -> None:

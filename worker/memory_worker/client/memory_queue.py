@@ -25,8 +25,8 @@ from memory_worker.contract import (
     WriteJob,
     check_receipt,
 )
-from memory_worker.contract.arguments import listed, seconds
-from memory_worker.contract.building import implied_kind, milliseconds, refuse_none, renamed, upsert_of
+from memory_worker.contract.arguments import to_list, to_seconds
+from memory_worker.contract.building import implied_kind, refuse_none, rename_field, to_timeout_ms, to_upsert
 from memory_worker.contract.kinds import KindName
 from memory_worker.wire.connection import Access
 from memory_worker.wire.keys import Keys
@@ -142,8 +142,8 @@ class MemoryQueue:
 
         Raises `InvalidJob` before anything is stored, or `PushedInPart` if only the first points were stored.
         """
-        found = listed("upsert_many", points, of="upserts")
-        return await self.push_many([upsert_of(f"upsert_many[{at}]", point) for at, point in enumerate(found)])
+        found = to_list("upsert_many", points, of="upserts")
+        return await self.push_many([to_upsert(f"upsert_many[{at}]", point) for at, point in enumerate(found)])
 
     async def delete(
         self,
@@ -155,8 +155,8 @@ class MemoryQueue:
         namespace: str | None = None,
     ) -> Receipt:
         """Push a delete of one point or, with ``point_ids``, of up to 1,000 points."""
-        ids = listed("point_ids", point_ids, of="point ids", most=MAX_POINT_IDS)
-        with renamed(f"point_ids[{len(ids)}]", "point_id"):
+        ids = to_list("point_ids", point_ids, of="point ids", max_items=MAX_POINT_IDS)
+        with rename_field(f"point_ids[{len(ids)}]", "point_id"):
             ids += [] if point_id is None else [point_id]
             job = Delete(user_id=user_id, point_ids=ids, kind=kind, namespace=namespace)
             return (await self.push_many([job]))[0]
@@ -196,7 +196,7 @@ class MemoryQueue:
         case push again.
         """
         check_receipt(receipt)
-        await self._producer.wait_applied(receipt, timeout_s=seconds("timeout", timeout, most=MAX_WAIT_S))
+        await self._producer.wait_applied(receipt, timeout_s=to_seconds("timeout", timeout, maximum=MAX_WAIT_S))
 
     async def search(
         self,
@@ -228,7 +228,7 @@ class MemoryQueue:
             namespace=namespace,
             limit=limit,
             min_score=min_score,
-            timeout_ms=milliseconds(timeout),
+            timeout_ms=to_timeout_ms(timeout),
             **narrowing,  # type: ignore[arg-type]  # checked with the job
         )
         return (await self._producer.call(job)).hits or []
@@ -248,10 +248,10 @@ class MemoryQueue:
             point_ids=point_ids,  # type: ignore[arg-type]  # any iterable becomes a list
             kind=kind,
             namespace=namespace,
-            timeout_ms=milliseconds(timeout),
+            timeout_ms=to_timeout_ms(timeout),
         )
         return (await self._producer.call(job)).points or []
 
     async def info(self, *, timeout: float = 5.0) -> list[CollectionInfo]:  # noqa: ASYNC109  # travels with the job
         """Return the state of the collections in Qdrant. Raises the same errors as `search`."""
-        return (await self._producer.call(Info(timeout_ms=milliseconds(timeout)))).collections or []
+        return (await self._producer.call(Info(timeout_ms=to_timeout_ms(timeout)))).collections or []

@@ -21,11 +21,11 @@ from memory_worker.contract import (
     Reply,
     WriteJob,
     checked,
-    encode_plain,
+    encode_write,
+    normalize_job,
     partition_of,
-    plain_job,
 )
-from memory_worker.contract.building import each, write_jobs
+from memory_worker.contract.building import map_jobs, to_write_jobs
 from memory_worker.contract.errors import (
     ConfigurationError,
     InvalidJob,
@@ -125,8 +125,8 @@ class Producer:
         Raises `InvalidJob` before anything is stored, or `PushedInPart` if only the first chunks were stored.
         """
         request = _Request(self.open(), self._timeout_s)
-        jobs = each(write_jobs(given), plain_job)
-        bodies = await self._with_limits(request, lambda limits: each(jobs, partial(encode_plain, limits=limits)))
+        jobs = map_jobs(normalize_job, to_write_jobs(given))
+        bodies = await self._with_limits(request, lambda limits: map_jobs(partial(encode_write, limits=limits), jobs))
         receipts: list[Receipt] = []
         for first, last in _chunks(bodies):
             try:
@@ -148,9 +148,9 @@ class Producer:
         Raises `InvalidJob`, `QueueFull`, `QueueUnavailable` if Redis does not answer, or `ReadFailed` if no worker
         answers or the reply is an error.
         """
-        plain = plain_job(job)
-        request = _Request(self.open(), plain.timeout_ms / 1000)
-        job = await self._with_limits(request, lambda limits: checked(plain, limits))
+        normalized = normalize_job(job)
+        request = _Request(self.open(), normalized.timeout_ms / 1000)
+        job = await self._with_limits(request, lambda limits: checked(normalized, limits))
         # The worker gets the remaining time, so that it skips a job whose caller has given up.
         timed = msgspec.structs.replace(job, timeout_ms=max(1, int(request.remaining_s * 1000)))
         async with request:
@@ -158,7 +158,7 @@ class Producer:
         timeout_s = request.remaining_s + _REPLY_MARGIN_S
         reply = await wait_for_reply(request.connections.blocking, reply_to, timeout_s=timeout_s)
         if reply is None:
-            raise ReadFailed("timeout", f"no worker answered within {plain.timeout_ms} ms")
+            raise ReadFailed("timeout", f"no worker answered within {normalized.timeout_ms} ms")
         if reply.error is not None:
             raise ReadFailed(reply.error.code, reply.error.message)
         return reply

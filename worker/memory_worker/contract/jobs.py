@@ -1,4 +1,4 @@
-"""The jobs that a producer may push, and the limits that they must keep."""
+"""The jobs that a producer may push, and their limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SEARCH_LIMIT = 100
 MAX_TIMEOUT_MS = 60_000
 
 NARROWING = ("category", "group_key", "file_id")
-"""The fields that spare some of a user's points: of memories the first, of documents the others."""
+"""The fields that narrow a job to some of a user's points. Memories have the first, documents the others."""
 
 UserId: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1, description="The user who owns the points.")]
 PointIds: TypeAlias = Annotated[list[str], Meta(min_length=1, max_length=MAX_POINT_IDS)]
@@ -25,34 +25,34 @@ Vector: TypeAlias = Annotated[
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job may measure: ``dimension`` of vectors (``None``: not known yet), ``max_job_bytes`` once encoded."""
+    """Limits of a job: the ``dimension`` of its vector (``None`` if not known yet), and its size once encoded."""
 
     dimension: int | None = None
     max_job_bytes: int = 1_048_576
 
 
 class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True, forbid_unknown_fields=True):
-    """What all jobs have in common: their encoding."""
+    """Base of all jobs. It configures their encoding."""
 
 
 class _PointJob(_Job, frozen=True, kw_only=True):
-    """What every job about points carries: a kind and, for memories, a namespace (a collection of their own)."""
+    """Base of jobs about points of one kind. A namespace of memories has its own collection."""
 
     kind: KindName = "memory"
     namespace: str | None = None
 
 
 class _NarrowedJob(_PointJob, frozen=True, kw_only=True):
-    """A job whose reach may be narrowed. What is left out narrows nothing, and null is refused: it may be a mistake."""
+    """Base of jobs that may be narrowed to some points. A null is refused, because it may be a mistake."""
 
     @property
     def narrowing(self) -> tuple[tuple[str, str | int], ...]:
-        """The fields that narrow it, with their values."""
+        """The fields that narrow the job, with their values."""
         return tuple((name, value) for name in NARROWING if (value := getattr(self, name)) is not UNSET)
 
 
 class Upsert(_PointJob, frozen=True, kw_only=True, tag="upsert"):
-    """Write a point, whole: an older point of the same ``point_id`` is replaced."""
+    """Write a whole point. An older point with the same ``point_id`` is replaced."""
 
     user_id: UserId
     point_id: str
@@ -61,46 +61,46 @@ class Upsert(_PointJob, frozen=True, kw_only=True, tag="upsert"):
 
 
 class Delete(_PointJob, frozen=True, kw_only=True, tag="delete"):
-    """Delete the points of these ids; ids that do not exist are no error."""
+    """Delete the points with these ids. Ids that do not exist are ignored."""
 
     user_id: UserId
     point_ids: PointIds
 
 
 class Purge(_NarrowedJob, frozen=True, kw_only=True, tag="purge"):
-    """Delete all points of a user, of one kind or (without ``kind``) of both.
+    """Delete all points of a user.
 
-    Without a namespace it reaches every namespace; ``category`` (memories), ``group_key`` and ``file_id`` (documents)
-    narrow it.
+    ``kind`` and ``namespace`` limit the purge to one kind or one namespace. ``category`` (for memories), ``group_key``
+    and ``file_id`` (for documents) narrow it further.
     """
 
     user_id: UserId
-    kind: KindName | UnsetType = UNSET  # type: ignore[assignment]  # wider on purpose: a purge may reach both kinds
-    namespace: str | UnsetType = UNSET  # type: ignore[assignment]  # and every namespace
+    kind: KindName | UnsetType = UNSET  # type: ignore[assignment]  # UNSET means both kinds
+    namespace: str | UnsetType = UNSET  # type: ignore[assignment]  # UNSET means all namespaces
     category: str | UnsetType = UNSET
     group_key: str | UnsetType = UNSET
     file_id: FileId | UnsetType = UNSET
 
     @property
     def only_kind(self) -> KindName | None:
-        """The one kind that it reaches; ``None``: both."""
+        """The kind that the purge is limited to, or ``None`` for both kinds."""
         return None if self.kind is UNSET else self.kind
 
     @property
     def only_namespace(self) -> str | None:
-        """The one namespace that it reaches; ``None``: every one, and memories without."""
+        """The namespace that the purge is limited to, or ``None`` for all memories with or without a namespace."""
         return None if self.namespace is UNSET else self.namespace
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether it spares some of the user's points in its reach."""
+        """Whether the purge keeps some of the user's points in its kinds and namespaces."""
         return bool(self.narrowing)
 
 
 class Search(_NarrowedJob, frozen=True, kw_only=True, tag="search"):
     """Find the points of a user that are nearest to ``vector``.
 
-    ``limit`` and ``min_score`` default to the kind's (5 and 0.7 for memories, 10 and 0.3 for documents);
+    The defaults of ``limit`` and ``min_score`` depend on the kind: 5 and 0.7 for memories, 10 and 0.3 for documents.
     ``timeout_ms`` counts from the push.
     """
 
@@ -115,7 +115,7 @@ class Search(_NarrowedJob, frozen=True, kw_only=True, tag="search"):
 
 
 class Get(_PointJob, frozen=True, kw_only=True, tag="get"):
-    """Read points by their ids; ids that do not exist are left out of the answer."""
+    """Read points by their ids. Ids that do not exist are left out of the answer."""
 
     user_id: UserId
     point_ids: PointIds
@@ -123,7 +123,7 @@ class Get(_PointJob, frozen=True, kw_only=True, tag="get"):
 
 
 class Info(_Job, frozen=True, kw_only=True, tag="info"):
-    """Describe the collections: counts and the state of their indexes."""
+    """Describe the collections: their counts and the state of their indexes."""
 
     timeout_ms: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS)] = 5000
 
