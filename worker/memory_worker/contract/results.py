@@ -14,7 +14,7 @@ _UINT64 = range(2**64)
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """Identifies a pushed job: its partition, and the id of its entry in the partition's stream."""
+    """Identifies a pushed job: the partition, and the id of its entry in the partition's stream."""
 
     partition: int
     entry_id: str
@@ -24,7 +24,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Receipt:
-        """Parse a receipt such as ``17/1732000000000-0``. Raises `InvalidJob`."""
+        """Return the receipt that ``text`` (``17/1732000000000-0``) stands for; raises `InvalidJob`."""
         match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,20}-[0-9]{1,20})", text)
         if match is None or not _is_entry_id(match[2]):
             raise InvalidJob("receipt", f"{text[:80]!r} is not of the form PARTITION/MILLISECONDS-SEQUENCE")
@@ -32,7 +32,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A point found by a search. ``score`` is the cosine similarity, from -1 to 1."""
+    """A point that a search found. ``score`` is the cosine similarity, -1 to 1."""
 
     point_id: str
     score: float
@@ -49,7 +49,7 @@ class Point(msgspec.Struct, frozen=True):
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a collection. ``status`` is Qdrant's: ``green``, ``yellow`` or ``red``.
 
-    ``indexing_held`` means that the collection is in bulk mode, so that new points are not indexed yet.
+    ``indexing_held`` is true in bulk mode, in which new points are not indexed.
     """
 
     name: str
@@ -65,10 +65,9 @@ class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadError(msgspec.Struct, frozen=True, kw_only=True):
-    """The reason why a read job has no answer.
+    """The reason why a read job has no answer: a code and a message.
 
-    ``code`` is ``invalid`` (the job is wrong), ``too_large`` (the answer is, so ask for fewer points), ``unavailable``
-    or ``timeout`` (try again), or ``internal`` (an error in the worker).
+    The codes are ``invalid``, ``too_large``, ``unavailable``, ``timeout`` and ``internal``.
     """
 
     code: str
@@ -76,7 +75,7 @@ class ReadError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reply to a read job: one of the lists, or an error. ``engine_ms`` is the time spent in Qdrant."""
+    """The answer to a read job: one of the lists, or an error. ``engine_ms`` is the time in Qdrant."""
 
     ok: bool
     hits: list[Hit] | None = None
@@ -87,7 +86,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def check_receipt(receipt: Any) -> None:
-    """Raise `InvalidJob` unless ``receipt`` is a receipt that a push can return."""
+    """Raise `InvalidJob` unless ``receipt`` is one that a push can return."""
     if not isinstance(receipt, Receipt):
         raise InvalidJob(
             "receipt", f"expected a Receipt, got {type(receipt).__name__}; Receipt.parse reads one from its text"
