@@ -35,7 +35,7 @@ def older(*jobs: WriteJob) -> dict[int, Guard]:
     guards: dict[int, Guard] = {}
     for number, job in enumerate(jobs, start=1):
         guards.setdefault(job.user_id, Guard()).add(job, f"{number}-0", f"{number}-0")
-    return {user_id: Guard(guard.touched, b"", guard.dead_letters) for user_id, guard in guards.items()}
+    return {user_id: Guard(guard.points, b"", guard.dead_letters) for user_id, guard in guards.items()}
 
 
 def dead_of(outcome: Outcome) -> list[tuple[str, str]]:

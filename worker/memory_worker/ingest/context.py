@@ -22,8 +22,9 @@ from memory_worker.ingest.outcome import Outcome, decide, touching
 from memory_worker.ingest.quarantine import Quarantine
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter
+from memory_worker.queue.drain_jobs import NO_WAKEUP, WakeAfter
 from memory_worker.queue.lease import Lease, LeaseState, release_lease
-from memory_worker.queue.log import Done, Entry, Head, JobLog, Reading
+from memory_worker.queue.log import BatchCommit, Entry, Head, JobLog, ReadOptions
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.clock import RedisClock
@@ -48,12 +49,12 @@ class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a drain ended, and when to ring again if entries wait; ``None``: somebody else will."""
 
     ending: Ending
-    wake_after_s: float | None = 0.0
+    wake_after_s: WakeAfter = 0.0
     jobs: int = 0
     dead: int = 0
 
 
-BUSY = DrainResult(ending="busy", wake_after_s=None)
+BUSY = DrainResult(ending="busy", wake_after_s=NO_WAKEUP)
 
 
 class DrainContext:
@@ -77,11 +78,11 @@ class DrainContext:
         self.outages = Outages(options.retry, settle_s=options.settle_s)
         self.sizes = BatchSizes(options.batch_max_jobs)
         self.judge = Judge(self.writer, self.outages, self.sizes)
-        reading = Reading(
+        reading = ReadOptions(
             process=process,
             process_ttl_ms=int(options.lease_ttl_s * 1000),
             max_job_bytes=max(options.limits.max_job_bytes, READABLE_BYTES),
-            living=keys.process_prefix,
+            process_prefix=keys.process_prefix,
         )
         self.log = JobLog(redis, keys, reading)
         self._process = process
@@ -150,7 +151,7 @@ class DrainContext:
     def lost(self, lease: Lease) -> DrainResult:
         """Return the end of a drain whose lease is held no longer."""
         record.lease_lost(lease.partition)
-        return DrainResult(ending="lost", wake_after_s=None)
+        return DrainResult(ending="lost", wake_after_s=NO_WAKEUP)
 
     def failed(self, lease: Lease, error: Exception) -> DrainResult:
         """Return the end of a drain that could not apply its batch, with no job to blame."""
@@ -164,7 +165,7 @@ class DrainContext:
             self.outages.over(partition)
             self.sizes.grow(partition)
 
-    def left(self, done: Done, outcome: Outcome, *, apply_s: float) -> None:
+    def left(self, done: BatchCommit, outcome: Outcome, *, apply_s: float) -> None:
         """Account for a batch that has left its stream."""
         record.batch_left(done.lease.partition, done.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s)
 
@@ -181,6 +182,6 @@ async def all_of(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
     return cast("list[_Result]", ends)
 
 
-def done_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> Done:
+def done_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> BatchCommit:
     """Return what is to be committed of a batch whose jobs were applied."""
-    return Done(lease=lease, batch=batch.taken, dead=outcome.dead, guards=outcome.guards, gone=outcome.gone)
+    return BatchCommit(lease=lease, batch=batch.taken, dead=outcome.dead, guards=outcome.guards, purged=outcome.gone)

@@ -104,7 +104,7 @@ class GroupDrain:
         dones = [done_of(batch.lease, batch.decoded, batch.outcome) for batch in batches]
         failpoint("before_commit")
         # Shielded: what Qdrant has confirmed must leave the streams even if this drain is cancelled now.
-        counts = await asyncio.shield(context.log.commit_all(dones, give_back=True))
+        counts = await asyncio.shield(context.log.commit_all(dones, release=True))
         failpoint("committed")
         results = {}
         for batch, done, left in zip(batches, dones, counts, strict=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from memory_worker.contract import Purge, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
-from memory_worker.queue.log import DeadEntry, Entry, Gone
+from memory_worker.queue.log import DeadEntry, Entry, PurgedDeadLetter
 from memory_worker.queue.replay_guard import Guard, GuardedJob, Position
 
 
@@ -26,7 +26,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
     guards: dict[int, Guard]
-    gone: list[Gone]
+    gone: list[PurgedDeadLetter]
 
 
 def decide(batch: DecodedBatch, guards: dict[int, Guard]) -> Outcome:
@@ -101,4 +101,4 @@ def _purge_dead_letters(job: Purge, guard: Guard, purged: dict[Position, Guarded
         if dead_letter.entry_id in here:
             del guard.dead_letters[position]
         else:  # one that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn
-            outcome.gone.append(Gone(str(job.user_id), position, dead_letter.entry_id))
+            outcome.gone.append(PurgedDeadLetter(str(job.user_id), position, dead_letter.entry_id))

@@ -21,7 +21,7 @@ from arq.worker import Worker
 from redis.exceptions import OutOfMemoryError
 
 from memory_worker.contract.errors import QueueError
-from memory_worker.queue.drain_jobs import claim, finish
+from memory_worker.queue.drain_jobs import WakeAfter, claim_partitions, finish_partitions
 from memory_worker.queue.read_jobs import TakenReadJob, result_key, take_read_jobs
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.arq_records import decode_arq
@@ -35,7 +35,7 @@ NEVER = 2**31
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
 
-Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, float | None]]]
+Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, WakeAfter]]]
 """Drains partitions; returns for each when to ring again (``None``: somebody else will)."""
 
 
@@ -112,11 +112,11 @@ class DrainWorker(RoleWorker):
         self._look_at = max(2 * partitions, 1000)
 
     async def _take(self, most: int) -> None:
-        groups, removed = await claim(
+        groups, removed = await claim_partitions(
             self.pool,
             self._keys,
-            groups=most,
-            most_jobs=self._most_jobs,
+            max_groups=most,
+            batch_jobs=self._most_jobs,
             look_at=self._look_at,
             life_s=self.in_progress_timeout_s,
         )
@@ -127,16 +127,16 @@ class DrainWorker(RoleWorker):
             self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
 
     async def _run_group(self, group: Sequence[int]) -> None:
-        wake_after_s: Mapping[int, float | None] = dict.fromkeys(group, 0.0)
+        wake_after_s: Mapping[int, WakeAfter] = dict.fromkeys(group, 0.0)
         try:
             wake_after_s = await self._drain(group)
         finally:
             await asyncio.shield(self._finish(wake_after_s))
 
-    async def _finish(self, wake_after_s: Mapping[int, float | None]) -> None:
+    async def _finish(self, wake_after_s: Mapping[int, WakeAfter]) -> None:
         self.jobs_complete += len(wake_after_s)
         try:
-            await finish(self.pool, self._keys, wake_after_s)
+            await finish_partitions(self.pool, self._keys, wake_after_s)
         except QueueError as error:
             # The caretaker takes the claims for lost, and rings in its stead.
             log_event(logger, logging.WARNING, "ring_failed", partitions=list(wake_after_s), error=str(error))

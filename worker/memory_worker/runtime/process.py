@@ -29,7 +29,7 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
 from memory_worker.queue import processes
 from memory_worker.queue.partitions import publish_meta
-from memory_worker.queue.server import judge_server, refuse_unsafe
+from memory_worker.queue.server import check_server, refuse_unsafe
 from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_clock import follow
 from memory_worker.runtime.arq_workers import ReadWorker
@@ -123,7 +123,7 @@ class WorkerProcess:
 
     async def _judge(self, redis: Redis) -> None:
         """Refuse to work on a Redis that loses jobs, and log what else is wrong with it."""
-        judgements = await judge_server(redis, allow_eviction=self._settings.redis_allow_eviction)
+        judgements = await check_server(redis, allow_eviction=self._settings.redis_allow_eviction)
         refuse_unsafe(judgements)
         for one in judgements:
             if one.verdict != "ok":

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from memory_worker.contract import MAX_TIMEOUT_MS
 from memory_worker.contract.errors import PartitionMismatch, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
+from memory_worker.queue.drain_jobs import WakeAfter
 from memory_worker.reads.handlers import READ_JOBS, Reads
 from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
 from memory_worker.settings import Settings
@@ -41,7 +42,7 @@ def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, polled: Ca
     """Return the arq worker that drains partitions, and tells whenever it has looked for work."""
     keys = Keys(settings.queue_prefix)
 
-    async def drain(partitions: Sequence[int]) -> Mapping[int, float | None]:
+    async def drain(partitions: Sequence[int]) -> Mapping[int, WakeAfter]:
         try:
             results = await drainer.drain_group(partitions)
             return {partition: result.wake_after_s for partition, result in results.items()}
