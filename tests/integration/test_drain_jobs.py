@@ -183,7 +183,7 @@ async def test_redis_clock(redis: Redis) -> None:
 
 async def claimed(redis: Redis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:
     found, strangers = await claim_partitions(
-        redis, keys, max_groups=groups, batch_jobs=most_jobs, look_at=1000, life_s=600
+        redis, keys, max_groups=groups, batch_jobs=most_jobs, scan_limit=1000, life_s=600
     )
     assert not strangers
     return found
@@ -235,7 +235,7 @@ class TestClaim:
         strangers = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
         await redis.zadd(keys.drain_queue, strangers)
         await push(redis, keys, PARTITIONS, [(3, b"a")])
-        assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, look_at=1000, life_s=600) == (
+        assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600) == (
             [[3]],
             len(strangers),
         )

@@ -73,10 +73,10 @@ def check_vector(packed: bytes, dimension: int | None) -> None:
         _check_norm(unpack_vector(packed))
 
 
-def _last_bytes(least: float, most: float) -> bytes:
-    """Return the last bytes of all float32 numbers, of either sign, from ``least`` to just below ``most``."""
-    first, behind = (struct.pack("<f", bound)[3] for bound in (least, most))
-    return bytes([*range(first, behind), *range(first | 0x80, behind | 0x80)])
+def _last_bytes(minimum: float, end: float) -> bytes:
+    """Return the last bytes of all float32 numbers, with either sign, from ``minimum`` to just below ``end``."""
+    first, stop = (struct.pack("<f", bound)[3] for bound in (minimum, end))
+    return bytes([*range(first, stop), *range(first | 0x80, stop | 0x80)])
 
 
 _LARGE = 2.0**55

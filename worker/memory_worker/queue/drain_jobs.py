@@ -13,22 +13,21 @@ from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
 
 WakeAfter: TypeAlias = float | None
-"""When to wake a worker for a partition that still has entries after a drain: after so many seconds (0: at once), or
-`NO_WAKEUP`."""
+"""When to wake a worker if a partition has entries after a drain: after so many seconds (0: now), or `NO_WAKEUP`."""
 NO_WAKEUP: WakeAfter = None
-"""Wake no worker, because another drain holds the partition. That drain will do so."""
+"""Wake no worker, because another drain holds the partition and will wake one."""
 
 _ORPHAN_GRACE_S = 1.0
 
 
 async def claim_partitions(
-    redis: Redis, keys: Keys, *, max_groups: int, batch_jobs: int, look_at: int, life_s: float
+    redis: Redis, keys: Keys, *, max_groups: int, batch_jobs: int, scan_limit: int, life_s: float
 ) -> tuple[list[list[int]], int]:
     """Claim partitions whose drain jobs are due. Return them in groups, and how many foreign jobs were removed.
 
     A group is either one partition, or several partitions that have at most ``batch_jobs`` waiting entries in all.
-    ``look_at`` limits how many drain jobs are examined. Those that other workers have claimed are first in the queue,
-    and count. A claim expires after ``life_s`` seconds. If its worker has died, `rescue_partitions` removes it earlier.
+    At most ``scan_limit`` drain jobs are examined, including those at the head that other workers have claimed. A claim
+    expires after ``life_s`` seconds. If its worker has died, `rescue_partitions` removes it earlier.
     """
     with queue_request("claim"):
         removed, *groups = await scripts.run(
@@ -36,7 +35,7 @@ async def claim_partitions(
             "claim",
             [keys.drain_queue, keys.drain_wakeup],
             [
-                *(max_groups, batch_jobs, look_at, int(life_s * 1000)),
+                *(max_groups, batch_jobs, scan_limit, int(life_s * 1000)),
                 *(keys.arq_in_progress(""), keys.drain_job_id_prefix, keys.stream_prefix),
             ],
         )

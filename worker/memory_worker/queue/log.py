@@ -33,7 +33,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     ``size_bytes`` is the size of the job. If this is more than any job may have, ``body`` is empty. For a replayed job,
     ``replay_of`` is the position at which it was first pushed. ``crashed`` means that the entry was tried alone, and
-    that it killed each process that tried it.
+    that too many processes died with it.
     """
 
     entry_id: str
@@ -129,11 +129,11 @@ class JobLog:
         max_bytes: int,
         skip_quarantined: bool = False,
     ) -> list[Head | None]:
-        """Take ``leases`` and read the heads of their partitions. Each lease comes with its most entries.
+        """Take leases and read the heads of their partitions. ``leases`` has the most entries to read for each.
 
-        Return a head for each lease, or ``None`` if another drain holds the lease. Once ``max_jobs`` or ``max_bytes``
-        are read in all, further leases are not taken, and the result is shorter. At least one entry of the first
-        partition is read. With ``skip_quarantined``, nothing is read from partitions that need quarantine.
+        Return a head for each lease, or ``None`` if another drain holds it. Once ``max_jobs`` or ``max_bytes`` are read
+        in all, further leases are not taken, and the result is shorter. At least one entry of the first partition is
+        read. With ``skip_quarantined``, nothing is read from partitions that need quarantine.
 
         Raises `PartitionMismatch` if the queue has another number of ``partitions``.
         """

@@ -117,7 +117,7 @@ class DrainWorker(RoleWorker):
             self._keys,
             max_groups=most,
             batch_jobs=self._most_jobs,
-            look_at=self._look_at,
+            scan_limit=self._look_at,
             life_s=self.in_progress_timeout_s,
         )
         if removed:

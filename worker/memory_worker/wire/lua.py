@@ -1,4 +1,4 @@
-"""Run Lua scripts. Each script is one atomic step in a ``.lua`` file of its own."""
+"""Run Lua scripts. Each script is one atomic step, and has its own ``.lua`` file."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def _check_socket(parts: SplitResult) -> None:
         raise invalid_url("the path of the socket is missing")
 
 
-def _number(least: int, most: int) -> Callable[[str], bool]:
-    return lambda text: text.isascii() and text.isdigit() and least <= int(text) <= most
+def _number(minimum: int, maximum: int) -> Callable[[str], bool]:
+    return lambda text: text.isascii() and text.isdigit() and minimum <= int(text) <= maximum
 
 
 _CHECKS: dict[str, Callable[[str], bool]] = {
