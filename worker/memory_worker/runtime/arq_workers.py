@@ -138,8 +138,8 @@ class DrainWorker(RoleWorker):
         try:
             await finish_partitions(self.pool, self._keys, wake_after_s)
         except QueueError as error:
-            # The caretaker takes the claims for lost, and rings in its stead.
-            log_event(logger, logging.WARNING, "ring_failed", partitions=list(wake_after_s), error=str(error))
+            # The rescue finds the drain jobs that stay in progress, and wakes a worker for them.
+            log_event(logger, logging.WARNING, "wake_failed", partitions=list(wake_after_s), error=str(error))
 
 
 class ReadWorker(RoleWorker):

@@ -11,23 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from redis import __version__ as redis_version
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import (
-    ExecAbortError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from memory_worker.coalesce import Coalescer
 from memory_worker.contract.errors import (
@@ -47,10 +43,10 @@ from memory_worker.wire.pool import (
     TlsConnection,
     UnixConnection,
     WaitingPool,
+    full_message,
     log_in,
-    original_message,
 )
-from memory_worker.wire.redis_url import WITHOUT_EFFECT, invalid_url, is_tls
+from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls
 
 RETRIES = 3
 _IS_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
@@ -70,16 +66,13 @@ _SCRIPT_ERRORS: dict[str, Callable[[Sequence[str]], Exception]] = {
 
 _TEMPORARY_ERRORS = frozenset(
     {
-        *("ASK", "BUSY", "DENIED", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "REDIRECT", "TRYAGAIN"),
-        "UNBLOCKED",
+        *("BUSY", "DENIED", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "READONLY"),
+        *("REDIRECT", "TRYAGAIN", "UNBLOCKED"),
     }
 )
-"""First words of errors after which the same request may succeed later, or at another Redis."""
+"""First words of errors after which Redis, or another Redis, may accept the same request later."""
 
-_CLUSTER_ERRORS = frozenset({"CLUSTERDOWN", "CROSSSLOT", "MOVED"})
-
-_REFUSALS = (ExecAbortError, NoPermissionError, ReadOnlyError)
-"""Temporary errors whose first word redis-py has removed. It gives them their own classes instead."""
+_CLUSTER_ERRORS = frozenset({"ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +149,13 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS
     if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
-        options |= parse_url(url)
+        options |= parse_url(url) | credentials(url)
     except ValueError:
         raise invalid_url("host, port or an option is wrong") from None
     for name in WITHOUT_EFFECT:
         options.pop(name, None)
-    pool = WaitingPool(**options, protocol=2)  # with 2, replies look alike in every version of redis-py
+    # The replies of RESP2 look alike in every version of redis-py.
+    pool = WaitingPool(**options, **_driver_info(), protocol=2)
     pool.connection_class = _CONNECTION_CLASSES.get(pool.connection_class, TlsConnection)
     if secure:
         pool.connection_kwargs["context"] = _tls_context(access)
@@ -169,6 +163,14 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS
         if value is not None:
             pool.connection_kwargs[name] = value
     return _CoalescingRedis(pool)
+
+
+def _driver_info() -> dict[str, Any]:
+    """Return the option by which redis-py 8 need not read its own version from a file for each connection."""
+    if find_spec("redis.driver_info") is None:
+        return {}
+    module: Any = import_module("redis.driver_info")
+    return {"driver_info": module.DriverInfo(lib_version=redis_version)}
 
 
 async def close_redis(redis: Redis) -> None:
@@ -273,11 +275,9 @@ def queue_errors() -> Iterator[None]:
     try:
         yield
     except OutOfMemoryError as error:
-        raise QueueOutOfMemory(f"Redis is full: {original_message(error)}") from error
-    except _REFUSALS as error:
-        raise QueueUnavailable(f"Redis refuses: {original_message(error)}") from error
+        raise QueueOutOfMemory(f"Redis is full: {full_message(error)}") from error
     except ResponseError as error:
-        raise _map_response(original_message(error)) from error
+        raise _map_response(full_message(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise QueueUnavailable(f"Redis: {error or type(error).__name__}") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import ssl
 from collections import deque
 from importlib.util import find_spec
@@ -22,7 +21,21 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    ExecAbortError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -32,11 +45,27 @@ HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
     import hiredis
 
-_WRONG_SERVER = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
+_FIRST_WORDS: dict[type[RedisError], str] = {
+    AskError: "ASK",
+    ClusterCrossSlotError: "CROSSSLOT",
+    ClusterDownError: "CLUSTERDOWN",
+    ExecAbortError: "EXECABORT",
+    MasterDownError: "MASTERDOWN",
+    MovedError: "MOVED",
+    NoPermissionError: "NOPERM",
+    ReadOnlyError: "READONLY",
+    TryAgainError: "TRYAGAIN",
+}
+"""The first word of an error by its class. redis-py removes it from errors that have a class of their own.
+
+Which errors have one depends on the version of redis-py.
+"""
+
+_WRONG_SERVER = frozenset({"CLUSTERDOWN", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
 """First words of the errors of a server that is not, or no longer, the primary."""
 
-_TOO_MANY_FILES = (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
-"""Error texts when this process or this machine may open no more files."""
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""Error numbers when this process or this machine may open no more files."""
 
 _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 """The name of this method in redis-py 8, and in earlier versions."""
@@ -74,14 +103,14 @@ class _WatchedConnection(AbstractConnection):
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            vars(error)["original_message"] = str(error)
+            vars(error)["full_message"] = _with_first_word(error)
             self.wrong_server = self.wrong_server or _indicates_wrong_server(error)
             raise
 
 
-def original_message(error: RedisError) -> str:
-    """Return the message as Redis sent it. In pipelines, redis-py prepends the command with all of its arguments."""
-    return str(vars(error).get("original_message", error))
+def full_message(error: RedisError) -> str:
+    """Return the message as Redis sent it: with its first word, but without the command that pipelines prepend."""
+    return str(vars(error).get("full_message", error))
 
 
 class PlainConnection(_WatchedConnection, Connection):
@@ -212,13 +241,21 @@ async def _connect(connection: AbstractConnection) -> None:
 
 def _indicates_wrong_server(error: RedisError) -> bool:
     """Return whether a wrong server may have caused the error. After a failover, a server that hangs may be one."""
-    if isinstance(error, (ReadOnlyError, BusyLoadingError, RedisTimeoutError)):
+    if isinstance(error, (BusyLoadingError, RedisTimeoutError)):
         return True
-    return isinstance(error, ResponseError) and str(error).partition(" ")[0] in _WRONG_SERVER
+    return isinstance(error, ResponseError) and full_message(error).partition(" ")[0] in _WRONG_SERVER
+
+
+def _with_first_word(error: RedisError) -> str:
+    word, text = _FIRST_WORDS.get(type(error)), str(error)
+    return f"{word} {text}" if word and not text.startswith(f"{word} ") else text
 
 
 def _is_out_of_room(error: BaseException) -> bool:
-    """Return whether Redis, this process or this machine allows no more connections."""
-    if isinstance(error, _TurnedAway):
-        return True
-    return isinstance(error, (RedisError, OSError)) and any(text in str(error) for text in _TOO_MANY_FILES)
+    """Return whether it may help to close another connection: Redis has too many, or too many files are open."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _TurnedAway) or (isinstance(cause, OSError) and cause.errno in _TOO_MANY_FILES):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
