@@ -42,8 +42,8 @@ class MemoryQueue:
     opened. Close the queue with ``async with`` or `close`.
 
     Every method raises `QueueUnavailable` if Redis cannot be reached or refuses a request. If Redis hangs, it does so
-    soon after the timeout. A push that raised `QueueUnavailable` either is stored by then, once, or will never be
-    stored. A push that is cancelled may still be stored.
+    soon after the timeout. A push that raised `QueueUnavailable` has either been stored once or will never be stored. A
+    push that is cancelled may still be stored later.
     """
 
     def __init__(

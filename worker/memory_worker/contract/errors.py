@@ -58,7 +58,7 @@ class PartitionMismatch(ConfigurationError):
 class InvalidJob(MemoryWorkerError):
     """A job that can never be applied.
 
-    ``field`` is the path of the offending field (``vector``, ``payload.category``); the message names the limit.
+    ``field`` is the path of the wrong field, such as ``vector`` or ``payload.category``. The message names the limit.
     """
 
     def __init__(self, field: str, problem: str) -> None:

@@ -58,7 +58,7 @@ class DeadLetters:
 
     @classmethod
     async def open(cls, redis: Redis, keys: Keys) -> Self:
-        """Return the dead letters of a queue whose number of partitions is not known yet."""
+        """Return the dead letters of a queue. The number of partitions is read from Redis."""
         return cls(redis, keys, (await read_meta(redis, keys) or QueueMeta()).partitions)
 
     async def headers(self, partition: int, *, first: str = "-", last: str = "+") -> AsyncIterator[DeadLetterHeader]:

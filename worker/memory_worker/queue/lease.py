@@ -81,7 +81,7 @@ async def renew_lease(redis: Redis, keys: Keys, lease: Lease, *, min_replicas: i
 async def release_lease(redis: Redis, keys: Keys, lease: Lease, *, process: str, settle_s: float = 0) -> None:
     """Release the lease, if it is still held. A lease in doubt is kept for another ``settle_s`` seconds.
 
-    This also records that the drain of the process with the id ``process`` has ended, and so did not kill it.
+    This also removes the recorded attempt of ``process`` (the id of this process), because it has survived its drain.
     """
     settle_ms = int(settle_s * 1000) if lease.state is LeaseState.IN_DOUBT else 0
     with queue_request("release"):

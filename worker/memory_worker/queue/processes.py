@@ -1,4 +1,4 @@
-"""The worker processes that are alive. Each sends a heartbeat every second, and is removed after a few without one.
+"""The worker processes that are alive. Each sends a heartbeat every second, and is removed after some are missing.
 
 A process has a key (``mw:process:{id}``), by which scripts check whether it is alive. It is also in a list
 (``mw:processes``), from which people can see all processes.

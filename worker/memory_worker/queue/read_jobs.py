@@ -17,7 +17,7 @@ from memory_worker.wire.keys import Keys
 REPLY_MARGIN_MS = 2000
 """How long a reply is kept after its caller's deadline."""
 LARGE_REPLY_BYTES = 16_384
-"""The size from which a reply counts as large. Large replies that were not taken yet are limited in all."""
+"""The size from which a reply counts as large. The sum of large replies that were not taken yet is limited."""
 _MAX_LARGE_REPLIES = 4096
 """If more than this many large replies would fit into the limit, only larger ones are counted."""
 _TAKEN_MS = MAX_TIMEOUT_MS + 5000
@@ -27,7 +27,7 @@ _reply_encoder = msgspec.msgpack.Encoder()
 
 
 class TakenReadJob(msgspec.Struct, frozen=True):
-    """A read job that only this worker has, encoded by arq. It was due at ``due_ms`` (unix ms by Redis's clock)."""
+    """A read job that this worker has taken, as arq encoded it. It was due at ``due_ms`` (unix ms by Redis's clock)."""
 
     job_id: bytes
     due_ms: float

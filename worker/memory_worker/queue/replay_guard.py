@@ -10,9 +10,9 @@ A `Guard` has what this rule needs to know about one user who has dead letters:
     dead purges    the scopes of dead purges, each with the last position that touched a point in it
     purges         the scopes of the purges that were applied, each with its last position
 
-It knows nothing about other points. So its size depends on the dead letters alone, and the cost of a job does not
-depend on how many there are. Redis stores dead letters and points in one hash each; the purges are in one field of the
-points. `memory_worker.queue.guards` loads a guard, and ``commit.lua`` stores its changes.
+It knows nothing about other points. So its size depends only on the dead letters, and the cost of a job does not depend
+on their number. In Redis, the dead letters and the points of a user are one hash each, and both kinds of purges are one
+field of the points. `memory_worker.queue.guards` loads a guard, and ``commit.lua`` stores its changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Position: TypeAlias = str
 
 NEVER: Position = "0-0"
 MAX_SCOPES = 64
-"""The most scopes of purges that are kept. Beyond it narrow scopes are widened, so that more replays are refused."""
+"""The most scopes of purges that are kept. If there are more, all are widened, so that more replays are refused."""
 PURGES_FIELD = ""
 """The field of the stored points that has the purges."""
 

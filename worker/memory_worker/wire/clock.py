@@ -42,5 +42,5 @@ class RedisClock:
         return time.monotonic() * 1000 + self._since_start_ms
 
     def earliest_ms(self) -> float:
-        """Return the earliest time that it can be at Redis, however long the last answer took to arrive."""
+        """Return a lower bound of Redis's time, however long the last answer took to arrive."""
         return time.monotonic() * 1000 + self._earliest_since_start_ms

@@ -52,7 +52,7 @@ RETRIES = 3
 _IS_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 LATE_REPLY_S = 0.25
-"""After a blocking command has timed out in Redis, how long the caller still waits for the reply that says so."""
+"""How long a caller waits beyond the timeout of a blocking command, so that the reply can arrive."""
 
 _SCRIPT_ERRORS: dict[str, Callable[[Sequence[str]], Exception]] = {
     "LEASELOST": lambda _: LeaseLost(),

@@ -9,7 +9,7 @@ prefix.
     mw:pushed:{token}           string  the entry ids of one push, so that no late copy of it is stored; expires
     mw:backlog                  hash    jobs, bytes, dead and dead_bytes: totals over all partitions
     mw:collections              hash    the collections of this deployment, each with its origin
-    mw:orphaned                 hash    drain jobs in progress without a lease, and when each was first seen so
+    mw:orphaned                 hash    drain jobs in progress without a lease, each with the time at which it was found
     mw:canary                   string  written every few seconds to test whether Redis accepts writes; expires
     mw:processes                zset    worker processes, each with the time from which it counts as dead (unix ms)
     mw:process:{id}             string  the role of a worker process; expires once the process has died

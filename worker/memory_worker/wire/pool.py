@@ -1,4 +1,4 @@
-"""A connection pool in which requests wait for a free connection, and which leaves a server that is the wrong one.
+"""A connection pool in which requests wait for a free connection, and which leaves the old server after a failover.
 
 After a failover the address in the URL leads to another server. Open connections stay with the old one, where all of
 their requests would fail. So when a connection shows signs of a wrong server, the pool closes it and all idle

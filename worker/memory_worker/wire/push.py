@@ -35,21 +35,19 @@ async def push(
 ) -> list[Receipt]:
     """Append encoded jobs in this order, each to the stream of its partition. Return their receipts.
 
-    Either all jobs are stored or none. A push that is repeated with the same ``token`` (by default a new one) is stored
-    once.
+    All jobs are stored or none. A push that is repeated with the same ``token`` (by default a new one) is stored once.
 
     ``deadline_ms`` is the last moment at which Redis may store the push, in unix milliseconds by Redis's clock; 0 means
     no deadline. A later arrival is refused, because the caller has given up and may have pushed other jobs instead. A
     deadline more than ``life_ms`` ahead is refused too, because it was computed from a wrong clock. Without a deadline,
     ``life_ms`` is how long copies are recognized.
 
-    Raises `InvalidJob` for a job above the size that the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate` or
-    `QueueUnavailable`. Raises `NotReplicated` if all jobs are stored, but fewer than ``min_replicas`` replicas of Redis
-    have them.
+    Raises `InvalidJob` for a job that is larger than the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate`,
+    `QueueUnavailable`, or `NotReplicated` if fewer than ``min_replicas`` replicas of Redis have the stored jobs.
     """
     numbers: dict[int, int] = {}
-    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup]
-    script_keys += [keys.since, keys.pushed(token or new_token())]
+    pushed = keys.pushed(token or new_token())
+    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, pushed]
     drain_jobs: list[int | str | bytes] = []
     entries: list[int | bytes] = []
     for partition, body in jobs:
