@@ -1,8 +1,7 @@
 """Check a Redis server: its version, mode, eviction, persistence and role.
 
-Workers do so when they start, and so does the command ``check``.
-
-All facts are from INFO, because most managed servers and the users of deploy/redis/users.acl refuse CONFIG.
+Workers do so when they start, and so does the command ``check``. All facts are from INFO, because most managed servers
+and the users of deploy/redis/users.acl refuse CONFIG.
 """
 
 from __future__ import annotations
