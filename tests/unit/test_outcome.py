@@ -6,7 +6,7 @@ from typing import Any
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
-from memory_worker.ingest.outcome import Outcome, decide, touching
+from memory_worker.ingest.outcome import Outcome, decide, decoded_jobs
 from memory_worker.queue.log import DeadEntry, Entry
 from memory_worker.queue.replay_guard import Guard
 
@@ -145,4 +145,4 @@ def test_the_replay_of_an_older_purge_spares_newer_letters() -> None:
 
 def test_touching_names_what_could_be_read_by_its_position() -> None:
     taken = batch((entry(6, OLD), write(1)), dead=((entry(7), DELETE), (entry(8), None)))
-    assert list(touching(taken)) == [(OLD, write(1)), ("7-0", DELETE)]
+    assert list(decoded_jobs(taken)) == [(OLD, write(1)), ("7-0", DELETE)]

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from memory_worker.contract.errors import QueueError, QueueOutOfMemory
 from memory_worker.ingest.context import HELD_DELAY_S
 from memory_worker.ingest.drainer import Drainer
-from memory_worker.ingest.retry import MOST_RETRY_AFTER_S
+from memory_worker.ingest.retry import MAX_RETRY_AFTER_S
 from memory_worker.queue.drain_jobs import rescue
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.state import partition_states
@@ -56,7 +56,7 @@ class Maintenance:
         self._clock = clock
         self._meta = meta
         self._interval_s = interval_s
-        self._longest_delay_s = max(retry_max_s, MOST_RETRY_AFTER_S, HELD_DELAY_S)
+        self._longest_delay_s = max(retry_max_s, MAX_RETRY_AFTER_S, HELD_DELAY_S)
         self._drainer = drainer
         self._patience_s = patience_s
         self._health = health

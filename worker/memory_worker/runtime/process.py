@@ -201,7 +201,7 @@ class WorkerProcess:
         while True:
             try:
                 await store.version()
-                trouble = drainer.trouble(within_s=_STALE_S)
+                trouble = drainer.recent_error(within_s=_STALE_S)
             except StoreError as error:
                 trouble = str(error)
             if trouble is None:
