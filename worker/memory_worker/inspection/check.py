@@ -91,7 +91,7 @@ def _key_in_the_clear(url: str) -> Check:
 async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
     name = store.collections.name(ref)
     try:
-        info = await store.collections.checked(ref)
+        info = await store.collections.describe_and_check(ref)
     except CollectionUnfit as error:
         return Check(f"collection {name}", "warning", str(error), "Upserts to this namespace become dead letters.")
     except ConfigurationError as error:
@@ -106,7 +106,7 @@ async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
             f"no index on {', '.join(missing)}",
             "A worker makes them when it starts; searches that filter by them are slow until then.",
         )
-    unlike = store.collections.unlike_settings(info)
+    unlike = store.collections.differing_settings(info)
     if unlike:
         return Check(
             f"collection {name}",

@@ -1,4 +1,4 @@
-"""Calls to Qdrant: the stubs, the credentials and the deadline, with failures turned into this project's errors."""
+"""Calls to Qdrant: stubs, credentials, deadlines, and errors as those of this project."""
 
 from __future__ import annotations
 
@@ -25,30 +25,31 @@ class _Stub(Protocol[_Request_contra, _Answer_co]):
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[_Request_contra, _Answer_co]):
-    """A method of Qdrant, under the name by which it is counted."""
+    """A method of Qdrant, with its name in the metrics."""
 
     name: str
     stub: _Stub[_Request_contra, _Answer_co]
 
 
 @dataclass(slots=True)
-class Sealed:
-    """A request as the bytes that go over the wire; after ``deadline`` (monotonic seconds) they may not go any more."""
+class SerializedWrite:
+    """A serialized batch of writes, which must not be sent after ``deadline`` (a monotonic time in seconds)."""
 
     body: bytes
     deadline: float
     was_sent: bool = True
 
 
-def _unseal(sealed: Sealed) -> bytes:
-    """Return what is sent; gRPC asks for it last of all, right before it sends.
+def _body_before_deadline(write: SerializedWrite) -> bytes:
+    """Return the bytes to send. gRPC calls this right before it sends.
 
-    Too late, that is an empty request: it names no collection, so Qdrant refuses it. An exception would be swallowed.
+    After the deadline the request is empty. It names no collection, so Qdrant refuses it. gRPC would swallow an
+    exception here.
     """
     failpoint("sending")
-    if time.monotonic() < sealed.deadline:
-        return sealed.body
-    sealed.was_sent = False
+    if time.monotonic() < write.deadline:
+        return write.body
+    write.was_sent = False
     return b""
 
 
@@ -88,13 +89,13 @@ class QdrantRpc:
         self.create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = Method(
             "create_index", points.CreateFieldIndex
         )
-        self.update_batch: Method[Sealed, q.UpdateBatchResponse] = Method(
+        self.update_batch: Method[SerializedWrite, q.UpdateBatchResponse] = Method(
             "update_batch",
             cast(
                 "Any",
                 channel.unary_unary(
                     "/qdrant.Points/UpdateBatch",
-                    request_serializer=_unseal,
+                    request_serializer=_body_before_deadline,
                     response_deserializer=q.UpdateBatchResponse.FromString,
                 ),
             ),
@@ -104,23 +105,24 @@ class QdrantRpc:
         self.scroll: Method[q.ScrollPoints, q.ScrollResponse] = Method("scroll", points.Scroll)
 
     async def write(self, doing: str, request: q.UpdateBatchPoints, *, deadline: float) -> q.UpdateBatchResponse:
-        """Send a batch of writes that must have ended at ``deadline``, a monotonic time in seconds.
+        """Send a batch of writes that must end before ``deadline``, a monotonic time in seconds.
 
-        Raises `DeadlinePassed` when it is too late to send it; `StoreRefused`, `StoreUnavailable` as `call`.
+        Raises `DeadlinePassed` if it is too late to send it, and as `call`.
         """
-        sealed = Sealed(request.SerializeToString(), deadline)
+        write = SerializedWrite(request.SerializeToString(), deadline)
+        too_late = DeadlinePassed(f"{doing}: too late to send it")
         failpoint("serialized")
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            raise DeadlinePassed(f"{doing}: too late to send it")
+            raise too_late
         try:
-            answer = await self.call(doing, self.update_batch, sealed, timeout_s=left_s)
+            answer = await self.call(doing, self.update_batch, write, timeout_s=left_s)
         except StoreError as error:
-            if not sealed.was_sent:
-                raise DeadlinePassed(f"{doing}: too late to send it") from error
+            if not write.was_sent:
+                raise too_late from error
             raise
-        if not sealed.was_sent:
-            raise DeadlinePassed(f"{doing}: too late to send it")
+        if not write.was_sent:
+            raise too_late
         return answer
 
     async def call(
@@ -131,9 +133,9 @@ class QdrantRpc:
         *,
         timeout_s: float | None = None,
     ) -> _Answer_co:
-        """Call ``method``; ``doing`` says in an error what was asked.
+        """Call ``method``. ``doing`` describes the call in error messages.
 
-        Raises `StoreRefused` when the request is to blame, `StoreUnavailable` for everything else.
+        Raises `StoreRefused` if the request is to blame, `StoreUnavailable` otherwise. See `store_error`.
         """
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
         with timed(QDRANT_REQUESTS, method.name) as timing:
