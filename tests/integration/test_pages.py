@@ -214,8 +214,8 @@ class TestHealth:
 
             def complete(answer: Answer) -> bool:
                 told = answer.json()
-                surveyed = told["queue"] and told["queue"]["dead"] and told["queue"]["held"] and told["collections"]
-                return bool(surveyed and told["rates"]["per_second"]["reads"])
+                complete = told["queue"] and told["queue"]["dead"] and told["queue"]["held"] and told["collections"]
+                return bool(complete and told["rates"]["per_second"]["reads"])
 
             told = (await page.until("/health", complete)).json()
             assert (told["status"], told["role"]) == ("ok", "all")
