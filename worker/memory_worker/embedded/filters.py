@@ -1,4 +1,4 @@
-"""Qdrant's filters for Edge. A condition that is not served is refused, never ignored."""
+"""Converts Qdrant's filters for Edge. Unsupported conditions are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Condition = Any  # one of Edge's condition classes, or a nested filter
 _MATCHES: dict[str, Callable[[q.Match], Any]] = {
     "keyword": lambda match: edge.MatchValue(match.keyword),
     "integer": lambda match: edge.MatchValue(match.integer),
-    # Edge takes Python's bool for the integer that it also is; numpy's is nothing but a bool.
+    # Edge reads a bool of Python as an integer, but a bool of numpy as a bool.
     "boolean": lambda match: edge.MatchValue(np.bool_(match.boolean)),  # type: ignore[arg-type]
     "keywords": lambda match: edge.MatchAny(list(match.keywords.strings)),
     "integers": lambda match: edge.MatchAny(list(match.integers.integers)),
@@ -38,7 +38,7 @@ _CONDITIONS: dict[str, Callable[[q.Condition], _Condition]] = {
 
 
 def filter_from_proto(message: q.Filter) -> edge.Filter:
-    """Return the filter for Edge; one without conditions matches every point."""
+    """Return the filter for Edge. Without conditions it matches every point."""
     serve_only(message, ("must", "should", "must_not"))
     return edge.Filter(
         must=_conditions(message.must),
