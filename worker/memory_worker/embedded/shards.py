@@ -30,7 +30,7 @@ from memory_worker.embedded.schema import edge_config
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# After a kill, Edge applies the updates since the last flush again. For 16,384 points this takes more than a second. But
+# After a kill, Edge applies the updates since the last flush again. For 16,384 points this takes over a second. But
 # all calls wait during a flush. So it comes once this many points were written, or once writes have stopped. Before it,
 # the files are written to the disk without blocking calls: then flushes of 8,192 points took 0.07 to 0.17 s instead of
 # 0.17 to 0.24 s.
