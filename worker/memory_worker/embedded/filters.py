@@ -52,32 +52,30 @@ def _conditions(messages: Iterable[q.Condition]) -> list[_Condition] | None:
 
 
 def _condition(message: q.Condition) -> _Condition:
-    kind = message.WhichOneof("condition_one_of")
-    if kind is None:
-        raise bad_argument("Malformed Condition type")
-    if kind not in _CONDITIONS:
-        raise not_served(f"filter conditions of type {kind}")
-    return _CONDITIONS[kind](message)
+    return _converted(message, "condition_one_of", _CONDITIONS, "Condition type", "filter conditions")
 
 
 def _field(condition: q.FieldCondition) -> edge.FieldCondition:
     serve_only(condition, ("key", "match", "range", "is_empty", "is_null"))
     return edge.FieldCondition(
         condition.key,
-        match=_match(condition.match) if condition.HasField("match") else None,
+        match=_converted(condition.match, "match_value", _MATCHES, "Match condition", "matches")
+        if condition.HasField("match")
+        else None,
         range=_range(condition.range) if condition.HasField("range") else None,
         is_empty=condition.is_empty if condition.HasField("is_empty") else None,
         is_null=condition.is_null if condition.HasField("is_null") else None,
     )
 
 
-def _match(match: q.Match) -> Any:
-    kind = match.WhichOneof("match_value")
+def _converted(message: Any, oneof: str, converters: dict[str, Callable[[Any], Any]], name: str, plural: str) -> Any:
+    """Convert a message by the type that is set in its ``oneof``."""
+    kind = message.WhichOneof(oneof)
     if kind is None:
-        raise bad_argument("Malformed Match condition")
-    if kind not in _MATCHES:
-        raise not_served(f"matches of type {kind}")
-    return _MATCHES[kind](match)
+        raise bad_argument(f"Malformed {name}")
+    if kind not in converters:
+        raise not_served(f"{plural} of type {kind}")
+    return converters[kind](message)
 
 
 def _range(message: q.Range) -> edge.RangeFloat:

@@ -217,7 +217,6 @@ def _delete(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResu
 
 
 def _set_payload(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
-    serve_only(request, ("payload", "points_selector", "key"))
     arguments = convert.payload_from_proto(request.payload), request.key if request.HasField("key") else None
     return _update_selected(
         collection,
@@ -229,7 +228,6 @@ def _set_payload(collection: Collection, request: Any, *, wait: bool) -> q.Updat
 
 
 def _overwrite_payload(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
-    serve_only(request, ("payload", "points_selector"))
     payload = convert.payload_from_proto(request.payload)
     return _update_selected(
         collection,
@@ -241,7 +239,6 @@ def _overwrite_payload(collection: Collection, request: Any, *, wait: bool) -> q
 
 
 def _delete_payload(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
-    serve_only(request, ("keys", "points_selector"))
     keys = list(request.keys)
     return _update_selected(
         collection,
