@@ -1,9 +1,9 @@
-# The worker, for servers elsewhere: REDIS_URL and QDRANT_URL must be given, the embedded engines are left out.
+# The worker without embedded engines. It needs REDIS_URL and QDRANT_URL.
 #
 #   docker build -t memory-worker .
 #   docker run --init --read-only --cap-drop ALL -e REDIS_URL=redis://... -e QDRANT_URL=http://...:6334 memory-worker
 #
-# Everything else is set when it runs, by the environment. deploy/docker/lock renews the locked versions.
+# Everything else is configured at run time, through the environment. deploy/docker/lock updates the locked versions.
 
 FROM python:3.11-slim-bookworm AS dependencies
 
@@ -25,7 +25,7 @@ RUN python -m pip install --quiet --require-hashes --only-binary :all: -r build.
 
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
-# Into a directory of its own: a new worker on the same dependencies is then a small layer.
+# A separate directory makes a new worker with the same dependencies a small layer.
 RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \
  && python -m pip --python /opt/memory-worker/bin/python install \
       --quiet --no-deps --no-index --no-compile --prefix /worker dist/*.whl \
@@ -34,7 +34,7 @@ RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist 
 
 FROM python:3.11-slim-bookworm
 
-# A container neither installs nor writes anything: so no pip here, and the standard library is compiled beforehand.
+# A container installs and writes nothing, so pip is removed and the standard library is compiled here.
 RUN python -m pip uninstall --quiet --yes --root-user-action=ignore pip setuptools wheel \
  && rm -rf /usr/local/lib/python3.11/ensurepip /root/.cache \
  && python -m compileall -q --invalidation-mode unchecked-hash \
@@ -50,7 +50,7 @@ USER 10001:10001
 EXPOSE 8090
 STOPSIGNAL SIGTERM
 
-# Whether the process works at all, not whether Redis and Qdrant do: there are orchestrators that kill what is unhealthy.
+# /livez and not /readyz, because some orchestrators kill unhealthy containers, which fixes neither Redis nor Qdrant.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
   CMD ["python", "-IS", "/opt/healthcheck.py", "/livez"]
 

@@ -1,8 +1,8 @@
-"""Asks the worker in this container how it is, on ``PORT``; ends with 1 unless it answers with 200.
+"""Request a health page of the worker in this container, on ``PORT``; exit with 1 unless the answer is 200.
 
     python healthcheck.py [/livez]
 
-It imports nothing of the worker, so that asking costs little.
+It does not import the worker, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import os
 import sys
 
 TIMEOUT_S = 3
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask what listens everywhere
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # loopback is among all addresses
 
 
 def main() -> int:
-    """Return the exit status; what was answered goes to standard output, which Docker keeps."""
+    """Print the answer for Docker's health log, and return the exit status."""
     path = sys.argv[1] if len(sys.argv) > 1 else "/livez"
     bound = os.environ.get("BIND_HOST", "").strip()
     host, port = _LOOPBACK.get(bound, bound), int(os.environ.get("PORT") or 8090)

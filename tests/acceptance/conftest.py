@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import grpc
 import pytest
 from qdrant_client import grpc as q
 
 from tests.acceptance.oracle import NAMESPACES, Place
-from tests.acceptance.processes import WorkerProcess
+from tests.acceptance.processes import COMMAND, WorkerProcess
 
 DIMENSION = 16
+MEMORY_WORKER = str(Path(sys.executable).with_name("memory-worker"))
+
+APP = {
+    "worker.py": "raise AssertionError(__file__)\n",
+    "redis.py": "raise AssertionError(__file__)\n",
+    "logging.py": "raise AssertionError(__file__)\n",
+    "queue.py": "raise AssertionError(__file__)\n",
+    "grpc/__init__.py": "raise AssertionError(__file__)\n",
+    "memory_worker/__init__.py": "raise AssertionError(__file__)\n",
+    ".env": "PORT=nonsense\nREDIS_URL=redis://nowhere.invalid\n",
+}
+"""Files of an app, some with the names of modules that a worker or a producer imports."""
 
 
 @pytest.fixture
@@ -37,12 +51,23 @@ def environment(
 
 
 @pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The working directory of an app that has these files."""
+    directory = tmp_path / "app"
+    for name, text in APP.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+    return directory
+
+
+@pytest.fixture
 def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
     """Start worker processes that end with the test; each is returned once it works."""
     started: list[WorkerProcess] = []
 
-    def start(role: str = "all", **more: str) -> WorkerProcess:
-        worker = WorkerProcess(role, {**environment, **more})
+    def start(role: str = "all", *, cwd: Path | None = None, **more: str) -> WorkerProcess:
+        command = [MEMORY_WORKER] if cwd else COMMAND
+        worker = WorkerProcess(role, {**environment, **more}, command=command, cwd=cwd)
         started.append(worker)
         worker.wait_for("started")
         return worker

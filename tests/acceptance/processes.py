@@ -20,7 +20,9 @@ STOP_TIMEOUT_S = 30.0
 class WorkerProcess:
     """A ``memory-worker run`` of its own; ``lines`` are what it has logged so far."""
 
-    def __init__(self, role: str, environment: Mapping[str, str], *, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, role: str, environment: Mapping[str, str], *, command: Sequence[str] = COMMAND, cwd: Path | None = None
+    ) -> None:
         self.lines: list[str] = []
         self._fresh: Queue[str | None] = Queue()
         self.process = subprocess.Popen(
@@ -29,6 +31,7 @@ class WorkerProcess:
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
+            cwd=cwd,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -14,7 +14,7 @@ import pytest
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.commands.library_variables import HIDDEN, hide_from_libraries
-from tests.acceptance.conftest import DIMENSION
+from tests.acceptance.conftest import DIMENSION, MEMORY_WORKER
 from tests.acceptance.processes import WorkerProcess
 
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
@@ -103,29 +103,13 @@ def test_the_demo_and_the_check_are_not_moved_by_any_of_them(
     assert proxy.connections == 0
 
 
-APP = {
-    "worker.py": "raise AssertionError(__file__)\n",
-    "redis.py": "raise AssertionError(__file__)\n",
-    "logging.py": "raise AssertionError(__file__)\n",
-    "queue.py": "raise AssertionError(__file__)\n",
-    "grpc/__init__.py": "raise AssertionError(__file__)\n",
-    "memory_worker/__init__.py": "raise AssertionError(__file__)\n",
-    ".env": "PORT=nonsense\nREDIS_URL=redis://nowhere.invalid\n",
-}
-
-
 @pytest.mark.parametrize("command", ["check", "demo"])
 def test_an_apps_own_files_in_the_working_directory_change_nothing(
-    command: str, environment: dict[str, str], start_worker: Callable[..., WorkerProcess], tmp_path: Path
+    command: str, environment: dict[str, str], start_worker: Callable[..., WorkerProcess], app: Path
 ) -> None:
-    start_worker("all")
-    app = tmp_path / "app"
-    for name, text in APP.items():
-        (app / name).parent.mkdir(parents=True, exist_ok=True)
-        (app / name).write_text(text)
-    script = Path(sys.executable).with_name("memory-worker")
+    start_worker("all", cwd=app)
     done = subprocess.run(
-        [str(script), command],
+        [MEMORY_WORKER, command],
         env=environment,
         cwd=app,
         capture_output=True,

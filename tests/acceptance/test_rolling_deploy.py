@@ -23,8 +23,8 @@ NEWER = CONTRACT_VERSION + 1
 APPLIED_TIMEOUT_S = 30.0
 
 NEW_WORKER = f"""
-import memory_worker.ingest.intake as intake
-intake.CONTRACT_VERSION = {NEWER}
+import memory_worker.ingest.decoding as decoding
+decoding.CONTRACT_VERSION = {NEWER}
 from memory_worker.__main__ import main
 main()
 """

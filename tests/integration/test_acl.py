@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +31,7 @@ from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.chaos.servers import free_port
+from tests.documents import blocks
 from tests.integration.conftest import Events, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
@@ -45,36 +46,30 @@ def password(user: str) -> str:
     return f"of-{user}"
 
 
-def with_passwords() -> str:
-    text = ACL_FILE.read_text(encoding="utf-8")
+def configured(directory: Path) -> Path:
+    """Follow deploy/redis/README.md in a directory; return the configuration, with a user for the tests added."""
+    shutil.copy(ACL_FILE, directory / "original.acl")
     for user in USERS:
-        text, found = re.subn(f"{user.upper()}_SHA256", hashlib.sha256(password(user).encode()).hexdigest(), text)
-        assert found == 1
-    return text
+        (directory / f"{user}_password").write_text(f"{password(user)}\n", encoding="utf-8")
+    (commands,) = (block.body for block in blocks([ACL_FILE.parent / "README.md"], "bash") if "sed" in block.body)
+    commands = commands.replace(" users.acl >", " original.acl >").replace("/etc/valkey", str(directory))
+    subprocess.run(["bash", "-ec", commands], cwd=directory, check=True, timeout=20)
+    assert "_SHA256" not in "".join(re.findall("^user.*", (directory / "users.acl").read_text("utf-8"), re.MULTILINE))
+    with (directory / "valkey.conf").open("a", encoding="utf-8") as file:
+        file.write("user test on nopass ~* &* +@all\n")
+    return directory / "valkey.conf"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey with these users, and one for the tests themselves; return where it serves."""
     directory = tmp_path_factory.mktemp("acl")
-    users = directory / "users.acl"
-    users.write_text(f"{with_passwords()}\nuser test on nopass ~* &* +@all\n", encoding="utf-8")
     port = free_port()
     process = subprocess.Popen(
         [
-            *(str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
-            *(
-                "--include",
-                str(users),
-                "--appendonly",
-                "yes",
-                "--enable-debug-command",
-                "yes",
-                "--save",
-                "",
-                "--maxmemory-policy",
-                "noeviction",
-            ),
+            *(str(get_binary_path()), str(configured(directory)), "--port", str(port), "--bind", "127.0.0.1"),
+            *("--dir", str(directory), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+            *("--enable-debug-command", "yes"),
         ],
         stdout=subprocess.PIPE,
         text=True,

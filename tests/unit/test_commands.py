@@ -122,3 +122,22 @@ def test_modules_of_an_app_hide_nothing(tmp_path: Path) -> None:
 def test_the_version_is_that_of_the_package() -> None:
     done = subprocess.run([sys.executable, "-m", "memory_worker", "--version"], capture_output=True, check=True)
     assert done.stdout.decode().strip().endswith(__version__)
+
+
+@pytest.mark.parametrize(
+    ("argument", "missing", "extra"),
+    [
+        ("--help", "click", "worker"),
+        ("run", "click", "worker"),
+        ("demo", "click", "embedded"),
+        ("run", "arq", "worker"),
+    ],
+)
+def test_a_command_without_its_extra_says_which_one_to_install(argument: str, missing: str, extra: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from memory_worker.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, argument], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"memory-worker: this command needs the extra {extra} ({missing} is not installed): "
+        f"pip install 'memory-worker[{extra}]'\n"
+    )

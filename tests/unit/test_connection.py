@@ -132,7 +132,7 @@ def test_retry_on_timeout_has_no_effect(value: str) -> None:
         ("rediss://w%3Aorker:pass@redis", ("w:orker", "pass")),
         ("unix://worker:pa%2Fss@/run/redis.sock", ("worker", "pa/ss")),
         ("unix:///run/redis@1.sock", (None, None)),
-        ("redis://redis?username=worker&password=pa%2525ss", ("worker", "pa%ss")),
+        ("redis://redis?username=worker&password=pa%25ss", ("worker", "pa%ss")),
     ],
 )
 def test_user_and_password_of_the_url_are_percent_decoded(url: str, expected: tuple[Any, Any]) -> None:

@@ -6,23 +6,29 @@ import ast
 import importlib
 import re
 import subprocess
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from math import ceil
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import click
 import grpc
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from memory_worker.commands.main import main
 from memory_worker.settings import Settings, secret_file_variables, variables
+from tests.documents import (
+    ROOT,
+    Block,
+    blocks,
+    broken_links,
+    commands,
+    found_in_code,
+    joined,
+    sections,
+    text,
+    unknown_in_command,
+)
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCUMENTS = sorted(DEPLOY.rglob("*.md"))
 RUNBOOK, SIZING = DEPLOY / "RUNBOOK.md", DEPLOY / "SIZING.md"
@@ -74,90 +80,36 @@ NOT_OURS = {
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-
-
-@cache
-def text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def prose(path: Path) -> str:
-    return FENCED.sub("", text(path))
-
-
-def code(path: Path) -> list[str]:
-    """Return what stands in code, in blocks and within lines."""
-    return [*(body for _, body in FENCED.findall(text(path))), *re.findall(r"`([^`\n]+)`", prose(path))]
-
-
-def blocks(language: str) -> Iterator[tuple[Path, str]]:
-    for path in DOCUMENTS:
-        yield from ((path, body) for name, body in FENCED.findall(text(path)) if name == language)
-
-
-def slug(heading: str) -> str:
-    """Return the anchor that GitHub makes of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
-
-
-def sections(path: Path) -> dict[str, str]:
-    """Return the sections below the title, by their anchors."""
-    parts = re.split(r"^##+ (.+)$", prose(path), flags=re.MULTILINE)
-    return {slug(heading): body for heading, body in zip(parts[1::2], parts[2::2], strict=True)}
-
-
-def anchors(path: Path) -> set[str]:
-    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)}
-
-
-def told(pattern: str) -> list[str]:
-    """Return what is found in the code of any document, once each."""
-    return sorted({found for path in DOCUMENTS for piece in code(path) for found in re.findall(pattern, piece)})
-
 
 @cache
 def sources() -> str:
     return "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").rglob("*.py")))
 
 
-def commands() -> list[str]:
-    found = told(r"memory-worker +([a-z][^\n`#&;]*)")
-    return sorted({command.replace("\\|", "|").strip() for command in found})
-
-
-@pytest.mark.parametrize("command_line", commands())
+@pytest.mark.parametrize("command_line", commands(DOCUMENTS))
 def test_every_command_exists_with_its_options(command_line: str) -> None:
-    words = command_line.split()
-    command: click.Command = main
-    path: list[str] = []
-    while isinstance(command, click.Group):
-        assert words, f"{command_line!r} names no command"
-        path.append(words.pop(0))
-        found = command.get_command(click.Context(command), path[-1])
-        assert found is not None, f"there is no command {path[-1]!r}"
-        command = found
-    result = CliRunner().invoke(main, [*path, "--help"])
-    assert result.exit_code == 0
-    for option in re.findall(r"--[a-z-]+", command_line):
-        assert option in result.output, f"{' '.join(path)} has no {option}"
+    assert unknown_in_command(command_line) == []
 
 
 def test_every_variable_is_a_setting() -> None:
-    named = [name for name in told(r"(?<![\w$])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b(?!__)") if name not in NOT_SETTINGS]
+    named = [
+        name
+        for name in found_in_code(DOCUMENTS, r"(?<![\w$])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b(?!__)")
+        if name not in NOT_SETTINGS
+    ]
     assert {"REDIS_URL", "QUEUE_PARTITIONS", "QDRANT_API_KEY_FILE"} <= {*named}
     assert not [name for name in named if name not in {*variables(), *secret_file_variables()}]
 
 
 def test_every_metric_exists() -> None:
-    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told(r"memory_worker_(\w+)")}
+    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in found_in_code(DOCUMENTS, r"memory_worker_(\w+)")}
     assert named
     assert not [name for name in named if f'"{name}"' not in sources()]
 
 
 def test_every_other_name_is_one_of_the_worker() -> None:
     """Events, reasons, labels, fields and methods, as they stand in the code."""
-    names = told(r"(?<![\w.:/-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?![\w.:/-])")
+    names = found_in_code(DOCUMENTS, r"(?<![\w.:/-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?![\w.:/-])")
     assert not [
         name
         for name in names
@@ -167,35 +119,28 @@ def test_every_other_name_is_one_of_the_worker() -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_every_link_leads_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", prose(path)):
-        if urlsplit(target).scheme:
-            continue
-        name, _, anchor = target.partition("#")
-        there = (path.parent / name).resolve() if name else path
-        assert there.exists(), target
-        if anchor:
-            assert anchor in anchors(there), target
+    assert broken_links(path) == []
 
 
-@pytest.mark.parametrize(("path", "body"), [*blocks("python")], ids=lambda value: getattr(value, "name", ""))
-def test_python_compiles_and_means_things_that_exist(path: Path, body: str) -> None:
-    tree = ast.parse(body)
-    compile(tree, path.name, "exec")
+@pytest.mark.parametrize("block", blocks(DOCUMENTS, "python"), ids=str)
+def test_python_compiles_and_means_things_that_exist(block: Block) -> None:
+    tree = ast.parse(block.body)
+    compile(tree, str(block), "exec")
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(str(node.module))
             assert all(hasattr(module, alias.name) for alias in node.names)
 
 
-@pytest.mark.parametrize(("path", "body"), [*blocks("bash")], ids=lambda value: getattr(value, "name", ""))
-def test_shell_is_shell(path: Path, body: str) -> None:
-    done = subprocess.run(["bash", "-n"], input=body, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{path}: {done.stderr}"
+@pytest.mark.parametrize("block", blocks(DOCUMENTS, "bash"), ids=str)
+def test_shell_is_shell(block: Block) -> None:
+    done = subprocess.run(["bash", "-n"], input=block.body, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("path", "body"), [*blocks("yaml")], ids=lambda value: getattr(value, "name", ""))
-def test_yaml_is_yaml(path: Path, body: str) -> None:
-    assert yaml.safe_load(body), path
+@pytest.mark.parametrize("block", blocks(DOCUMENTS, "yaml"), ids=str)
+def test_yaml_is_yaml(block: Block) -> None:
+    assert yaml.safe_load(block.body)
 
 
 class TestRunbook:
@@ -245,8 +190,8 @@ class TestArithmetic:
         settings = Settings()
         jobs = settings.queue_max_bytes // self.ENCODED
         assert jobs < settings.queue_max_jobs
-        assert f"{settings.queue_max_bytes:,} / {self.ENCODED:,} = {jobs:,} jobs" in coalesced(SIZING)
-        assert f"{jobs:,} {TIMES} {self.STORED:,} = {jobs * self.STORED:,} bytes" in coalesced(SIZING)
+        assert f"{settings.queue_max_bytes:,} / {self.ENCODED:,} = {jobs:,} jobs" in joined(SIZING)
+        assert f"{jobs:,} {TIMES} {self.STORED:,} = {jobs * self.STORED:,} bytes" in joined(SIZING)
 
     def test_how_long_an_outage_the_queue_survives(self) -> None:
         section = sections(SIZING)["how-long-an-outage-the-queue-survives"]
@@ -291,12 +236,7 @@ class TestArithmetic:
         }
         for path, phrases in quoted.items():
             for phrase in phrases:
-                assert phrase in coalesced(path), f"{path.name}: {phrase}"
-
-
-def coalesced(path: Path) -> str:
-    """Return the text with its lines joined."""
-    return re.sub(r"\s+", " ", text(path))
+                assert phrase in joined(path), f"{path.name}: {phrase}"
 
 
 def seconds(told_time: str) -> float:

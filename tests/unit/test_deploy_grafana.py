@@ -49,7 +49,7 @@ def test_it_answers_the_four_questions_in_their_order() -> None:
         "Is it keeping up",
         "How fresh is the index",
         "What fails",
-        "Who is the bottleneck",
+        "Which part is the bottleneck",
     ]
 
 

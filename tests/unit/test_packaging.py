@@ -71,13 +71,16 @@ def test_what_tests_import_is_installed_for_them(module: str) -> None:
     assert brought_by & installed(), f"{module} is in no extra of {', '.join(EXTRAS)}"
 
 
-@pytest.mark.parametrize("ending", ["&& memory-worker demo", "&& pytest"])
-def test_ci_finds_the_commands_of_the_readme(ending: str) -> None:
+@pytest.mark.parametrize(
+    ("ending", "whole"),
+    [
+        ("&& memory-worker demo", "pip install '.[embedded]' && memory-worker demo"),
+        ("&& pytest", "pip install '.[test]' && pytest"),
+    ],
+)
+def test_ci_finds_the_commands_of_the_readme(ending: str, whole: str) -> None:
     command = [sys.executable, str(ROOT / ".ci" / "readme_command"), *ending.split()]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert shown.startswith("pip install '.[embedded")
-    assert shown.endswith(ending)
-    assert f"```bash\n{shown}\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{whole}\n"
 
 
 def test_ci_fails_where_the_readme_has_no_such_command() -> None:

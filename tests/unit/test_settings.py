@@ -215,7 +215,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
     "documents where a namespace could be": (
         {"QDRANT_MEMORIES_COLLECTION": "app", "QDRANT_DOCUMENTS_COLLECTION": "app_docs"},
-        r"QDRANT_DOCUMENTS_COLLECTION \(app_docs\) is what the namespace 'docs' of QDRANT_MEMORIES_COLLECTION \(app\)",
+        r"QDRANT_DOCUMENTS_COLLECTION \(app_docs\) is also the name of the namespace 'docs'",
     ),
     "no namespace": ({"QDRANT_NAMESPACES": "good,Bad"}, "QDRANT_NAMESPACES: 'Bad': 1 to 64 characters a-z 0-9 _ -"),
 }  # fmt: skip

@@ -109,7 +109,7 @@ def test_idle_partitions_are_shown_only_on_demand(everything: bool) -> None:
 
 
 def test_status_says_which_workers_live() -> None:
-    assert "workers: none lives" in printed(tables.print_status, STATUS, everything=False)
+    assert "workers: none" in printed(tables.print_status, STATUS, everything=False)
     alive = msgspec.structs.replace(STATUS, workers={"ingest": 2, "search": 0, "all": 1})
     assert "workers: 2 ingest, 0 search, 1 all" in printed(tables.print_status, alive, everything=False)
 

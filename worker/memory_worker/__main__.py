@@ -7,8 +7,9 @@ import sys
 
 from memory_worker.commands import interrupts
 
+_USAGE = 2
 _CANNOT_WRITE = 120
-"""What Python itself ends with then."""
+"""The status of Python itself when it cannot write to standard output."""
 
 
 def main() -> None:
@@ -18,12 +19,20 @@ def main() -> None:
     from memory_worker.commands.library_variables import hide_from_libraries  # noqa: PLC0415
 
     hide_from_libraries(os.environ)
-    from memory_worker.commands.main import main as run  # noqa: PLC0415
-
     try:
+        from memory_worker.commands.main import main as run  # noqa: PLC0415
+
         run(prog_name="memory-worker")
     except SystemExit as end:
         _exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "memory_worker"):
+            raise
+        extra = "embedded" if "demo" in sys.argv[1:2] else "worker"
+        missing = f"this command needs the extra {extra} ({package} is not installed)"
+        sys.stderr.write(f"memory-worker: {missing}: pip install 'memory-worker[{extra}]'\n")
+        _exit(_USAGE)
 
 
 def _exit(status: int) -> None:

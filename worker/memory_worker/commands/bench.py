@@ -31,10 +31,10 @@ _CLEAN_UP_S = 1.5
 @click.command()
 @bench_options
 def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, **chosen: Any) -> None:
-    """Measure pushes, drains, searches and more on the configured servers, or on embedded engines in a temporary place.
+    """Measure pushes, drains, searches and more on the configured servers, or on embedded engines.
 
-    It works under a key prefix and in collections of its own, and removes them afterwards. It ends with 1 if a call
-    failed or a write got lost: then the figures are worth nothing.
+    The benchmark uses its own key prefix and its own collections, and removes them afterwards. It exits with 1 if a
+    call failed or a write was lost, because then the figures are wrong.
     """
     with reported(), temporary_directory("memory-worker-bench-") as directory:
         wanted = options(**chosen)

@@ -16,13 +16,13 @@ from memory_worker.terminal import open_console, print_json
 
 @click.command()
 @click.argument("mode", type=click.Choice(["on", "off"]), required=False)
-@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def bulk(mode: str | None, *, as_json: bool) -> None:
     """Show whether indexing is held back, or turn bulk mode on or off.
 
-    ON before a large import: Qdrant stores points without indexing them, which is faster. Until then searches of users
-    with many points are slower. OFF afterwards: Qdrant indexes all of it. Collections made in between join. Either may
-    be given again at any time.
+    Use ON before a large import: Qdrant then stores points without indexing them, which is faster. Searches of users
+    with many points are slower until you use OFF, which makes Qdrant index all points. Bulk mode also applies to
+    collections that are created while it is on. You may repeat ON and OFF at any time.
     """
     with reported(), servers(to_stderr=True) as settings:
         found = with_redis(settings, lambda redis: _turned(settings, redis, mode))

@@ -17,9 +17,9 @@ from memory_worker.terminal import open_console, print_json
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check(*, as_json: bool) -> None:
-    """Check the settings, Redis, Qdrant and the collections; exit with 1 if anything must be fixed."""
+    """Check the settings, Redis, Qdrant and the collections. Exit with 1 if something must be fixed."""
     with reported(), servers(to_stderr=as_json) as settings:
         found = with_redis(settings, lambda redis: _checked(settings, redis))
         if as_json:

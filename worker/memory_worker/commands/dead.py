@@ -1,4 +1,4 @@
-"""``memory-worker dead``: list, show, replay and drop dead letters. No number of them is held in memory."""
+"""``memory-worker dead``: list, show, replay and drop dead letters, with little memory for any number of them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def dead() -> None:
 
 def _filters(command: _Command) -> _Command:
     for option in (
-        click.option("--user", "user_id", type=int, help="Only of this user."),
-        click.option("--op", type=click.Choice(OPS), help="Only of this op."),
-        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only of this reason."),
+        click.option("--user", "user_id", type=int, help="Only dead letters of this user."),
+        click.option("--op", type=click.Choice(OPS), help="Only dead letters with this op."),
+        click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only dead letters with this reason."),
     ):
         command = option(command)
     return command
@@ -46,9 +46,9 @@ def _filters(command: _Command) -> _Command:
 
 def _selection(command: _Command) -> _Command:
     for option in (
-        click.option("--yes", is_flag=True, help="Do not ask."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
         _filters,
-        click.option("--all", "everything", is_flag=True, help="All that the filters leave."),
+        click.option("--all", "everything", is_flag=True, help="All dead letters that match the filters."),
         click.argument("receipts", nargs=-1),
     ):
         command = option(command)
@@ -57,8 +57,8 @@ def _selection(command: _Command) -> _Command:
 
 @dead.command("list")
 @_filters
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="Most dead letters to list.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def dead_list(*, limit: int, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first in each partition."""
 
@@ -82,7 +82,7 @@ def dead_list(*, limit: int, as_json: bool, **filters: Any) -> None:
 @dead.command("show")
 @click.argument("receipt")
 def dead_show(receipt: str) -> None:
-    """Show one dead letter, with its job as far as it can be read."""
+    """Show one dead letter with its job, if the job can be read."""
 
     async def get(redis: Redis) -> DeadLetter | None:
         keys = Keys(settings.queue_prefix)
@@ -97,9 +97,12 @@ def dead_show(receipt: str) -> None:
 
 @dead.command("replay")
 @_selection
-@click.option("--force", is_flag=True, help="Replay even where that undoes newer jobs of the same points.")
+@click.option("--force", is_flag=True, help="Replay even if that undoes newer jobs of the same points.")
 def dead_replay(*, receipts: tuple[str, ...], yes: bool, force: bool, **filters: Any) -> None:
-    """Push dead letters again, in their original order, behind all that waits now, where that undoes nothing newer."""
+    """Push dead letters again, in their original order, to the end of the queue.
+
+    A dead letter is left if its replay would undo newer jobs of the same points. The command then exits with 1.
+    """
     with reported(), servers(("redis",), to_stderr=False) as settings:
         chosen = _confirmed(
             settings, receipts, filters, yes, "A replayed job is applied after all pushed since. Go on?"
@@ -113,7 +116,7 @@ def dead_replay(*, receipts: tuple[str, ...], yes: bool, force: bool, **filters:
 @dead.command("drop")
 @_selection
 def dead_drop(*, receipts: tuple[str, ...], yes: bool, **filters: Any) -> None:
-    """Forget dead letters for good."""
+    """Delete dead letters for good."""
     with reported(), servers(("redis",), to_stderr=False) as settings:
         chosen = _confirmed(settings, receipts, filters, yes, "Dropped jobs are gone for good. Go on?")
         if chosen is not None:

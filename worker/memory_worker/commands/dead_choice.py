@@ -1,6 +1,6 @@
-"""Which dead letters a command is about: chosen by receipts or filters, counted, and gone through again later.
+"""The dead letters that a command is about: chosen by receipts or filters, counted, and then iterated again.
 
-Between the count and the act, letters may come: those are left alone.
+Dead letters that arrive between the count and the action are left out.
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ from memory_worker.terminal import open_console
 
 @click.command()
 def demo() -> None:
-    """Show the whole system at work on real sentences, on engines of its own in a temporary place."""
+    """Show the whole system with real sentences, on embedded engines in a temporary directory.
+
+    Exit with 1 if an answer is wrong.
+    """
     console = open_console()
     with reported(), temporary_directory("memory-worker-demo-") as directory:
         settings = quiet_settings(
@@ -28,7 +31,7 @@ def demo() -> None:
             port=0,
             bind_host="127.0.0.1",
         )
-        console.print("starting Valkey and the vector engine in a temporary place ...")
+        console.print("starting Valkey and the vector engine in a temporary directory ...")
         with engines_where_unset(settings) as wired:
             right = in_loop(lambda: tour(wired, console))
     sys.exit(0 if right else 1)

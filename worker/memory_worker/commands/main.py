@@ -1,6 +1,6 @@
-"""``memory-worker``: the commands, each loaded when it is run.
+"""``memory-worker``: the commands. Each is loaded when it runs.
 
-Exit status: 0 done; 1 failed, or a check did; 2 a setting or an argument is wrong; 130 interrupted (Ctrl-C).
+Exit status: 0 done; 1 the command or a check failed; 2 a setting or an argument is wrong; 130 interrupted (Ctrl-C).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from memory_worker import __version__
 
 COMMANDS: Final = {
     "bench": "Measure pushes, drains, searches and more.",
-    "bulk": "Hold back indexing during a large import, and resume it.",
+    "bulk": "Hold back indexing during a large import, or resume it.",
     "check": "Check the settings, Redis, Qdrant and the collections.",
     "dead": "List, show, replay or drop dead letters.",
-    "demo": "Show the whole system at work on real sentences.",
+    "demo": "Show the whole system with real sentences.",
     "partitions": "Show or change the number of partitions.",
     "run": "Run a worker until SIGTERM or Ctrl-C.",
     "schema": "Print the JSON Schema of all jobs and replies.",
-    "status": "Show what waits, who drains, what died and what is stored.",
+    "status": "Show waiting jobs, leases, workers, dead letters and collections.",
 }
-"""Each command is the function of its name in the module of its name."""
+"""The commands with their summaries. Each is a function in the module of the same name."""
 
 
 class _LazyGroup(click.Group):
-    """Loads a command when it is run; the list of commands loads none."""
+    """Loads a command when it runs. The list of commands loads none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return [*COMMANDS]
@@ -48,6 +48,6 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """Queue-driven ingestion of an AI app's memories into Qdrant.
 
-    All settings come from the environment; the README lists them. Without REDIS_URL or QDRANT_URL an embedded engine
-    takes that part, with its data under DATA_DIR.
+    All settings are environment variables; docs/settings.md lists them. If REDIS_URL or QDRANT_URL is unset, an
+    embedded engine is used, with its data under DATA_DIR.
     """

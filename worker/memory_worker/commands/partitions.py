@@ -24,7 +24,7 @@ _LOOK_AGAIN_S = 0.02
 def partitions(number: int | None, wait_s: float) -> None:
     """Show the number of partitions, or change it once the queue is empty.
 
-    Workers that run then end. Start them again with QUEUE_PARTITIONS set to the new number.
+    Running workers exit after a change. Start them again with QUEUE_PARTITIONS set to the new number.
     """
     with reported(), servers(("redis",), to_stderr=True) as settings:
         keys = Keys(settings.queue_prefix)

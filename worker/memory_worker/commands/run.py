@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["ingest", "search", "all"]), help="What to do; default: WORKER_ROLE.")
+@click.option(
+    "--role", type=click.Choice(["ingest", "search", "all"]), help="Work of this process. Default: WORKER_ROLE."
+)
 def run(role: Role | None) -> None:
     """Run a worker until SIGTERM or Ctrl-C."""
     with reported():

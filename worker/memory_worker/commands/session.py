@@ -1,4 +1,4 @@
-"""What the commands share: errors as one line, the event loop, and the servers that a command looks at."""
+"""Code that all commands share: errors as one line, the event loop, and the servers that a command uses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """End the command with one line about what is wrong, instead of a traceback."""
+    """Print an error as one line instead of a traceback, and exit."""
     never_fail(sys.stdout)
     never_fail(sys.stderr)
     try:
@@ -49,7 +49,7 @@ def reported() -> Iterator[None]:
 
 def _fail(error: Exception, status: int) -> None:
     _exit_if_interrupted()
-    for line in f"memory-worker: {error}".splitlines():  # an engine's error holds the end of its log
+    for line in f"memory-worker: {error}".splitlines():  # the error of an engine contains the end of its log
         click.echo(plain(line, sys.stderr.encoding or "ascii"), err=True)
     sys.exit(status)
 
@@ -61,12 +61,12 @@ def _exit_if_interrupted() -> None:
 
 
 def in_loop(work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
-    """Run ``work`` in an event loop of its own."""
+    """Run ``work`` in a new event loop."""
     return uvloop.run(work())
 
 
 def quiet_settings(**overrides: Any) -> Settings:
-    """Return the settings for a command that shows warnings only; the first are about variables without effect."""
+    """Return the settings for a command that logs warnings only. Warn about variables that have no effect."""
     settings = load_settings(**overrides)
     configure_logs("WARNING", as_json=False)
     for name, setting in foreign_variables():
@@ -76,15 +76,15 @@ def quiet_settings(**overrides: Any) -> Settings:
 
 @contextmanager
 def servers(parts: tuple[Part, ...] = EVERYTHING, *, to_stderr: bool) -> Iterator[Settings]:
-    """Say which servers the command looks at, and yield settings with the URLs of ``parts``.
+    """Print which servers the command uses, and yield settings with the URLs of ``parts``.
 
-    Engines are started where there is data of theirs. Raises `ConfigurationError` where there is neither a URL nor
-    data: an engine without data would only report an empty queue.
+    Start an engine if there is data of it. Raise `ConfigurationError` if there is neither a URL nor data, because an
+    engine without data would only report an empty queue.
     """
     settings = quiet_settings()
     _refuse_nothing(settings, parts)
     if settings.redis_url is not None:
-        open_queue(settings)  # raises for what is no URL, of which nothing may be shown
+        open_queue(settings)  # raises if it is no URL, before a part of it could be printed
     for part in EVERYTHING:
         line = f"{_NAMES[part]}: {address(settings, part)}"
         click.echo(plain(line, sys.stdout.encoding or "ascii"), err=to_stderr)
@@ -113,7 +113,7 @@ def _url(settings: Settings, part: Part) -> str | None:
 
 
 def address(settings: Settings, part: Part) -> str:
-    """Return where a server is, without secrets."""
+    """Return the address of a server, without secrets."""
     url = _url(settings, part)
     if url is None:
         return f"embedded, in DATA_DIR ({settings.data_dir.absolute()})"
@@ -128,7 +128,7 @@ def address(settings: Settings, part: Part) -> str:
 
 @contextmanager
 def silent_end() -> Iterator[None]:
-    """Let nothing that goes wrong while connections close hide what was found."""
+    """Ignore errors while connections close, so that they do not hide the result."""
     try:
         with queue_errors():
             yield

@@ -18,10 +18,13 @@ from memory_worker.wire.keys import Keys
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
-@click.option("--all", "everything", is_flag=True, help="Partitions in which nothing waits, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--all", "everything", is_flag=True, help="Include partitions without waiting jobs.")
 def status(*, as_json: bool, everything: bool) -> None:
-    """Show what waits, who drains, what died and what is stored; exit with 1 if Redis or Qdrant does not answer."""
+    """Show waiting jobs, leases, workers, dead letters and collections.
+
+    Exit with 1 if Redis or Qdrant does not answer.
+    """
     with reported(), servers(to_stderr=as_json) as settings:
         found = with_redis(settings, lambda redis: _collected(settings, redis))
         if as_json:

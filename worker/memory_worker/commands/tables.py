@@ -32,7 +32,7 @@ def print_status(status: Status, console: Console, *, everything: bool) -> None:
         soft_wrap=True,
     )
     counts = ", ".join(f"{count} {foreign(role, console)}" for role, count in status.workers.items())
-    console.print(f"workers: {counts}" if sum(status.workers.values()) else "[yellow]workers: none lives[/]")
+    console.print(f"workers: {counts}" if sum(status.workers.values()) else "[yellow]workers: none[/]")
     _print_partitions(status, console, everything=everything)
     _print_collections(status, console)
 

@@ -1,4 +1,4 @@
-"""What a producer gets back: a receipt of a push, and the reply to a read job."""
+"""The results that a producer gets: the receipt of a push, and the reply to a read job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UINT64 = range(2**64)
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """Where a pushed job stands: the partition, and the id of its entry in the partition's stream."""
+    """Identifies a pushed job: the partition, and the id of its entry in the partition's stream."""
 
     partition: int
     entry_id: str
@@ -32,7 +32,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A point found by a search. ``score`` is the cosine similarity, -1 to 1."""
+    """A point that a search found. ``score`` is the cosine similarity, -1 to 1."""
 
     point_id: str
     score: float
@@ -40,16 +40,16 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """A point read by its id."""
+    """A point that was read by its id."""
 
     point_id: str
     payload: dict[str, Any]
 
 
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A collection: points, vectors in its index, segments, dimension, and Qdrant's ``green``, ``yellow``, ``red``.
+    """The state of a collection. ``status`` is Qdrant's: ``green``, ``yellow`` or ``red``.
 
-    ``indexing_held``: it is in bulk mode, what is written now is not indexed.
+    ``indexing_held`` is true in bulk mode, in which new points are not indexed.
     """
 
     name: str
@@ -65,10 +65,9 @@ class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReadError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a read job has no answer, as a code and a message.
+    """The reason why a read job has no answer: a code and a message.
 
-    ``invalid``: the job; ``too_large``: its answer, so ask for fewer points; ``unavailable``, ``timeout``: try again;
-    ``internal``: a fault of the worker's.
+    The codes are ``invalid``, ``too_large``, ``unavailable``, ``timeout`` and ``internal``.
     """
 
     code: str
@@ -76,7 +75,7 @@ class ReadError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a read job: one of the lists, or an error. ``engine_ms`` is the time spent in Qdrant."""
+    """The answer to a read job: one of the lists, or an error. ``engine_ms`` is the time in Qdrant."""
 
     ok: bool
     hits: list[Hit] | None = None

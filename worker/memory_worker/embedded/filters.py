@@ -59,13 +59,15 @@ def _field(condition: q.FieldCondition) -> edge.FieldCondition:
     serve_only(condition, ("key", "match", "range", "is_empty", "is_null"))
     return edge.FieldCondition(
         condition.key,
-        match=_converted(condition.match, "match_value", _MATCHES, "Match condition", "matches")
-        if condition.HasField("match")
-        else None,
+        match=_match(condition.match) if condition.HasField("match") else None,
         range=_range(condition.range) if condition.HasField("range") else None,
         is_empty=condition.is_empty if condition.HasField("is_empty") else None,
         is_null=condition.is_null if condition.HasField("is_null") else None,
     )
+
+
+def _match(match: q.Match) -> Any:
+    return _converted(match, "match_value", _MATCHES, "Match condition", "matches")
 
 
 def _converted(message: Any, oneof: str, converters: dict[str, Callable[[Any], Any]], name: str, plural: str) -> Any:

@@ -192,7 +192,7 @@ def _partitions(wanted: int, fixed: int | None) -> Check:
 def _workers(queue: QueueStatus, processes: list[Process]) -> Check:
     """Check that workers run for the jobs that wait."""
     counts = by_role(processes)
-    seen = ", ".join(f"{count} {role}" for role, count in counts.items() if count) or "none running"
+    seen = ", ".join(f"{count} {role}" for role, count in counts.items() if count) or "none"
     if queue.waiting and not counts["ingest"] + counts["all"]:
         what, role = f"{queue.waiting:,} writes wait", "ingest"
     elif queue.reads_waiting and not counts["search"] + counts["all"]:

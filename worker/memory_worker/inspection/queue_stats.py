@@ -21,7 +21,7 @@ from memory_worker.inspection.status import QueueStatus, Status, collect_collect
 from memory_worker.queue.leader_election import LeaderElection
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.logs import log_event
-from memory_worker.telemetry.metrics import PREFIX
+from memory_worker.telemetry.metrics import queue_gauge
 from memory_worker.wire.keys import Keys
 
 logger = logging.getLogger(__name__)
@@ -129,10 +129,10 @@ class StatsExporter(Collector):
 
 
 def _of_partitions(stats: QueueStatus) -> Iterator[GaugeMetricFamily]:
-    jobs = _gauge("backlog_jobs", "Write jobs that wait.", "partition")
-    age = _gauge("backlog_oldest_age_seconds", "Age of the oldest job that waits; 0: none does.", "partition")
-    held = _gauge("partition_held", "Whether the oldest job needs a newer worker.", "partition")
-    dead = _gauge("dead_letters_waiting", "Dead letters to be replayed or dropped.", "partition")
+    jobs = queue_gauge("backlog_jobs")
+    age = queue_gauge("backlog_oldest_age_seconds")
+    held = queue_gauge("partition_held")
+    dead = queue_gauge("dead_letters_waiting")
     for state in stats.partitions:
         labels = [str(state.partition)]
         jobs.add_metric(labels, state.waiting)
@@ -143,24 +143,24 @@ def _of_partitions(stats: QueueStatus) -> Iterator[GaugeMetricFamily]:
 
 
 def _of_totals(stats: QueueStatus) -> Iterator[GaugeMetricFamily]:
-    yield _gauge("backlog_bytes", "Bytes of the write jobs that wait.", value=stats.waiting_bytes)
-    yield _gauge("reads_waiting", "Read jobs that wait or are being answered.", value=stats.reads_waiting)
-    yield _gauge("redis_memory_used_bytes", "Memory that Redis uses.", value=stats.redis_memory_bytes)
-    yield _gauge("stats_timestamp_seconds", "When the queue was looked at, by Redis's clock.", value=stats.at)
+    yield queue_gauge("backlog_bytes", stats.waiting_bytes)
+    yield queue_gauge("reads_waiting", stats.reads_waiting)
+    yield queue_gauge("redis_memory_used_bytes", stats.redis_memory_bytes)
+    yield queue_gauge("stats_timestamp_seconds", stats.at)
     limits = {
-        "backlog_limit_jobs": ("QUEUE_MAX_JOBS", stats.max_jobs),
-        "backlog_limit_bytes": ("QUEUE_MAX_BYTES", stats.max_bytes),
-        "redis_memory_limit_bytes": ("Redis's maxmemory", stats.redis_memory_limit_bytes),
+        "backlog_limit_jobs": stats.max_jobs,
+        "backlog_limit_bytes": stats.max_bytes,
+        "redis_memory_limit_bytes": stats.redis_memory_limit_bytes,
     }
-    for name, (meaning, limit) in limits.items():
+    for name, limit in limits.items():
         if limit:
-            yield _gauge(name, f"{meaning}; absent: no limit.", value=limit)
+            yield queue_gauge(name, limit)
 
 
 def _of_collections(collections: list[CollectionInfo]) -> Iterator[GaugeMetricFamily]:
-    points = _gauge("collection_points", "Points in Qdrant, about.", "collection")
-    indexed = _gauge("collection_indexed_vectors", "Vectors in the index, about.", "collection")
-    held = _gauge("collection_indexing_held", "Whether bulk mode holds back the indexing.", "collection")
+    points = queue_gauge("collection_points")
+    indexed = queue_gauge("collection_indexed_vectors")
+    held = queue_gauge("collection_indexing_held")
     largest = sorted(collections, key=lambda info: info.points, reverse=True)
     for info in largest[:_MAX_COLLECTIONS]:
         points.add_metric([info.name], info.points)
@@ -171,7 +171,3 @@ def _of_collections(collections: list[CollectionInfo]) -> Iterator[GaugeMetricFa
         indexed.add_metric([_OTHERS], sum(info.indexed_vectors for info in rest))
         held.add_metric([_OTHERS], any(info.indexing_held for info in rest))
     yield from (points, indexed, held)
-
-
-def _gauge(name: str, meaning: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}_{name}", meaning, value=value, labels=labels or None)

@@ -42,20 +42,20 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
 
     If the engine already runs, it is shared. Call this before an event loop runs. Raises `EmbeddedEngineError`.
     """
-    level = logging.WARNING if (settings.redis_url is None) != (settings.qdrant_url is None) else logging.INFO
+    mixed = (settings.redis_url is None) != (settings.qdrant_url is None)
     with ExitStack() as engines:
         if settings.redis_url is None and "redis" in parts:
             from memory_worker.embedded.engines import start_valkey  # noqa: PLC0415  # loads gRPC
 
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
-            _report("valkey", valkey, "REDIS_URL is not set", level)
+            _report("valkey", valkey, "REDIS_URL is not set", mixed=mixed)
             settings = settings.model_copy(update={**_NOT_FOR_EMBEDDED_REDIS, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None and "qdrant" in parts:
             from memory_worker.embedded.engines import start_edge  # noqa: PLC0415  # loads gRPC
 
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
-            _report("vectors", edge, "QDRANT_URL is not set", level)
+            _report("vectors", edge, "QDRANT_URL is not set", mixed=mixed)
             settings = settings.model_copy(update={**_NOT_FOR_EMBEDDED_QDRANT, "qdrant_url": edge.url})
         yield settings
 
@@ -179,6 +179,7 @@ def queue_meta(settings: Settings) -> QueueMeta:
     )
 
 
-def _report(name: str, engine: Engine, reason: str, level: int) -> None:
-    """Log an engine; it is a warning beside a server elsewhere, where a missing address is more likely than a plan."""
+def _report(name: str, engine: Engine, reason: str, *, mixed: bool) -> None:
+    """Log an engine. If it is ``mixed`` with a server elsewhere, an address is probably missing: that is a warning."""
+    level = logging.WARNING if mixed else logging.INFO
     log_event(logger, level, "embedded_engine", engine=name, url=engine.url, owned=engine.owned, reason=reason)

@@ -1,8 +1,8 @@
-"""What this process tells Prometheus: every metric, its labels and its unit, in one place.
+"""Every metric that this process exports to Prometheus, with its labels and its unit.
 
-All begin with ``memory_worker_``, beside those of prometheus-client about the process. No label grows with users: what
-comes from outside is counted as ``unknown``. What concerns the whole queue is told by one replica at a time, so that
-sums stay right: see `memory_worker.inspection.queue_stats`.
+All names begin with ``memory_worker_``. prometheus-client adds its own metrics about the process. No label has one
+value per user: a value that comes from outside is counted as ``unknown``. Only one replica at a time exports the gauges
+of the whole queue, so that sums over replicas are right: see `memory_worker.inspection.queue_stats`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -48,45 +49,73 @@ def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...]
     return Histogram(f"{PREFIX}_{name}", meaning, labels, buckets=buckets, registry=REGISTRY)
 
 
-INFO = _gauge("info", "Always 1; the labels say what runs.", "version", "role", "contract")
-COMPONENT_UP = _gauge("component_up", "Whether a part is usable, as /readyz reports it.", "component")
-EVENT_LOOP_LAG = _gauge("event_loop_lag_seconds", "How late the event loop was at most, within the last minute.")
+INFO = _gauge("info", "Always 1. The labels describe the process.", "version", "role", "contract")
+COMPONENT_UP = _gauge("component_up", "1 if a part is usable, as /readyz reports it.", "component")
+EVENT_LOOP_LAG = _gauge("event_loop_lag_seconds", "Largest delay of the event loop within the last minute.")
 
-JOBS = _counter("jobs_total", "Jobs that left the queue.", "op", "kind", "outcome")
-PUSH_TO_APPLIED = _histogram(
-    "push_to_applied_seconds", "From the push of a job until it was applied, by Redis's clock."
-)
-BATCH_JOBS = _histogram("batch_jobs", "Jobs in a batch that was committed.", buckets=_JOBS)
-BATCH_BYTES = _histogram("batch_bytes", "Bytes of jobs in a batch that was committed.", buckets=_BYTES)
+JOBS = _counter("jobs_total", "Jobs that left the queue: applied, dead or purged.", "op", "kind", "outcome")
+PUSH_TO_APPLIED = _histogram("push_to_applied_seconds", "Time from the push of a job until it was applied.")
+BATCH_JOBS = _histogram("batch_jobs", "Jobs in a committed batch.", buckets=_JOBS)
+BATCH_BYTES = _histogram("batch_bytes", "Bytes of the jobs in a committed batch.", buckets=_BYTES)
 DEAD_LETTERS = _counter("dead_letters_total", "Jobs that became dead letters.", "reason", "op")
 
-DRAINS = _counter("drains_total", "Drains, by how they ended.", "ending")
-LEASES_HELD = _gauge("leases_held", "Partitions that this process drains now.")
-LEASES = _counter("leases_total", "Leases asked for or lost; taken_over: the drain before never ended.", "outcome")
-RETRIES = _counter("retries_total", "Drains that will be tried again after an outage.", "reason")
-BACKOFF = _counter("backoff_seconds_total", "Seconds for which drains were put off after an outage.", "reason")
-BREAKER = _gauge("breaker_state", "1 for the state of the circuit breaker to Qdrant, 0 for the others.", "state")
+DRAINS = _counter(
+    "drains_total", "Drains, by their ending: empty, slice, stopped, busy, held, outage or lost.", "ending"
+)
+LEASES_HELD = _gauge("leases_held", "Partitions that this process is draining.")
+LEASES = _counter(
+    "leases_total", "Leases: acquired, busy, lost, or taken_over if the previous drain never ended.", "outcome"
+)
+RETRIES = _counter("retries_total", "Drains to retry after an outage.", "reason")
+BACKOFF = _counter("backoff_seconds_total", "Seconds by which drains were delayed after an outage.", "reason")
+BREAKER = _gauge(
+    "breaker_state", "1 for the current state of the circuit breaker to Qdrant, 0 for other states.", "state"
+)
 
-READS = _counter("reads_total", "Read jobs answered.", "op", "outcome")
-READ_QUEUE = _histogram("read_queue_seconds", "From the push of a read job until it was begun, by Redis's clock.", "op")
-READ_ENGINE = _histogram("read_engine_seconds", "The engine's own time for a read job.", "op")
-READ_DURATION = _histogram("read_duration_seconds", "From the push of a read job until its reply.", "op")
+READS = _counter("reads_total", "Answered read jobs: ok, or the code of the error.", "op", "outcome")
+READ_QUEUE = _histogram("read_queue_seconds", "Time from the push of a read job until a worker began it.", "op")
+READ_ENGINE = _histogram("read_engine_seconds", "Time of the engine for a read job.", "op")
+READ_DURATION = _histogram("read_duration_seconds", "Time from the push of a read job until its reply.", "op")
 
-QDRANT_REQUESTS = _histogram("qdrant_request_duration_seconds", "Requests to Qdrant.", "method", "code")
-REDIS_REQUESTS = _histogram("redis_request_duration_seconds", "Requests to Redis.", "command", "code")
-ROLE_RESTARTS = _counter("role_restarts_total", "Times that the arq worker of a role was built anew.", "role")
+QDRANT_REQUESTS = _histogram("qdrant_request_duration_seconds", "Duration of requests to Qdrant.", "method", "code")
+REDIS_REQUESTS = _histogram("redis_request_duration_seconds", "Duration of requests to Redis.", "command", "code")
+ROLE_RESTARTS = _counter("role_restarts_total", "Restarts of a role's arq worker.", "role")
+
+QUEUE_GAUGES: Final = {
+    "backlog_jobs": ("Waiting write jobs.", "partition"),
+    "backlog_oldest_age_seconds": ("Age of the oldest waiting job, or 0.", "partition"),
+    "partition_held": ("1 if the oldest job needs a newer worker.", "partition"),
+    "dead_letters_waiting": ("Dead letters to replay or drop.", "partition"),
+    "backlog_bytes": ("Bytes of the waiting write jobs.", None),
+    "reads_waiting": ("Read jobs that wait or are in progress.", None),
+    "redis_memory_used_bytes": ("Memory that Redis uses.", None),
+    "stats_timestamp_seconds": ("Time of these stats, by Redis's clock.", None),
+    "backlog_limit_jobs": ("QUEUE_MAX_JOBS. Absent if there is no limit.", None),
+    "backlog_limit_bytes": ("QUEUE_MAX_BYTES. Absent if there is no limit.", None),
+    "redis_memory_limit_bytes": ("maxmemory of Redis. Absent if there is no limit.", None),
+    "collection_points": ("Approximate number of points in Qdrant.", "collection"),
+    "collection_indexed_vectors": ("Approximate number of vectors in the index.", "collection"),
+    "collection_indexing_held": ("1 if bulk mode holds back the indexing.", "collection"),
+}
+"""The gauges of the whole queue: the meaning and the label of each."""
+
+
+def queue_gauge(name: str, value: float | None = None) -> GaugeMetricFamily:
+    """Return a gauge of the whole queue: with its value, or with a label and no values yet."""
+    meaning, label = QUEUE_GAUGES[name]
+    return GaugeMetricFamily(f"{PREFIX}_{name}", meaning, value=value, labels=[label] if label else None)
 
 
 @functools.cache
 def expose_process() -> None:
-    """Add what prometheus-client tells of the process; done twice it counts once."""
-    disable_created_metrics()  # when each series began says nothing here, and doubles their number
+    """Add the metrics of prometheus-client about the process. Further calls have no effect."""
+    disable_created_metrics()  # the start times of series are of no use here
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=REGISTRY)
 
 
 def start_at_zero() -> None:
-    """Make the counters that alerts watch: a counter that first appears as 1 has not increased, for Prometheus."""
+    """Create the counters that alerts use. For Prometheus, a counter that first appears as 1 has not increased."""
     for reason, op in product(REASONS, (*OPS, UNKNOWN)):
         DEAD_LETTERS.labels(reason, op)
     for op, outcome in product(READ_OPS, READ_OUTCOMES):
@@ -99,13 +128,13 @@ def start_at_zero() -> None:
 
 
 def breaker_is(state: str) -> None:
-    """Note the state of the circuit breaker."""
+    """Record the state of the circuit breaker."""
     for known in BREAKER_STATES:
         BREAKER.labels(known).set(known == state)
 
 
 class Timed:
-    """A request being timed; ``code`` says how it ended."""
+    """A request that is being timed. ``code`` is its outcome."""
 
     __slots__ = ("code",)
 
@@ -115,7 +144,7 @@ class Timed:
 
 @contextlib.contextmanager
 def timed(requests: Histogram, name: str) -> Iterator[Timed]:
-    """Observe the length of the block, under ``name`` and its code; an error nobody gave a code counts by its class."""
+    """Observe the duration of the block under ``name`` and its code. An error without a code counts by its class."""
     request, started = Timed(), time.perf_counter()
     try:
         yield request

@@ -11,23 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from redis import __version__ as redis_version
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import (
-    ExecAbortError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from memory_worker.coalesce import Coalescer
 from memory_worker.contract.errors import (
@@ -43,7 +39,7 @@ from memory_worker.contract.errors import (
     TooLate,
 )
 from memory_worker.wire.pool import PlainConnection, TlsConnection, UnixConnection, WaitingPool, log_in, said
-from memory_worker.wire.redis_url import WITHOUT_EFFECT, is_tls, not_a_url
+from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, is_tls, not_a_url
 
 RETRIES = 3
 _A_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
@@ -63,16 +59,13 @@ _MEANINGS: dict[str, Callable[[Sequence[str]], Exception]] = {
 
 _UNAVAILABLE = frozenset(
     {
-        *("ASK", "BUSY", "DENIED", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "REDIRECT", "TRYAGAIN"),
-        "UNBLOCKED",
+        *("BUSY", "DENIED", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "READONLY"),
+        *("REDIRECT", "TRYAGAIN", "UNBLOCKED"),
     }
 )
-"""What Redis answers, by the first word, when it may well do the same request later, or another Redis may."""
+"""First words of errors after which Redis, or another Redis, may accept the same request later."""
 
-_OF_A_CLUSTER = frozenset({"CLUSTERDOWN", "CROSSSLOT", "MOVED"})
-
-_REFUSALS = (ExecAbortError, NoPermissionError, ReadOnlyError)
-"""Refusals that redis-py gives a class of their own, having cut off the word that told them apart."""
+_OF_A_CLUSTER = frozenset({"ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +139,13 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _FROM_URL,
     if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
-        options |= parse_url(url)
+        options |= parse_url(url) | credentials(url)
     except ValueError:
         raise not_a_url("host, port or an option is wrong") from None
     for name in WITHOUT_EFFECT:
         options.pop(name, None)
-    pool = WaitingPool(**options, protocol=2)  # its replies look alike in every version of redis-py
+    # The replies of RESP2 look alike in every version of redis-py.
+    pool = WaitingPool(**options, **_driver_info(), protocol=2)
     pool.connection_class = _CLASSES.get(pool.connection_class, TlsConnection)
     if secure:
         pool.connection_kwargs["context"] = _tls_context(access)
@@ -159,6 +153,14 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _FROM_URL,
         if value is not None:
             pool.connection_kwargs[name] = value
     return _CoalescingRedis(pool)
+
+
+def _driver_info() -> dict[str, Any]:
+    """Return the option by which redis-py 8 need not read its own version from a file for each connection."""
+    if find_spec("redis.driver_info") is None:
+        return {}
+    module: Any = import_module("redis.driver_info")
+    return {"driver_info": module.DriverInfo(lib_version=redis_version)}
 
 
 async def close_redis(redis: Redis) -> None:
@@ -262,8 +264,6 @@ def queue_errors() -> Iterator[None]:
         yield
     except OutOfMemoryError as error:
         raise QueueOutOfMemory(f"Redis is full: {said(error)}") from error
-    except _REFUSALS as error:
-        raise QueueUnavailable(f"Redis refuses: {said(error)}") from error
     except ResponseError as error:
         raise _of_response(said(error)) from error
     except (RedisError, OSError, TimeoutError) as error:

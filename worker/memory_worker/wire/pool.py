@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import ssl
 from collections import deque
 from importlib.util import find_spec
@@ -22,7 +21,21 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    ExecAbortError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -32,11 +45,27 @@ HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
     import hiredis
 
-_WRONG_SERVER = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
-"""What a server answers that is not the primary, or not any more: the first words of errors."""
+_FIRST_WORDS: dict[type[RedisError], str] = {
+    AskError: "ASK",
+    ClusterCrossSlotError: "CROSSSLOT",
+    ClusterDownError: "CLUSTERDOWN",
+    ExecAbortError: "EXECABORT",
+    MasterDownError: "MASTERDOWN",
+    MovedError: "MOVED",
+    NoPermissionError: "NOPERM",
+    ReadOnlyError: "READONLY",
+    TryAgainError: "TRYAGAIN",
+}
+"""The first word of an error, by its class. redis-py removes that word from errors that have a class of their own.
 
-_NO_ROOM = (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
-"""What an error says when this process, or this machine, may open no more files."""
+Which errors have one depends on its version.
+"""
+
+_WRONG_SERVER = frozenset({"CLUSTERDOWN", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
+"""First words of errors of a server that is not the primary, or no longer."""
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE)
+"""Error numbers if this process, or this machine, may open no more files."""
 
 _HAS_UNREAD = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 """The same method under the name of redis-py 8, and of the versions before."""
@@ -74,7 +103,7 @@ class _Watching(AbstractConnection):
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            vars(error)["said"] = str(error)
+            vars(error)["said"] = _with_first_word(error)
             self.leads_astray = self.leads_astray or _is_sign(error)
             raise
 
@@ -211,12 +240,21 @@ async def _connect(connection: AbstractConnection) -> None:
 
 def _is_sign(error: RedisError) -> bool:
     """Say whether this is a sign of a wrong server; one that hangs may be one that nobody leads to any more."""
-    if isinstance(error, (ReadOnlyError, BusyLoadingError, RedisTimeoutError)):
+    if isinstance(error, (BusyLoadingError, RedisTimeoutError)):
         return True
-    return isinstance(error, ResponseError) and str(error).partition(" ")[0] in _WRONG_SERVER
+    return isinstance(error, ResponseError) and said(error).partition(" ")[0] in _WRONG_SERVER
+
+
+def _with_first_word(error: RedisError) -> str:
+    word, text = _FIRST_WORDS.get(type(error)), str(error)
+    return f"{word} {text}" if word and not text.startswith(f"{word} ") else text
 
 
 def _lacks_room(error: BaseException) -> bool:
-    if isinstance(error, _TurnedAway):
-        return True
-    return isinstance(error, (RedisError, OSError)) and any(words in str(error) for words in _NO_ROOM)
+    """Say whether one connection less might help: Redis has too many, or this process has too many open files."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _TurnedAway) or (isinstance(cause, OSError) and cause.errno in _NO_ROOM):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import SplitResult, parse_qs
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from memory_worker.addresses import split_address
 from memory_worker.contract.errors import ConfigurationError
@@ -57,6 +57,12 @@ def is_tls(url: str) -> bool:
     else:
         _check_path(parts, options)
     return parts.scheme == "rediss"
+
+
+def credentials(url: str) -> dict[str, str]:
+    """Return user name and password in the options of a URL. Some versions of redis-py would decode them twice."""
+    options = parse_qs(urlsplit(url).query)
+    return {name: options[name][0] for name in ("username", "password") if name in options}
 
 
 def not_a_url(why: str) -> ConfigurationError:

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- Enqueue a read job for the search role, as arq would.
--- Invariant: the job is stored and due, or nothing is, and an error says why.
+-- Enqueue a read job and wake a search worker.
+-- Invariant: either the job is stored and due, or nothing is stored and an error says why.
 --
--- KEYS  arq queue, arq job, meta, wakeup
+-- KEYS  mw:search, arq:job:ID, mw:meta, mw:search:wakeup
 -- ARGV  arq job id, arq job, life of the job (ms)
+-- Returns the time of the push (unix ms by Redis's clock).
 local most = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
 if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then
   return redis.error_reply('QUEUEFULL reads ' .. most)

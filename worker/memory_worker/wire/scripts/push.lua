@@ -1,11 +1,14 @@
--- Append jobs to the streams of their partitions and ring the drain job of each.
--- Invariant: all jobs of the call are stored, in order, with every drain job rung; or none is, and an error says why.
--- A copy of a push that has been stored (same token) stores nothing, and gets the same answer.
+-- Append jobs to the streams of their partitions, and wake a worker for each partition.
+-- Invariant: either all jobs of the call are stored, in order, and all their partitions are woken, or nothing is stored
+-- and an error says why. A repeated push with the same token stores nothing and gets the same answer.
 --
--- KEYS  meta, backlog, arq queue, wakeup list, since, pushed, then for each partition: stream, arq job
--- ARGV  partitions, contract version, life of a drain job (ms), latest time at which this may be done (unix ms by Redis's
---       clock; 0: any), how far ahead of now that is at most (ms), number of partitions in KEYS,
---       then for each partition: its number, arq job id, arq job; then for each job: which partition (1..n), body
+-- KEYS  mw:meta, mw:backlog, mw:drain, mw:drain:wakeup, mw:since, mw:pushed:TOKEN,
+--       then for each partition: mw:stream:P, arq:job:mw:drain:P
+-- ARGV  number of partitions of the queue, contract version, life of a drain job (ms),
+--       latest time (unix ms by Redis's clock; 0: none), most that this may be ahead of now (ms),
+--       number of partitions in KEYS,
+--       then for each of these partitions: P, arq job id mw:drain:P, drain job,
+--       then for each job: the place of its partition in KEYS (1, 2, ...), the encoded job
 -- Returns the ids of the entries.
 local MARGIN_MS = 2000
 local named = tonumber(ARGV[6])

@@ -1,0 +1,207 @@
+"""The code and the commands in README.md and docs/ are run as a reader runs them, by a worker with embedded engines.
+
+`NOT_RUN` says which shell commands are not, and why. Those are still checked by name in ``tests/unit/test_docs.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from arq import create_pool
+from arq.connections import RedisSettings
+from arq.jobs import ResultNotFound, SerializationError
+
+from memory_worker import MemoryQueue, Receipt
+from tests.acceptance.processes import WorkerProcess
+from tests.chaos.servers import free_port
+from tests.documents import ROOT, Block, blocks, text
+
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
+QUICKSTART, PYTHON, ARQ = DOCS / "quickstart.md", DOCS / "python.md", DOCS / "arq.md"
+DIMENSION = 1024
+VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
+
+NOT_RUN = {
+    r"^python3 -m venv|\. \.venv/bin/activate|pip install": "makes an environment, as CI does for the README's two",
+    r"^(pytest|ruff|\.ci/run)": "runs this suite or the linters: CI does",
+    r"([A-Z_]+=\S+ )*memory-worker run": "works until it is stopped: the worker of these tests is started like this",
+    r"memory-worker (demo|bench)": "takes long: test_commands and test_bench run them",
+    r"docker|kubectl|redis-cli": "needs a daemon or a cluster that the tests do not have",
+}
+"""Commands that are not run, by what is in them, and on what ground."""
+
+
+class Reader:
+    """A reader who follows a page in a directory. Their Redis is on a free port instead of the page's."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.url = f"redis://127.0.0.1:{port}"
+        self._port = str(port)
+
+    def adapted(self, body: str) -> str:
+        """Return code of a page with this reader's port."""
+        return re.sub(r"(redis://)?(localhost|127\.0\.0\.1):(6379|6399)|\b6399\b", self._place, body)
+
+    def _place(self, found: re.Match[str]) -> str:
+        return self.url if found[1] else self._port
+
+    def shell(self, command: str) -> str:
+        """Return what a command prints."""
+        done = subprocess.run(
+            ["bash", "-ec", self.adapted(command)],
+            cwd=self.directory,
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def save(self, name: str, block: Block) -> None:
+        (self.directory / name).write_text(self.adapted(block.body), encoding="utf-8")
+
+
+@contextmanager
+def running(directory: Path, port: int, *, dimension: int) -> Iterator[Reader]:
+    """Run a worker with embedded engines, as the quickstart does, for a reader in ``directory``."""
+    environment = {
+        "EMBEDDED_REDIS_PORT": str(port),
+        "QDRANT_VECTOR_DIMENSION": str(dimension),
+        "DATA_DIR": str(directory / "data"),
+    }
+    worker = WorkerProcess("all", environment)
+    try:
+        worker.wait_for("started")
+        yield Reader(directory, port)
+        assert worker.terminate() == 0
+    finally:
+        worker.close()
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A reader whose worker takes vectors of 1,024 numbers."""
+    with running(tmp_path_factory.mktemp("reader"), free_port(), dimension=DIMENSION) as reader:
+        yield reader
+
+
+def commands(block: Block) -> list[str]:
+    """Return the commands of a shell block that are run."""
+    lines = block.body.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line and not any(re.search(pattern, line) for pattern in NOT_RUN)]
+
+
+def test_all_shell_is_run_or_there_is_a_ground() -> None:
+    found = blocks(DOCUMENTS, "bash")
+    assert {block.path for block in found if commands(block)} == {QUICKSTART}
+    for pattern in NOT_RUN:
+        assert any(re.search(pattern, block.body) for block in found), f"{pattern!r} is on no page"
+
+
+def test_all_python_is_run_by_a_test_below() -> None:
+    assert {block.path for block in blocks(DOCUMENTS, "python")} == {README, QUICKSTART, PYTHON, ARQ}
+
+
+def test_the_readme(reader: Reader) -> None:
+    (program,) = blocks([README], "python")
+    reader.save("readme.py", program)
+    assert reader.shell("python readme.py") == "[('mem_1730_1', 'Likes tea')]\n"
+
+
+def test_the_quickstart(tmp_path: Path) -> None:
+    """Its programs are saved as the page says, its commands are run, and they print what the page shows."""
+    if importlib.util.find_spec("wordllama") is None and not os.environ.get("CI"):
+        pytest.skip("wordllama is not installed")
+    names = iter(re.findall(r"[Ss]ave (?:this|it) as `(\w+\.py)`", text(QUICKSTART)))
+    printed = ""
+    with running(tmp_path, free_port(), dimension=256) as reader:
+        for block in blocks([QUICKSTART]):
+            match block.language:
+                case "python":
+                    reader.save(next(names), block)
+                case "bash":
+                    for command in commands(block):
+                        printed = reader.shell(command)
+                case _:
+                    assert printed == block.body
+    first, _ = blocks([QUICKSTART], "python")
+    assert len(first.body.splitlines()) < 40
+    assert "EMBEDDED_REDIS_PORT=6399 QDRANT_VECTOR_DIMENSION=256 memory-worker run" in text(QUICKSTART)
+
+
+async def test_the_python_page(reader: Reader) -> None:
+    page: dict[str, Any] = {"vector": VECTOR, "query": VECTOR}
+    for block in blocks([PYTHON], "python"):
+        await run_in(page, reader.adapted(block.body), str(block))
+    assert [hit.point_id for hit in page["hits"]] == ["mem_1730_1"]
+    assert [point.payload["value"] for point in page["points"]] == ["Likes tea"]
+    assert len(page["receipts"]) == 1000
+    await page["remember"]([{"user_id": 1730, "point_id": "mem_1730_2", "vector": VECTOR, "payload": {"value": "Tea"}}])
+    assert {*await page["recall"](VECTOR)} == {"Likes tea", "Tea"}
+    await page["queue"].close()
+
+
+async def run_in(namespace: dict[str, Any], body: str, name: str) -> None:
+    """Run code that may use ``await`` outside of functions."""
+    found = eval(compile(body, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), namespace)
+    if inspect.iscoroutine(found):
+        await found
+
+
+async def test_the_page_for_apps_with_arq(reader: Reader) -> None:
+    tasks, search = blocks([ARQ], "python")
+    reader.save("tasks.py", tasks)
+    with (reader.directory / "tasks.py").open("a", encoding="utf-8") as file:
+        file.write(f"async def embed(text: str) -> list[float]:\n    return {VECTOR}\n")
+    pool = await create_pool(RedisSettings.from_dsn(reader.url))
+    job = await pool.enqueue_job("remember", 1804, 5, "Likes tea")
+    assert job is not None
+    assert "arq tasks.WorkerSettings" in text(ARQ)
+    reader.shell("arq tasks.WorkerSettings --burst")
+    receipt = Receipt.parse(await job.result(timeout=5))
+    await pool.aclose()
+    async with MemoryQueue.connect(reader.url) as queue:
+        await queue.wait_applied(receipt)
+
+    page: dict[str, Any] = {}
+    await run_in(page, reader.adapted(search.body), str(search))
+    packed = struct.pack(f"<{DIMENSION}f", *VECTOR)
+    assert [hit["payload"]["value"] for hit in await page["search"](1804, packed)] == ["Likes tea"]
+    with pytest.raises(RuntimeError, match="invalid: vector"):
+        await page["search"](1804, packed[:-4])
+
+
+async def test_writes_are_no_arq_jobs(reader: Reader) -> None:
+    """As the page for apps with arq says: on the queue of reads their result is an error, on that of drains none."""
+    pool = await create_pool(
+        RedisSettings.from_dsn(reader.url),
+        job_serializer=msgspec.msgpack.encode,
+        job_deserializer=msgspec.msgpack.decode,
+    )
+    on_reads = await pool.enqueue_job("upsert", {}, _queue_name="mw:search")
+    assert on_reads is not None
+    with pytest.raises(SerializationError, match="there is no read job 'upsert'"):
+        await on_reads.result(timeout=5, poll_delay=0.02)
+    on_drains = await pool.enqueue_job("upsert", {}, _queue_name="mw:drain")
+    assert on_drains is not None
+    with pytest.raises(ResultNotFound):
+        await on_drains.result(timeout=5, poll_delay=0.02)
+    await pool.aclose()

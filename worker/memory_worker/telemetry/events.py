@@ -1,0 +1,40 @@
+"""The log events and their meanings, for the reference. Each is logged by `memory_worker.telemetry.logs.log_event`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENTS: Final = {
+    "batch_applied": "A batch left the queue. `oldest_s` is the age of its oldest job.",
+    "collection_not_pinned": "Qdrant did not store the metadata of a collection. Only Redis records that the "
+    "collection belongs to this deployment.",
+    "collection_restored": "Redis had lost a collection from its registry. It was restored from the collection's "
+    "metadata.",
+    "dead_letter": "A job can never be applied and became a dead letter. CRITICAL for a delete or a purge.",
+    "drain_failed": "A drain failed with an error. Its partitions are drained again.",
+    "embedded_engine": "An embedded engine is used. WARNING if the other server is not embedded, because then an "
+    "address is probably missing.",
+    "foreign_jobs_removed": "The arq queue of the worker contained jobs of another program. They were removed.",
+    "http": "The HTTP server listens.",
+    "lease_lost": "A drain lost its lease while it worked, because the process or Redis was too slow.",
+    "lease_not_released": "A lease could not be released. It expires by itself.",
+    "lease_taken_over": "The previous drain of the partition never ended: its worker was killed or froze.",
+    "limits_published_again": "Redis had lost limits of the queue, so it has lost data.",
+    "newer_contract_held": "The oldest job of the partition needs a newer worker. The partition waits.",
+    "outage": "A batch could not be applied, and no job is to blame. The drain is tried again after `retry_in_s`.",
+    "read_failed": "A read job failed with an unexpected error.",
+    "read_job_failed": "A job in the search queue could not be run.",
+    "read_result_lost": "The result of a failed job in the search queue could not be stored.",
+    "redis_full": "Redis has no memory for writes. Partitions are drained one after another without new memory.",
+    "redis_unsafe": "The settings of Redis can lose jobs.",
+    "redis_unwell": "Redis does not answer or refuses writes. The worker exits after `REDIS_PATIENCE_S`.",
+    "replies_without_room": "Redis has no room for large replies. Their callers get the error `unavailable`.",
+    "rescued": "Partitions had jobs, but no worker drained them. They were given to a worker.",
+    "role_restarts": "The loop of a role ended with an error and is started again.",
+    "started": "The worker is ready.",
+    "stats_failed": "The queue stats could not be collected.",
+    "stopped": "The worker has stopped.",
+    "store_unavailable": "Qdrant did not answer when the worker started. The worker waits for it.",
+    "unknown_variable": "A variable looks like a setting but belongs to another program, so it has no effect.",
+    "wake_failed": "Partitions could not be woken again. They will be rescued.",
+}
