@@ -146,7 +146,7 @@ def edge_config(config: q.CollectionConfig) -> edge.EdgeConfig:
     vectors, hnsw, optimizers = config.params.vectors_config.params, config.hnsw_config, config.optimizer_config
     return edge.EdgeConfig(
         vectors=edge.EdgeVectorParams(
-            size=vectors.size, distance=_DISTANCES[vectors.distance], on_disk=_given(vectors, "on_disk")
+            size=vectors.size, distance=_DISTANCES[vectors.distance], on_disk=_value_or_none(vectors, "on_disk")
         ),
         on_disk_payload=config.params.on_disk_payload,
         hnsw_config=edge.HnswIndexConfig(
@@ -155,14 +155,14 @@ def edge_config(config: q.CollectionConfig) -> edge.EdgeConfig:
             full_scan_threshold=hnsw.full_scan_threshold,
             max_indexing_threads=hnsw.max_indexing_threads,
             on_disk=hnsw.on_disk,
-            payload_m=_given(hnsw, "payload_m"),
+            payload_m=_value_or_none(hnsw, "payload_m"),
         ),
         quantization_config=_edge_quantization(config),
         optimizers=edge.EdgeOptimizersConfig(
             deleted_threshold=optimizers.deleted_threshold,
             vacuum_min_vector_number=optimizers.vacuum_min_vector_number,
             default_segment_number=optimizers.default_segment_number,
-            max_segment_size=_given(optimizers, "max_segment_size"),
+            max_segment_size=_value_or_none(optimizers, "max_segment_size"),
             indexing_threshold=optimizers.indexing_threshold,
         ),
     )
@@ -173,11 +173,13 @@ def _edge_quantization(config: q.CollectionConfig) -> edge.ScalarQuantizationCon
         return None
     scalar = config.quantization_config.scalar
     return edge.ScalarQuantizationConfig(
-        edge.ScalarType.Int8, quantile=_given(scalar, "quantile"), always_ram=_given(scalar, "always_ram")
+        edge.ScalarType.Int8,
+        quantile=_value_or_none(scalar, "quantile"),
+        always_ram=_value_or_none(scalar, "always_ram"),
     )
 
 
-def _given(message: Message, field: str) -> Any:
+def _value_or_none(message: Message, field: str) -> Any:
     return getattr(message, field) if message.HasField(field) else None
 
 
@@ -227,7 +229,7 @@ def _index_params(request: q.CreateFieldIndexCollection, variant: str) -> Any:
         raise bad_argument("field_type and field_index_params do not match")
     params = getattr(request.field_index_params, variant)
     serve_only(params, options)
-    return params_class(**{option: _given(params, option) for option in options})
+    return params_class(**{option: _value_or_none(params, option) for option in options})
 
 
 def schema_to_proto(schema: dict[str, edge.PayloadIndexInfo]) -> dict[str, q.PayloadSchemaInfo]:

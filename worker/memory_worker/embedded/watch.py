@@ -1,4 +1,4 @@
-"""Runs a Valkey server for as long as its owner lives.
+"""Runs a Valkey server until its owner ends.
 
     python -m memory_worker.embedded.watch --port P --nonce N -- valkey-server ...
 

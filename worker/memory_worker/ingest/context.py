@@ -49,7 +49,7 @@ class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a drain.
 
     If entries still wait, a worker is woken for the partition after ``wake_after_s`` seconds. If it is ``None``, no
-    worker is woken, because the drain that holds the lease will wake one.
+    worker is woken now: the drain that holds the lease will wake one, or a rescue if there is no such drain.
     """
 
     ending: Ending
@@ -158,11 +158,11 @@ class DrainContext:
         return DrainResult(ending="lost", wake_after_s=None)
 
     def end_outage(self, lease: Lease, error: Exception) -> DrainResult:
-        """Return the result of a drain that could not apply its batch, without a job to blame."""
+        """Return the result of a drain that could not apply its batch, although no job is to blame."""
         return DrainResult(ending="outage", wake_after_s=self.outages.record_outage(lease, error))
 
     def record_applied(self, partitions: Iterable[int], *, jobs: int) -> None:
-        """Record that the batches of these partitions were applied, and that they had so many ``jobs``."""
+        """Record that the batches of these partitions were applied. They had ``jobs`` jobs together."""
         if jobs:
             self.outages.record_success()
         for partition in partitions:

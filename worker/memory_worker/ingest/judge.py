@@ -1,7 +1,7 @@
 """Decides what a failed request means: the batch was too large, one job is bad, or there is an outage.
 
-After any error the jobs are tried in smaller batches first. A job is to blame only if it failed in a batch of its own
-while Qdrant accepted harmless writes to the same collections.
+After any error the jobs are tried in smaller batches first. A job is to blame only if it failed as the only one of its
+batch while Qdrant accepted harmless writes to the same collections.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from memory_worker.ingest.writer import LeasedWriter
 Verdict = Literal["smaller", "dead"]
 
 MAX_SINGLE_FAILURES = 5
-"""A single job is to blame once it failed this often, each time before a successful probe. One refusal is enough."""
+"""The only job of a batch is to blame after this many failures with a successful probe, or after one refusal."""
 
 _SHRINK_IN_DOUBT = 8
 """Shrink faster if the outcome is in doubt, because then a pause follows each try."""
@@ -53,7 +53,7 @@ class Judge:
         raise error
 
     def poison_error(self, partition: int, entry_id: str) -> StoreUnavailable | None:
-        """Return the last error of an entry that failed too often in a batch of its own; else ``None``.
+        """Return the last error of an entry that failed too often as the only one of its batch; otherwise ``None``.
 
         Such an entry is dead and must not be sent again. Ask when the entry is read again. By then its last request
         can no longer be applied.

@@ -59,12 +59,12 @@ class Outages:
         self._single_failures.pop(partition, None)
 
     def record_single_failure(self, partition: int, entry_id: str, error: StoreUnavailable) -> None:
-        """Record that an entry failed in a batch of its own while Qdrant accepted other writes."""
+        """Record that the only entry of a batch failed while Qdrant accepted other writes."""
         times, _ = self.single_failures(partition, entry_id)
         self._single_failures[partition] = (entry_id, times + 1, error)
 
     def single_failures(self, partition: int, entry_id: str) -> tuple[int, StoreUnavailable | None]:
-        """Return how often in a row an entry failed in a batch of its own, and its last error."""
+        """Return how often in a row an entry failed as the only one of its batch, and its last error."""
         recorded_id, times, error = self._single_failures.get(partition, ("", 0, None))
         return (times, error) if recorded_id == entry_id else (0, None)
 

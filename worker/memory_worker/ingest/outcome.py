@@ -101,5 +101,5 @@ def _purge_dead_letters(job: Purge, guard: Guard, purged: dict[Position, Guarded
     for position, dead_letter in purged.items():
         if dead_letter.entry_id in of_this_batch:
             del guard.dead_letters[position]
-        else:  # if it is being replayed now, nothing is deleted: it is still guarded, and its replay will be refused
+        else:  # if it is being replayed now, there is nothing to delete, and its replay will be refused
             outcome.gone.append(Gone(str(job.user_id), position, dead_letter.entry_id))

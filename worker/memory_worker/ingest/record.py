@@ -80,7 +80,7 @@ def batch_committed(
 
 
 def outage(partition: int, error: Exception, *, failures: int, delay_s: float) -> None:
-    """Record that a batch could not be applied, without a job to blame, and is tried again in ``delay_s`` seconds."""
+    """Record that a batch could not be applied, and that it is tried again in ``delay_s`` seconds."""
     reason = _reason(error)
     metrics.RETRIES.labels(reason).inc()
     metrics.BACKOFF.labels(reason).inc(delay_s)

@@ -47,7 +47,7 @@ class LeasedWriter:
     async def probe(self, jobs: Sequence[WriteJob]) -> None:
         """Return if Qdrant accepts harmless writes to the collections of ``jobs``; raises as `write` if it does not.
 
-        A namespace that cannot store such a job is no failure of the probe: only the job is to blame.
+        If a namespace cannot store such a job, the probe does not fail, because only the job is to blame.
         """
         with suppress(CollectionUnfit):
             for step in plan(jobs, await self._existing(jobs)):

@@ -1,6 +1,6 @@
 """The queue stats: the leader collects them, all replicas know them, and only the leader exports them to Prometheus.
 
-So many replicas add no load, and sums over replicas are right.
+Therefore more replicas add no load, and sums over replicas are right.
 """
 
 from __future__ import annotations

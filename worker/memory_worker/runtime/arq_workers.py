@@ -48,7 +48,7 @@ Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, float | None
 
 
 class RoleWorker(Worker):
-    """An arq worker that looks for jobs if its ``wakeup`` list receives an item, and every ``poll_s`` seconds.
+    """An arq worker that looks for jobs when its ``wakeup`` list receives an item, and every ``poll_s`` seconds.
 
     It calls ``on_poll`` each time. arq takes about six round trips to claim and to finish a job; here each takes one.
     Only the main loop, the shutdown and the health check are arq's.

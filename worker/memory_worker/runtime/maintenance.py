@@ -3,8 +3,8 @@
 Each turn reads Redis's clock, checks whether Redis accepts writes, publishes limits that Redis has lost, and rescues
 partitions that no worker drains. A full Redis refuses the writes by which workers claim drain jobs, so memory would
 never be freed. Then maintenance itself drains, because the scripts of drains may run in a full Redis. If Redis is
-unreachable, hangs or refuses for longer than ``REDIS_PATIENCE_S``, the process ends with the reason. It is better than
-a worker that only seems to work.
+unreachable, hangs or refuses for longer than ``REDIS_PATIENCE_S``, the process ends with the reason, because a worker
+that only seems to work would be worse.
 """
 
 from __future__ import annotations

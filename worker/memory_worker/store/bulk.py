@@ -95,5 +95,5 @@ class BulkMode:
         if optimizer.prevent_unoptimized and optimizer.max_segment_size:
             raise ConfigurationError(
                 f"collection {self._collections.name(ref)} has prevent_unoptimized and max_segment_size, so it would "
-                "accept no writes while indexing is held back; unset one of them first"
+                "refuse writes while indexing is held back; unset one of them first"
             )

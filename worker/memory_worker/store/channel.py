@@ -54,9 +54,9 @@ def open_channel(url: str, *, tls_ca_file: Path | None = None, max_answer_bytes:
 def _target(url: str) -> tuple[str, bool]:
     parts = split_address("QDRANT_URL", url, _SCHEMES, _EXPECTED)
     if "@" in parts.netloc:
-        raise ConfigurationError("QDRANT_URL: it names a user or a key; the key is set by QDRANT_API_KEY")
+        raise ConfigurationError("QDRANT_URL: it contains a user or a key; set the key with QDRANT_API_KEY")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigurationError("QDRANT_URL: it must end with the port; gRPC knows no paths and no options")
+        raise ConfigurationError("QDRANT_URL: it must end with the port, because gRPC has no paths and no options")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{host}:{parts.port or DEFAULT_PORT}", is_tls(url)
 

@@ -17,7 +17,7 @@ from memory_worker.store.operations import DeleteMatching, DeletePoints, Operati
 from memory_worker.store.values import put_payload
 
 OVERSAMPLING = 2.0
-"""A search with quantized vectors finds this many times the limit, then rescores. Without, 1 of 13 hits was wrong."""
+"""A search with quantized vectors finds this many times its limit, then rescores. Else 1 of 13 hits was wrong."""
 
 _NOBODY = 0
 _PROBE = "probe"

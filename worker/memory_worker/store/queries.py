@@ -125,7 +125,7 @@ async def is_absent(rpc: QdrantRpc, name: str, error: StoreError, *, timeout_s: 
         return False
     request = q.CollectionExistsRequest(collection_name=name)
     try:
-        answer = await rpc.call(f"looking for {name}", rpc.collection_exists, request, timeout_s=timeout_s)
+        answer = await rpc.call(f"checking for {name}", rpc.collection_exists, request, timeout_s=timeout_s)
     except StoreError:
         return False
     return answer.HasField("result") and not answer.result.exists
