@@ -56,53 +56,44 @@ def _body_before_deadline(write: SerializedWrite) -> bytes:
 class QdrantRpc:
     """The methods of Qdrant that this worker calls."""
 
+    health_check: Method[q.HealthCheckRequest, q.HealthCheckReply]
+    list_collections: Method[q.ListCollectionsRequest, q.ListCollectionsResponse]
+    list_aliases: Method[q.ListAliasesRequest, q.ListAliasesResponse]
+    get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse]
+    collection_exists: Method[q.CollectionExistsRequest, q.CollectionExistsResponse]
+    create_collection: Method[q.CreateCollection, q.CollectionOperationResponse]
+    update_collection: Method[q.UpdateCollection, q.CollectionOperationResponse]
+    delete_collection: Method[q.DeleteCollection, q.CollectionOperationResponse]
+    create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse]
+    update_batch: Method[SerializedWrite, q.UpdateBatchResponse]
+    query: Method[q.QueryPoints, q.QueryResponse]
+    query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse]
+    scroll: Method[q.ScrollPoints, q.ScrollResponse]
+
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str | None, timeout_s: float) -> None:
         collections, points, service = (
             cast("Any", stub)(channel) for stub in (q.CollectionsStub, q.PointsStub, q.QdrantStub)
         )
         self._metadata = (("api-key", api_key),) if api_key else ()
         self._timeout_s = timeout_s
-        self.health_check: Method[q.HealthCheckRequest, q.HealthCheckReply] = Method(
-            "health_check", service.HealthCheck
+        self.health_check = Method("health_check", service.HealthCheck)
+        self.list_collections = Method("list_collections", collections.List)
+        self.list_aliases = Method("list_aliases", collections.ListAliases)
+        self.get_collection = Method("get_collection", collections.Get)
+        self.collection_exists = Method("collection_exists", collections.CollectionExists)
+        self.create_collection = Method("create_collection", collections.Create)
+        self.update_collection = Method("update_collection", collections.Update)
+        self.delete_collection = Method("delete_collection", collections.Delete)
+        self.create_index = Method("create_index", points.CreateFieldIndex)
+        update_batch = channel.unary_unary(
+            "/qdrant.Points/UpdateBatch",
+            request_serializer=_body_before_deadline,
+            response_deserializer=q.UpdateBatchResponse.FromString,
         )
-        self.list_collections: Method[q.ListCollectionsRequest, q.ListCollectionsResponse] = Method(
-            "list_collections", collections.List
-        )
-        self.list_aliases: Method[q.ListAliasesRequest, q.ListAliasesResponse] = Method(
-            "list_aliases", collections.ListAliases
-        )
-        self.get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = Method(
-            "get_collection", collections.Get
-        )
-        self.collection_exists: Method[q.CollectionExistsRequest, q.CollectionExistsResponse] = Method(
-            "collection_exists", collections.CollectionExists
-        )
-        self.create_collection: Method[q.CreateCollection, q.CollectionOperationResponse] = Method(
-            "create_collection", collections.Create
-        )
-        self.update_collection: Method[q.UpdateCollection, q.CollectionOperationResponse] = Method(
-            "update_collection", collections.Update
-        )
-        self.delete_collection: Method[q.DeleteCollection, q.CollectionOperationResponse] = Method(
-            "delete_collection", collections.Delete
-        )
-        self.create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = Method(
-            "create_index", points.CreateFieldIndex
-        )
-        self.update_batch: Method[SerializedWrite, q.UpdateBatchResponse] = Method(
-            "update_batch",
-            cast(
-                "Any",
-                channel.unary_unary(
-                    "/qdrant.Points/UpdateBatch",
-                    request_serializer=_body_before_deadline,
-                    response_deserializer=q.UpdateBatchResponse.FromString,
-                ),
-            ),
-        )
-        self.query: Method[q.QueryPoints, q.QueryResponse] = Method("query", points.Query)
-        self.query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse] = Method("query_batch", points.QueryBatch)
-        self.scroll: Method[q.ScrollPoints, q.ScrollResponse] = Method("scroll", points.Scroll)
+        self.update_batch = Method("update_batch", cast("Any", update_batch))
+        self.query = Method("query", points.Query)
+        self.query_batch = Method("query_batch", points.QueryBatch)
+        self.scroll = Method("scroll", points.Scroll)
 
     async def write(self, doing: str, request: q.UpdateBatchPoints, *, deadline: float) -> q.UpdateBatchResponse:
         """Send a batch of writes that must end before ``deadline``, a monotonic time in seconds.
