@@ -87,7 +87,7 @@ def _batch(data: bytes) -> None:
     dead_letters = _dead_letters([body for _, body in rows[:3]]) if flags & 8 else {}
     entries = [_entry(number, control, body, dead_letters) for number, (control, body) in enumerate(rows)]
     decoded = decode_and_validate(entries, limits, partition=5 % partitions, partitions=partitions)
-    _check_intake(entries, decoded, limits)
+    _check_decoding(entries, decoded, limits)
     outcome = decide(decoded, _guards(dead_letters))
     _check_outcome(decoded, outcome, dead_letters)
     _write([job for _, job in outcome.jobs])
@@ -122,7 +122,7 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
     return Entry(f"{number + 100}-0", version, body, len(body), replay_of, control & 24 == 24)
 
 
-def _check_intake(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
+def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
     newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
     assert decoded.held is bool(newer)
     assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
@@ -478,7 +478,7 @@ def _corpus() -> Path:
     """Write the seeds where libFuzzer looks for them."""
     import tempfile  # noqa: PLC0415  # needed by this way to run only
 
-    directory = Path(tempfile.mkdtemp(prefix="fuzz-intake-"))
+    directory = Path(tempfile.mkdtemp(prefix="fuzz-decoding-"))
     for number, seed in enumerate(SEEDS):
         (directory / f"seed-{number:03}").write_bytes(seed)
     return directory
