@@ -25,24 +25,21 @@ signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))  # what a shell start
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 OWN_PATHS = {
-    "fill: pushed in bulk and drained",
-    *(f"{path}, {callers}" for path in ("push", "search", "get", "delete") for callers in ("one caller", "4 callers")),
-    "push, many at a time",
-    "drain of single writes, one process",
+    *(f"{path}, {callers}" for path in ("push", "search", "get") for callers in ("one caller", "4 callers")),
+    "push, many in one call",
+    "drain of single writes",
     "write until searchable, idle",
     "write until searchable, 20% load",
-    "write until searchable, 80% load",
-    "search straight at the engine",
+    "pushes of the 20% load",
+    "search without the queue",
     "delete until applied",
-    "search, one caller, during a full ingest",
-    *(f"mixed: {path}" for path in ("search", "get", "write until searchable", "delete until applied")),
+    "search during a full ingest",
 }
 PEER_PATHS = {
     *(f"direct {path}, {callers}" for path in ("upsert", "query") for callers in ("one caller", "4 callers")),
     "upload_points",
-    "one arq job per write, one process",
+    "one arq job per write",
 }
-LOAD_PATHS = {"writes meanwhile, 20% load", "writes meanwhile, 80% load"}
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def environment(redis_url: str, qdrant_url: str, redis_prefix: str) -> dict[str,
         "REDIS_URL": redis_url,
         "QDRANT_URL": qdrant_url,
         "QUEUE_PREFIX": redis_prefix,
-        "COLUMNS": "160",
+        "COLUMNS": "80",
     }
 
 
@@ -86,66 +83,41 @@ def left_behind(environment: dict[str, str], channel: grpc.Channel) -> list[str]
     return [*keys, *(found.name for found in collections if found.name.startswith(own))]
 
 
-def check_plausible(line: dict[str, Any]) -> None:
-    assert line["rate"]["lowest"] <= line["rate"]["median"] <= line["rate"]["highest"]
-    assert line["rate"]["median"] > 0
-    assert line["errors"] == 0
-    if line["p50_ms"] is not None:
-        assert 0 < line["p50_ms"]["median"] <= line["p90_ms"]["median"] <= line["p99_ms"]["median"] < 60_000
+def check_plausible(figure: dict[str, Any]) -> None:
+    assert figure["rate"] > 0
+    assert "errors" not in figure
+    if latencies := figure.get("ms"):
+        assert 0 < latencies["p50"] <= latencies["p90"] <= latencies["p99"] <= latencies["max"]
 
 
 def test_every_path_and_every_peer_is_measured_and_nothing_is_left_behind(
     environment: dict[str, str], qdrant_channel: grpc.Channel, tmp_path: Path
 ) -> None:
-    figures = tmp_path / "figures.json"
-    all_but_network = "push,drain,visible,search,get,delete,mixed,ingest,upsert,upload,arq,query"
-    arguments = ("--peers", "--only", all_but_network, "--peer-jobs", "40", "--markdown", "--json", str(figures))
-    shown = done(*arguments, environment=environment)
-    report = json.loads(figures.read_text())
-    lines = {line["path"]: line for line in report["lines"]}
-    assert set(lines) == OWN_PATHS | PEER_PATHS | LOAD_PATHS
-    for line in lines.values():
-        check_plausible(line)
-    assert {path for path, line in lines.items() if line["ours_to_it"]} == PEER_PATHS
-    assert len(report["compared"]) == 9
-    assert {cpu["path"] for cpu in report["cpu"]} == {
-        "drain of single writes, one process",
-        "one arq job per write, one process",
-    }
-    check_raw(report["found"])
-    assert report["errors"] == []
-    assert shown.count("\n| ") > len(lines)
+    file = tmp_path / "figures.json"
+    shown = done("--peers", "--rounds", "2", "--json", str(file), environment=environment)
+    found = json.loads(file.read_text())
+    assert len(found["rounds"]) == 2
+    for one in found["rounds"]:
+        assert set(one) == OWN_PATHS | PEER_PATHS
+        assert one["drain of single writes"]["sent"] >= 1000
+        for figure in one.values():
+            check_plausible(figure)
+    first, second = ([*one] for one in found["rounds"])
+    assert first.index("push, one caller") < first.index("direct upsert, one caller")
+    assert second.index("push, one caller") > second.index("direct upsert, one caller")
+    assert {"worker, ingest", "worker, search", "worker, arq"} <= found["peak_mib"].keys()
+    assert found["problems"] == []
+    assert all(path in shown for path in OWN_PATHS | PEER_PATHS)
+    assert max(len(line) for line in shown.splitlines()) <= 80
     assert left_behind(environment, qdrant_channel) == []
 
 
-def check_raw(found: dict[str, Any]) -> None:
-    assert found["dimension"] == DIMENSION
-    assert found["machine"]["cpu"]
-    assert {"arq", "redis", "qdrant-client"} <= found["engines"]["libraries"].keys()
-    assert {"worker, ingest", "worker, search"} <= found["memory"].keys()
-    assert all(memory["rss_peak_mib"] > 1 for memory in found["memory"].values())
-    (one,) = found["rounds"]
-    assert one["drain of single writes, one process"]["sent"] == 1000
-    assert one["write until searchable, 20% load"]["loop"] == "open"
-    assert one["search, 4 callers"]["callers"] == 4
-
-
-def test_networks_backlogs_open_loops_and_a_delay_for_everything(environment: dict[str, str], tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    arguments = ("--only", "get,network", "--rate", "50", "--delay-ms", "2", "--delays", "1", "--backlog", "300")
-    shown = done(*arguments, "--json", str(figures), environment=environment)
-    report = json.loads(figures.read_text())
-    lines = {line["path"]: line for line in report["lines"]}
-    assert lines["get, 50 a second"]["loop"] == "open"
-    assert lines["get, one caller"]["p50_ms"]["median"] > 4  # to Redis, and back
-    networks = report["found"]["network"]
-    assert [*networks] == ["nothing in between", "1"]
-    assert networks["1"]["push"]["p50_ms"] > 4 + 2
-    (backlog,) = report["found"]["backlogs"]
-    assert (backlog["jobs"], backlog["stored"]) == (300, 300)
-    assert backlog["memory"]["worker"]["rss_peak_mib"] > 1
-    assert "backlogs" in shown
-    assert report["errors"] == []
+def test_a_network_that_is_farther_away_and_open_loops(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done("--only", "get", "--rate", "50", "--delay-ms", "2", "--json", str(file), environment=environment)
+    (found,) = json.loads(file.read_text())["rounds"]
+    assert set(found) == {"get, one caller", "get, 4 callers", "get, 50/s open loop"}
+    assert all(figure["ms"]["p50"] > 4 for figure in found.values())  # to Redis, and back
 
 
 @pytest.mark.parametrize(("number", "interrupts"), [(signal.SIGINT, "SIG_DFL"), (signal.SIGTERM, "SIG_IGN")])

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import grpc
-import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from qdrant_client import grpc as q
 from redis.asyncio import Redis
 
-from memory_worker.bench import bulk_import, engine_settings
-from memory_worker.contract import Search
+from memory_worker.contract import Search, Upsert
 from memory_worker.embedded.engines import start_edge
 from memory_worker.inspection.check import Check, run_checks
 from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
 from memory_worker.store import messages
+from memory_worker.store.channel import open_channel
 from memory_worker.store.indexing import held, threshold_of
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.rpc import QdrantRpc
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
-from tests.integration.conftest import API_KEY, Contents
+from tests.integration.conftest import Contents
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy
 
@@ -246,7 +243,7 @@ def channel_to(url: str) -> grpc.Channel:
 
 async def _write(url: str, shape: CollectionShape, vectors: Any, users: int) -> None:
     jobs = tuple(
-        engine_settings.Upsert(
+        Upsert(
             user_id=1 + number % users,
             point_id=f"mem_{1 + number % users}_{number}",
             vector=vector.tobytes(),
@@ -260,7 +257,8 @@ async def _write(url: str, shape: CollectionShape, vectors: Any, users: int) -> 
 
 async def _asked(url: str, collection: str, vectors: Any, users: int, *, exact: bool) -> tuple[Any, Any]:
     of_users, of_all = [], []
-    async with engine_settings.Place(url).rpc() as rpc:
+    async with open_channel(url) as channel:
+        rpc = QdrantRpc(channel, api_key=None, timeout_s=5)
         for number in range(0, 200, 4):
             vector = (vectors[number] + vectors[number + 1]).tobytes()
             job = Search(user_id=1 + number % users, vector=vector, limit=10, min_score=-1.0)
@@ -338,91 +336,3 @@ class TestEmbeddedEngine:
             after = self.info(engine.url).config
             after.optimizer_config.ClearField("prevent_unoptimized")
             assert after == before
-
-
-def recorded(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[CollectionShape]:
-    """Return a list that takes the collections that a measurement gives itself."""
-    made: list[CollectionShape] = []
-
-    def own_shape(options: engine_settings.Options) -> CollectionShape:
-        made.append(original(options))
-        return made[-1]
-
-    original = module.own_shape
-    monkeypatch.setattr(module, "own_shape", own_shape)
-    return made
-
-
-def left_behind(engine: Contents, made: list[CollectionShape]) -> set[str]:
-    assert made
-    return {name for name in engine.names() for shape in made if name.startswith((shape.memories, shape.documents))}
-
-
-class TestMeasurement:
-    OPTIONS = engine_settings.Options(points=400, users=20, dimension=16, queries=10)
-
-    def test_the_data_is_the_same_for_all_and_says_whose_it_is(self) -> None:
-        once, again = engine_settings.Data(self.OPTIONS), engine_settings.Data(self.OPTIONS)
-        points = [point for batch in once.batches() for point in batch.points]
-        assert points == [point for batch in once.batches() for point in batch.points]
-        assert points == [point for batch in again.batches() for point in batch.points]
-        assert once.queries == again.queries
-        assert len(points) == 400
-        counts = [sum(point.user_id == user for point in points) for user in range(1, 21)]
-        assert counts[:3] == [80, 80, 80]
-        assert set(counts[3:]) == {9, 10}
-        assert {job.user_id for job in once.queries["large users"]} <= {1, 2, 3}
-        assert not {job.user_id for job in once.queries["small users"]} & {1, 2, 3}
-
-    def test_on_embedded_engines(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.delenv("QDRANT_URL", raising=False)
-        file = tmp_path / "figures.json"
-        options = ["--points", "400", "--users", "20", "--dimension", "16", "--queries", "10", "--json", str(file)]
-        chosen = ["--only", "m=0, tenant", "--only", "int8"]
-        done = CliRunner().invoke(engine_settings.main, [*options, *chosen], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        assert "What it takes" in done.output
-        figures = msgspec.convert(msgspec.json.decode(file.read_bytes())["figures"], list[engine_settings.Figures])
-        assert [one.variant for one in figures] == ["m=0, tenant", "int8"]
-        for one in figures:
-            assert one.disk_mib is not None
-            assert one.disk_mib > 0
-            assert one.load_s > 0
-            assert {searches.group for searches in one.searches} == {"large users", "small users", "all users"}
-            # So few points are compared one by one, whatever the settings.
-            assert all(math.isclose(searches.recall, 1.0) for searches in one.searches)
-            assert all(0 < searches.p50_ms <= searches.p99_ms for searches in one.searches)
-
-    def test_on_a_server(self, monkeypatch: pytest.MonkeyPatch, qdrant_url: str, engine: Contents) -> None:
-        monkeypatch.setenv("QDRANT_URL", qdrant_url)
-        if API_KEY:
-            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-        made = recorded(monkeypatch, engine_settings)
-        plain = [variant for variant in engine_settings.VARIANTS if variant.plain_indexes]
-        (figures,) = engine_settings.measure(self.OPTIONS, plain, lambda _: None)
-        assert (figures.memory, figures.disk_mib) == (None, None)
-        assert all(math.isclose(searches.recall, 1.0) for searches in figures.searches)
-        assert left_behind(engine, made) == set()
-
-
-class TestImport:
-    def test_on_embedded_engines(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("QDRANT_URL", raising=False)
-        monkeypatch.setattr(bulk_import, "STOPS", 2)
-        options = ["--points", "2600", "--users", "20"]  # less than 10,000 kB would not be indexed
-        done = CliRunner().invoke(bulk_import.main, options, catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        lines = done.output.splitlines()
-        assert any(" indexed while it comes " in line for line in lines), done.output
-        (bulk,) = (line.split() for line in lines if " bulk mode " in line)
-        assert bulk[-2] == "2,600"
-
-    def test_on_a_server(self, monkeypatch: pytest.MonkeyPatch, qdrant_url: str, engine: Contents) -> None:
-        monkeypatch.setenv("QDRANT_URL", qdrant_url)
-        if API_KEY:
-            monkeypatch.setenv("QDRANT_API_KEY", API_KEY)
-        made = recorded(monkeypatch, bulk_import)
-        found = bulk_import.measure(engine_settings.Options(points=400, users=20, dimension=16))
-        assert [one.name for one in found] == ["indexed while it comes", "bulk mode"]
-        assert all(0 < one.load_s <= one.all_s for one in found)
-        assert left_behind(engine, made) == set()

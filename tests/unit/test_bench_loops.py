@@ -1,132 +1,160 @@
-"""Closed and open loops: what counts, what does not, and from when."""
+"""Closed and open loops: what counts, what does not, and from when. The clock is the test's own."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from memory_worker.bench.loops import Call, Check, Tally, closed_loop, due_times, open_loop
-from memory_worker.bench.tasks import Task, looped
-
-BLOCKED_S = 0.08
+from memory_worker.bench import loops
+from memory_worker.bench.loops import Call, Figure, Task, looped, percentiles_ms
 
 
-class Calls:
-    """Calls that note who was called, with what, and how many were under way at once."""
+class Clock:
+    """A clock that goes on only when it is told to."""
 
     def __init__(self) -> None:
-        self.seen: list[Any] = []
-        self.most = self._now = 0
+        self.now = 1_000.0
 
-    async def __call__(self, prepared: Any) -> None:
-        self.seen.append(prepared)
-        self._now += 1
-        self.most = max(self.most, self._now)
-        await asyncio.sleep(0)
-        self._now -= 1
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def tally(call: Call) -> Tally:
-    return Tally(call, lambda number: number, lambda: None)
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(loops, "time", made)
+    return made
 
 
-async def test_a_closed_loop_makes_each_call_once_and_does_not_count_those_that_warm_up() -> None:
-    calls = Calls()
-    figure = await closed_loop(tally(calls), first=10, count=20, callers=4, warmup=5)
-    assert sorted(calls.seen) == list(range(10, 35))
-    assert calls.most == 4
-    assert (figure.loop, figure.calls, figure.sent, figure.callers) == ("closed", 20, 25, 4)
-    assert figure.rate == pytest.approx(20 / figure.took_s)
-    assert figure.p50_ms is not None
+async def carried_out(call: Call, **task: Any) -> Figure:
+    return await looped(call, lambda number: number)(Task(path="push", **task))
 
 
-async def test_a_closed_loop_ends_when_its_time_is_over() -> None:
-    async def slow(_: int) -> None:
-        await asyncio.sleep(0.01)
+async def test_a_closed_loop_makes_each_call_once_and_does_not_count_those_that_warm_up(clock: Clock) -> None:
+    seen, most, now = [], 0, 0
 
-    figure = await closed_loop(tally(slow), first=0, count=1_000_000, callers=2, seconds=0.05)
-    assert 0 < figure.calls == figure.sent < 100
-
-
-async def test_errors_are_counted_by_what_they_say_and_have_no_latency() -> None:
     async def call(number: int) -> None:
+        nonlocal most, now
+        seen.append(number)
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        clock.sleep(0.01)
+        now -= 1
+
+    figure = await carried_out(call, first=10, count=20, callers=4, warmup=5)
+    assert sorted(seen) == list(range(10, 35))
+    assert most == 4
+    assert (figure.calls, figure.sent) == (20, 25)
+    assert figure.rate == pytest.approx(100)
+
+
+async def test_a_closed_loop_ends_when_its_time_is_over(clock: Clock) -> None:
+    async def call(_: int) -> None:
+        clock.sleep(0.1)
+
+    figure = await carried_out(call, count=1_000_000, seconds=0.45)
+    assert (figure.calls, figure.sent) == (5, 5)
+    assert figure.ms == pytest.approx(dict.fromkeys(("p50", "p90", "p99", "max"), 100))
+
+
+async def test_a_call_that_fails_is_counted_by_how_it_ended_and_has_no_latency(clock: Clock) -> None:
+    async def call(number: int) -> None:
+        clock.sleep(0.1)
         if number % 2:
             raise ValueError("odd")
 
-    figure = await closed_loop(tally(call), first=0, count=10, warmup=2)
+    figure = await carried_out(call, count=10, warmup=2)
     assert figure.errors == {"ValueError: odd": 6}  # those that warm up fail, too
     assert (figure.calls, figure.sent) == (5, 12)
 
 
-async def test_a_check_is_not_timed_but_its_failure_counts() -> None:
-    async def check() -> None:
-        await asyncio.sleep(BLOCKED_S)
+async def test_a_check_is_not_timed_but_its_failure_counts(clock: Clock) -> None:
+    async def call(number: int) -> float:
+        clock.sleep(0.1)
+        ended = clock.now
+        clock.sleep(5)
+        if number:
+            raise LookupError("not there")
+        return ended
 
-    async def refute() -> None:
-        raise LookupError("not there")
-
-    async def call(number: int) -> Check:
-        return refute if number else check
-
-    figure = await closed_loop(tally(call), first=0, count=2)
-    assert figure.errors == {"LookupError: not there": 1}
-    assert figure.max_ms is not None
-    assert figure.max_ms < BLOCKED_S * 1000
-    assert figure.took_s < BLOCKED_S
+    figure = await carried_out(call, count=1)
+    assert figure.ms["max"] == pytest.approx(100)
+    assert figure.rate == pytest.approx(10)
+    assert (await carried_out(call, first=1, count=1)).errors == {"LookupError: not there": 1}
 
 
-async def test_what_a_call_takes_is_made_before_the_clock_starts() -> None:
+async def test_arguments_are_made_before_the_clock_starts(clock: Clock) -> None:
+    async def call(prepared: str) -> None:
+        assert prepared == "job 3"
+        clock.sleep(0.1)
+
     def prepare(number: int) -> str:
-        time.sleep(BLOCKED_S)
+        clock.sleep(5)
         return f"job {number}"
 
-    calls = Calls()
-    figure = await looped(calls, prepare)(Task(path="push", first=3, count=1), lambda _: None)
-    assert calls.seen == ["job 3"]
-    assert figure.max_ms is not None
-    assert figure.max_ms < BLOCKED_S * 1000
+    figure = await looped(call, prepare)(Task(path="push", first=3, count=1))
+    assert figure.errors == {}
+    assert figure.ms["max"] == pytest.approx(100)
 
 
-def test_calls_of_an_open_loop_are_due_evenly_whatever_happens() -> None:
-    assert due_times(5.0, 100, 4) == pytest.approx([5.0, 5.01, 5.02, 5.03])
+async def test_a_group_is_one_call_and_each_number_counts(clock: Clock) -> None:
+    seen = []
+
+    async def call(numbers: range) -> None:
+        seen.append(numbers)
+        clock.sleep(1)
+
+    path = looped(call, lambda numbers: numbers, groups=True)
+    figure = await path(Task(path="push, many", first=5, count=25, group=10))
+    assert seen == [range(5, 15), range(15, 25), range(25, 30)]
+    assert (figure.calls, figure.sent, figure.rate, figure.ms) == (25, 25, pytest.approx(25 / 3), {})
 
 
-async def test_an_open_loop_counts_from_when_a_call_was_due() -> None:
-    """The first call blocks everything: those that were due meanwhile waited, and must say so."""
+async def test_calls_of_an_open_loop_come_at_fixed_times_and_count_from_then(clock: Clock) -> None:
+    """No call is answered before the last has been made, 10 s after the start: each waited since it was due."""
+    started, answers, seen = clock.now, asyncio.Event(), []
 
     async def call(number: int) -> None:
-        if number == 0:
-            time.sleep(BLOCKED_S)  # noqa: ASYNC251 - it blocks on purpose
-
-    figure = await open_loop(tally(call), first=0, count=8, rate=100)
-    assert (figure.loop, figure.calls, figure.sent, figure.asked_rate) == ("open", 8, 8, 100)
-    assert figure.max_ms is not None
-    assert figure.p50_ms is not None
-    assert figure.max_ms >= BLOCKED_S * 1000
-    assert figure.p50_ms >= BLOCKED_S * 1000 / 2 - 15  # a closed loop would call it nothing
-
-
-async def test_an_open_loop_does_not_wait_for_answers() -> None:
-    answers = asyncio.Event()
-    waiting = 0
-
-    async def call(_: int) -> None:
-        nonlocal waiting
-        waiting += 1
-        if waiting == 5:
+        seen.append(number)
+        if number == 10:
+            clock.now = started + 10
             answers.set()
         await answers.wait()
 
-    figure = await asyncio.wait_for(open_loop(tally(call), first=0, count=5, rate=500), 10)
-    assert figure.calls == 5
+    figure = await asyncio.wait_for(carried_out(call, first=7, count=4, rate=100), 10)
+    assert seen == [7, 8, 9, 10]
+    first = 10 - loops._LEAD_S
+    assert figure.ms["max"] == pytest.approx(1000 * first)
+    assert figure.ms["p50"] == pytest.approx(1000 * (first - 0.02))
+    assert figure.rate == pytest.approx(4 / first)
 
 
-async def test_a_task_with_a_rate_is_an_open_loop_behind_its_warmup() -> None:
-    calls, ended = Calls(), []
-    figure = await looped(calls)(Task(path="push", first=7, count=3, warmup=2, rate=1000), ended.append)
-    assert calls.seen == [7, 8, 9, 10, 11]
-    assert (figure.loop, figure.calls) == ("open", 3)
-    assert sum(ended) == 5
+async def test_an_open_loop_comes_after_its_warmup() -> None:
+    seen = []
+
+    async def call(number: int) -> None:
+        seen.append(number)
+
+    figure = await carried_out(call, first=7, count=3, warmup=2, rate=1000)
+    assert seen == [7, 8, 9, 10, 11]
+    assert (figure.calls, figure.sent) == (3, 5)
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1))
+def test_a_percentile_is_the_smallest_latency_that_so_many_do_not_exceed(times_s: list[float]) -> None:
+    ordered = sorted(1000 * time_s for time_s in times_s)
+    for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)):
+        assert percentiles_ms(times_s)[name] == pytest.approx(ordered[math.ceil(share * len(ordered)) - 1])
+
+
+def test_without_calls_there_are_no_percentiles() -> None:
+    assert percentiles_ms([]) == {}

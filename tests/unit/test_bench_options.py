@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
-from memory_worker.bench.command_line import options
-from memory_worker.bench.options import OWN, PEERS, Options
+from memory_worker.bench.options import PEERS, PHASES, Options
+from memory_worker.commands.bench import own_names
 from memory_worker.commands.main import main
-from memory_worker.contract.errors import ConfigurationError
+from memory_worker.settings import load_settings
 
 
-def test_all_our_own_phases_unless_told_otherwise_and_peers_when_asked_for() -> None:
-    assert [name for name in (*OWN, *PEERS) if Options().wants(name)] == list(OWN)
-    assert all(Options(peers=True).wants(name) for name in (*OWN, *PEERS))
+def test_our_own_paths_are_measured_unless_others_are_asked_for_and_peers_if_asked_for() -> None:
+    everything = (*PHASES, *PEERS)
+    assert [name for name in everything if Options().wants(name)] == list(PHASES)
+    assert all(Options(peers=True).wants(name) for name in everything)
     only = Options(only=("drain", "arq"))
-    assert [name for name in (*OWN, *PEERS) if only.wants(name)] == ["drain", "arq"]
-
-
-def test_lists_on_the_command_line() -> None:
-    assert options(only="", delays="0, 0.5,1,5").delays_ms == Options().delays_ms
-    assert options(only="push, drain", delays="") == Options(only=("push", "drain"), delays_ms=())
-
-
-@pytest.mark.parametrize("text", ["1;2", "x", "-1", "nan", "inf"])
-def test_wrong_numbers(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--delays"):
-        options(only="", delays=text)
+    assert [name for name in everything if only.wants(name)] == ["drain", "arq"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--only", "pull"], ["--delays", "fast"], ["--rounds", "0"], ["--points", "0"], ["--seconds", "0"]]
+    "arguments", [["--only", "pull"], ["--delay-ms", "-1"], ["--rounds", "0"], ["--points", "0"], ["--seconds", "0"]]
 )
 def test_wrong_options_are_named_and_end_with_2(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, ["bench", *arguments])
     assert result.exit_code == 2
     assert arguments[0] in result.output
+
+
+@pytest.mark.parametrize("prefix", ["mw", "a.b", "x" * 64])
+def test_keys_and_collections_are_named_after_the_deployment(prefix: str, tmp_path: Path) -> None:
+    names = own_names(prefix)
+    settings = load_settings(data_dir=tmp_path, **names)
+    assert settings.queue_prefix.startswith(f"{prefix[:48]}-bench-")
+    assert own_names(prefix)["queue_prefix"] != settings.queue_prefix

@@ -1,4 +1,4 @@
-"""The report: medians, tables, and that an error is never hidden."""
+"""The report: medians and ratios in 80 columns, and no error is hidden."""
 
 from __future__ import annotations
 
@@ -10,140 +10,123 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from memory_worker.bench import names
-from memory_worker.bench.figures import Figure
-from memory_worker.bench.flat import Backlog
-from memory_worker.bench.machine import Engines, Machine
+from memory_worker.bench import options as names
+from memory_worker.bench.loops import Figure, Round
 from memory_worker.bench.options import Options
-from memory_worker.bench.report import Report, report
-from memory_worker.bench.report_tables import markdown, print_report, tables
+from memory_worker.bench.report import print_report
 from memory_worker.bench.run import Found
-from memory_worker.bench.usage import Memory
 from memory_worker.commands.main import main
-from tests.unit.test_bench_compare import CALLERS, a_round, figure
+
+CALLERS = 32
+
+
+def figure(rate: float, p50: float | None = None, p99: float | None = None, **cpu_us: float) -> Figure:
+    ms = {name: value for name, value in (("p50", p50), ("p99", p99)) if value is not None}
+    return Figure(calls=1, sent=1, rate=rate, ms=ms, cpu_us=cpu_us)
+
+
+def a_round(drain: float = 9000, arq: float = 500) -> Round:
+    return {
+        names.by(names.PUSH, 1): figure(5000, 0.2, 0.5),
+        names.by(names.PUSH, CALLERS): figure(6000, 5, 9),
+        names.by(names.UPSERT, 1): figure(1000, 0.9, 2),
+        names.by(names.UPSERT, CALLERS): figure(2000, 15, 30),
+        f"{names.UPSERT}, 50/s open loop": figure(50, 15, 30),
+        names.DRAIN: figure(drain, worker=50.0, Redis=10.0),
+        names.UPLOAD: figure(10_000),
+        names.ARQ: figure(arq, worker=2000.0),
+        names.LOADED: figure(75, 12.34, 1_234.5),
+        names.by(names.SEARCH, 1): figure(200, 4, 10),
+        names.by(names.SEARCH, CALLERS): figure(900, 30, 80),
+        names.by(names.QUERY, 1): figure(800, 1.5, 3),
+        names.by(names.QUERY, CALLERS): figure(1000, 30, 70),
+    }
 
 
 def found(**changes: Any) -> Found:
-    drain = msgspec.structs.replace(figure(9000), cpu_us={"worker": 50.0, "Redis": 10.0})
     defaults: dict[str, Any] = {
-        "machine": Machine(cpu="A CPU", cores=2, memory_gib=4, kernel="Linux 6", python="CPython 3.13", load=0.1),
-        "engines": Engines(
-            redis="Valkey 9", redis_persistence="append-only file", qdrant="Qdrant 1.20", libraries={"arq": "0.28"}
-        ),
-        "dimension": 1024,
-        "options": Options(rounds=3, concurrency=CALLERS),
-        "fill": {names.FILL: figure(7000)},
-        "settled_s": 0.0,
-        "rounds": [a_round(DRAIN=msgspec.structs.replace(drain, rate=rate)) for rate in (9000.0, 10_000.0, 8000.0)],
-        "network": {"nothing in between": {names.SEARCH: figure(200, 4, 9)}, "5": {names.SEARCH: figure(20, 45, 60)}},
-        "backlogs": [
-            Backlog(jobs=10, stored=10, pushed=figure(30_000), drained=drain, memory={"worker": Memory(120.0, 80.0)})
-        ],
-        "memory": {"worker, ingest": Memory(152.4, None), "Redis": Memory(20.0, 19.0)},
+        "where": "A CPU, 2 cores, load before 0.10; Valkey 9 (append-only file), Qdrant 1.20, 1024 dimensions",
+        "options": Options(peers=True),
+        "rounds": [a_round(drain=rate) for rate in (9000.0, 10_000.0, 8000.0)],
+        "peak_mib": {"worker": 152.4, "Redis": 4_233.0},
         "notes": [],
         "problems": [],
     }
     return Found(**{**defaults, **changes})
 
 
-def lines(told: Report) -> dict[str, Any]:
-    return {line.path: line for line in told.lines}
-
-
-def shown(told: Report) -> str:
-    console = Console(file=StringIO(), width=200)
-    print_report(told, console)
+def shown(what: Found) -> str:
+    console = Console(file=StringIO(), width=80)
+    print_report(what, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
 
-def test_a_line_holds_the_median_and_the_spread_of_the_rounds() -> None:
-    line = lines(report(found()))[names.DRAIN]
-    assert (line.rate.median, line.rate.lowest, line.rate.highest) == (9000, 8000, 10_000)
-    assert line.p50_ms is None
-    assert lines(report(found()))[names.by(names.PUSH, 1)].p50_ms.median == 0.2
+def rows(what: Found) -> dict[str, list[str]]:
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown(what).splitlines() if "│" in line]
+    return {name: values for name, *values in cells}
 
 
-def test_fill_comes_first_and_peers_come_last_with_their_ratio() -> None:
-    told = report(found())
-    paths = [line.path for line in told.lines]
-    assert paths[0] == names.FILL
-    peers = {names.ARQ, names.UPLOAD} | {
-        names.by(path, n) for path in (names.UPSERT, names.QUERY) for n in (1, CALLERS)
-    }
-    assert set(paths[-6:]) == peers
-    assert all((line.ours_to_it is not None) == (line.path in peers) for line in told.lines)
+def test_a_row_holds_the_medians_and_the_range_of_the_rounds() -> None:
+    told = rows(found())
+    assert told[names.DRAIN] == ["", "", "9,000", "8,000-10,000"]
+    assert told["push, one caller"] == ["0.2", "0.5", "5,000", "5,000-5,000"]
+    assert told[names.LOADED] == ["12.3", "1,234", "75", "75-75"]
 
 
-@pytest.mark.parametrize("show", [markdown, shown])
-def test_everything_is_told(show: Any) -> None:
-    told = show(report(found()))
-    for text in ("A CPU, 2 cores", "Valkey 9 (append-only file)", "arq 0.28", "1024 dimensions", "ours to it"):
-        assert text in told
-    for title in ("paths", "compared", "memory", "network", "backlogs", "beside the performance guide"):
-        assert title in told
-    assert "9,000" in told
-    assert "152" in told
-    assert "45.00, 60.00" in told
-    assert "error" not in told
+def test_peers_have_their_ratio_round_by_round() -> None:
+    """A machine that was slower in one round was so for both sides."""
+    told = rows(found(rounds=[a_round(drain=9000, arq=1000), a_round(drain=900, arq=100)]))
+    assert told[names.ARQ] == ["", "", "550", "9 (9-9)"]
+    assert rows(found())[names.ARQ][-1] == "18 (16-20)"
+    assert rows(found())[names.UPLOAD][-1] == "0.9 (0.8-1)"
+    assert rows(found())["direct upsert, one caller"][-1] == "5 (5-5)"
+    assert rows(found())["direct upsert, 32 callers"][-1] == "4.5 (4-5)"
+    assert rows(found())["direct query, one caller"][-1] == "0.25 (0.25-0.25)"
+    assert rows(found())["direct upsert, 50/s open loop"][-1] == ""
+    failed = {**a_round(), names.ARQ: figure(0)}
+    assert rows(found(rounds=[failed]))[names.ARQ][-1] == ""
 
 
-def test_the_tables_of_markdown_are_well_formed() -> None:
-    told = report(found())
-    for table in tables(told):
-        assert all(len(row) == len(table.headings) for row in table.rows)
-    rows = [line for line in markdown(told).splitlines() if line.startswith("|")]
-    assert len(rows) == sum(len(table.rows) + 2 for table in tables(told))
+def test_processes_have_their_cpu_time_and_memory() -> None:
+    told = rows(found())
+    assert told["worker"] == ["50", "2,000", "152"]
+    assert told["Redis"] == ["10", "", "4,233"]
 
 
-def test_what_is_slower_than_wanted_is_said() -> None:
-    assert "| NO |" not in markdown(report(found()))
-    slow = found(rounds=[a_round(DRAIN=figure(100))])
-    assert markdown(report(slow)).count("| NO |") == 3
+def test_it_fits_in_80_columns_and_judges_nothing() -> None:
+    told = shown(found())
+    assert max(len(line) for line in told.splitlines()) <= 80
+    for word in ("wanted", "NO", "goal", "target", "error"):
+        assert word not in told
+    assert "…" not in told
+    assert "A CPU, 2 cores" in " ".join(told.split())
 
 
-def test_calls_that_failed_are_told_with_their_path_and_make_the_report_worthless() -> None:
-    failed = Figure(loop="closed", calls=9, took_s=1, rate=9, p50_ms=1, errors={"ReadFailed: timeout": 2})
-    told = report(found(rounds=[{**a_round(), names.GET: failed}, {**a_round(), names.GET: failed}]))
-    assert told.errors == ["get: ReadFailed: timeout (4 times)"]
-    assert lines(told)[names.GET].errors == 4
-    for text in (markdown(told), shown(told)):
-        assert "get (4 errors)" in text
-        assert "ReadFailed: timeout (4 times)" in text
-    assert "worth nothing" in markdown(told)
+def test_the_report_says_what_was_not_measured_by_leaving_it_out() -> None:
+    only = {names.by(names.GET, 1): figure(300, 2, 3)}
+    alone = found(rounds=[only], options=Options(only=("get",)), peak_mib={})
+    assert [name for name in rows(alone) if name] == ["get, one caller"]
+    titles = ("our own paths", "used instead")
+    assert [line.strip() for line in shown(alone).splitlines() if line.strip() in titles] == ["our own paths"]
+    only_a_peer = found(options=Options(only=("upsert",)))
+    assert [line.strip() for line in shown(only_a_peer).splitlines() if line.strip() in titles] == [*titles]
 
 
-@pytest.mark.parametrize(
-    ("changes", "error"),
-    [
-        ({"problems": ["dead letters: 3"]}, "dead letters: 3"),
-        ({"fill": {names.FILL: msgspec.structs.replace(figure(1), errors={"QueueFull: no": 1})}}, "QueueFull: no"),
-        ({"network": {"5": {names.SEARCH: Figure(loop="closed", calls=0, took_s=1, rate=0, errors={"X": 1})}}}, "X"),
-        (
-            {"backlogs": [Backlog(jobs=10, stored=9, pushed=figure(1), drained=figure(1), memory={})]},
-            "of a backlog of 10 the engine has 9 points",
-        ),
-    ],
-)
-def test_whatever_went_wrong_is_an_error(changes: dict[str, Any], error: str) -> None:
-    (told,) = report(found(**changes)).errors
-    assert error in told
-
-
-@pytest.mark.parametrize(("problems", "status"), [([], 0), (["the engine has 1 points, and should have 2"], 1)])
-def test_the_command_ends_with_1_if_anything_went_wrong(
+@pytest.mark.parametrize(("problems", "status"), [([], 0), (["the engine has 1 points, where 2 were written"], 1)])
+def test_a_problem_is_shown_and_ends_the_command_with_1(
     monkeypatch: pytest.MonkeyPatch, problems: list[str], status: int
 ) -> None:
     async def measure(*_: object, **__: object) -> Found:
-        return found(problems=problems)
+        return found(problems=problems, notes=["the callers could not keep up"])
 
     monkeypatch.setattr("memory_worker.commands.bench.measure", measure)
     urls = {"REDIS_URL": "redis://127.0.0.1:1", "QDRANT_URL": "http://127.0.0.1:1"}
-    result = CliRunner().invoke(main, ["bench", "--markdown"], env=urls)
+    result = CliRunner().invoke(main, ["bench"], env=urls)
     assert result.exit_code == status, result.output
-    assert all(problem in result.output for problem in problems)
+    assert "note: the callers could not keep up" in result.output
+    assert all(f"error: {problem}" in result.output for problem in problems)
 
 
-def test_the_report_can_be_read_back_from_json() -> None:
-    told = report(found())
-    assert msgspec.json.decode(msgspec.json.encode(told), type=Report) == told
+def test_all_that_was_found_can_be_read_back_from_json() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(found()), type=Found) == found()

@@ -1,4 +1,5 @@
-"""The load test: every path that users take, beside what they would use instead, in one run.
+"""The load test: every path that users take, and what they would use instead, measured in one run.
 
-Here: data, callers, measurements, the table. Not here: limits that a figure must meet, and studies that were made once.
+Here: the load, the callers, the phases, the report. Not here: limits that a figure must meet, and studies that were
+made once, whose results are in ``docs/benchmark.md``. Start to read with `run`.
 """

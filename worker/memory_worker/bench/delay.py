@@ -1,8 +1,8 @@
-"""A network that is farther away: a TCP server in front of another, which hands on everything later, each way.
+"""A network that is farther away: TCP servers on 127.0.0.1 that pass everything on later, each way.
 
     python -m memory_worker.bench.delay DELAY_MS HOST:PORT...
 
-It says ``ready PORT...`` on its standard error, one port on 127.0.0.1 for each target.
+It writes ``ready PORT...`` to its standard error, with one port for each target.
 """
 
 from __future__ import annotations
@@ -10,108 +10,78 @@ from __future__ import annotations
 import asyncio
 import selectors
 import sys
-import time
 from contextlib import suppress
-from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from memory_worker.bench.processes import urls
+from memory_worker.contract.errors import ConfigurationError
+from memory_worker.settings import Settings
 
 HOST = "127.0.0.1"
 _CHUNK_BYTES = 262_144
 
 
-class DelayProxy:
-    """Hands on what comes, ``delay_s`` seconds later and in order; bandwidth is not limited.
+def addresses(settings: Settings) -> list[str]:
+    """Return where Redis and Qdrant are. Raises `ConfigurationError` where TLS would notice what is in between."""
+    found = []
+    for url, default_port in zip(urls(settings).values(), (6379, 6334), strict=True):
+        parts = urlsplit(url)
+        if parts.scheme not in ("redis", "http", "grpc") or not parts.hostname:
+            raise ConfigurationError("--delay-ms: a delay can be added to redis:// and http:// only")
+        found.append(f"{parts.hostname}:{parts.port or default_port}")
+    return found
 
-    Its loop must tick finer than that: see `precise_loop`.
+
+def farther_away(settings: Settings, redis_port: str, qdrant_port: str) -> Settings:
+    """Return the settings with which Redis and Qdrant are reached at these ports of this machine."""
+    parts = urlsplit(urls(settings)["Redis"])
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    redis_url = SecretStr(urlunsplit(parts._replace(netloc=f"{login}{HOST}:{redis_port}")))
+    return settings.model_copy(update={"redis_url": redis_url, "qdrant_url": f"http://{HOST}:{qdrant_port}"})
+
+
+async def delayed_server(host: str, port: int, delay_s: float) -> asyncio.Server:
+    """Return a server that passes on what comes, in order and ``delay_s`` later. Bandwidth is not limited.
+
+    It needs a `precise_loop`.
     """
 
-    def __init__(self, host: str, port: int, *, delay_s: float) -> None:
-        self._target = (host, port)
-        self._delay_s = delay_s
-        self._connections: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
-
-    @property
-    def port(self) -> int:
-        """Where it listens on 127.0.0.1."""
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._server.is_serving():  # accepted at the last moment: `__aexit__` does not know this connection
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(host, port)
+        except OSError:
             writer.transport.abort()
             return
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # this is one
-        self._connections.add(task)
-        try:
-            with suppress(OSError):
-                await self._connect(reader, writer)
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort()
+        await asyncio.gather(_pass_on(reader, far_writer, delay_s), _pass_on(far_reader, writer, delay_s))
+        for done in (writer, far_writer):
+            asyncio.get_running_loop().call_later(delay_s, done.close)
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
-        try:
-            async with asyncio.TaskGroup() as ways:
-                ways.create_task(self._hand_on(reader, far_writer))
-                ways.create_task(self._hand_on(far_reader, writer))
-        except* OSError:
-            pass  # one end is gone: so is the connection
-        finally:
-            far_writer.transport.abort()
+    return await asyncio.start_server(connect, HOST, 0)
 
-    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        on_its_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        arriving = asyncio.create_task(self._deliver(on_its_way, writer))
-        try:
-            while True:
-                data = await reader.read(_CHUNK_BYTES)
-                on_its_way.put_nowait((time.monotonic() + self._delay_s, data))
-                if not data:
-                    break
-            await arriving
-        finally:
-            arriving.cancel()
 
-    @staticmethod
-    async def _deliver(on_its_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
-        while True:
-            due, data = await on_its_way.get()
-            if (wait_s := due - time.monotonic()) > 0:
-                await asyncio.sleep(wait_s)
-            if not data:
-                writer.write_eof()
-                return
-            writer.write(data)
-            await writer.drain()
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):
+        while data := await reader.read(_CHUNK_BYTES):
+            loop.call_later(delay_s, writer.write, data)
+    loop.call_later(delay_s, writer.write_eof)
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop whose timers are as fine as the system's: ``epoll`` and uvloop round to milliseconds."""
+    """Return an event loop with timers as fine as the system's: those of ``epoll`` and uvloop tick in milliseconds."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
-async def _main(delay_ms: float, targets: list[str]) -> None:
-    proxies = []
-    for target in targets:
-        host, _, port = target.rpartition(":")
-        proxy = DelayProxy(host, int(port), delay_s=delay_ms / 1000)
-        proxies.append(await proxy.__aenter__())
-    sys.stderr.write(f"ready {' '.join(str(proxy.port) for proxy in proxies)}\n")
-    sys.stderr.flush()
-    await asyncio.to_thread(sys.stdin.read)  # ends with whoever started it
+async def _main(delay_ms: str, *targets: str) -> None:
+    addresses = [target.rpartition(":") for target in targets]
+    servers = [await delayed_server(host, int(port), float(delay_ms) / 1000) for host, _, port in addresses]
+    ports = (str(server.sockets[0].getsockname()[1]) for server in servers)
+    sys.stderr.write(f"ready {' '.join(ports)}\n")
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=precise_loop) as runner:
-        runner.run(_main(float(sys.argv[1]), sys.argv[2:]))
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(_main(*sys.argv[1:]))

@@ -1,37 +1,34 @@
-"""The load: seeded points of many users, alike in every run and for everybody who is measured."""
+"""The load: seeded points of many users, the same in every run and for everybody who is measured."""
 
 from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-
-from memory_worker.contract import Upsert
 from memory_worker.contract.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
+
+LEAST_SCORE = -1.0
+"""Searches ask for it, so that every point of the user is a hit: one that finds nothing would be no measure."""
 
 _BASE_VECTORS = 512
 _WORDS = ("prefers", "window", "seats", "tea", "mornings", "trains", "quiet", "rooms", "early", "flights")
 _CATEGORIES = ("personal", "preferences", "work", "travel")
-_FLOAT_BYTES = 4
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the load depends on, and nothing else. ``stock``: see `Load`."""
+class Query(NamedTuple):
+    """A search, and how many hits it must have."""
 
-    seed: int
-    users: int
-    dimension: int
-    stock: int = 0
+    user_id: int
+    vector: list[float]
+    expected: int
 
 
 class Load:
-    """Points and queries by number. Vectors differ up to ``512 * dimension`` points, and cost next to nothing.
+    """Points and queries by number; up to ``512 * dimension`` points differ in their vectors.
 
-    The first ``stock`` points are those that are there from the beginning and that reads look for. What is written
-    later belongs to as many other users, so that a search finds the same in every round.
+    The first ``stock`` points are stored before anything is measured, and reads ask for them. Later writes belong to as
+    many other users, so that a search finds the same in every round.
     """
 
     def __init__(self, *, seed: int, users: int, dimension: int, stock: int = 0) -> None:
@@ -39,28 +36,18 @@ class Load:
         self._users = users
         self._dimension = dimension
         self._stock = stock
-        self._base = [array("f", (chance.gauss(0, 1) for _ in range(dimension))) for _ in range(_BASE_VECTORS)]
-        self._packed = [vector.tobytes() for vector in self._base]
-        self._numbers = [vector.tolist() for vector in self._base]
-
-    def vector(self, number: int) -> bytes:
-        """Return the vector of a point, packed: one of 512, turned by one place more each time it comes up."""
-        turned, packed = self._turned(number) * _FLOAT_BYTES, self._packed[number % _BASE_VECTORS]
-        return packed[turned:] + packed[:turned]
+        vectors = (array("f", (chance.gauss(0, 1) for _ in range(dimension))) for _ in range(_BASE_VECTORS))
+        self._base = [vector.tolist() for vector in vectors]
 
     def numbers(self, number: int) -> list[float]:
-        """Return the same vector as a list of numbers: what an app gets from a model."""
-        turned, numbers = self._turned(number), self._numbers[number % _BASE_VECTORS]
-        return numbers[turned:] + numbers[:turned]
+        """Return the vector of a point: one of 512, rotated by one place more each time it comes up."""
+        numbers, by = self._base[number % _BASE_VECTORS], number // _BASE_VECTORS % self._dimension
+        return numbers[by:] + numbers[:by]
 
-    def user(self, number: int) -> int:
-        """Return the user of a point."""
-        later = self._users if number >= self._stock else 0
-        return number % self._users + 1 + later
-
-    def point_id(self, number: int) -> str:
-        """Return the logical id of a point; numbers apart are points apart."""
-        return f"mem_{self.user(number)}_{number}"
+    def id(self, number: int) -> dict[str, Any]:
+        """Return the user and the logical id of a point, as arguments; no two numbers share them."""
+        user_id = number % self._users + 1 + (self._users if number >= self._stock else 0)
+        return {"user_id": user_id, "point_id": f"mem_{user_id}_{number}"}
 
     def payload(self, number: int) -> dict[str, Any]:
         """Return the payload of a point, about 215 bytes."""
@@ -77,40 +64,20 @@ class Load:
 
     def arguments(self, number: int) -> dict[str, Any]:
         """Return a point as the arguments of `MemoryQueue.upsert`, with a list of numbers as its vector."""
-        return {
-            "user_id": self.user(number),
-            "point_id": self.point_id(number),
-            "vector": self.numbers(number),
-            "payload": self.payload(number),
-        }
+        return {**self.id(number), "vector": self.numbers(number), "payload": self.payload(number)}
 
     def stored(self, number: int) -> dict[str, Any]:
-        """Return the same point as it is stored: id, vector and payload, for somebody who writes it himself."""
-        point_id = self.point_id(number)
-        payload = {**self.payload(number), USER_ID_FIELD: self.user(number), POINT_ID_FIELD: point_id}
+        """Return the same point as it is stored (id, vector, payload), for those who write it to Qdrant themselves."""
+        user_id, point_id = self.id(number).values()
+        payload = {**self.payload(number), USER_ID_FIELD: user_id, POINT_ID_FIELD: point_id}
         return {"id": primary_id(point_id), "vector": self.numbers(number), "payload": payload}
-
-    def write(self, number: int) -> Upsert:
-        """Return a point as a job, its vector packed."""
-        return Upsert(
-            user_id=self.user(number),
-            point_id=self.point_id(number),
-            vector=self.vector(number),
-            payload=self.payload(number),
-        )
-
-    def writes(self, first: int, count: int) -> Iterator[Upsert]:
-        """Yield the points from ``first`` on as jobs."""
-        return (self.write(number) for number in range(first, first + count))
 
     def asked(self, number: int) -> int:
         """Return the point of the stock that a read of this number asks for."""
         return number % max(1, self._stock)
 
-    def findable(self, number: int) -> int:
-        """Return how many hits a search for a point of the stock must have: all of its user's, or the usual limit."""
-        of_user = len(range(number % self._users, self._stock, self._users))
-        return min(MEMORY.default_limit, of_user)
-
-    def _turned(self, number: int) -> int:
-        return number // _BASE_VECTORS % self._dimension
+    def query(self, number: int) -> Query:
+        """Return the search for a point of the stock. It must find all points of the user, up to the usual limit."""
+        asked = self.asked(number)
+        of_user = len(range(asked % self._users, self._stock, self._users))
+        return Query(self.id(asked)["user_id"], self.numbers(asked), min(MEMORY.default_limit, of_user))

@@ -1,147 +1,153 @@
-"""How calls come: one behind the other, or at fixed times whether answered or not."""
+"""How calls are made: each after the answer to the one before, or at fixed times; and the figures they lead to."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
-from memory_worker.bench.figures import Figure, Loop, Quantiles
-
-Check: TypeAlias = Callable[[], Awaitable[None]]
-Call: TypeAlias = Callable[[Any], Awaitable[Check | None]]
-"""What is timed: takes what was prepared for its number; may return a check of its result, which is not timed."""
-
-_LEAD_S = 0.01
-_LONGEST_MESSAGE = 120
+_LEAD_S, _LONGEST_MESSAGE = 0.01, 120
+_SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
-class Tally:
-    """Times calls, and counts how they end."""
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Calls to make for the numbers from ``first`` on: ``warmup`` that do not count, then ``count`` that do.
 
-    def __init__(self, call: Call, prepare: Callable[[int], Any], on_call: Callable[[], None]) -> None:
-        self._call = call
-        self._prepare = prepare
-        self._on_call = on_call
-        self._times_s: list[float] = []
-        self._errors: Counter[str] = Counter()
-        self._sent = 0
-        self.checking_s = 0.0
+    ``callers`` make them in a closed loop, for at most ``seconds`` (0: no limit); with a ``rate`` (numbers per second)
+    they come in an open loop. One call takes ``group`` numbers.
+    """
 
-    async def call(self, number: int, *, due: float | None = None) -> None:
-        """Make the call of this number; its time counts from ``due``, or from now. Errors count, and end nothing."""
-        prepared = self._prepare(number)
-        self._sent += 1
+    path: str
+    first: int = 0
+    count: int
+    callers: int = 1
+    warmup: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    group: int = 1
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One measurement: ``rate`` in successful calls per second, percentiles of their latencies in milliseconds.
+
+    ``calls`` succeeded; ``sent`` were made, those of the warm-up included; ``errors`` counts those that failed, by how
+    they ended. ``cpu_us`` is the CPU time of each process per call, in microseconds.
+    """
+
+    calls: int
+    sent: int
+    rate: float
+    ms: dict[str, float] = {}
+    errors: dict[str, int] = {}
+    cpu_us: dict[str, float] = {}
+
+
+Round: TypeAlias = dict[str, Figure]
+"""The figures of one round, by name."""
+Call: TypeAlias = Callable[[Any], Awaitable[object]]
+"""The call that is timed. If it checks its result, it returns when it ended before that (`time.perf_counter`)."""
+Path: TypeAlias = Callable[[Task], Awaitable[Figure]]
+"""Carries out a task."""
+
+
+def looped(call: Call, prepare: Callable[[Any], Any], *, groups: bool = False) -> Path:
+    """Return the path that makes one call for each number, with what ``prepare`` makes of it.
+
+    ``groups``: one call for each group of numbers. Its figure has a rate, but no latencies.
+    """
+
+    async def run(task: Task) -> Figure:
+        tally = _Tally(call, prepare if groups else lambda numbers: prepare(numbers[0]))
+        numbers = range(task.first, task.first + task.warmup + task.count)
+        await tally.closed(_cut(numbers[: task.warmup], 1), task.callers)
+        tally = _Tally(call, tally.prepare, sent=tally.sent, errors=tally.errors)
+        counted = _cut(numbers[task.warmup :], task.group)
+        if task.rate:
+            took_s = await tally.open(counted, task.rate)
+        else:
+            took_s = await tally.closed(counted, task.callers, task.seconds)
+        ms, errors = percentiles_ms([] if groups else tally.times_s), dict(tally.errors)
+        return Figure(calls=tally.calls, sent=tally.sent, rate=tally.calls / took_s, ms=ms, errors=errors)
+
+    return run
+
+
+def _cut(numbers: range, size: int) -> Iterator[range]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+def percentiles_ms(times_s: Sequence[float]) -> dict[str, float]:
+    """Return each percentile as the smallest latency that so many of all do not exceed; nothing without latencies."""
+    if not times_s:
+        return {}
+    found = np.quantile(np.array(times_s) * 1000, [*_SHARES.values()], method="inverted_cdf")
+    return dict(zip(_SHARES, found.tolist(), strict=True))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Times calls, and counts how they end. A call that fails has no latency, and ends nothing."""
+
+    call: Call
+    prepare: Callable[[range], Any]
+    calls: int = 0
+    sent: int = 0
+    times_s: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    checking_s: float = 0.0
+
+    async def closed(self, groups: Iterator[range], callers: int, limit_s: float = 0.0) -> float:
+        """Let each caller wait for its answer before it calls again; return the seconds, without those of checks."""
+        started = time.perf_counter()
+        until = started + limit_s if limit_s else float("inf")
+
+        async def caller() -> None:
+            while time.perf_counter() < until and (numbers := next(groups, None)) is not None:
+                await self.timed(numbers)
+
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        return time.perf_counter() - started - self.checking_s / callers
+
+    async def open(self, groups: Iterator[range], rate: float) -> float:
+        """Make each call when it is due, however long the answers take; return the seconds.
+
+        Latencies count from then, so a call that had to wait for its turn shows it (no coordinated omission). A thread
+        keeps the time, because the timers of uvloop tick in milliseconds and are early at times.
+        """
+        loop = asyncio.get_running_loop()
+        calls: list[asyncio.Task[None]] = []
+        started = time.perf_counter() + _LEAD_S
+
+        def keep_time() -> None:
+            due = started
+            for numbers in groups:
+                time.sleep(max(0.0, due - time.perf_counter()))
+                loop.call_soon_threadsafe(send, numbers, due)
+                due += len(numbers) / rate
+
+        def send(numbers: range, due: float) -> None:
+            calls.append(loop.create_task(self.timed(numbers, due)))
+
+        await asyncio.to_thread(keep_time)
+        await asyncio.gather(*calls)
+        return time.perf_counter() - started
+
+    async def timed(self, numbers: range, due: float | None = None) -> None:
+        prepared = self.prepare(numbers)
+        self.sent += len(numbers)
         started = time.perf_counter() if due is None else due
         try:
-            check = await self._call(prepared)
-            ended = time.perf_counter()
-            if check is not None:
-                await check()
-        except Exception as error:  # noqa: BLE001  # whatever a call ends with is a figure
-            self._errors[described(error)] += 1
+            result = await self.call(prepared)
+            ended = result if isinstance(result, float) else time.perf_counter()
+        except Exception as error:  # noqa: BLE001  # however a call ends is a figure
+            self.errors[f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]] += 1
             return
-        self._times_s.append(ended - started)
+        self.times_s.append(ended - started)
+        self.calls += len(numbers)
         self.checking_s += time.perf_counter() - ended
-        self._on_call()
-
-    def warmed_up(self) -> None:
-        """Forget the times so far; errors are not forgotten."""
-        self._times_s.clear()
-        self.checking_s = 0.0
-
-    def figure(self, loop: Loop, *, took_s: float, callers: int = 1, asked_rate: float = 0.0) -> Figure:
-        """Return what it came to."""
-        return Figure(
-            loop=loop,
-            calls=len(self._times_s),
-            took_s=took_s,
-            rate=len(self._times_s) / took_s,
-            sent=self._sent,
-            callers=callers,
-            asked_rate=asked_rate,
-            errors=dict(self._errors),
-            **msgspec.structs.asdict(Quantiles.of(self._times_s)),
-        )
-
-
-def described(error: BaseException) -> str:
-    """Return what an error is counted as."""
-    return f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
-
-
-async def closed_loop(
-    tally: Tally, *, first: int, count: int, callers: int = 1, warmup: int = 0, seconds: float = 0.0
-) -> Figure:
-    """Make the calls ``first`` to ``first + warmup + count``, each of ``callers`` waiting for its answer.
-
-    ``seconds`` (0: no limit) ends it earlier. The first ``warmup`` calls are made, but not counted.
-    """
-    await _each_waits(tally, iter(range(first, first + warmup)), callers)
-    tally.warmed_up()
-    started = time.perf_counter()
-    until = started + seconds if seconds else float("inf")
-    await _each_waits(tally, iter(range(first + warmup, first + warmup + count)), callers, until)
-    took_s = time.perf_counter() - started - tally.checking_s / callers
-    return tally.figure("closed", took_s=took_s, callers=callers)
-
-
-async def _each_waits(tally: Tally, numbers: Iterator[int], callers: int, until: float = float("inf")) -> None:
-    async def caller() -> None:
-        while time.perf_counter() < until and (number := next(numbers, None)) is not None:
-            await tally.call(number)
-
-    await asyncio.gather(*(caller() for _ in range(callers)))
-
-
-async def open_loop(tally: Tally, *, first: int, count: int, rate: float) -> Figure:
-    """Make ``count`` calls, ``rate`` a second, at fixed times, however long the answers take."""
-    loop = asyncio.get_running_loop()
-    started = time.perf_counter() + _LEAD_S
-    due = due_times(started, rate, count)
-    calls: list[asyncio.Task[None]] = []
-    all_sent = asyncio.Event()
-
-    def send(position: int) -> None:
-        calls.append(loop.create_task(tally.call(first + position, due=due[position])))
-        if position == count - 1:
-            all_sent.set()
-
-    pacer = Pacer(due, lambda position: loop.call_soon_threadsafe(send, position))
-    try:
-        await all_sent.wait()
-        await asyncio.gather(*calls)
-    finally:
-        pacer.stop()
-    return tally.figure("open", took_s=time.perf_counter() - started, asked_rate=rate)
-
-
-def due_times(started: float, rate: float, count: int) -> list[float]:
-    """Return when each of ``count`` calls is due, in seconds: evenly, ``rate`` a second, whatever happens to others."""
-    return [started + position / rate for position in range(count)]
-
-
-class Pacer:
-    """Says when a call is due, from a thread of its own: uvloop's timers tick in milliseconds, and early at times."""
-
-    def __init__(self, due: list[float], send: Callable[[int], object]) -> None:
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(due, send), name="pacer", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Send no more."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self, due: list[float], send: Callable[[int], object]) -> None:
-        for position, at in enumerate(due):
-            wait_s = at - time.perf_counter()
-            if wait_s > 0 and self._stopped.wait(wait_s):
-                return
-            send(position)

@@ -1,46 +1,64 @@
-"""What is measured, and how much of it."""
+"""The phases of a run, the names of its figures, and how much is measured."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-OWN: Final = ("push", "drain", "visible", "search", "get", "delete", "mixed", "ingest", "network")
-"""Our own phases, in the order of a round; ``network`` comes once, behind the rounds."""
-
+PHASES: Final = ("push", "drain", "visible", "search", "get", "delete", "ingest")
+"""Our own paths."""
 PEERS: Final = ("upsert", "upload", "arq", "query")
-"""What would be used instead of us."""
+"""The calls that an app without us makes instead."""
+
+PUSH, SEARCH, GET, DELETED = "push", "search", "get", "delete until applied"
+DRAIN = "drain of single writes"
+VISIBLE = "write until searchable"
+IDLE, LOADED, LOAD = f"{VISIBLE}, idle", f"{VISIBLE}, 20% load", "pushes of the 20% load"
+STRAIGHT, DURING_INGEST = "search without the queue", "search during a full ingest"
+UPSERT, QUERY, UPLOAD, ARQ = "direct upsert", "direct query", "upload_points", "one arq job per write"
+PUSH_MANY, ENQUEUE = "push, many in one call", "enqueue arq jobs"
+
+
+def by(path: str, callers: int) -> str:
+    """Return the name of calls in a closed loop."""
+    return f"{path}, one caller" if callers == 1 else f"{path}, {callers} callers"
+
+
+def counterparts(callers: int) -> Mapping[str, str]:
+    """Return, for each peer, what we do instead."""
+    return {
+        by(UPSERT, 1): by(PUSH, 1),
+        by(UPSERT, callers): DRAIN,
+        UPLOAD: DRAIN,
+        ARQ: DRAIN,
+        by(QUERY, 1): by(SEARCH, 1),
+        by(QUERY, callers): by(SEARCH, callers),
+    }
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured.
 
-    ``points`` are stored before anything is measured, for reads to find. In each round ``jobs`` writes are drained,
-    ``peer_jobs`` by slow peers; ``calls`` are made for each latency, ten times as many by ``concurrency`` callers at
-    once, but those for no longer than ``seconds``. ``rate`` (calls a second; 0: none) asks for open loops as well.
-    ``delay_ms`` is added to the network each way, for everything; ``delays_ms`` are those of the network phase.
-    ``backlogs`` are the sizes of backlogs to compare.
+    ``points`` are stored before anything is measured, for reads to find. In each round ``jobs`` writes are drained, and
+    ``calls`` are made for each latency. ``concurrency`` callers make ten times as many, but for at most ``seconds``. A
+    ``rate`` (calls per second) adds open loops. ``delay_ms`` is added to the network, each way.
     """
 
     points: int = 10_000
     jobs: int = 10_000
-    peer_jobs: int = 3_000
     calls: int = 300
     users: int = 1_000
     rounds: int = 3
     concurrency: int = 32
     seconds: float = 3.0
     rate: float = 0.0
+    delay_ms: float = 0.0
     seed: int = 1
     only: tuple[str, ...] = ()
     peers: bool = False
-    delay_ms: float = 0.0
-    delays_ms: tuple[float, ...] = (0.0, 0.5, 1.0, 5.0)
-    backlogs: tuple[int, ...] = ()
 
     def wants(self, phase: str) -> bool:
-        """Say whether a phase, or a peer, is to be run."""
-        if self.only:
-            return phase in self.only
-        return phase in OWN or self.peers
+        """Say whether to run a phase or a peer."""
+        return phase in self.only if self.only else phase in PHASES or self.peers

@@ -1,128 +1,208 @@
-"""A run: its place, the points that are there from the beginning, rounds of all phases, and what comes once."""
+"""A run: rounds of all phases, our own and those of the peers; each phase measures one path.
+
+A search process runs all the time, and does nothing unless asked. An ingest process runs where a phase needs it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from rich.progress import Progress
 
-from memory_worker.bench.figures import Round
-from memory_worker.bench.flat import Backlog, backlogs
-from memory_worker.bench.machine import Engines, Machine, these_engines, this_machine
-from memory_worker.bench.network import delayed, far, near
+from memory_worker.bench import options as names
+from memory_worker.bench.loops import Round, Task
 from memory_worker.bench.options import Options
-from memory_worker.bench.peers import BESIDE, Peers
-from memory_worker.bench.phases import Phase, Phases
 from memory_worker.bench.place import own_place
-from memory_worker.bench.processes import Processes
-from memory_worker.bench.session import Session, engine_pids, session
-from memory_worker.bench.usage import Memory
+from memory_worker.bench.processes import peak_mib
+from memory_worker.bench.session import Session, drained
 from memory_worker.settings import Settings
 
-_QUIET = 0.25
-"""Processes a core that may want to run before, for figures that anybody else could get."""
+_LOAD, _KEPT = 0.2, 0.95
+_PROBES_PER_SECOND = 75.0
+_LEAD = 0.3
+"""How long a load runs before anything is measured beside it, as a share of the time for many callers."""
+_TICK_S, _BEGUN, _MANY = 0.01, 0.98, 1_000_000
+_ARQ_SHARE, _ARQ_CALLERS = 0.3, 32
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a run has found, raw. ``problems`` are what must not happen: with one, the figures are worth nothing.
+    """Everything that a run has found. With ``problems`` its figures are worth nothing."""
 
-    ``settled_s`` is how long the engine was busy with itself once the first points were stored.
-    """
-
-    machine: Machine
-    engines: Engines
-    dimension: int
+    where: str
     options: Options
-    fill: Round
-    settled_s: float
     rounds: list[Round]
-    network: dict[str, Round]
-    backlogs: list[Backlog]
-    memory: dict[str, Memory]
+    peak_mib: dict[str, float]
     notes: list[str]
     problems: list[str]
 
 
 async def measure(settings: Settings, options: Options, progress: Progress, *, embedded: bool) -> Found:
-    """Measure all that is asked for on the servers of these settings, and leave nothing behind there."""
-    machine = this_machine()
-    described = await these_engines(settings, embedded=embedded)
-    processes = Processes()
-    async with _place_and_session(settings, options, processes, progress) as running:
-        fill: Round = {}
-        networks: dict[str, Round] = {}
-        async with running.watched(running.engines), running.worker("search"):
-            phases = Phases(running)
-            await phases.fill(fill)
-            settled_s = await running.place.settled()
-            rounds = [await _round(number, phases, Peers(running), options) for number in range(options.rounds)]
-            await running.settle()
-            await running.without_ingest()
-            if options.wants("network"):
-                networks["nothing in between"] = await near(running)
-        if options.wants("network"):
-            networks |= {f"{delay_ms:g}": await far(running, delay_ms) for delay_ms in options.delays_ms}
-            await running.settle()
-        problems = await _problems(running)
-        await running.without_ingest()
-        flat = await backlogs(running)
-        problems += [f"{what}: {count}" for what, count in processes.troubles.items()]
-        return Found(
-            machine=machine,
-            engines=described,
-            dimension=settings.qdrant_vector_dimension,
-            options=options,
-            fill=fill,
-            settled_s=settled_s,
-            rounds=rounds,
-            network=networks,
-            backlogs=flat,
-            memory=running.memory,
-            notes=[*_remarks(machine), *(f"{note} ({count} times)" for note, count in running.notes.items())],
-            problems=problems,
-        )
+    """Measure what is asked for on the servers of these settings, and leave nothing behind there.
+
+    ``embedded``: the vector engine is ours.
+    """
+    async with own_place(settings) as place:
+        session = Session(settings, options, place, progress)
+        try:
+            where = await place.described(embedded=embedded)
+            await session.start()
+            await session.push_many({}, options.points)  # for reads to find
+            session.drain_rate = (await session.settle()).rate
+            await place.settle()
+            rounds = [await _round(session, number) for number in range(options.rounds)]
+            await session.settle()
+            points = await place.points()
+            peaks = {name: peak_mib(pid) for name, pid in session.engines.items()}
+        finally:
+            await asyncio.create_task(session.end())  # another task, because this one may be cancelled
+    for process in filter(lambda process: process.name, session.processes):
+        peaks[process.name] = max(peaks.get(process.name, 0.0), process.peak_mib)
+    return Found(
+        where=where,
+        options=options,
+        rounds=rounds,
+        peak_mib=peaks,
+        notes=sorted(session.notes),
+        problems=_problems(session, rounds, points),
+    )
 
 
-@asynccontextmanager
-async def _place_and_session(
-    settings: Settings, options: Options, processes: Processes, progress: Progress
-) -> AsyncIterator[Session]:
-    """Make the place; start those that call, behind the delay if there is to be one."""
-    async with AsyncExitStack() as stack:
-        place = await stack.enter_async_context(own_place(settings))
-        pids = engine_pids(settings)
-        if options.delay_ms:
-            settings = await stack.enter_async_context(delayed(processes, settings, options.delay_ms))
-        yield await stack.enter_async_context(session(settings, options, place, processes, progress, engines=pids))
-
-
-async def _round(number: int, phases: Phases, peers: Peers, options: Options) -> Round:
-    """Run all phases, each with its peers beside it; in every other round the peers come first."""
+async def _round(session: Session, number: int) -> Round:
+    """Run all phases; in every other round the peers of a phase come before it."""
     found: Round = {}
-    for name, phase in phases.all().items():
-        own = [phase] if options.wants(name) else []
-        beside = _wanted(peers.all(), BESIDE.get(name, ()), options)
-        for one in [*beside, *own] if number % 2 else [*own, *beside]:
-            await one(found)
+    for group in _GROUPS:
+        for name in reversed(group) if number % 2 else group:
+            if session.options.wants(name):
+                await group[name](session, found)
+                session.phases_done += 1
     return found
 
 
-def _wanted(peers: Mapping[str, Phase], names: tuple[str, ...], options: Options) -> list[Phase]:
-    return [peers[name] for name in names if options.wants(name)]
+def _problems(session: Session, rounds: list[Round], points: int) -> list[str]:
+    """Return what must not happen: calls that failed, warnings of workers, points that are missing or too many."""
+    failed = [
+        f"{path}: {error} ({count} times, round {number})"
+        for number, found in enumerate(rounds, start=1)
+        for path, figure in found.items()
+        for error, count in figure.errors.items()
+    ]
+    troubles = Counter(trouble for process in session.processes for trouble in process.troubles)
+    logged = [f"logged by a process {count} times: {what}" for what, count in troubles.items()]
+    differs = points != session.stored
+    lost = [f"the engine has {points:,} points, where {session.stored:,} were written"] if differs else []
+    return [*failed, *logged, *lost]
 
 
-def _remarks(machine: Machine) -> list[str]:
-    if machine.load <= _QUIET * machine.cores:
-        return []
-    return [f"the machine was not quiet before: a load of {machine.load:g} on {machine.cores} cores"]
+async def push(session: Session, found: Round) -> None:
+    """Push while nobody applies it: a backlog is left for the drain."""
+    await session.without_ingest()
+    await session.each(found, names.PUSH, writes=True)
+    await session.push_many(found, max(1, session.options.jobs // 2))
 
 
-async def _problems(running: Session) -> list[str]:
-    """Look whether all that was pushed is there, and nothing else."""
-    found = [f"{what}: {count}" for what, count in (await running.place.troubles()).items()]
-    stored = await running.place.stored()
-    if stored != running.ledger.stored:
-        found.append(f"the engine has {stored:,} points, and should have {running.ledger.stored:,}")
-    return found
+async def drain(session: Session, found: Round) -> None:
+    """Have one process drain a backlog of single writes that was there before it."""
+    await session.without_ingest()
+    missing = session.options.jobs - await session.place.waiting()
+    if missing > 0:
+        await session.write({}, names.PUSH, Task(path=names.PUSH, count=missing, callers=session.options.concurrency))
+    found[names.DRAIN] = await session.settle()
+    session.drain_rate = found[names.DRAIN].rate
+
+
+async def visible(session: Session, found: Round) -> None:
+    """Write, and wait until a search finds it: alone, and while others write."""
+    await session.settle()
+    await session.write(found, names.IDLE, session.one_caller(names.VISIBLE))
+    calls, lead_s = session.options.calls, _LEAD * session.options.seconds
+    rate = _LOAD * session.drain_rate
+    count = max(1, round(rate * (calls / _PROBES_PER_SECOND + 2 * lead_s)))
+    load = Task(path=names.PUSH_MANY, count=count, rate=rate, group=max(1, round(rate * _TICK_S)))
+
+    async def probe() -> None:
+        await asyncio.sleep(lead_s)
+        await session.write(found, names.LOADED, Task(path=names.VISIBLE, count=calls, rate=_PROBES_PER_SECOND))
+
+    pushes, _ = await asyncio.gather(session.write(found, names.LOAD, load, session.other), probe())
+    if pushes.rate < _KEPT * rate:
+        session.notes.add("the callers behind the 20% load could not keep its rate")
+    await session.settle()
+
+
+async def search(session: Session, found: Round) -> None:
+    """Search through the queue, and with our store without it."""
+    await session.settle()
+    await session.each(found, names.SEARCH)
+    await session.measure(found, names.STRAIGHT, session.one_caller(names.STRAIGHT))
+
+
+async def get(session: Session, found: Round) -> None:
+    """Read points by their ids."""
+    await session.settle()
+    await session.each(found, names.GET)
+
+
+async def delete(session: Session, found: Round) -> None:
+    """Delete points, and wait until they are gone."""
+    task = session.one_caller(names.DELETED)
+    first = await session.push_many({}, task.warmup + task.count)
+    await session.settle()
+    figure = await session.measure(found, names.DELETED, msgspec.structs.replace(task, first=first))
+    session.stored -= figure.sent
+
+
+async def ingest(session: Session, found: Round) -> None:
+    """Search while another process drains a backlog as fast as it can."""
+    seconds = session.options.seconds
+    await session.settle()
+    await session.without_ingest()
+    backlog = max(session.options.jobs, round(session.drain_rate * seconds * (1 + _LEAD)))
+    await session.push_many({}, backlog)
+    await session.with_ingest()
+    while await session.place.waiting() >= _BEGUN * backlog:  # noqa: ASYNC110  # another process drains
+        await asyncio.sleep(_TICK_S)
+    await session.measure(found, names.DURING_INGEST, Task(path=names.SEARCH, count=_MANY, seconds=seconds))
+    if not await session.place.waiting():
+        session.notes.add("the backlog was drained before the searches beside it had ended")
+    await session.settle()
+
+
+async def upsert(session: Session, found: Round) -> None:
+    """Send Qdrant a request for each write."""
+    await session.each(found, names.UPSERT, writes=True)
+
+
+async def query(session: Session, found: Round) -> None:
+    """Send Qdrant a request for each search."""
+    await session.each(found, names.QUERY)
+
+
+async def upload(session: Session, found: Round) -> None:
+    """Write many points with one call of qdrant-client."""
+    await session.write(found, names.UPLOAD, Task(path=names.UPLOAD, count=session.options.jobs))
+
+
+async def arq(session: Session, found: Round) -> None:
+    """Enqueue an arq job for each write, then start a worker for them."""
+    jobs = max(1, round(_ARQ_SHARE * session.options.jobs))
+    await session.write({}, names.ENQUEUE, Task(path=names.ENQUEUE, count=jobs, callers=_ARQ_CALLERS))
+    worker = session.run("worker, arq", "memory_worker.bench.calls")
+    await worker.ready()
+    session.show(names.ARQ)
+    found[names.ARQ] = await drained(session.place.arq_waiting, jobs, {"worker, arq": worker.pid, **session.engines})
+    await worker.end()
+
+
+_GROUPS: tuple[dict[str, Callable[[Session, Round], Awaitable[None]]], ...] = (
+    {"push": push, "upsert": upsert},
+    {"drain": drain, "upload": upload, "arq": arq},
+    {"visible": visible},
+    {"search": search, "query": query},
+    {"get": get},
+    {"delete": delete},
+    {"ingest": ingest},
+)
+"""The phases of a round, each with its peers next to it, because the machine's speed varies."""

@@ -1,240 +1,156 @@
-"""One run of the benchmark: what all of its phases share."""
+"""The state of one run, and the steps that its phases consist of."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from rich.progress import Progress
 
-from memory_worker.bench import names
-from memory_worker.bench.drains import drained
-from memory_worker.bench.figures import Figure, Round
-from memory_worker.bench.load import Terms
+from memory_worker.bench import options as names
+from memory_worker.bench.delay import addresses, farther_away
+from memory_worker.bench.loops import Figure, Round, Task
 from memory_worker.bench.options import Options
 from memory_worker.bench.place import Place
-from memory_worker.bench.processes import Caller, Processes, together
-from memory_worker.bench.tasks import Task
-from memory_worker.bench.usage import Memory, serving, watched
+from memory_worker.bench.processes import Process, cpu_s, serving, urls
+from memory_worker.client.producer import PUSH_MAX_JOBS
+from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.settings import Settings
 
-_WARMUP_CALLS = 20
-_WARMUP_EACH = 2
-_TIMES_AS_MANY = 10
-"""Calls of many callers, for each call of one."""
+_WARMUP_CALLS, _WARMUP_EACH, _TIMES_AS_MANY = 20, 2, 10
+_GROUP = 8 * PUSH_MAX_JOBS
+_STALLED_S, _SAMPLE_S = 60.0, 0.02
+_COUNTED_FROM, _COUNTED_TO = 0.05, 0.95
 
 
-class Ledger:
-    """Which points have been written, each under a number of its own, and how many of them must be there."""
-
-    def __init__(self, stock: int) -> None:
-        self.stored = 0
-        self._next = stock
-        self._spare: list[range] = []
-
-    def take(self, count: int) -> int:
-        """Set ``count`` numbers apart for points that may be written; return the first."""
-        first, self._next = self._next, self._next + count
-        return first
-
-    def spare(self, numbers: range) -> None:
-        """Note points that have been written, and that may be deleted."""
-        self._spare.append(numbers)
-
-    def victims(self, count: int) -> int | None:
-        """Return the first of ``count`` points that may be deleted; ``None``: there are not as many in a row."""
-        for position, numbers in enumerate(self._spare):
-            if len(numbers) >= count:
-                self._spare[position] = numbers[count:]
-                return numbers.start
-        return None
-
-
-@dataclass(slots=True)
 class Session:
-    """A run: its place, its processes, and what it has found besides figures."""
+    """A run: its place, its processes, and what is known so far.
 
-    settings: Settings
-    options: Options
-    place: Place
-    processes: Processes
-    progress: Progress
-    own: Caller
-    others: Caller
-    direct: Caller
-    engines: Mapping[str, int]
-    ledger: Ledger
-    drain_rate: float = 0.0
-    memory: dict[str, Memory] = field(default_factory=dict)
-    notes: Counter[str] = field(default_factory=Counter)
-    _ingest: tuple[AsyncExitStack, int] | None = None
+    ``stored`` counts the points that must be there, ``drain_rate`` is the last one measured, ``notes`` are what readers
+    of the figures should know. ``engines`` are the process ids of Redis and Qdrant, as far as they are known.
+    """
 
-    @property
-    def terms(self) -> Terms:
-        """What the load depends on."""
-        return terms(self.settings, self.options)
+    def __init__(self, settings: Settings, options: Options, place: Place, progress: Progress) -> None:
+        self.settings = settings
+        self.options = options
+        self.place = place
+        self.phases_done = 0
+        self.processes: list[Process] = []
+        self.engines = {name: pid for name, url in urls(settings).items() if (pid := serving(url)) is not None}
+        self.stored, self.drain_rate, self._next = 0, 0.0, 0
+        self.notes: set[str] = set()
+        self._ingest: Process | None = None
+        wanted = [phase for phase in (*names.PHASES, *names.PEERS) if options.wants(phase)]
+        self._progress, self._bar = progress, progress.add_task("", total=options.rounds * len(wanted))
 
-    @contextmanager
-    def step(self, what: str, total: float | None) -> Iterator[Callable[[int], None]]:
-        """Show that something is under way; yield what takes how far it is."""
-        task = self.progress.add_task(what, total=total)
-        try:
-            yield lambda done: self.progress.update(task, completed=done)
-        finally:
-            self.progress.remove_task(task)
+    def show(self, what: str) -> None:
+        """Show what is under way."""
+        self._progress.update(self._bar, description=what, completed=self.phases_done)
 
-    async def measure(self, caller: Caller, found: Round | None, name: str, task: Task) -> Figure:
-        """Have a task done; put what it came to into ``found`` under ``name``."""
-        with self.step(name, task.count) as on_progress:
-            (figure,) = await caller.run(task, on_progress=on_progress)
-        if found is not None:
-            found[name] = figure
-        return figure
+    async def start(self) -> None:
+        """Start the processes that run all the time."""
+        self.show("processes start")
+        if self.options.delay_ms:
+            command = ("memory_worker.bench.delay", str(self.options.delay_ms), *addresses(self.settings))
+            proxy = self.run("", *command)
+            self.settings = farther_away(self.settings, *(await proxy.ready()).split()[1:])
+        self.caller, self.other, search = self._caller(), self._caller(), self._worker("search")
+        await asyncio.gather(self.caller.ready(), self.other.ready(), search.ready(" started "))
 
-    async def write(self, caller: Caller, found: Round | None, name: str, task: Task) -> Figure:
-        """Measure a task that writes points, under numbers of their own."""
-        numbered = msgspec.structs.replace(task, first=self.ledger.take(task.warmup + task.count))
-        figure = await self.measure(caller, found, name, numbered)
-        self.ledger.stored += figure.sent
-        return figure
+    def run(self, name: str, module: str, *arguments: str, **how: str) -> Process:
+        """Start a module as a process; ``name`` is the one under which its memory is reported, if it is."""
+        self.processes.append(Process(name, self.settings, module, *arguments, **how))
+        return self.processes[-1]
 
-    async def write_by_each(self, caller: Caller, found: Round, path: str) -> None:
-        """Measure writes by one caller, by many, and in an open loop where that is asked for."""
-        for name, task in self.loops(path):
-            await self.write(caller, found, name, task)
+    def _caller(self) -> Process:
+        load = (str(number) for number in (self.options.seed, self.options.users, self.options.points))
+        return self.run("", "memory_worker.bench.calls", *load, leash="")  # it reads its input itself
 
-    async def read_by_each(self, caller: Caller, found: Round, path: str) -> None:
-        """Measure reads by one caller, by many, and in an open loop where that is asked for."""
-        for name, task in self.loops(path):
-            await self.measure(caller, found, name, task)
+    def _worker(self, role: str) -> Process:
+        """Start a worker as an operator does."""
+        return self.run(f"worker, {role}", "memory_worker", "run", "--role", role)
 
-    def loops(self, path: str) -> list[tuple[str, Task]]:
-        """Return the tasks by which a path is measured, with their names."""
-        options = self.options
-        tasks = [
-            (names.by(path, callers), self.closed(path, callers)) for callers in dict.fromkeys((1, options.concurrency))
-        ]
-        if options.rate:
-            count = max(1, round(options.rate * options.seconds))
-            task = Task(path=path, count=count, rate=options.rate, warmup=_WARMUP_CALLS)
-            tasks.append((names.at_rate(path, options.rate), task))
-        return tasks
+    async def end(self) -> None:
+        """End all processes."""
+        for process in reversed(self.processes):  # those that others need were started before them
+            await process.end()
 
-    def closed(self, path: str, callers: int) -> Task:
-        """Return the task of a closed loop."""
-        calls = self.options.calls
-        if callers == 1:
-            return Task(path=path, count=calls, warmup=min(_WARMUP_CALLS, calls))
-        return Task(
-            path=path,
-            count=_TIMES_AS_MANY * calls,
-            callers=callers,
-            warmup=_WARMUP_EACH * callers,
-            seconds=self.options.seconds,
-        )
-
-    async def push_bulk(self, count: int, found: Round | None = None) -> Figure:
-        """Push writes with as few calls as are sensible."""
-        first = self.ledger.take(count)
-        figure = await self.measure(self.own, found, names.BULK, Task(path=names.BULK, first=first, count=count))
-        self.ledger.stored += figure.sent
-        self.ledger.spare(range(first, first + figure.sent))
-        return figure
-
-    async def settle(self) -> None:
-        """Have all that waits applied."""
-        if await self.place.waiting():
-            await self.with_ingest()
-            await self.drain()
-
-    async def drain(self, name: str = "what waits is applied") -> Figure:
-        """Wait until nothing waits; return how many a second left the queue."""
-        total = await self.place.waiting()
-        with self.step(name, total) as on_progress:
-            return await drained(self.place.waiting, total, pids=self.engines, on_progress=on_progress)
-
-    async def with_ingest(self) -> int:
-        """Let one ingest process run from now on; return its process id."""
+    async def with_ingest(self) -> Process:
+        """Let one ingest process run from now on."""
         if self._ingest is None:
-            stack = AsyncExitStack()
-            self._ingest = stack, await stack.enter_async_context(self.worker("ingest"))
-        return self._ingest[1]
+            self._ingest = self._worker("ingest")
+            await self._ingest.ready(" started ")
+        return self._ingest
 
     async def without_ingest(self) -> None:
-        """Let no ingest process run from now on: what is pushed waits."""
-        running, self._ingest = self._ingest, None
-        if running is not None:
-            await running[0].aclose()
+        """Let no ingest process run from now on, so that what is pushed waits."""
+        if self._ingest is not None:
+            await self._ingest.end()
+            self._ingest = None
 
-    @asynccontextmanager
-    async def worker(self, role: str) -> AsyncIterator[int]:
-        """Run a worker process, and watch its memory; yield its process id."""
-        async with self.processes.worker(self.settings, role) as pid, self.watched({f"worker, {role}": pid}):
-            yield pid
+    async def measure(self, found: Round, name: str, task: Task, caller: Process | None = None) -> Figure:
+        """Have a task carried out, and keep its figure under ``name``."""
+        self.show(name)
+        found[name] = await (caller or self.caller).carry_out(task)
+        return found[name]
 
-    @asynccontextmanager
-    async def watched(self, pids: Mapping[str, int]) -> AsyncIterator[None]:
-        """Watch the memory of processes, for the table of the whole run."""
-        async with watched(pids) as seen:
-            yield
-        for name, memory in seen.items():
-            self.memory[name] = _more(memory, self.memory.get(name))
+    async def write(self, found: Round, name: str, task: Task, caller: Process | None = None) -> Figure:
+        """Measure a task that writes points, each with a number that no other has."""
+        first, self._next = self._next, self._next + task.warmup + task.count
+        figure = await self.measure(found, name, msgspec.structs.replace(task, first=first), caller)
+        self.stored += figure.sent
+        return figure
 
+    async def each(self, found: Round, path: str, *, writes: bool = False) -> None:
+        """Measure a path with one caller, with many, and in an open loop if that is asked for."""
+        options, measure = self.options, self.write if writes else self.measure
+        await measure(found, names.by(path, 1), self.one_caller(path))
+        if (callers := options.concurrency) > 1:
+            calls, warmup = _TIMES_AS_MANY * options.calls, _WARMUP_EACH * callers
+            task = Task(path=path, count=calls, callers=callers, warmup=warmup, seconds=options.seconds)
+            await measure(found, names.by(path, callers), task)
+        if options.rate:
+            calls = max(1, round(options.rate * options.seconds))
+            task = Task(path=path, count=calls, rate=options.rate, warmup=_WARMUP_CALLS)
+            await measure(found, f"{path}, {options.rate:g}/s open loop", task)
 
-@asynccontextmanager
-async def session(
-    settings: Settings,
-    options: Options,
-    place: Place,
-    processes: Processes,
-    progress: Progress,
-    *,
-    engines: Mapping[str, int],
-) -> AsyncIterator[Session]:
-    """Start those that call; yield what the phases need. ``engines`` are the processes of Redis and Qdrant."""
-    shared = terms(settings, options)
-    callers = [processes.caller(settings, kind, shared) for kind in ("own", "own", "direct")]
-    async with together(*callers) as (own, others, direct):
-        running = Session(
-            settings=settings,
-            options=options,
-            place=place,
-            processes=processes,
-            progress=progress,
-            own=own,
-            others=others,
-            direct=direct,
-            engines=engines,
-            ledger=Ledger(options.points),
-        )
-        try:
-            yield running
-        finally:
-            await running.without_ingest()
+    def one_caller(self, path: str) -> Task:
+        """Return the task of a closed loop with one caller."""
+        return Task(path=path, count=self.options.calls, warmup=min(_WARMUP_CALLS, self.options.calls))
+
+    async def push_many(self, found: Round, count: int) -> int:
+        """Push writes in the fastest way; return the number of the first."""
+        await self.write(found, names.PUSH_MANY, Task(path=names.PUSH_MANY, count=count, group=_GROUP))
+        return self._next - count
+
+    async def settle(self) -> Figure:
+        """Have an ingest process apply all that waits; return how many per second it applied."""
+        total, ingest = await self.place.waiting(), await self.with_ingest()
+        self.show(names.DRAIN)
+        return await drained(self.place.waiting, total, {ingest.name: ingest.pid, **self.engines})
 
 
-def engine_pids(settings: Settings) -> dict[str, int]:
-    """Return the process ids of Redis and Qdrant, as far as they run on this machine."""
-    redis = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    found = {"Redis": serving(redis), "Qdrant": serving(settings.qdrant_url or "")}
-    return {name: pid for name, pid in found.items() if pid is not None}
+async def drained(waiting: Callable[[], Awaitable[int]], total: int, pids: Mapping[str, int]) -> Figure:
+    """Watch a backlog of ``total`` until it is gone; return how many per second left it, and the CPU time of processes.
 
-
-def terms(settings: Settings, options: Options) -> Terms:
-    """Return what the load of a run depends on."""
-    return Terms(
-        seed=options.seed,
-        users=options.users,
-        dimension=settings.qdrant_vector_dimension,
-        stock=options.points,
-    )
-
-
-def _more(one: Memory, other: Memory | None) -> Memory:
-    if other is None:
-        return one
-    shares = [share for share in (one.pss_mib, other.pss_mib) if share is not None]
-    return Memory(max(one.rss_peak_mib, other.rss_peak_mib), max(shares, default=None))
+    The first and the last 5% do not count, because workers start there, and the last partitions run dry one after
+    another. Raises `MemoryWorkerError` if nothing leaves the backlog for a minute.
+    """
+    samples: list[tuple[float, int, dict[str, float]]] = []
+    moved_at, done = time.monotonic(), -1
+    while done < total:
+        before, done = done, total - await waiting()
+        samples.append((time.perf_counter(), done, {name: cpu_s(pid) for name, pid in pids.items()}))
+        moved_at = moved_at if done == before else time.monotonic()
+        if time.monotonic() - moved_at > _STALLED_S:
+            raise MemoryWorkerError(f"{total - done:,} of {total:,} wait, and nothing has moved for {_STALLED_S:g} s")
+        await asyncio.sleep(_SAMPLE_S)
+    counted = [sample for sample in samples if _COUNTED_FROM * total <= sample[1] <= _COUNTED_TO * total]
+    if not counted or counted[0][1] == counted[-1][1]:
+        counted = samples
+    (began, first, before_s), (ended, last, after_s) = counted[0], counted[-1]
+    calls, took_s = last - first, max(1e-9, ended - began)
+    cpu_us = {name: (after_s[name] - before_s[name]) / max(1, calls) * 1e6 for name in pids}
+    return Figure(calls=calls, sent=total, rate=calls / took_s, cpu_us=cpu_us)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 from rich.progress import Progress
 
-from memory_worker.bench.command_line import bench_options, options
-from memory_worker.bench.options import Options
-from memory_worker.bench.place import own_names
-from memory_worker.bench.report import Report, report
-from memory_worker.bench.report_tables import markdown, print_report
+from memory_worker.bench.options import PEERS, PHASES, Options
+from memory_worker.bench.report import print_report
 from memory_worker.bench.run import Found, measure
 from memory_worker.commands import interrupts
 from memory_worker.commands.interrupts import temporary_directory
@@ -25,44 +24,66 @@ from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.settings import Settings, load_settings
 from memory_worker.terminal import open_console
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 _CLEAN_UP_S = 1.5
+_LONGEST_PREFIX = 48
+"""With what follows it, a prefix may have 64 characters."""
+_COUNT: Final = click.IntRange(min=1)
+_AMOUNT: Final = click.FloatRange(min=0)
+_TIME: Final = click.FloatRange(min=0, min_open=True)
+
+
+def _option(name: str, type_: click.ParamType[Any], meaning: str) -> Callable[[_Command], _Command]:
+    """Return an option whose name and default are those of a field of `Options`."""
+    default = getattr(Options(), name)
+    return click.option(f"--{name.replace('_', '-')}", default=default, type=type_, show_default=True, help=meaning)
 
 
 @click.command()
-@bench_options
-def bench(*, dimension: int | None, json_file: Path | None, as_markdown: bool, **chosen: Any) -> None:
+@_option("points", _COUNT, "Points that are stored before anything is measured.")
+@_option("users", _COUNT, "Users that the points belong to.")
+@click.option("--dimension", type=_COUNT, help="Dimension of the vectors; default: QDRANT_VECTOR_DIMENSION.")
+@_option("seed", click.INT, "Seed of the data.")
+@_option("rounds", _COUNT, "Rounds; the report shows their medians.")
+@_option("jobs", _COUNT, "Writes to drain in each round.")
+@_option("calls", _COUNT, "Calls of one caller for each latency; many callers make up to ten times as many.")
+@_option("concurrency", _COUNT, "Number of callers, in measurements with many callers.")
+@_option("seconds", _TIME, "Longest time for many callers, and for searches during an ingest.")
+@_option("rate", _AMOUNT, "Add open loops of this many calls per second; 0 adds none.")
+@_option("delay_ms", _AMOUNT, "Add this delay between the callers, the workers and both servers, each way.")
+@click.option("--peers", is_flag=True, help=f"Also measure what an app would use instead: {', '.join(PEERS)}.")
+@click.option("--only", multiple=True, type=click.Choice((*PHASES, *PEERS)), help="Measure only this; repeatable.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
+def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> None:
     """Measure pushes, drains, searches and more on the configured servers, or on embedded engines.
 
     The benchmark uses its own key prefix and its own collections, and removes them afterwards. It exits with 1 if a
     call failed or a write was lost, because then the figures are wrong.
     """
     with reported(), temporary_directory("memory-worker-bench-") as directory:
-        wanted = options(**chosen)
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
         settings = quiet_settings(**own_names(load_settings().queue_prefix), **dimensions)
         placed = settings.model_copy(update={"data_dir": Path(directory)})
         console = open_console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            found = _report(placed, wanted, progress)
+            found = _found(placed, Options(**chosen), progress)
         if json_file is not None:
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
-        if as_markdown:
-            click.echo(markdown(found))
-        else:
-            print_report(found, open_console())
-        sys.exit(1 if found.errors else 0)
+        print_report(found, open_console())
+        sys.exit(1 if found.problems else 0)
 
 
-def _report(settings: Settings, wanted: Options, progress: Progress) -> Report:
+def _found(settings: Settings, options: Options, progress: Progress) -> Found:
     """Measure on the servers of these settings, or on engines in the temporary place."""
     embedded = settings.qdrant_url is None
     elsewhere = not embedded and settings.redis_url is not None
     with engines_where_unset(settings) as wired:
-        return report(in_loop(lambda: _measured(wired, wanted, progress, embedded=embedded, elsewhere=elsewhere)))
+        return in_loop(lambda: _measured(wired, options, progress, embedded=embedded, elsewhere=elsewhere))
 
 
 async def _measured(
-    settings: Settings, wanted: Options, progress: Progress, *, embedded: bool, elsewhere: bool
+    settings: Settings, options: Options, progress: Progress, *, embedded: bool, elsewhere: bool
 ) -> Found:
     """Measure; on servers elsewhere, a signal ends all processes and leaves time to clean up there."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -73,4 +94,22 @@ async def _measured(
         loop.call_soon_threadsafe(task.cancel)
 
     with interrupts.gently(stop, within_s=_CLEAN_UP_S) if elsewhere else nullcontext():
-        return await measure(settings, wanted, progress, embedded=embedded)
+        return await measure(settings, options, progress, embedded=embedded)
+
+
+def own_names(prefix: str) -> dict[str, Any]:
+    """Return settings under which a benchmark touches no other data, and is held back by no limit of the queue.
+
+    Its keys and collections are named after the ``QUEUE_PREFIX`` of the deployment that it runs beside.
+    """
+    name = f"{prefix[:_LONGEST_PREFIX]}-bench-{secrets.token_hex(4)}"
+    collection = name.replace(".", "-")  # which may be in a prefix only
+    return {
+        "queue_prefix": name,
+        "qdrant_memories_collection": f"{collection}-m",
+        "qdrant_documents_collection": f"{collection}-d",
+        "queue_max_jobs": 0,
+        "queue_max_bytes": 0,
+        "port": 0,
+        "bind_host": "127.0.0.1",
+    }

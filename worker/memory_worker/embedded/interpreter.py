@@ -14,10 +14,10 @@ from pathlib import Path
 SOURCE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
-def python_command(module: str, arguments: Sequence[str]) -> list[str]:
-    """Return the command line that runs ``module`` as ``python -m`` does."""
+def python_command(module: str, arguments: Sequence[str], *, first: str = "") -> list[str]:
+    """Return the command line that runs ``module`` as ``python -m`` does; ``first`` is code that runs before."""
     program = (
-        f"import sys; sys.path[:] = {import_path()!r}; "
+        f"import sys; sys.path[:] = {import_path()!r}; {first}"
         f"from runpy import run_module; run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return [sys.executable, "-P", "-c", program, *arguments]

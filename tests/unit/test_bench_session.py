@@ -6,13 +6,14 @@ import os
 
 import pytest
 
-from memory_worker.bench import drains
-from memory_worker.bench.drains import drained
+from memory_worker.bench import session
+from memory_worker.bench.loops import Figure
+from memory_worker.bench.session import drained
 from memory_worker.contract.errors import MemoryWorkerError
 
 
 class Clock:
-    """A clock that goes on by a second at each look."""
+    """A clock that goes on by a second each time it is asked."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,25 +28,31 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drains, "time", Clock())
-    monkeypatch.setattr(drains, "_SAMPLE_S", 0)
+    monkeypatch.setattr(session, "time", Clock())
+    monkeypatch.setattr(session, "_SAMPLE_S", 0)
 
 
-async def figure_of(left: list[int], total: int) -> drains.Figure:
+async def figure_of(left: list[int], total: int) -> Figure:
     samples = iter(left)
 
     async def waiting() -> int:
         return next(samples)
 
-    return await drained(waiting, total, pids={"us": os.getpid()})
+    return await drained(waiting, total, {"us": os.getpid()})
 
 
 async def test_start_and_end_do_not_count() -> None:
     slow_start = [1000] * 20
     figure = await figure_of([*slow_start, 900, 800, 700, 600, 500, 400, 300, 200, 100, 40, 30, 20, 10, 0], 1000)
     assert figure.rate == pytest.approx(100)
-    assert figure.calls == 800
-    assert figure.cpu_us["us"] >= 0
+    assert (figure.calls, figure.sent) == (800, 1000)
+
+
+async def test_the_cpu_time_of_processes_is_that_of_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter([0.0, 5.0, 5.1, 5.2, 9.0])
+    monkeypatch.setattr(session, "cpu_s", lambda _: next(used))
+    figure = await figure_of([1000, 900, 500, 100, 0], 1000)
+    assert figure.cpu_us == {"us": pytest.approx(0.2 / 800 * 1e6)}
 
 
 async def test_a_backlog_that_is_gone_at_once_has_a_rate_all_the_same() -> None:
