@@ -34,7 +34,7 @@ from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import ReadWorker
 from memory_worker.runtime.maintenance import Maintenance
 from memory_worker.runtime.roles import ingest_worker, search_worker
-from memory_worker.runtime.wiring import drain_options, open_queue, open_queue_and_store, queue_meta, read_bounds
+from memory_worker.runtime.wiring import connected_queue_and_store, drain_options, open_queue, queue_meta, read_bounds
 from memory_worker.settings import Role, Settings
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.health import Health, beat
@@ -85,7 +85,7 @@ class WorkerProcess:
         Redis is unreachable, hangs or refuses for too long.
         """
         settings, keys = self._settings, Keys(self._settings.queue_prefix)
-        async with open_queue_and_store(settings) as (redis, store):
+        async with connected_queue_and_store(settings) as (redis, store):
             stats_collector = StatsCollector(redis, keys, store, interval_s=_STATS_EVERY_S)
             async with self._serving_http(stats_collector):
                 await self._check_redis(redis)

@@ -119,15 +119,21 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
 
 
 @asynccontextmanager
-async def open_queue_and_store(settings: Settings) -> AsyncIterator[tuple[Redis, VectorStore]]:
-    """Open Redis and the store, whose registry is in Redis. Close both at the end."""
+async def connected_queue(settings: Settings) -> AsyncIterator[Redis]:
+    """Open Redis, and close it at the end. Errors while it closes are ignored, so that they do not hide others."""
     redis = open_queue(settings)
     try:
-        async with open_store(settings, redis) as store:
-            yield redis, store
+        yield redis
     finally:
         with suppress(QueueError), queue_errors():
             await close_redis(redis)
+
+
+@asynccontextmanager
+async def connected_queue_and_store(settings: Settings) -> AsyncIterator[tuple[Redis, VectorStore]]:
+    """Open Redis and the store, whose registry is in Redis. Close both at the end."""
+    async with connected_queue(settings) as redis, open_store(settings, redis) as store:
+        yield redis, store
 
 
 def read_bounds(settings: Settings) -> ReadBounds:
