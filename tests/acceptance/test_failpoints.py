@@ -14,7 +14,7 @@ import pytest
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
 from memory_worker.failpoints import PLACES, VARIABLE
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
@@ -24,6 +24,7 @@ from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, Place, random_jobs
 from tests.acceptance.processes import WorkerProcess
+from tests.dead_letters import all_dead_letters
 
 PARTITIONS = 16
 USERS = list(range(1, 41))
@@ -194,6 +195,6 @@ async def _dead(environment: dict[str, str]) -> list[DeadLetter]:
     redis = open_redis(environment["REDIS_URL"], timeout_s=5)
     try:
         dead_letters = DeadLetters(redis, Keys(environment["QUEUE_PREFIX"]), PARTITIONS)
-        return [dead_letter async for dead_letter in dead_letters.all()]
+        return [dead_letter async for dead_letter in all_dead_letters(dead_letters)]
     finally:
         await close_redis(redis)

@@ -23,7 +23,7 @@ import pytest
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, WriteJob, partition_of
 from memory_worker.contract.errors import PushedInPart, QueueError, QueueUnavailable
-from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
@@ -34,6 +34,7 @@ from tests.acceptance.oracle import Oracle, random_jobs
 from tests.chaos.fleet import Fleet
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.servers import EngineServer, RedisServer
+from tests.dead_letters import all_dead_letters
 from tests.integration.proxies import QdrantProxy
 
 USERS = 120
@@ -196,7 +197,7 @@ async def _dead(url: str) -> dict[str, str]:
     try:
         return {
             str(dead_letter.receipt): dead_letter.reason
-            async for dead_letter in DeadLetters(redis, Keys(), PARTITIONS).all()
+            async for dead_letter in all_dead_letters(DeadLetters(redis, Keys(), PARTITIONS))
         }
     finally:
         await close_redis(redis)

@@ -41,11 +41,11 @@ from memory_worker.contract import (
     Upsert,
     WriteJob,
     checked,
-    checked_read,
     convert_read,
     decode_write,
-    encode_checked,
     encode_job,
+    encode_write,
+    normalize_job,
 )
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import NARROWING
@@ -53,8 +53,8 @@ from memory_worker.contract.vectors import unpack_vector
 from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
 from memory_worker.ingest.outcome import Outcome, decide
 from memory_worker.ingest.plan import CollectionPlan, plan
-from memory_worker.queue.log import DeadEntry, Entry, entry_version
-from memory_worker.queue.replay_guard import Guard, order
+from memory_worker.queue.log import DeadEntry, Entry, parse_version
+from memory_worker.queue.replay_guard import Guard, sort_key
 from memory_worker.store.messages import points_by_id, search, update_batch
 from memory_worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
 from memory_worker.store.values import payload_of
@@ -114,7 +114,7 @@ def _guards(dead_letters: dict[str, WriteJob]) -> dict[int, Guard]:
 
 
 def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, WriteJob]) -> Entry:
-    version = {NEWER: CONTRACT_VERSION + 1, 2: entry_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
+    version = {NEWER: CONTRACT_VERSION + 1, 2: parse_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
     replay_of = ("", "0-1", "1-1", f"{number}-9")[control >> 5 & 3]
     if replay_of in dead_letters:
         # A replay has the body of its letter.
@@ -174,7 +174,9 @@ def _check_outcome(decoded: DecodedBatch, found: Outcome, dead_letters: dict[str
         job = job_of.get(entry.entry_id)
         if job is None:
             continue
-        touched = [one for one, other in before if order(one.position) > order(entry.position) and _touch(other, job)]
+        touched = [
+            one for one, other in before if sort_key(one.position) > sort_key(entry.position) and _touch(other, job)
+        ]
         is_replay = entry.replay_of != ""
         stale = is_replay and (bool(touched) or entry.position not in known)
         assert (entry in applied) is not stale
@@ -197,7 +199,7 @@ def _is_purged(
     job = job_of.get(entry.entry_id) or dead.get(entry.entry_id) or dead_letters.get(entry.replay_of)
     purges = [(at, one) for at, one in applied if isinstance(one, Purge) and not one.is_narrowed]
     return job is not None and any(
-        order(at.position) > order(entry.position) and _touch(purge, job) for at, purge in purges
+        sort_key(at.position) > sort_key(entry.position) and _touch(purge, job) for at, purge in purges
     )
 
 
@@ -346,9 +348,9 @@ def _python(data: bytes) -> None:
     limits = Limits(dimension=2)
     try:
         if op in _READS:
-            _check_read(checked_read(job, limits), limits)
+            _check_read(checked(normalize_job(job), limits), limits)
             return
-        body = encode_checked(job, limits)
+        body = encode_write(normalize_job(job), limits)
     except InvalidJob as error:
         str(error).encode()
         return

@@ -18,12 +18,13 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.judge import MAX_SINGLE_FAILURES
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.log import Done, JobLog
+from memory_worker.queue.dead_letters import DeadLetters
+from memory_worker.queue.log import BatchCommit, JobLog
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents
 from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -93,7 +94,7 @@ async def test_one_job_of_many_fails_and_all_others_are_applied(
     assert await drained(drainer, redis, keys, [1, 2, 3]) <= 2
     await drained(drainer, redis, keys, [0])
     assert engine.points(shape.memories) == pushed
-    [dead_letter] = [dead_letter async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+    [dead_letter] = [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
     assert (dead_letter.reason, dead_letter.op, dead_letter.user_id) == ("refused", "upsert", str(USERS[0]))
     assert code.name in dead_letter.detail
 
@@ -124,7 +125,7 @@ async def test_a_job_that_fails_for_a_while_is_not_to_blame(
 
     qdrant_proxy.rules[UPDATE] = rule
     await drained(drainer, redis, keys, list(USERS))
-    dead = [dead_letter.reason async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+    dead = [dead_letter.reason async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
     assert dead == (["refused"] if code in refusals else [])
     assert engine.points(shape.memories) == pushed | (set() if code in refusals else {BAD.point_id})
 
@@ -179,7 +180,7 @@ async def test_a_lease_lasts_until_every_request_under_it_has_ended(
 
     commit = JobLog.commit
 
-    async def fail(self: JobLog, done: Done) -> int:
+    async def fail(self: JobLog, done: BatchCommit) -> int:
         if done.lease.partition == 2:
             await slow.wait()
             failed.set()

@@ -8,11 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert, encode_job
-from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.log import DeadEntry, Done, JobLog
+from memory_worker.queue.dead_letters import DeadLetters
+from memory_worker.queue.log import BatchCommit, DeadEntry, JobLog
 from memory_worker.queue.replay_guard import Guard
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS, memory
 from tests.integration.leases import acquire_lease, give_back, reading
@@ -38,7 +39,7 @@ async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[
     guard = Guard()
     for entry in batch:
         guard.add(job, entry.position, entry.entry_id)
-    await log.commit(Done(lease=lease, batch=batch, dead=dead, guards={7: guard}))
+    await log.commit(BatchCommit(lease=lease, batch=batch, dead=dead, guards={7: guard}))
     await give_back(redis, keys, lease)
     for job_id in (keys.drain_job_id(partition),):
         await redis.delete(keys.arq_job(job_id))
@@ -51,11 +52,11 @@ async def test_all_of_them_partition_by_partition_oldest_first(
 ) -> None:
     late = await die(redis, keys, 2, *[b"%d" % number for number in range(201)])  # pages have 100
     early = await die(redis, keys, 0, b"a", b"b")
-    assert [dead_letter.receipt async for dead_letter in dead_letters.all()] == [*early, *late]
+    assert [dead_letter.receipt async for dead_letter in all_dead_letters(dead_letters)] == [*early, *late]
 
 
 async def test_none(dead_letters: DeadLetters) -> None:
-    assert [dead_letter async for dead_letter in dead_letters.all()] == []
+    assert [dead_letter async for dead_letter in all_dead_letters(dead_letters)] == []
 
 
 async def test_what_a_letter_says(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
@@ -70,22 +71,22 @@ async def test_what_a_letter_says(redis: Redis, keys: Keys, dead_letters: DeadLe
         b"body",
     )
     assert dead_letter.died_s == pytest.approx(time.time(), abs=60)
-    assert [found async for found in dead_letters.all()] == [dead_letter]
+    assert [found async for found in all_dead_letters(dead_letters)] == [dead_letter]
 
 
 async def test_no_such_letter(dead_letters: DeadLetters, everything: Everything) -> None:
     receipt = Receipt(0, "1-1")
     assert await dead_letters.get(receipt) is None
-    assert not await dead_letters.drop(receipt)
+    assert not await dead_letters.drop([receipt])
     assert await dead_letters.replay(receipt) is None
     assert await everything() == {}
 
 
 async def test_drop(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     first, second = await die(redis, keys, 0, b"a", b"b")
-    assert await dead_letters.drop(first)
-    assert [dead_letter.receipt async for dead_letter in dead_letters.all()] == [second]
-    assert not await dead_letters.drop(first)
+    assert await dead_letters.drop([first])
+    assert [dead_letter.receipt async for dead_letter in all_dead_letters(dead_letters)] == [second]
+    assert not await dead_letters.drop([first])
 
 
 async def test_replay_appends_behind_all_that_waits_and_rings(

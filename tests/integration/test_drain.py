@@ -28,12 +28,13 @@ from memory_worker.ingest.context import HELD_DELAY_S, DrainResult
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Everything
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, chunk, memory
 from tests.integration.leases import acquire_lease
@@ -72,7 +73,10 @@ def dead_letters(redis: Redis, keys: Keys) -> Callable[[], Awaitable[dict[str, D
     """Return the dead letters by the ids of their entries."""
 
     async def collect() -> dict[str, DeadLetter]:
-        return {dead_letter.receipt.entry_id: dead_letter async for dead_letter in DeadLetters(redis, keys, 1).all()}
+        return {
+            dead_letter.receipt.entry_id: dead_letter
+            async for dead_letter in all_dead_letters(DeadLetters(redis, keys, 1))
+        }
 
     return collect
 
@@ -761,7 +765,7 @@ class TestReplay:
     async def test_a_dropped_one_leaves_no_guard(
         self, died: Receipt, dead: DeadLetters, everything: Everything
     ) -> None:
-        assert await dead.drop(died)
+        assert await dead.drop([died])
         assert not {name for name in await everything() if b"guarded" in name}
 
     async def test_a_purge_that_is_refused_takes_nothing_with_it(

@@ -17,7 +17,7 @@ from memory_worker.ingest.context import HELD_DELAY_S
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.queue.lease import Lease
 from memory_worker.queue.log import JobLog
 from memory_worker.settings import Settings
@@ -25,6 +25,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Events, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.leases import acquire_lease, die, open_head
@@ -180,7 +181,9 @@ class TestEachByItself:
         results = await drainer().drain_group(list(ALL))
         assert {partition: result.dead for partition, result in results.items()} == {0: 0, 1: 1, 2: 0, 3: 0}
         assert engine.points(shape.memories) == {point_of(partition) for partition in ALL if partition != 1}
-        assert [dead_letter.reason async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()] == ["refused"]
+        assert [dead_letter.reason async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))] == [
+            "refused"
+        ]
         assert await waiting(redis, keys) == {}
 
     async def test_who_sends_rubbish_and_what_its_dead_letters_claim(
@@ -195,7 +198,7 @@ class TestEachByItself:
         }
         assert qdrant_proxy.calls.count(UPDATE) == 1
         dead_letters = DeadLetters(redis, keys, PARTITIONS)
-        assert {dead_letter.reason async for dead_letter in dead_letters.all()} == {"malformed", "invalid"}
+        assert {dead_letter.reason async for dead_letter in all_dead_letters(dead_letters)} == {"malformed", "invalid"}
         # A group goes on to be one although one of its partitions has dead letters.
         await pushed(3, memory(USERS[3], 3))
         await pushed(0, memory(USERS[0], 3))

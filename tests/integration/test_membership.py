@@ -18,7 +18,7 @@ from memory_worker.contract.errors import CollectionUnfit, ConfigurationError
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.inspection.check import run_checks
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, UpsertPoints
@@ -27,6 +27,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import API_KEY, Contents, running
 from tests.integration.jobs import DIMENSION, LIMITS, axis, bodies, memory
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -72,7 +73,7 @@ def delete(number: int, namespace: str | None) -> Delete:
 
 
 async def dead_letters(redis: Redis, keys: Keys) -> list[DeadLetter]:
-    return [dead_letter async for dead_letter in DeadLetters(redis, keys, 1).all()]
+    return [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, 1))]
 
 
 def insert(engine: Contents, collection: str, *, size: int = DIMENSION) -> None:

@@ -30,7 +30,7 @@ from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.arq_records import decode_arq
-from memory_worker.wire.call import enqueue_call, take_reply
+from memory_worker.wire.call import enqueue_call, wait_for_reply
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys
 from tests.integration.conftest import Contents, running
@@ -455,7 +455,7 @@ async def test_a_reply_on_a_list_leaves_no_result_behind(
     app: WorkerProcess, redis: Redis, keys: Keys, job: Any
 ) -> None:
     reply_to = await enqueue_call(redis, keys, job)
-    reply = await take_reply(redis, reply_to, timeout_s=10)
+    reply = await wait_for_reply(redis, reply_to, timeout_s=10)
     assert reply is not None
     assert reply.ok
     job_id = reply_to.removeprefix(keys.reply(""))

@@ -18,21 +18,21 @@ async def turns(count: int = 5) -> None:
 
 async def test_what_fits_does_not_wait() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as one, budget.hold() as other:
-        await one.take(4)
-        await other.take(6)
+    with budget.reservation() as one, budget.reservation() as other:
+        await one.replace(4)
+        await other.replace(6)
 
 
 async def test_what_does_not_fit_waits_its_turn() -> None:
     budget, order = ByteBudget(10), []
 
     async def work(size: int) -> None:
-        with budget.hold() as holding:
-            await holding.take(size)
+        with budget.reservation() as reservation:
+            await reservation.replace(size)
             order.append(size)
 
-    with budget.hold() as first:
-        await first.take(8)
+    with budget.reservation() as first:
+        await first.replace(8)
         tasks = [asyncio.create_task(work(size)) for size in (9, 1, 2)]
         await turns()
         assert order == []  # 1 and 2 would fit, but 9 came before them
@@ -42,46 +42,46 @@ async def test_what_does_not_fit_waits_its_turn() -> None:
 
 async def test_more_than_there_is_is_all_of_it() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as large:
-        await large.take(50)
-        with budget.hold() as small:
-            waiting = asyncio.create_task(small.take(1))
+    with budget.reservation() as large:
+        await large.replace(50)
+        with budget.reservation() as small:
+            waiting = asyncio.create_task(small.replace(1))
             await turns()
             assert not waiting.done()
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-    with budget.hold() as after:
-        await after.take(10)
+    with budget.reservation() as after:
+        await after.replace(10)
 
 
 async def test_taking_again_does_not_wait_for_oneself() -> None:
-    with ByteBudget(10).hold() as holding:
-        await holding.take(8)
-        await holding.take(9)
+    with ByteBudget(10).reservation() as reservation:
+        await reservation.replace(8)
+        await reservation.replace(9)
 
 
 async def test_what_is_known_to_be_smaller_makes_room() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as large, budget.hold() as other:
-        await large.take(10)
-        waiting = asyncio.create_task(other.take(6))
+    with budget.reservation() as large, budget.reservation() as other:
+        await large.replace(10)
+        waiting = asyncio.create_task(other.replace(6))
         await turns()
         large.shrink(50)
         await turns()
         assert not waiting.done()
         large.shrink(4)
         await asyncio.wait_for(waiting, 5)
-    with budget.hold() as after:
-        await after.take(10)
+    with budget.reservation() as after:
+        await after.replace(10)
 
 
 async def test_whoever_gives_up_keeps_nobody_waiting() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as first, budget.hold() as second, budget.hold() as third:
-        await first.take(5)
-        giving_up = asyncio.create_task(second.take(10))
-        waiting = asyncio.create_task(third.take(5))
+    with budget.reservation() as first, budget.reservation() as second, budget.reservation() as third:
+        await first.replace(5)
+        giving_up = asyncio.create_task(second.replace(10))
+        waiting = asyncio.create_task(third.replace(5))
         await turns()
         giving_up.cancel()
         await asyncio.wait_for(waiting, 5)
@@ -94,8 +94,8 @@ def test_whatever_is_cancelled_when_nothing_is_lost(steps: list[tuple[int, int, 
 
         async def work(size: int, busy: int) -> None:
             nonlocal held
-            with budget.hold() as holding:
-                await holding.take(size)
+            with budget.reservation() as reservation:
+                await reservation.replace(size)
                 held += min(size, 10)
                 try:
                     assert held <= 10
@@ -111,7 +111,7 @@ def test_whatever_is_cancelled_when_nothing_is_lost(steps: list[tuple[int, int, 
                 tasks[then * size % len(tasks)].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert not any(isinstance(result, AssertionError) for result in results)
-        with budget.hold() as everything:
-            await asyncio.wait_for(everything.take(10), 5)
+        with budget.reservation() as everything:
+            await asyncio.wait_for(everything.replace(10), 5)
 
     asyncio.run(run())

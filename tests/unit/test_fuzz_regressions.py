@@ -21,7 +21,7 @@ from memory_worker.contract import (
     Upsert,
     WriteJob,
     checked,
-    checked_read,
+    normalize_job,
 )
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.ingest.decoding import decode_and_validate
@@ -110,12 +110,12 @@ def test_arqs_records_fail_as_decode_errors_only(body: bytes) -> None:
 @pytest.mark.parametrize("category", ["\ud800", object(), {1: [object()]}], ids=["surrogate", "object", "map"])
 def test_a_search_that_cannot_be_encoded_is_an_invalid_job(category: Any) -> None:
     with pytest.raises(InvalidJob):
-        checked_read(Search(user_id=1, vector=[1, 2], category=category), LIMITS)
+        checked(normalize_job(Search(user_id=1, vector=[1, 2], category=category)), LIMITS)
 
 
 def test_a_get_that_cannot_be_encoded_is_an_invalid_job() -> None:
     with pytest.raises(InvalidJob):
-        checked_read(Get(user_id=1, point_ids=[object()]), LIMITS)  # type: ignore[list-item]
+        checked(normalize_job(Get(user_id=1, point_ids=[object()])), LIMITS)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("text", ["1/0-0", f"1/{2**64}-0", f"1/1-{2**64}", "1/99999999999999999999-1"])

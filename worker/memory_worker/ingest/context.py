@@ -22,8 +22,9 @@ from memory_worker.ingest.outcome import Outcome, decide, decoded_jobs
 from memory_worker.ingest.quarantine import QuarantineLock
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter
+from memory_worker.queue.drain_jobs import NO_WAKEUP, WakeAfter
 from memory_worker.queue.lease import Lease, LeaseState, release_lease
-from memory_worker.queue.log import Done, Entry, Head, JobLog, Reading
+from memory_worker.queue.log import BatchCommit, Entry, Head, JobLog, ReadOptions
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.clock import RedisClock
@@ -48,17 +49,17 @@ OUTAGE_ERRORS = (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicat
 class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a drain.
 
-    If entries still wait, a worker is woken for the partition after ``wake_after_s`` seconds. If it is ``None``, no
-    worker is woken now: the drain that holds the lease will wake one, or a rescue if there is no such drain.
+    If entries still wait, a worker is woken for the partition after ``wake_after_s`` seconds. With `NO_WAKEUP` none is
+    woken now: the drain that holds the lease will wake one, or a rescue if there is no such drain.
     """
 
     ending: Ending
-    wake_after_s: float | None = 0.0
+    wake_after_s: WakeAfter = 0.0
     jobs: int = 0
     dead: int = 0
 
 
-BUSY = DrainResult(ending="busy", wake_after_s=None)
+BUSY = DrainResult(ending="busy", wake_after_s=NO_WAKEUP)
 
 
 class DrainContext:
@@ -82,11 +83,11 @@ class DrainContext:
         self.outages = Outages(options.retry, settle_s=options.settle_s)
         self.sizes = BatchSizes(options.batch_max_jobs)
         self.judge = Judge(self.writer, self.outages, self.sizes)
-        reading = Reading(
+        reading = ReadOptions(
             process=process,
             process_ttl_ms=int(options.lease_ttl_s * 1000),
             max_job_bytes=max(options.limits.max_job_bytes, _ALWAYS_READ_BYTES),
-            living=keys.process_prefix,
+            process_prefix=keys.process_prefix,
         )
         self.log = JobLog(redis, keys, reading)
         self._process = process
@@ -155,7 +156,7 @@ class DrainContext:
     def end_lost(self, lease: Lease) -> DrainResult:
         """Return the result of a drain that lost its lease."""
         record.lease_lost(lease.partition)
-        return DrainResult(ending="lost", wake_after_s=None)
+        return DrainResult(ending="lost", wake_after_s=NO_WAKEUP)
 
     def end_outage(self, lease: Lease, error: Exception) -> DrainResult:
         """Return the result of a drain that could not apply its batch, although no job is to blame."""
@@ -169,9 +170,11 @@ class DrainContext:
             self.outages.clear(partition)
             self.sizes.grow(partition)
 
-    def record_commit(self, done: Done, outcome: Outcome, *, apply_s: float) -> None:
+    def record_commit(self, commit: BatchCommit, outcome: Outcome, *, apply_s: float) -> None:
         """Record that a batch was committed and has left its stream."""
-        record.batch_committed(done.lease.partition, done.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s)
+        record.batch_committed(
+            commit.lease.partition, commit.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s
+        )
 
 
 async def wait_for_all(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
@@ -186,6 +189,8 @@ async def wait_for_all(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
     return cast("list[_Result]", results)
 
 
-def commit_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> Done:
+def commit_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> BatchCommit:
     """Return the commit of a batch whose jobs were applied."""
-    return Done(lease=lease, batch=batch.entries, dead=outcome.dead, guards=outcome.guards, gone=outcome.gone)
+    return BatchCommit(
+        lease=lease, batch=batch.entries, dead=outcome.dead, guards=outcome.guards, purged=outcome.purged
+    )

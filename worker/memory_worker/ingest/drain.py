@@ -170,10 +170,10 @@ class PartitionDrain:
         return None
 
     async def _commit(self, lease: Lease, batch: DecodedBatch, outcome: Outcome, *, apply_s: float) -> int:
-        done = commit_of(lease, batch, outcome)
+        commit = commit_of(lease, batch, outcome)
         failpoint("before_commit")
         # Shielded: applied entries must leave the stream even if this drain is cancelled now.
-        left = await asyncio.shield(self._context.log.commit(done))
+        left = await asyncio.shield(self._context.log.commit(commit))
         failpoint("committed")
-        self._context.record_commit(done, outcome, apply_s=apply_s)
+        self._context.record_commit(commit, outcome, apply_s=apply_s)
         return left

@@ -104,7 +104,7 @@ class GroupDrain:
         commits = [commit_of(batch.lease, batch.decoded, batch.outcome) for batch in batches]
         failpoint("before_commit")
         # Shielded: applied entries must leave the streams even if this drain is cancelled now.
-        counts = await asyncio.shield(context.log.commit_all(commits, give_back=True))
+        counts = await asyncio.shield(context.log.commit_all(commits, release=True))
         failpoint("committed")
         results = {}
         for batch, commit, left in zip(batches, commits, counts, strict=True):

@@ -13,26 +13,26 @@ import msgspec
 
 from memory_worker.contract import Purge, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
-from memory_worker.queue.log import DeadEntry, Entry, Gone
+from memory_worker.queue.log import DeadEntry, Entry, PurgedDeadLetter
 from memory_worker.queue.replay_guard import Guard, GuardedJob, Position
 
 
 class Outcome(msgspec.Struct, kw_only=True):
     """The outcome of a batch.
 
-    ``guards`` are the replay guards of users with dead letters, in their state after the commit. ``gone`` are older
+    ``guards`` are the replay guards of users with dead letters, in their state after the commit. ``purged`` are older
     dead letters that a purge deletes.
     """
 
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
     guards: dict[int, Guard]
-    gone: list[Gone]
+    purged: list[PurgedDeadLetter]
 
 
 def decide(batch: DecodedBatch, guards: dict[int, Guard]) -> Outcome:
     """Return the outcome of ``batch``. ``guards`` are the replay guards of its users, and are changed in place."""
-    outcome = Outcome(jobs=[], dead=[], guards=guards, gone=[])
+    outcome = Outcome(jobs=[], dead=[], guards=guards, purged=[])
     if not (guards or batch.dead or any(entry.replay_of for entry in batch.entries)):
         outcome.jobs = batch.jobs
         return outcome
@@ -102,4 +102,4 @@ def _purge_dead_letters(job: Purge, guard: Guard, purged: dict[Position, Guarded
         if dead_letter.entry_id in of_this_batch:
             del guard.dead_letters[position]
         else:  # if it is being replayed now, there is nothing to delete, and its replay will be refused
-            outcome.gone.append(Gone(str(job.user_id), position, dead_letter.entry_id))
+            outcome.purged.append(PurgedDeadLetter(str(job.user_id), position, dead_letter.entry_id))

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from memory_worker.contract.errors import CollectionUnfit, ConfigurationError, MemoryWorkerError, QueueError
 from memory_worker.inspection.status import QueueStatus, by_role, collect_queue
 from memory_worker.queue.processes import Process, living
-from memory_worker.queue.server import Verdict, judge_server
+from memory_worker.queue.server import Verdict, check_server
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.channel import is_tls
@@ -55,7 +55,7 @@ async def run_checks(settings: Settings, redis: Redis, store: VectorStore) -> As
 
 
 async def _check_redis(settings: Settings, redis: Redis) -> AsyncIterator[Check]:
-    for judged in await judge_server(redis, allow_eviction=settings.redis_allow_eviction):
+    for judged in await check_server(redis, allow_eviction=settings.redis_allow_eviction):
         yield Check(judged.name, judged.verdict, judged.seen, judged.advice)
     clock = RedisClock()
     await clock.refresh(redis)

@@ -22,13 +22,13 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from memory_worker.contract.errors import QueueError
-from memory_worker.queue.drain_jobs import claim, finish
-from memory_worker.queue.read_jobs import TakenCall, result_key, take_calls
+from memory_worker.queue.drain_jobs import WakeAfter, claim_partitions, finish_partitions
+from memory_worker.queue.read_jobs import TakenReadJob, result_key, take_read_jobs
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.arq_records import decode_arq, encode_arq
 from memory_worker.wire.connection import queue_errors, queue_request
+from memory_worker.wire.drain_job import DRAIN
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.wakeup import DRAIN
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
@@ -43,8 +43,8 @@ _FAILURE_LIFE_S = 60.0
 _MAX_TRIES = 2**31
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
-Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, float | None]]]
-"""Drains partitions. Returns for each after how many seconds to wake a worker again, as `finish` takes it."""
+Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, WakeAfter]]]
+"""Drains partitions. Returns for each when to wake a worker again."""
 
 
 class RoleWorker(Worker):
@@ -92,8 +92,8 @@ class RoleWorker(Worker):
         await self.heart_beat()
         self._on_poll()
 
-    async def _take(self, most: int) -> None:
-        """Take up to ``most`` jobs from the queue, and start each as one of ``tasks``."""
+    async def _take(self, free: int) -> None:
+        """Take up to ``free`` jobs from the queue, and start each as one of ``tasks``."""
         raise NotImplementedError
 
     async def heart_beat(self) -> None:
@@ -117,26 +117,26 @@ class DrainWorker(RoleWorker):
     """Drains partitions whose drain jobs are due.
 
     Each of its ``tasks`` drains a group of partitions, which were claimed together because their waiting entries fit
-    into one batch of ``most_jobs``. If more entries arrive during the drain, the partitions are claimed again.
+    into one batch of ``batch_jobs``. If more entries arrive during the drain, the partitions are claimed again.
     """
 
     def __init__(
-        self, redis: Redis, keys: Keys, drain: Drain, *, partitions: int, most_jobs: int, **options: Any
+        self, redis: Redis, keys: Keys, drain: Drain, *, partitions: int, batch_jobs: int, **options: Any
     ) -> None:
         # arq requires a function, but never calls it.
         super().__init__(redis, keys, {DRAIN: drain}, queue_name=keys.drain_queue, wakeup=keys.drain_wakeup, **options)
         self._drain = drain
-        self._most_jobs = most_jobs
+        self._batch_jobs = batch_jobs
         # The drain jobs that other workers have claimed are at the head of the queue. Look past all of them.
-        self._look_at = max(2 * partitions, 1000)
+        self._scan_limit = max(2 * partitions, 1000)
 
-    async def _take(self, most: int) -> None:
-        groups, removed = await claim(
+    async def _take(self, free: int) -> None:
+        groups, removed = await claim_partitions(
             self.pool,
             self._keys,
-            groups=most,
-            most_jobs=self._most_jobs,
-            look_at=self._look_at,
+            max_groups=free,
+            batch_jobs=self._batch_jobs,
+            scan_limit=self._scan_limit,
             life_s=_CLAIM_LIFE_S,
         )
         if removed:
@@ -146,16 +146,16 @@ class DrainWorker(RoleWorker):
             self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
 
     async def _run_group(self, group: Sequence[int]) -> None:
-        wake_after_s: Mapping[int, float | None] = dict.fromkeys(group, 0.0)
+        wake_after_s: Mapping[int, WakeAfter] = dict.fromkeys(group, 0.0)
         try:
             wake_after_s = await self._drain(group)
         finally:
             await asyncio.shield(self._finish(wake_after_s))
 
-    async def _finish(self, wake_after_s: Mapping[int, float | None]) -> None:
+    async def _finish(self, wake_after_s: Mapping[int, WakeAfter]) -> None:
         self.jobs_complete += len(wake_after_s)
         try:
-            await finish(self.pool, self._keys, wake_after_s)
+            await finish_partitions(self.pool, self._keys, wake_after_s)
         except QueueError as error:
             # The rescue finds the drain jobs that stay in progress, and wakes a worker for them.
             log_event(logger, logging.WARNING, "wake_failed", partitions=list(wake_after_s), error=str(error))
@@ -169,11 +169,11 @@ class ReadWorker(RoleWorker):
     ) -> None:
         super().__init__(redis, keys, functions, queue_name=keys.search_queue, wakeup=keys.search_wakeup, **options)
 
-    async def _take(self, most: int) -> None:
-        for call in await take_calls(self.pool, self._keys, most=most):
+    async def _take(self, free: int) -> None:
+        for call in await take_read_jobs(self.pool, self._keys, max_jobs=free):
             self.tasks[_text(call.job_id)] = asyncio.create_task(self._serve(call))
 
-    async def _serve(self, call: TakenCall) -> None:
+    async def _serve(self, call: TakenReadJob) -> None:
         started_ms = timestamp_ms()
         record: dict[str, Any] = {"f": "unknown", "et": 0}
 
@@ -195,14 +195,14 @@ class ReadWorker(RoleWorker):
             log_event(logger, logging.ERROR, "read_job_failed", job=_text(call.job_id)[:100], error=str(error)[:200])
             await self._store_failure(call, as_result(error, success=False))
 
-    async def _call(self, call: TakenCall, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
+    async def _call(self, call: TakenReadJob, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
         function = self.functions.get(record["f"])
         if function is None:
             raise QueueError(f"there is no read job {record['f']!r}")
         ctx = {"job_id": call.job_id, "score": call.due_ms, "as_result": as_result}
         await function.coroutine(ctx, *record["a"], **record["k"])
 
-    async def _store_failure(self, call: TakenCall, failure: bytes) -> None:
+    async def _store_failure(self, call: TakenReadJob, failure: bytes) -> None:
         try:
             with queue_request("result"):
                 async with self.pool.pipeline(transaction=True) as pipe:

@@ -20,7 +20,7 @@ from memory_worker.contract.errors import QueueError, QueueOutOfMemory
 from memory_worker.ingest.context import HELD_DELAY_S
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.retry import MAX_RETRY_AFTER_S
-from memory_worker.queue.drain_jobs import rescue
+from memory_worker.queue.drain_jobs import rescue_partitions
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.state import partition_states
 from memory_worker.telemetry.health import Health
@@ -89,7 +89,9 @@ class Maintenance:
             self._health.up("redis")
         if self._drainer is None:
             return
-        rescued = await rescue(self._redis, self._keys, self._meta.partitions, longest_delay_s=self._longest_delay_s)
+        rescued = await rescue_partitions(
+            self._redis, self._keys, self._meta.partitions, longest_delay_s=self._longest_delay_s
+        )
         if rescued:
             log_event(logger, logging.INFO, "rescued", partitions=rescued)
         if full:

@@ -29,12 +29,18 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
 from memory_worker.queue import processes
 from memory_worker.queue.partitions import publish_meta
-from memory_worker.queue.server import judge_server, refuse_unsafe
+from memory_worker.queue.server import check_server, refuse_unsafe
 from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import ReadWorker
 from memory_worker.runtime.maintenance import Maintenance
 from memory_worker.runtime.roles import ingest_worker, search_worker
-from memory_worker.runtime.wiring import connected_queue_and_store, drain_options, open_queue, queue_meta, read_bounds
+from memory_worker.runtime.wiring import (
+    connected_queue_and_store,
+    drain_options,
+    open_queue,
+    queue_meta,
+    read_memory_limits,
+)
 from memory_worker.settings import Role, Settings
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.health import Health, beat
@@ -102,7 +108,8 @@ class WorkerProcess:
                     "stats collector": stats_collector.run(),
                 }
                 builders = self._builders(
-                    drainer, Reads(redis, keys, store, settings.limits, clock, bounds=read_bounds(settings))
+                    drainer,
+                    Reads(redis, keys, store, settings.limits, clock, memory_limits=read_memory_limits(settings)),
                 )
                 log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                 await self._work(builders, background, on_ready)
@@ -115,7 +122,7 @@ class WorkerProcess:
 
     async def _check_redis(self, redis: Redis) -> None:
         """Refuse a Redis that loses jobs, and log its other problems."""
-        judgements = await judge_server(redis, allow_eviction=self._settings.redis_allow_eviction)
+        judgements = await check_server(redis, allow_eviction=self._settings.redis_allow_eviction)
         refuse_unsafe(judgements)
         for one in judgements:
             if one.verdict != "ok":

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from memory_worker.contract.errors import PartitionMismatch, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
+from memory_worker.queue.drain_jobs import WakeAfter
 from memory_worker.reads.handlers import READ_JOBS, Reads
 from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
 from memory_worker.settings import Settings
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, on_poll: Callable[[], None]) -> Worker:
     """Return the arq worker that drains partitions. It calls ``on_poll`` each time it looks for jobs."""
 
-    async def drain(partitions: Sequence[int]) -> Mapping[int, float | None]:
+    async def drain(partitions: Sequence[int]) -> Mapping[int, WakeAfter]:
         try:
             results = await drainer.drain_group(partitions)
             return {partition: result.wake_after_s for partition, result in results.items()}
@@ -41,7 +42,7 @@ def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, on_poll: C
         Keys(settings.queue_prefix),
         drain,
         partitions=settings.queue_partitions,
-        most_jobs=settings.batch_max_jobs,
+        batch_jobs=settings.batch_max_jobs,
         max_jobs=settings.worker_concurrency,
         poll_s=_poll_s(settings, settings.worker_poll_ms),
         on_poll=on_poll,
@@ -53,7 +54,7 @@ def search_worker(redis: Redis, settings: Settings, reads: Reads, on_poll: Calla
     return ReadWorker(
         redis,
         Keys(settings.queue_prefix),
-        {str(job.__struct_config__.tag): reads.function(job) for job in READ_JOBS},
+        {str(job.__struct_config__.tag): reads.arq_function(job) for job in READ_JOBS},
         max_jobs=settings.search_concurrency,
         poll_s=_poll_s(settings, settings.search_poll_ms),
         on_poll=on_poll,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from memory_worker.budget import ReadBounds
+from memory_worker.budget import ReadMemoryLimits
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract.errors import ConfigurationError, QueueError
 from memory_worker.ingest.options import DrainOptions
@@ -88,7 +88,7 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
 
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
-    api_key, bounds = settings.qdrant_api_key, read_bounds(settings)
+    api_key, limits = settings.qdrant_api_key, read_memory_limits(settings)
     return VectorStore(
         settings.qdrant_url,
         CollectionShape(
@@ -114,7 +114,7 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,
         timeout_s=settings.qdrant_timeout_s,
-        answers=AnswerLimits(bounds.small_bytes, bounds.most_bytes),
+        answers=AnswerLimits(limits.small_answer_bytes, limits.max_answer_bytes),
     )
 
 
@@ -136,14 +136,14 @@ async def connected_queue_and_store(settings: Settings) -> AsyncIterator[tuple[R
         yield redis, store
 
 
-def read_bounds(settings: Settings) -> ReadBounds:
+def read_memory_limits(settings: Settings) -> ReadMemoryLimits:
     """Return the limits of answers to reads. Half of the budget is for small answers, which never wait."""
     half = settings.read_budget_bytes // 2
-    return ReadBounds(
-        most_bytes=settings.read_max_bytes,
-        small_bytes=max(_MIN_SMALL_BYTES, half // settings.search_concurrency),
-        large_bytes=half,
-        replies_bytes=settings.replies_max_bytes,
+    return ReadMemoryLimits(
+        max_answer_bytes=settings.read_max_bytes,
+        small_answer_bytes=max(_MIN_SMALL_BYTES, half // settings.search_concurrency),
+        budget_bytes=half,
+        max_replies_bytes=settings.replies_max_bytes,
     )
 
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
-from memory_worker.budget import Holding
+from memory_worker.budget import Reservation
 from memory_worker.contract.errors import AnswerTooLarge
 
 _MAX_KEYS = 1024
@@ -31,12 +31,12 @@ class LargeAnswers:
         key: Hashable,
         small: Callable[[], Awaitable[_Answer]],
         large: Callable[[], Awaitable[_Answer]],
-        holding: Holding | None,
+        reservation: Reservation | None,
     ) -> _Answer:
         """Return the answer of ``small``; if it raises `AnswerTooLarge`, that of ``large`` once there is room.
 
-        ``key`` identifies similar reads. ``holding`` takes the room; without it nothing waits. Raises `AnswerTooLarge`
-        for an answer above the limit.
+        ``key`` identifies similar reads. ``reservation`` takes the room; without one, nothing waits. Raises
+        `AnswerTooLarge` for an answer above the limit.
         """
         size = self._max_bytes
         if not self._expects(key):
@@ -47,8 +47,8 @@ class LargeAnswers:
                 if 0 <= self._max_bytes < size:
                     raise
                 self._remember(key)
-        if holding is not None:
-            await holding.take(size)
+        if reservation is not None:
+            await reservation.replace(size)
         return await large()
 
     def _remember(self, key: Hashable) -> None:

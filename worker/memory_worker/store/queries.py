@@ -49,7 +49,7 @@ class Queries:
     def __init__(self, rpc: QdrantRpc) -> None:
         self._rpc = rpc
         self._group_sizes = _GroupSizes()
-        self._coalescer = Coalescer(self._ask_all, most=MAX_COALESCED, key=lambda query: query.name)
+        self._coalescer = Coalescer(self._ask_all, max_items=MAX_COALESCED, key=lambda query: query.name)
 
     async def ask(self, query: Query) -> Answer:
         """Return the answer to a search. Raises `AnswerTooLarge` for an answer above the limit of this connection."""

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from qdrant_client import grpc as q
 
-from memory_worker.budget import Holding
+from memory_worker.budget import Reservation
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
 from memory_worker.contract.errors import CollectionUnfit, StoreRefused, StoreUnavailable
 from memory_worker.store import messages
@@ -150,30 +150,35 @@ class VectorStore:
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
 
-    async def search(self, job: Search, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Hit], float]:
+    async def search(
+        self, job: Search, *, timeout_s: float, reservation: Reservation | None = None
+    ) -> tuple[list[Hit], float]:
         """Return the points nearest to the job's packed vector, best first, and the engine's time in milliseconds.
 
         Simultaneous searches of one collection are sent as one request, and report its time. If a point has two
-        copies, the better one counts. A large answer waits until ``holding`` has room for it. Raises `StoreRefused`,
-        `StoreUnavailable`, `AnswerTooLarge`.
+        copies, the better one counts. A large answer waits until ``reservation`` has room for it.
+
+        Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
         """
         ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
         request = messages.search(self.collections.name(ref), job, rescored=self.collections.quantized)
         wanted, engine_s = request.limit, 0.0
         while True:
-            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, holding)
+            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, reservation)
             engine_s += answer.engine_s
             hits = distinct_hits(answer.points)
             if len(hits) >= wanted or len(answer.points) < request.limit:
                 return hits[:wanted], engine_s * 1000
             request.limit *= 2
 
-    async def _query(self, query: Query, user_id: int, holding: Holding | None) -> Answer:
+    async def _query(self, query: Query, user_id: int, reservation: Reservation | None) -> Answer:
         key = ("query", query.name, user_id, query.request.limit.bit_length())
         small, large = partial(self._queries.ask, query), partial(self._large_queries.ask_alone, query)
-        return await self._large.ask(key, small, large, holding)
+        return await self._large.ask(key, small, large, reservation)
 
-    async def get(self, job: Get, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Point], float]:
+    async def get(
+        self, job: Get, *, timeout_s: float, reservation: Reservation | None = None
+    ) -> tuple[list[Point], float]:
         """Return the user's points with these ids, in this order, and the engine's time in milliseconds.
 
         If a point has two copies, the newer one counts. Otherwise as `search`.
@@ -184,7 +189,7 @@ class VectorStore:
         engine_s = 0.0
         while True:
             try:
-                answer = await self._scroll(request, job.user_id, deadline, holding)
+                answer = await self._scroll(request, job.user_id, deadline, reservation)
             except StoreUnavailable as error:
                 left_s = deadline - time.monotonic()
                 if ref.namespace and await is_absent(self._rpc, request.collection_name, error, timeout_s=left_s):
@@ -198,7 +203,7 @@ class VectorStore:
         return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found], engine_s * 1000
 
     async def _scroll(
-        self, request: q.ScrollPoints, user_id: int, deadline: float, holding: Holding | None
+        self, request: q.ScrollPoints, user_id: int, deadline: float, reservation: Reservation | None
     ) -> q.ScrollResponse:
         name = request.collection_name
 
@@ -206,7 +211,7 @@ class VectorStore:
             return rpc.call(f"reading {name}", rpc.scroll, request, timeout_s=deadline - time.monotonic())
 
         key = ("scroll", name, user_id, request.limit.bit_length())
-        return await self._large.ask(key, partial(scroll, self._small), partial(scroll, self._rpc), holding)
+        return await self._large.ask(key, partial(scroll, self._small), partial(scroll, self._rpc), reservation)
 
     async def info(self) -> list[CollectionInfo]:
         """Describe all collections of this deployment that exist."""
