@@ -67,14 +67,14 @@ def _livez(health: Health) -> Page:
 
 def _readyz(health: Health) -> Page:
     components = health.components()
-    ready = all(component.up for component in components.values())
+    ready = _all_up(components)
     return _json(200 if ready else 503, {"ready": ready, "components": components})
 
 
 def _health(health: Health, role: str, stats: Status | None, rates: dict[str, float]) -> Page:
     components = health.components()
     document = {
-        "status": _status(components),
+        "status": "ok" if _all_up(components) else "degraded",
         "version": __version__,
         "contract": CONTRACT_VERSION,
         "role": role,
@@ -88,8 +88,8 @@ def _health(health: Health, role: str, stats: Status | None, rates: dict[str, fl
     return _json(200, document)
 
 
-def _status(components: dict[str, Component]) -> str:
-    return "ok" if all(component.up for component in components.values()) else "degraded"
+def _all_up(components: dict[str, Component]) -> bool:
+    return all(component.up for component in components.values())
 
 
 def _queue(stats: Status | None) -> dict[str, Any] | None:

@@ -55,8 +55,8 @@ async def run_checks(settings: Settings, redis: Redis, store: VectorStore) -> As
 
 
 async def _check_redis(settings: Settings, redis: Redis) -> AsyncIterator[Check]:
-    for judged in await check_server(redis, allow_eviction=settings.redis_allow_eviction):
-        yield Check(judged.name, judged.verdict, judged.seen, judged.advice)
+    for check in await check_server(redis, allow_eviction=settings.redis_allow_eviction):
+        yield Check(check.name, check.verdict, check.seen, check.advice)
     clock = RedisClock()
     await clock.refresh(redis)
     yield _skew(clock.offset_ms)

@@ -78,12 +78,12 @@ class StatsCollector:
         asked = time.monotonic()
         is_leader = await self._election.elect()
         self._is_leader = is_leader
-        stats = await self._stats() if is_leader else _decoded(await self._election.latest())
+        stats = await self._collect() if is_leader else _decoded(await self._election.latest())
         self._latest = (stats, asked, is_leader) if stats else None
         if is_leader:
             await self._election.publish(msgspec.json.encode(stats))
 
-    async def _stats(self) -> Status:
+    async def _collect(self) -> Status:
         fields = msgspec.structs.asdict(await collect_queue(self._redis, self._keys))
         return Status(**fields, collections=self._collections, store_error=self._store_error)
 

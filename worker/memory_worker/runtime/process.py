@@ -122,11 +122,13 @@ class WorkerProcess:
 
     async def _check_redis(self, redis: Redis) -> None:
         """Refuse a Redis that loses jobs, and log its other problems."""
-        judgements = await check_server(redis, allow_eviction=self._settings.redis_allow_eviction)
-        refuse_unsafe(judgements)
-        for one in judgements:
-            if one.verdict != "ok":
-                log_event(logger, logging.WARNING, "redis_unsafe", what=one.name, seen=one.seen, advice=one.advice)
+        checks = await check_server(redis, allow_eviction=self._settings.redis_allow_eviction)
+        refuse_unsafe(checks)
+        for check in checks:
+            if check.verdict != "ok":
+                log_event(
+                    logger, logging.WARNING, "redis_unsafe", what=check.name, seen=check.seen, advice=check.advice
+                )
 
     async def _leave(self, redis: Redis, keys: Keys) -> None:
         """Remove this process from the list of processes. If Redis does not answer, the entry expires in seconds."""
