@@ -87,7 +87,7 @@ def _batch(data: bytes) -> None:
     dead_letters = _dead_letters([body for _, body in rows[:3]]) if flags & 8 else {}
     entries = [_entry(number, control, body, dead_letters) for number, (control, body) in enumerate(rows)]
     decoded = decode_and_validate(entries, limits, partition=5 % partitions, partitions=partitions)
-    _check_intake(entries, decoded, limits)
+    _check_decoding(entries, decoded, limits)
     outcome = decide(decoded, _guards(dead_letters))
     _check_outcome(decoded, outcome, dead_letters)
     _write([job for _, job in outcome.jobs])
@@ -122,17 +122,17 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
     return Entry(f"{number + 100}-0", version, body, len(body), replay_of, control & 24 == 24)
 
 
-def _check_intake(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
+def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
     newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
     assert decoded.held is bool(newer)
-    assert list(decoded.taken) == (entries[: newer[0]] if newer else entries)
+    assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
     lived, died = (
         [entry.entry_id for entry, _ in decoded.jobs],
         [dead_letter.entry.entry_id for dead_letter in decoded.dead],
     )
     assert not set(lived) & set(died)
-    order = {entry.entry_id: at for at, entry in enumerate(decoded.taken)}
-    assert sorted(lived + died, key=order.__getitem__) == [entry.entry_id for entry in decoded.taken]
+    order = {entry.entry_id: at for at, entry in enumerate(decoded.entries)}
+    assert sorted(lived + died, key=order.__getitem__) == [entry.entry_id for entry in decoded.entries]
     assert lived == sorted(lived, key=order.__getitem__)
     assert died == sorted(died, key=order.__getitem__)
     for dead_letter in decoded.dead:
@@ -170,7 +170,7 @@ def _check_outcome(decoded: DecodedBatch, found: Outcome, dead_letters: dict[str
     assert not {entry.entry_id for entry in applied} & dead
     before: list[tuple[Entry, WriteJob]] = []
     known = set(dead_letters)
-    for entry in decoded.taken:
+    for entry in decoded.entries:
         job = job_of.get(entry.entry_id)
         if job is None:
             continue
@@ -183,7 +183,7 @@ def _check_outcome(decoded: DecodedBatch, found: Outcome, dead_letters: dict[str
         if not stale:
             before.append((entry, job))
             known.discard(entry.position)
-    for entry in decoded.taken:
+    for entry in decoded.entries:
         assert entry in applied or entry.entry_id in dead or _is_purged(entry, before, decoded, job_of, dead_letters)
 
 
@@ -480,7 +480,7 @@ def _corpus() -> Path:
     """Write the seeds where libFuzzer looks for them."""
     import tempfile  # noqa: PLC0415  # needed by this way to run only
 
-    directory = Path(tempfile.mkdtemp(prefix="fuzz-intake-"))
+    directory = Path(tempfile.mkdtemp(prefix="fuzz-decoding-"))
     for number, seed in enumerate(SEEDS):
         (directory / f"seed-{number:03}").write_bytes(seed)
     return directory

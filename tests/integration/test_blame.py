@@ -15,7 +15,7 @@ from memory_worker.contract import partition_of
 from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.drainer import Drainer
-from memory_worker.ingest.judge import MOST_FAILURES_ALONE
+from memory_worker.ingest.judge import MAX_SINGLE_FAILURES
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.dead_letters import DeadLetters
@@ -119,7 +119,7 @@ async def test_a_job_that_fails_for_a_while_is_not_to_blame(
         if writes_bad(call):
             points = sum(len(operation.upsert.points) for operation in call.request.operations)
             alone += points == 1
-            if points > 1 or alone < MOST_FAILURES_ALONE:
+            if points > 1 or alone < MAX_SINGLE_FAILURES:
                 raise Refusal(code, "not now")
         return await call.forward()
 

@@ -162,7 +162,7 @@ async def test_another_dimension(store: VectorStore, shape: CollectionShape, eng
     with pytest.raises(ConfigurationError, match=f"{shape.memories} has dimension 9, .*QDRANT_VECTOR_DIMENSION is 8"):
         await store.prepare()
     with pytest.raises(ConfigurationError):
-        await store.collections.checked(MEMORIES)
+        await store.collections.describe_and_check(MEMORIES)
     assert indexes(engine, shape.memories) == {}
 
 
@@ -191,7 +191,7 @@ async def test_named_vectors(
 
 async def test_what_does_not_exist(store: VectorStore) -> None:
     assert await store.collections.describe(MEMORIES) is None
-    assert await store.collections.checked(MEMORIES) is None
+    assert await store.collections.describe_and_check(MEMORIES) is None
     assert await store.info() == []
 
 

@@ -63,7 +63,7 @@ async def test_the_searching_worker_needs_one_command_to_take_and_one_to_reply(
         for _ in range(20):
             await queue.search(user_id=1, vector=axis(0))
         words = Counter(redis_proxy.words())
-    # Now and then the survey comes in between; the searches themselves are these.
+    # The stats collector may run at the same time. These are the requests of the searches.
     assert 40 <= words["EVALSHA"] <= 45
     assert words["BLPOP"] <= 45
     assert words.keys() <= {"EVALSHA", "BLPOP"} | OF_THE_CARETAKER
@@ -121,7 +121,7 @@ async def test_redis_commands_for_a_thousand_writes(
     async with running(chosen, role="ingest"):
         await queue.wait_applied(last, timeout=20)
         words = Counter(redis_proxy.words())
-    # Lease, four batches read and committed, what the caretaker and the survey do at the start.
+    # Lease, four batches read and committed, and the start of maintenance and of the stats collector.
     assert words["EVALSHA"] <= 30
 
 

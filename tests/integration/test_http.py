@@ -17,7 +17,7 @@ import pytest
 
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.http import server as server_module
-from memory_worker.http.server import MOST_CONNECTIONS, PAGES_A_SECOND, Page, Source, http_server
+from memory_worker.http.server import MAX_CONNECTIONS, PAGES_PER_SECOND, Page, Source, http_server
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
 from tests.integration.web import HOST, PATIENCE_S, Answer, ask, ask_again, say
@@ -116,11 +116,11 @@ class TestPace:
     def test_many_at_once_are_all_answered_with_what_was_made_once_a_second(
         self, stopped: SimpleNamespace, port: int, page: Counted
     ) -> None:
-        crowd = PAGES_A_SECOND + 20
+        crowd = PAGES_PER_SECOND + 20
         with ThreadPoolExecutor(crowd) as pool:
             answers = list(pool.map(lambda _: ask(port, "/page"), range(crowd)))
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"1 ")] * crowd
-        stopped.now += crowd / PAGES_A_SECOND  # all of them have had their turn, and it is old by now
+        stopped.now += crowd / PAGES_PER_SECOND  # all of them have had their turn, and it is old by now
         assert [ask(port, "/page").body for _ in range(2)] == [b"2 ", b"2 "]
         assert page.made == 2
 
@@ -142,13 +142,13 @@ class TestPace:
     def test_probes_wait_for_nobody_and_are_made_each_time(
         self, monkeypatch: pytest.MonkeyPatch, port: int, page: Counted, probe: Counted
     ) -> None:
-        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 0.01)
-        monkeypatch.setattr(server_module, "LONGEST_WAIT_S", 1e9)
+        monkeypatch.setattr(server_module, "PAGES_PER_SECOND", 0.01)
+        monkeypatch.setattr(server_module, "MAX_WAIT_S", 1e9)
         waiting = [socket.create_connection((HOST, port)) for _ in range(5)]
         for opened in waiting:
             opened.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert [ask(port, "/probe").status for _ in range(PAGES_A_SECOND + 20)] == [200] * (PAGES_A_SECOND + 20)
-        assert probe.made == PAGES_A_SECOND + 20
+        assert [ask(port, "/probe").status for _ in range(PAGES_PER_SECOND + 20)] == [200] * (PAGES_PER_SECOND + 20)
+        assert probe.made == PAGES_PER_SECOND + 20
         answered, _, _ = select.select(waiting, [], [], 0)
         assert len(answered) < len(waiting)
         for opened in waiting:
@@ -157,7 +157,7 @@ class TestPace:
     def test_when_hundreds_wait_already_one_is_told_so(
         self, monkeypatch: pytest.MonkeyPatch, port: int, probe: Counted
     ) -> None:
-        monkeypatch.setattr(server_module, "LONGEST_WAIT_S", -1)
+        monkeypatch.setattr(server_module, "MAX_WAIT_S", -1)
         assert ask(port, "/page").status == 503
         assert ask(port, "/probe").status == 200
 
@@ -253,7 +253,7 @@ class TestSlowClients:
             assert not is_closed(clients[-1])
 
     def test_who_does_not_read_the_answer_gives_way(self, monkeypatch: pytest.MonkeyPatch, probe: Counted) -> None:
-        monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 20)
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 20)
         page = Page(200, "text/plain", b"x" * 5_000_000)
         sources = {"/large": Source(lambda _: page, is_probe=True), "/probe": Source(probe, is_probe=True)}
         text = HEAD.replace(b"probe", b"large") + b"\r\n"
@@ -265,11 +265,11 @@ class TestSlowClients:
     def test_who_waits_for_a_page_is_not_dropped_for_who_is_slow_to_ask(
         self, monkeypatch: pytest.MonkeyPatch, port: int
     ) -> None:
-        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 4)
+        monkeypatch.setattr(server_module, "PAGES_PER_SECOND", 4)
         with socket.create_connection((HOST, port), timeout=PATIENCE_S) as waiting:
             assert ask(port, "/page").status == 200  # the next has to wait
             waiting.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            with slow_clients(port, MOST_CONNECTIONS + 50, b"G"):
+            with slow_clients(port, MAX_CONNECTIONS + 50, b"G"):
                 assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
 
     @pytest.mark.parametrize("text", UNFINISHED.values(), ids=UNFINISHED)

@@ -142,7 +142,7 @@ class TestReady:
 
         async with serving(chosen) as page:
             monkeypatch.setattr(ReadWorker, "_take", stuck)
-            assert "not looked at for" in await page.unready("search")
+            assert "not checked for" in await page.unready("search")
             assert (await page.get("/readyz")).json()["components"]["ingest"] == {"up": True}
             goes_on.set()
             await page.ready()
@@ -156,7 +156,7 @@ class TestReady:
         [told] = await events.wait_for("http")
         page = Page(told["port"])
         assert (await page.get("/livez")).status == 200
-        assert await page.unready("redis") == "not looked at yet"
+        assert await page.unready("redis") == "not checked yet"
         assert (await page.get("/metrics")).status == 200
         redis_proxy.go_on()
         await page.ready()
@@ -214,8 +214,8 @@ class TestHealth:
 
             def complete(answer: Answer) -> bool:
                 told = answer.json()
-                surveyed = told["queue"] and told["queue"]["dead"] and told["queue"]["held"] and told["collections"]
-                return bool(surveyed and told["rates"]["a_second"]["reads"])
+                complete = told["queue"] and told["queue"]["dead"] and told["queue"]["held"] and told["collections"]
+                return bool(complete and told["rates"]["per_second"]["reads"])
 
             told = (await page.until("/health", complete)).json()
             assert (told["status"], told["role"]) == ("ok", "all")
@@ -224,7 +224,7 @@ class TestHealth:
             assert (queued["partitions"], queued["waiting"], queued["dead"], queued["held"]) == (PARTITIONS, 1, 1, 1)
             assert queued["waiting_bytes"] == len(b"of a newer contract")
             assert {info["name"] for info in told["collections"]} == {shape.memories, shape.documents}
-            rates = told["rates"]["a_second"]
+            rates = told["rates"]["per_second"]
             assert 0 < rates["applied"] <= 3
             assert 0 < rates["dead"] <= 1
 

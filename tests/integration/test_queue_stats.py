@@ -1,4 +1,4 @@
-"""The survey: one replica looks at the whole queue and tells Prometheus, the others know what it saw."""
+"""The queue stats: the leader collects and exports them, and the other replicas know them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from memory_worker.inspection import queue_stats as survey_module
+from memory_worker.inspection import queue_stats as queue_stats_module
 from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
 from memory_worker.inspection.status import Status, collect_status
 from memory_worker.queue.leader_election import LeaderElection
@@ -34,14 +34,14 @@ LIFE_S = 4 * INTERVAL_S
 
 
 class Replica:
-    """A surveyor, and what it tells Prometheus."""
+    """A stats collector, and the metrics that it exports."""
 
     def __init__(self, stats_collector: StatsCollector) -> None:
         self.stats_collector = stats_collector
         self._registry = CollectorRegistry()
         self._registry.register(StatsExporter(stats_collector))
 
-    def told(self) -> dict[str, dict[tuple[str, ...], float]]:
+    def exported(self) -> dict[str, dict[tuple[str, ...], float]]:
         """Return the values by name and labels."""
         found: dict[str, dict[tuple[str, ...], float]] = {}
         for metric in self._registry.collect():
@@ -74,14 +74,14 @@ async def at_work(*replicas: Replica) -> AsyncIterator[list[asyncio.Task[None]]]
 async def until(met: Callable[[], Any]) -> Any:
     """Return what ``met`` returns once it is true."""
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-        while not (found := met()):  # noqa: ASYNC110  # a survey tells nobody that it was made
+        while not (found := met()):  # noqa: ASYNC110  # there is no signal for collected stats
             await asyncio.sleep(0.01)
     return found
 
 
 @pytest.fixture
 async def queued(redis: Redis, keys: Keys, store: VectorStore) -> None:
-    """Something of everything that a survey tells."""
+    """A value of everything in the queue stats."""
     await store.prepare()
     meta = QueueMeta(partitions=PARTITIONS, limits=LIMITS, max_jobs=1000, max_bytes=0)
     await publish_meta(redis, keys, meta)
@@ -97,28 +97,28 @@ async def queued(redis: Redis, keys: Keys, store: VectorStore) -> None:
 
 
 @pytest.mark.usefixtures("queued")
-class TestTold:
+class TestExported:
     async def test_what_there_is(self, replica: Make, redis: Redis, keys: Keys, store: VectorStore, shape: Any) -> None:
         own = replica()
         async with at_work(own):
-            await until(lambda: (stats := own.stats_collector.own()) and stats.collections)
-            told = own.told()
+            await until(lambda: (stats := own.stats_collector.latest_as_leader()) and stats.collections)
+            exported = own.exported()
         by_partition = {("0",): 2.0, ("1",): 1.0, ("2",): 1.0, ("3",): 0.0}
-        assert told["backlog_jobs"] == by_partition
-        ages = told["backlog_oldest_age_seconds"]
+        assert exported["backlog_jobs"] == by_partition
+        ages = exported["backlog_oldest_age_seconds"]
         assert {partition for partition, age in ages.items() if 0 < age < 120} == {("0",), ("1",), ("2",)}
         assert ages["3",] == 0
-        assert told["partition_held"] == {("0",): 0, ("1",): 0, ("2",): 1, ("3",): 0}
-        assert told["dead_letters_waiting"] == {("0",): 1, ("1",): 0, ("2",): 0, ("3",): 0}
+        assert exported["partition_held"] == {("0",): 0, ("1",): 0, ("2",): 1, ("3",): 0}
+        assert exported["dead_letters_waiting"] == {("0",): 1, ("1",): 0, ("2",): 0, ("3",): 0}
         waiting_bytes = sum(len(body) for _, body in bodies(memory(4, 2), memory(4, 3), memory(2, 1)))
-        assert told["backlog_bytes"] == {(): waiting_bytes + len(b"of a newer contract")}
-        assert told["reads_waiting"] == {(): 2}
-        assert told["backlog_limit_jobs"] == {(): 1000}
-        assert "backlog_limit_bytes" not in told  # there is none
-        assert told["redis_memory_used_bytes"][()] > 100_000
-        assert told["stats_timestamp_seconds"][()] == pytest.approx(time.time(), abs=60)
-        assert told["collection_points"] == {(shape.memories,): 0, (shape.documents,): 0}
-        assert told["collection_indexed_vectors"] == {(shape.memories,): 0, (shape.documents,): 0}
+        assert exported["backlog_bytes"] == {(): waiting_bytes + len(b"of a newer contract")}
+        assert exported["reads_waiting"] == {(): 2}
+        assert exported["backlog_limit_jobs"] == {(): 1000}
+        assert "backlog_limit_bytes" not in exported  # there is none
+        assert exported["redis_memory_used_bytes"][()] > 100_000
+        assert exported["stats_timestamp_seconds"][()] == pytest.approx(time.time(), abs=60)
+        assert exported["collection_points"] == {(shape.memories,): 0, (shape.documents,): 0}
+        assert exported["collection_indexed_vectors"] == {(shape.memories,): 0, (shape.documents,): 0}
 
         # What `memory-worker status` says is the same.
         status, stats = await collect_status(redis, keys, store), own.stats_collector.latest()
@@ -132,29 +132,33 @@ class TestTold:
         leader, follower = replica(), replica()
         for each in (leader, follower):
             await each.stats_collector._turn()
-        assert leader.stats_collector.latest() == follower.stats_collector.latest() == leader.stats_collector.own()
-        assert leader.told()
-        assert follower.stats_collector.own() is None
-        assert follower.told() == {}
+        assert (
+            leader.stats_collector.latest()
+            == follower.stats_collector.latest()
+            == leader.stats_collector.latest_as_leader()
+        )
+        assert leader.exported()
+        assert follower.stats_collector.latest_as_leader() is None
+        assert follower.exported() == {}
         async with at_work(leader, follower):
             before = leader.stats_collector.latest()
             await until(lambda: before not in (leader.stats_collector.latest(), follower.stats_collector.latest()))
-            assert leader.told()
-            assert follower.told() == {}
+            assert leader.exported()
+            assert follower.exported() == {}
 
     async def test_by_another_once_the_first_is_gone(self, replica: Make, redis: Redis, keys: Keys) -> None:
         one, other = replica(), replica()
         async with at_work(one) as [first]:
-            await until(one.stats_collector.own)
+            await until(one.stats_collector.latest_as_leader)
             async with at_work(other):
                 await until(other.stats_collector.latest)
-                assert other.stats_collector.own() is None
+                assert other.stats_collector.latest_as_leader() is None
                 first.cancel()
                 await asyncio.wait([first])
                 assert await redis.pttl(keys.leader) <= 1000 * LIFE_S  # so long, at most, nobody tells
-                await until(other.stats_collector.own)
-                assert other.told()
-                await until(lambda: not one.told())
+                await until(other.stats_collector.latest_as_leader)
+                assert other.exported()
+                await until(lambda: not one.exported())
                 assert one.stats_collector.latest() is None
 
 
@@ -171,7 +175,7 @@ class TestOffice:
         assert await other.elect()
         assert not await one.elect()
 
-    async def test_a_survey_is_forgotten_when_no_other_follows(self, redis: Redis, keys: Keys) -> None:
+    async def test_stats_expire_without_a_successor(self, redis: Redis, keys: Keys) -> None:
         election = LeaderElection(redis, keys, life_s=60)
         assert await election.latest() is None
         await election.publish(b"{}")
@@ -201,13 +205,11 @@ class TestFollower:
         ],
         ids=lambda left: repr(left[:30]),
     )
-    async def test_what_cannot_be_read_is_no_survey(
-        self, follower: Replica, redis: Redis, keys: Keys, left: bytes
-    ) -> None:
+    async def test_unreadable_stats_are_ignored(self, follower: Replica, redis: Redis, keys: Keys, left: bytes) -> None:
         await redis.set(keys.stats, left)
         await follower.stats_collector._turn()
         assert follower.stats_collector.latest() is None
-        assert follower.told() == {}
+        assert follower.exported() == {}
 
     async def test_a_field_that_a_newer_version_adds_does_no_harm(
         self, follower: Replica, redis: Redis, keys: Keys, store: VectorStore
@@ -217,7 +219,7 @@ class TestFollower:
         await redis.set(keys.stats, msgspec.json.encode(newer))
         await follower.stats_collector._turn()
         assert follower.stats_collector.latest() == status
-        assert follower.told() == {}
+        assert follower.exported() == {}
 
     async def test_none_is_left_yet(self, follower: Replica) -> None:
         await follower.stats_collector._turn()
@@ -230,27 +232,27 @@ class TestAge:
     ) -> None:
         own = replica()
         await own.stats_collector._turn()
-        assert own.told()
+        assert own.exported()
         later = time.monotonic() + LIFE_S
-        monkeypatch.setattr(survey_module, "time", SimpleNamespace(monotonic=lambda: later))
-        assert own.told() == {}
+        monkeypatch.setattr(queue_stats_module, "time", SimpleNamespace(monotonic=lambda: later))
+        assert own.exported() == {}
         assert own.stats_collector.latest() is None
-        assert own.stats_collector.own() is None
+        assert own.stats_collector.latest_as_leader() is None
 
-    async def test_a_redis_that_hangs_ends_no_surveyor_and_ages_its_survey(
+    async def test_a_hanging_redis_does_not_end_the_collector_and_its_stats_expire(
         self, redis_proxy: RedisProxy, keys: Keys, store: VectorStore
     ) -> None:
         async with connected(redis_proxy.url, timeout_s=0.1) as redis:
             own = Replica(StatsCollector(redis, keys, store, interval_s=INTERVAL_S))
             async with at_work(own) as [task]:
-                await until(own.stats_collector.own)
+                await until(own.stats_collector.latest_as_leader)
                 redis_proxy.hang()
                 await until(lambda: own.stats_collector.latest() is None)
                 redis_proxy.go_on()
-                await until(own.stats_collector.own)
+                await until(own.stats_collector.latest_as_leader)
                 assert not task.done()
 
-    async def test_a_store_that_is_down_is_told_of_and_the_queue_is_surveyed_all_the_same(
+    async def test_with_a_store_that_is_down_the_queue_stats_are_still_collected(
         self, redis: Redis, keys: Keys, shape: Any
     ) -> None:
         async with VectorStore("http://127.0.0.1:1", shape, timeout_s=1) as nowhere:
@@ -260,6 +262,6 @@ class TestAge:
             assert isinstance(stats, Status)
             assert stats.store_error is not None
             assert "UNAVAILABLE" in stats.store_error
-            told = own.told()
-            assert told["collection_points"] == {}
-            assert len(told["backlog_jobs"]) == 32
+            exported = own.exported()
+            assert exported["collection_points"] == {}
+            assert len(exported["backlog_jobs"]) == 32

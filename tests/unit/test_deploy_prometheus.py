@@ -61,25 +61,25 @@ def metric_labels() -> dict[str, frozenset[str]]:
                 found[family.name + suffix] = frozenset(metric._labelnames) | (
                     {"le"} if suffix == "_bucket" else frozenset()
                 )
-    return found | _survey_labels()
+    return found | _stats_labels()
 
 
 def stats_names() -> frozenset[str]:
     """Return the names of the series that one replica exports for the whole queue."""
-    return frozenset(_survey_labels())
+    return frozenset(_stats_labels())
 
 
-def _survey_labels() -> dict[str, frozenset[str]]:
-    return {metric.name: frozenset(metric.samples[0].labels) for metric in StatsExporter(_Surveyor()).collect()}
+def _stats_labels() -> dict[str, frozenset[str]]:
+    return {metric.name: frozenset(metric.samples[0].labels) for metric in StatsExporter(_FixedStats()).collect()}
 
 
-class _Surveyor(StatsCollector):
-    """Has seen what there is to see, and asks nobody."""
+class _FixedStats(StatsCollector):
+    """Has fixed stats with a value of everything."""
 
     def __init__(self) -> None:
         pass
 
-    def own(self) -> Status:
+    def latest_as_leader(self) -> Status:
         return STATUS
 
 

@@ -42,7 +42,7 @@ def collection(shard: Shard, tmp_path: Path) -> Collection:
 
 @pytest.fixture
 def pause(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let the time pass after which nobody is taken to write any more."""
+    """Let so much time pass that writes have stopped."""
 
     def do() -> None:
         later = time.monotonic() + FLUSH_IDLE_S

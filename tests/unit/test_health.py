@@ -1,4 +1,4 @@
-"""What is known of each part of a process, and for how long it is worth anything."""
+"""The state of each component of a process, and when it is outdated."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def health(clock: Clock) -> Health:
 
 
 def up(name: str) -> float | None:
-    """Return what Prometheus is told of a part."""
+    """Return the metric of a component."""
     return REGISTRY.get_sample_value("memory_worker_component_up", {"component": name})
 
 
-def test_what_nobody_has_looked_at_is_down(health: Health) -> None:
+def test_a_component_is_down_before_its_first_check(health: Health) -> None:
     assert health.components() == {
-        "redis": Component(up=False, reason="not looked at yet"),
-        "qdrant": Component(up=False, reason="not looked at yet"),
+        "redis": Component(up=False, reason="not checked yet"),
+        "qdrant": Component(up=False, reason="not checked yet"),
     }
 
 
-def test_what_was_seen_last_counts(health: Health) -> None:
+def test_the_last_state_counts(health: Health) -> None:
     health.up("redis")
     health.down("qdrant", "connection refused")
     assert health.components() == {
@@ -54,21 +54,21 @@ def test_what_was_seen_last_counts(health: Health) -> None:
     assert health.components() == {"redis": Component(up=False, reason="it hangs"), "qdrant": Component(up=True)}
 
 
-def test_each_part_is_well_for_as_long_as_it_is_said_to_be(health: Health, clock: Clock) -> None:
+def test_each_state_is_outdated_after_its_own_time(health: Health, clock: Clock) -> None:
     health.up("redis")
     health.up("qdrant")
     clock.now_s += 5.0
     assert all(component.up for component in health.components().values())
     clock.now_s += 1.0
     assert health.components() == {
-        "redis": Component(up=False, reason="not looked at for 6 s"),
+        "redis": Component(up=False, reason="not checked for 6 s"),
         "qdrant": Component(up=True),
     }
     health.up("redis")
     assert health.components()["redis"] == Component(up=True)
 
 
-def test_prometheus_is_told_what_readyz_says(health: Health, clock: Clock) -> None:
+def test_the_metrics_agree_with_readyz(health: Health, clock: Clock) -> None:
     health.report()
     assert (up("redis"), up("qdrant")) == (0, 0)
     health.up("redis")
@@ -83,22 +83,22 @@ def test_prometheus_is_told_what_readyz_says(health: Health, clock: Clock) -> No
     assert (up("redis"), up("qdrant")) == (0, 0)
 
 
-def test_what_is_down_stays_so_with_its_reason(health: Health, clock: Clock) -> None:
+def test_a_component_that_is_down_stays_down_with_its_reason(health: Health, clock: Clock) -> None:
     health.down("redis", "it hangs")
     clock.now_s += 1000.0
     assert health.components()["redis"] == Component(up=False, reason="it hangs")
 
 
-def test_the_event_loop_stalls_when_nobody_says_that_it_turns(health: Health, clock: Clock) -> None:
+def test_the_event_loop_stalls_until_it_runs_again(health: Health, clock: Clock) -> None:
     clock.now_s += 3.0
     assert health.stalled_s() == 3.0
-    health.turned()
+    health.loop_ran()
     assert health.stalled_s() == 0.0
     clock.now_s += 1.5
     assert (health.stalled_s(), health.uptime_s) == (1.5, 4.5)
 
 
-async def test_the_beat_notes_that_the_loop_turns_and_does_something_else(
+async def test_the_beat_records_that_the_loop_runs(
     health: Health, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_module, "_BEAT_S", 0.001)
@@ -122,7 +122,7 @@ async def test_the_beat_notes_that_the_loop_turns_and_does_something_else(
     assert lag_s >= 0
 
 
-async def test_a_stall_is_told_of_for_a_minute(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stall_is_reported_for_a_minute(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no scrape misses it."""
     monkeypatch.setattr(health_module, "_BEAT_S", 0.001)
     lags: list[float | None] = []

@@ -32,13 +32,13 @@ from tests.unit.queue_stats import STATUS
 OWN = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 
 
-class Seen(StatsCollector):
-    """A surveyor that has seen something of everything."""
+class FixedStats(StatsCollector):
+    """Has fixed stats with a value of everything."""
 
     def __init__(self) -> None:
         pass
 
-    def own(self) -> Status:
+    def latest_as_leader(self) -> Status:
         return STATUS
 
 
@@ -48,13 +48,13 @@ def value(name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def everything() -> Iterator[CollectorRegistry]:
-    """The registry of a worker that surveys the queue, with a value of every metric."""
+    """The registry of the leader, with a value of every metric."""
     expose_process()
     start_at_zero()
     for metric in OWN:
         if metric._labelnames:
             metric.labels(*("test" for _ in metric._labelnames))
-    collector = StatsExporter(Seen())
+    collector = StatsExporter(FixedStats())
     REGISTRY.register(collector)
     yield REGISTRY
     REGISTRY.unregister(collector)
@@ -71,11 +71,11 @@ class TestExposition:
     def test_it_holds_every_metric_and_each_says_what_it_is(self, everything: CollectorRegistry) -> None:
         families = {family.name: family for family in parse_text(generate_latest(everything).decode())}
         own = {family.name for metric in OWN for family in metric.describe()}
-        surveyed = {family.name for family in StatsExporter(Seen()).collect()}
+        stats = {family.name for family in StatsExporter(FixedStats()).collect()}
         assert len(own) == len(OWN)
-        assert len(surveyed) == 14
-        assert own | surveyed == {name for name in families if name.startswith(f"{PREFIX}_")}
-        for name in own | surveyed:
+        assert len(stats) == 14
+        assert own | stats == {name for name in families if name.startswith(f"{PREFIX}_")}
+        for name in own | stats:
             assert families[name].documentation.endswith("."), name
             assert families[name].samples, name
         assert "process_resident_memory_bytes" in families

@@ -6,7 +6,7 @@ from typing import Any
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
-from memory_worker.ingest.outcome import Outcome, decide, touching
+from memory_worker.ingest.outcome import Outcome, decide, decoded_jobs
 from memory_worker.queue.log import DeadEntry, Entry
 from memory_worker.queue.replay_guard import Guard
 
@@ -50,7 +50,7 @@ def test_a_batch_without_letters_is_left_as_it_is() -> None:
     taken = batch((entry(5), write()), (entry(6), DELETE))
     found = decide(taken, {})
     assert found.jobs is taken.jobs
-    assert (found.dead, found.guards, found.gone) == ([], {}, [])
+    assert (found.dead, found.guards, found.purged) == ([], {}, [])
 
 
 def test_a_replay_of_an_untouched_letter_is_applied_and_guarded_no_more() -> None:
@@ -112,19 +112,19 @@ def test_a_letter_that_could_not_be_read_is_not_guarded() -> None:
 def test_a_purge_takes_the_users_older_dead_writes_with_it() -> None:
     guards = older(write(1), write(1, user=2), Purge(user_id=1, kind="memory"))
     found = decide(batch((entry(9), Purge(user_id=1, kind="memory"))), guards)
-    assert [(gone.user_id, gone.position, gone.entry_id) for gone in found.gone] == [("1", "1-0", "1-0")]
+    assert [(gone.user_id, gone.position, gone.entry_id) for gone in found.purged] == [("1", "1-0", "1-0")]
 
 
 def test_a_narrowed_purge_takes_none() -> None:
     found = decide(batch((entry(9), Purge(user_id=1, kind="memory", category="work"))), older(write(1)))
-    assert found.gone == []
+    assert found.purged == []
 
 
 def test_a_purge_reaches_letters_that_died_before_it_in_the_same_batch() -> None:
     dead: Any = ((entry(4), None), (entry(5), write(1)), (entry(7), write(1)))
     found = decide(batch((entry(6), Purge(user_id=1)), dead=dead), {})
     assert dead_of(found) == [("4-0", "invalid"), ("7-0", "invalid")]
-    assert (positions(found), found.gone) == ({"7-0"}, [])
+    assert (positions(found), found.purged) == ({"7-0"}, [])
 
 
 def test_a_replay_that_a_purge_overtook_goes_with_its_user() -> None:
@@ -138,11 +138,11 @@ def test_the_replay_of_an_older_purge_spares_newer_letters() -> None:
     """It is as old as on the day it was pushed: what was pushed behind it is not its business."""
     guards = older(Purge(user_id=1, kind="memory"), write(1))
     found = decide(batch((entry(9, "1-0"), Purge(user_id=1, kind="memory"))), guards)
-    assert found.gone == []
+    assert found.purged == []
     assert positions(found) == {"2-0"}
     assert not found.guards[1].is_stale(write(1), "2-0")
 
 
 def test_touching_names_what_could_be_read_by_its_position() -> None:
     taken = batch((entry(6, OLD), write(1)), dead=((entry(7), DELETE), (entry(8), None)))
-    assert list(touching(taken)) == [(OLD, write(1)), ("7-0", DELETE)]
+    assert list(decoded_jobs(taken)) == [(OLD, write(1)), ("7-0", DELETE)]

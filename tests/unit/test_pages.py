@@ -1,4 +1,4 @@
-"""What a worker tells over HTTP, without the HTTP: the four pages, and the rates."""
+"""The four pages of a worker, and the rates, without HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.http.pages import Rates, pages
 from memory_worker.http.server import Page
 from memory_worker.inspection.status import Status
-from memory_worker.telemetry.health import LONGEST_STALL_S, Health
+from memory_worker.telemetry.health import MAX_STALL_S, Health
 from memory_worker.telemetry.metrics import JOBS, READS
 from tests.unit.queue_stats import STATUS
 
@@ -35,44 +35,44 @@ class TestRates:
     def rates(self, clock: Clock) -> Rates:
         return Rates(now=clock)
 
-    def test_nothing_yet(self, rates: Rates) -> None:
-        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}
+    def test_without_jobs_the_rates_are_zero(self, rates: Rates) -> None:
+        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}
 
-    def test_what_was_counted_between_the_looks(self, rates: Rates, clock: Clock) -> None:
+    def test_the_rates_between_samples(self, rates: Rates, clock: Clock) -> None:
         JOBS.labels("upsert", "memory", "applied").inc(70)
         JOBS.labels("purge", "all", "applied").inc(10)
         JOBS.labels("unknown", "unknown", "dead").inc(4)
         READS.labels("search", "ok").inc(10)
         READS.labels("get", "timeout").inc(6)
-        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until it is looked at again
+        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next sample
         clock.now_s += 8
-        rates.look()
-        assert rates.a_second() == {"applied": 10, "dead": 0.5, "reads": 2}
+        rates.sample()
+        assert rates.per_second() == {"applied": 10, "dead": 0.5, "reads": 2}
 
     def test_only_the_last_minute_counts(self, rates: Rates, clock: Clock) -> None:
         JOBS.labels("upsert", "memory", "applied").inc(1000)
         for _ in range(61):
             clock.now_s += 1
-            rates.look()
-        assert rates.a_second()["applied"] == 0
+            rates.sample()
+        assert rates.per_second()["applied"] == 0
         JOBS.labels("upsert", "memory", "applied").inc(120)
         clock.now_s += 1
-        rates.look()
-        assert rates.a_second()["applied"] == 2
+        rates.sample()
+        assert rates.per_second()["applied"] == 2
 
-    def test_looked_at_too_often_it_looks_once_a_second(self, rates: Rates, clock: Clock) -> None:
+    def test_there_is_at_most_one_sample_per_second(self, rates: Rates, clock: Clock) -> None:
         for _ in range(10_000):
             clock.now_s += 0.01
-            rates.look()
-        assert len(rates._seen) <= 62
+            rates.sample()
+        assert len(rates._samples) <= 62
 
-    def test_after_a_pause_there_is_no_minute_to_tell_of(self, rates: Rates, clock: Clock) -> None:
+    def test_after_a_pause_the_rates_are_zero(self, rates: Rates, clock: Clock) -> None:
         clock.now_s += 10
-        rates.look()
+        rates.sample()
         JOBS.labels("upsert", "memory", "applied").inc(50)
         clock.now_s += 1000
-        rates.look()
-        assert rates.a_second()["applied"] == 0
+        rates.sample()
+        assert rates.per_second()["applied"] == 0
 
 
 class TestPages:
@@ -92,26 +92,26 @@ class TestPages:
         assert page.content_type == "application/json"
         return page.status, msgspec.json.decode(page.body)
 
-    def test_only_probes_are_not_paced(self, health: Health) -> None:
+    def test_only_probes_have_no_rate_limit(self, health: Health) -> None:
         sources = pages(health, "all", lambda: None, Rates())
         assert {path for path, source in sources.items() if source.is_probe} == {"/livez", "/readyz"}
         assert set(sources) == {"/livez", "/readyz", "/health", "/metrics"}
 
-    def test_alive_as_long_as_the_loop_turns(self, health: Health, clock: Clock) -> None:
+    def test_alive_as_long_as_the_loop_runs(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/livez") == (200, {"alive": True, "event_loop_stalled_s": 0})
-        clock.now_s += LONGEST_STALL_S - 0.5
+        clock.now_s += MAX_STALL_S - 0.5
         assert self.document(health, "/livez")[0] == 200
         clock.now_s += 0.5
-        assert self.document(health, "/livez") == (503, {"alive": False, "event_loop_stalled_s": LONGEST_STALL_S})
-        health.turned()
+        assert self.document(health, "/livez") == (503, {"alive": False, "event_loop_stalled_s": MAX_STALL_S})
+        health.loop_ran()
         assert self.document(health, "/livez")[0] == 200
 
-    def test_no_server_being_down_makes_it_less_alive(self, health: Health) -> None:
+    def test_alive_while_servers_are_down(self, health: Health) -> None:
         health.down("redis", "x")
         health.down("qdrant", "y")
         assert self.document(health, "/livez")[0] == 200
 
-    def test_ready_when_all_parts_are(self, health: Health, clock: Clock) -> None:
+    def test_ready_when_all_components_are(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/readyz") == (
             200,
             {"ready": True, "components": {"redis": {"up": True}, "qdrant": {"up": True}}},
@@ -125,18 +125,22 @@ class TestPages:
         clock.now_s += 16
         assert self.document(health, "/readyz")[1]["components"]["redis"] == {
             "up": False,
-            "reason": "not looked at for 16 s",
+            "reason": "not checked for 16 s",
         }
 
-    def test_health_tells_the_whole_story(self, health: Health, clock: Clock) -> None:
+    def test_the_whole_health_page(self, health: Health, clock: Clock) -> None:
         clock.now_s += 2.5
-        status, told = self.document(health, "/health", STATUS)
+        status, document = self.document(health, "/health", STATUS)
         assert status == 200
-        assert told["status"] == "ok"
-        assert (told["version"], told["contract"], told["role"]) == (__version__, CONTRACT_VERSION, "ingest")
-        assert told["uptime_s"] == 2.5
-        assert told["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
-        assert told["queue"] == {
+        assert document["status"] == "ok"
+        assert (document["version"], document["contract"], document["role"]) == (
+            __version__,
+            CONTRACT_VERSION,
+            "ingest",
+        )
+        assert document["uptime_s"] == 2.5
+        assert document["rates"]["per_second"] == {"applied": 0, "dead": 0, "reads": 0}
+        assert document["queue"] == {
             "at": STATUS.at,
             "partitions": 2,
             "waiting": 4,
@@ -147,19 +151,19 @@ class TestPages:
             "dead": 2,
             "reads_waiting": 3,
         }
-        assert [collection["name"] for collection in told["collections"]] == ["user_memories"]
+        assert [collection["name"] for collection in document["collections"]] == ["user_memories"]
 
-    def test_health_is_told_when_all_is_down(self, health: Health) -> None:
+    def test_health_when_everything_is_down(self, health: Health) -> None:
         health.down("redis", "it hangs")
-        status, told = self.document(health, "/health")
-        assert (status, told["status"]) == (200, "degraded")
-        assert told["components"]["redis"] == {"up": False, "reason": "it hangs"}
-        assert (told["queue"], told["collections"], told["store_error"]) == (None, None, None)
+        status, document = self.document(health, "/health")
+        assert (status, document["status"]) == (200, "degraded")
+        assert document["components"]["redis"] == {"up": False, "reason": "it hangs"}
+        assert (document["queue"], document["collections"], document["store_error"]) == (None, None, None)
 
-    def test_health_tells_why_nothing_is_known_of_the_collections(self, health: Health) -> None:
+    def test_health_says_why_collections_are_unknown(self, health: Health) -> None:
         broken = msgspec.structs.replace(STATUS, collections=[], store_error="UNAVAILABLE")
-        _, told = self.document(health, "/health", broken)
-        assert (told["collections"], told["store_error"]) == ([], "UNAVAILABLE")
+        _, document = self.document(health, "/health", broken)
+        assert (document["collections"], document["store_error"]) == ([], "UNAVAILABLE")
 
     @pytest.mark.parametrize(
         ("accept", "content_type"),

@@ -4,26 +4,26 @@ import asyncio
 
 import pytest
 
-from memory_worker.ingest.quarantine import Quarantine
+from memory_worker.ingest.quarantine import QuarantineLock
 
 
-class Visitor:
-    """Goes through the gate in a task of its own, and stays until it is told to leave."""
+class Holder:
+    """Holds the lock in its own task until `release` is called."""
 
-    def __init__(self, quarantine: Quarantine, *, alone: bool = False) -> None:
-        self.inside = False
-        self._leave = asyncio.Event()
-        self.task = asyncio.create_task(self._visit(quarantine, alone))
+    def __init__(self, lock: QuarantineLock, *, exclusive: bool = False) -> None:
+        self.holds = False
+        self._released = asyncio.Event()
+        self.task = asyncio.create_task(self._hold(lock, exclusive))
 
-    async def leave(self) -> None:
-        self._leave.set()
+    async def release(self) -> None:
+        self._released.set()
         await self.task
 
-    async def _visit(self, quarantine: Quarantine, alone: bool) -> None:
-        async with quarantine.enter(alone=alone):
-            self.inside = True
-            await self._leave.wait()
-            self.inside = False
+    async def _hold(self, lock: QuarantineLock, exclusive: bool) -> None:
+        async with lock.hold(exclusive=exclusive):
+            self.holds = True
+            await self._released.wait()
+            self.holds = False
 
 
 async def settle() -> None:
@@ -31,48 +31,48 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_many_are_inside_together() -> None:
-    quarantine = Quarantine()
-    visitors = [Visitor(quarantine) for _ in range(3)]
+async def test_many_drains_share_the_lock() -> None:
+    lock = QuarantineLock()
+    holders = [Holder(lock) for _ in range(3)]
     await settle()
-    assert all(visitor.inside for visitor in visitors)
-    for visitor in visitors:
-        await visitor.leave()
+    assert all(holder.holds for holder in holders)
+    for holder in holders:
+        await holder.release()
 
 
-async def test_one_alone_waits_for_those_inside_and_keeps_out_those_behind() -> None:
-    quarantine = Quarantine()
-    first = Visitor(quarantine)
+async def test_an_exclusive_holder_waits_for_earlier_holders_and_blocks_later_ones() -> None:
+    lock = QuarantineLock()
+    first = Holder(lock)
     await settle()
-    alone = Visitor(quarantine, alone=True)
+    exclusive = Holder(lock, exclusive=True)
     await settle()
-    behind, also_alone = Visitor(quarantine), Visitor(quarantine, alone=True)
+    behind, also_exclusive = Holder(lock), Holder(lock, exclusive=True)
     await settle()
-    assert (first.inside, alone.inside, behind.inside, also_alone.inside) == (True, False, False, False)
-    await first.leave()
+    assert (first.holds, exclusive.holds, behind.holds, also_exclusive.holds) == (True, False, False, False)
+    await first.release()
     await settle()
-    assert (alone.inside, behind.inside, also_alone.inside) == (True, False, False)
-    await alone.leave()
+    assert (exclusive.holds, behind.holds, also_exclusive.holds) == (True, False, False)
+    await exclusive.release()
     await settle()
-    assert behind.inside
-    assert not also_alone.inside
-    await behind.leave()
+    assert behind.holds
+    assert not also_exclusive.holds
+    await behind.release()
     await settle()
-    assert also_alone.inside
-    await also_alone.leave()
+    assert also_exclusive.holds
+    await also_exclusive.release()
 
 
-@pytest.mark.parametrize("alone", [False, True])
-async def test_who_gives_up_waiting_is_forgotten(alone: bool) -> None:
-    quarantine = Quarantine()
-    first = Visitor(quarantine, alone=not alone)
+@pytest.mark.parametrize("exclusive", [False, True])
+async def test_a_cancelled_wait_leaves_nothing_behind(exclusive: bool) -> None:
+    lock = QuarantineLock()
+    first = Holder(lock, exclusive=not exclusive)
     await settle()
-    waiting = Visitor(quarantine, alone=alone)
+    waiting = Holder(lock, exclusive=exclusive)
     await settle()
     waiting.task.cancel()
     await asyncio.gather(waiting.task, return_exceptions=True)
-    await first.leave()
-    after = Visitor(quarantine, alone=True)
+    await first.release()
+    after = Holder(lock, exclusive=True)
     await settle()
-    assert after.inside
-    await after.leave()
+    assert after.holds
+    await after.release()

@@ -1,71 +1,71 @@
-"""Right of way: a writer waits for the reads in flight, but not for ever, and never for another writer."""
+"""Read priority: a write waits for running reads, but only for a short time, and never for another write."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-from memory_worker.embedded.read_priority import GIVE_WAY_S, CallThreads, ReadPriority
+from memory_worker.embedded.read_priority import MAX_WAIT_S, CallThreads, ReadPriority
 
 LONG_S = 5.0
 
 
-def given_within(way: ReadPriority) -> float:
+def waited_s(priority: ReadPriority) -> float:
     started = time.monotonic()
-    way.give()
+    priority.wait_for_reads()
     return time.monotonic() - started
 
 
-def test_with_nobody_there_nobody_is_waited_for() -> None:
-    way = ReadPriority()
-    way.give()
-    assert not way.busy
+def test_without_calls_a_write_does_not_wait() -> None:
+    priority = ReadPriority()
+    priority.wait_for_reads()
+    assert not priority.is_taken
 
 
-def test_a_call_has_it_from_its_arrival_to_its_end() -> None:
-    way, begun, end = ReadPriority(), threading.Event(), threading.Event()
+def test_a_call_has_priority_from_its_arrival_to_its_end() -> None:
+    priority, started, end = ReadPriority(), threading.Event(), threading.Event()
 
     def read() -> None:
-        begun.set()
+        started.set()
         assert end.wait(LONG_S)
 
-    with CallThreads(1, way) as threads:
+    with CallThreads(1, priority) as threads:
         first, second = threads.submit(read), threads.submit(read)
-        assert begun.wait(LONG_S)
-        assert way.busy
+        assert started.wait(LONG_S)
+        assert priority.is_taken
         end.set()
         first.result(LONG_S)
         second.result(LONG_S)
-    assert not way.busy
+    assert not priority.is_taken
 
 
-def test_it_is_given_for_a_while_only() -> None:
-    way = ReadPriority()
-    way.arrives()
-    assert given_within(way) >= GIVE_WAY_S * 0.9
-    assert way.busy
+def test_a_write_waits_for_a_limited_time() -> None:
+    priority = ReadPriority()
+    priority.call_arrived()
+    assert waited_s(priority) >= MAX_WAIT_S * 0.9
+    assert priority.is_taken
 
 
-def test_a_writer_has_none_and_gives_it_up_once() -> None:
-    way, forgone, end = ReadPriority(), threading.Event(), threading.Event()
+def test_a_write_drops_its_priority_only_once() -> None:
+    priority, dropped, end = ReadPriority(), threading.Event(), threading.Event()
 
     def write() -> None:
-        way.forgo()
-        way.forgo()
-        forgone.set()
+        priority.drop()
+        priority.drop()
+        dropped.set()
         assert end.wait(LONG_S)
 
-    with CallThreads(2, way) as threads:
+    with CallThreads(2, priority) as threads:
         call = threads.submit(write)
-        assert forgone.wait(LONG_S)
-        assert not way.busy
+        assert dropped.wait(LONG_S)
+        assert not priority.is_taken
         end.set()
         call.result(LONG_S)
-    assert not way.busy
+    assert not priority.is_taken
 
 
-def test_a_call_that_fails_has_it_no_longer() -> None:
-    way = ReadPriority()
-    with CallThreads(1, way) as threads:
+def test_a_failed_call_has_no_priority() -> None:
+    priority = ReadPriority()
+    with CallThreads(1, priority) as threads:
         assert isinstance(threads.submit(lambda: 1 / 0).exception(LONG_S), ZeroDivisionError)
-    assert not way.busy
+    assert not priority.is_taken

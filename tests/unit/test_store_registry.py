@@ -8,7 +8,7 @@ import pytest
 from qdrant_client import grpc as q
 
 from memory_worker.store.collection_calls import Listing
-from memory_worker.store.fitness import misfit, needs_indexes, same_collection
+from memory_worker.store.compatibility import alias_conflict, incompatibility, needs_indexes
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.pins import METADATA_KEY, Pin, has_metadata, pin_of, put_pin
 from memory_worker.store.registry import key_of, origin_of, ref_of
@@ -114,7 +114,7 @@ def test_which_servers_have_metadata(version: str, stored: bool) -> None:
 )
 def test_aliases_that_make_two_names_one_collection(aliases: dict[str, str], same: bool) -> None:
     listing = Listing(frozenset({"m", "d", "m_feedback", "x", "m_2026", "f_2026"}), aliases)
-    found = same_collection(SHAPE, FEEDBACK, [MEMORIES, DOCUMENTS, FEEDBACK], listing)
+    found = alias_conflict(SHAPE, FEEDBACK, [MEMORIES, DOCUMENTS, FEEDBACK], listing)
     assert (found is not None) is same
     if found is not None:
         assert "m and m_feedback are one collection" in found
@@ -124,8 +124,8 @@ def test_what_does_not_fit_is_named_with_both_dimensions() -> None:
     info = q.CollectionInfo()
     params = info.config.params.vectors_config.params
     params.size, params.distance = 16, q.Distance.Cosine
-    assert misfit("m_x", info, 16) is None
-    assert misfit("m_x", info, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
+    assert incompatibility("m_x", info, 16) is None
+    assert incompatibility("m_x", info, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
 
 
 def test_strict_mode_asks_for_indexes_only_where_it_forbids_updates_without() -> None:

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar, get_args
 import click
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.progress import Progress
 
 from memory_worker.commands.dead_choice import Choice, Chosen, choose, matching
 from memory_worker.commands.dead_tables import dead_letter_document, header_document, print_headers
@@ -20,7 +19,7 @@ from memory_worker.contract.errors import InvalidJob, ReplayRefused
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.log import DeadReason
 from memory_worker.settings import Settings
-from memory_worker.terminal import open_console, print_json
+from memory_worker.terminal import open_console, open_progress, print_json
 from memory_worker.wire.keys import Keys
 
 OPS: Final = ("upsert", "delete", "purge")
@@ -183,7 +182,7 @@ async def _dropped(redis: Redis, settings: Settings, chosen: Chosen) -> None:
 @contextmanager
 def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[float], None]]:
     """Show the progress on a terminal; yield a function that adds to the number of those done."""
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+    with open_progress(console) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 
