@@ -100,7 +100,7 @@ def test_commands_work_on_an_ascii_terminal(environment: dict[str, str]) -> None
     assert _run("check", **environment, **plain).isascii()
     shown = _run("demo", **plain)
     assert shown.isascii()
-    assert "What was asked" in shown
+    assert "Questions and answers" in shown
 
 
 async def test_dead_letters_are_listed_shown_replayed_and_dropped(

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
 from memory_worker.failpoints import PLACES, VARIABLE
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
@@ -24,6 +24,7 @@ from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker
 from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.acceptance.processes import STOP_TIMEOUT_S, WorkerProcess
+from tests.dead_letters import all_dead_letters
 
 USERS = list(range(1, 41))
 JOBS = 1_500
@@ -39,7 +40,7 @@ def dead(redis: Redis, keys: Keys) -> Dead:
     """Return the dead letters of all partitions."""
 
     async def collect() -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+        return await all_dead_letters(redis, keys, PARTITIONS)
 
     return collect
 

@@ -41,11 +41,11 @@ from memory_worker.contract import (
     Upsert,
     WriteJob,
     checked,
-    checked_read,
     convert_read,
     decode_write,
-    encode_checked,
     encode_job,
+    encode_write,
+    normalize_job,
 )
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import NARROWING
@@ -53,8 +53,8 @@ from memory_worker.contract.vectors import unpack_vector
 from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
 from memory_worker.ingest.outcome import Outcome, decide
 from memory_worker.ingest.plan import CollectionPlan, plan
-from memory_worker.queue.log import DeadEntry, Entry, entry_version
-from memory_worker.queue.replay_guard import Guard, order
+from memory_worker.queue.log import DeadEntry, Entry, parse_version
+from memory_worker.queue.replay_guard import Guard, sort_key
 from memory_worker.store.messages import points_by_id, search, update_batch
 from memory_worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
 from memory_worker.store.values import payload_of
@@ -87,7 +87,7 @@ def _batch(data: bytes) -> None:
     dead_letters = _dead_letters([body for _, body in rows[:3]]) if flags & 8 else {}
     entries = [_entry(number, control, body, dead_letters) for number, (control, body) in enumerate(rows)]
     decoded = decode_and_validate(entries, limits, partition=5 % partitions, partitions=partitions)
-    _check_intake(entries, decoded, limits)
+    _check_decoding(entries, decoded, limits)
     outcome = decide(decoded, _guards(dead_letters))
     _check_outcome(decoded, outcome, dead_letters)
     _write([job for _, job in outcome.jobs])
@@ -114,7 +114,7 @@ def _guards(dead_letters: dict[str, WriteJob]) -> dict[int, Guard]:
 
 
 def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, WriteJob]) -> Entry:
-    version = {NEWER: CONTRACT_VERSION + 1, 2: entry_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
+    version = {NEWER: CONTRACT_VERSION + 1, 2: parse_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
     replay_of = ("", "0-1", "1-1", f"{number}-9")[control >> 5 & 3]
     if replay_of in dead_letters:
         # A replay has the body of its letter.
@@ -122,17 +122,17 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
     return Entry(f"{number + 100}-0", version, body, len(body), replay_of, control & 24 == 24)
 
 
-def _check_intake(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
+def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
     newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
     assert decoded.held is bool(newer)
-    assert list(decoded.taken) == (entries[: newer[0]] if newer else entries)
+    assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
     lived, died = (
         [entry.entry_id for entry, _ in decoded.jobs],
         [dead_letter.entry.entry_id for dead_letter in decoded.dead],
     )
     assert not set(lived) & set(died)
-    order = {entry.entry_id: at for at, entry in enumerate(decoded.taken)}
-    assert sorted(lived + died, key=order.__getitem__) == [entry.entry_id for entry in decoded.taken]
+    order = {entry.entry_id: at for at, entry in enumerate(decoded.entries)}
+    assert sorted(lived + died, key=order.__getitem__) == [entry.entry_id for entry in decoded.entries]
     assert lived == sorted(lived, key=order.__getitem__)
     assert died == sorted(died, key=order.__getitem__)
     for dead_letter in decoded.dead:
@@ -170,18 +170,20 @@ def _check_outcome(decoded: DecodedBatch, found: Outcome, dead_letters: dict[str
     assert not {entry.entry_id for entry in applied} & dead
     before: list[tuple[Entry, WriteJob]] = []
     known = set(dead_letters)
-    for entry in decoded.taken:
+    for entry in decoded.entries:
         job = job_of.get(entry.entry_id)
         if job is None:
             continue
-        touched = [one for one, other in before if order(one.position) > order(entry.position) and _touch(other, job)]
+        touched = [
+            one for one, other in before if sort_key(one.position) > sort_key(entry.position) and _touch(other, job)
+        ]
         is_replay = entry.replay_of != ""
         stale = is_replay and (bool(touched) or entry.position not in known)
         assert (entry in applied) is not stale
         if not stale:
             before.append((entry, job))
             known.discard(entry.position)
-    for entry in decoded.taken:
+    for entry in decoded.entries:
         assert entry in applied or entry.entry_id in dead or _is_purged(entry, before, decoded, job_of, dead_letters)
 
 
@@ -197,7 +199,7 @@ def _is_purged(
     job = job_of.get(entry.entry_id) or dead.get(entry.entry_id) or dead_letters.get(entry.replay_of)
     purges = [(at, one) for at, one in applied if isinstance(one, Purge) and not one.is_narrowed]
     return job is not None and any(
-        order(at.position) > order(entry.position) and _touch(purge, job) for at, purge in purges
+        sort_key(at.position) > sort_key(entry.position) and _touch(purge, job) for at, purge in purges
     )
 
 
@@ -346,9 +348,9 @@ def _python(data: bytes) -> None:
     limits = Limits(dimension=2)
     try:
         if op in _READS:
-            _check_read(checked_read(job, limits), limits)
+            _check_read(checked(normalize_job(job), limits), limits)
             return
-        body = encode_checked(job, limits)
+        body = encode_write(normalize_job(job), limits)
     except InvalidJob as error:
         str(error).encode()
         return
@@ -478,7 +480,7 @@ def _corpus() -> Path:
     """Write the seeds where libFuzzer looks for them."""
     import tempfile  # noqa: PLC0415  # needed by this way to run only
 
-    directory = Path(tempfile.mkdtemp(prefix="fuzz-intake-"))
+    directory = Path(tempfile.mkdtemp(prefix="fuzz-decoding-"))
     for number, seed in enumerate(SEEDS):
         (directory / f"seed-{number:03}").write_bytes(seed)
     return directory

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Get, Info, Purge, Receipt, Search, Upsert
 from memory_worker.contract.errors import InvalidJob, NotApplied
-from memory_worker.contract.vectors import LEAST_NORM, MOST_NORM
+from memory_worker.contract.vectors import MAX_NORM, MIN_NORM
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.wire.keys import Keys
@@ -181,7 +181,7 @@ async def test_numpy_values_enums_and_iterators_are_accepted(app: WorkerProcess,
 
 async def test_vectors_with_the_smallest_and_the_largest_norm_are_found(app: WorkerProcess, queue: MemoryQueue) -> None:
     dimensions = [1.0] * DIMENSION
-    for n, norm in enumerate((LEAST_NORM, 1e-3, 1e9, MOST_NORM)):
+    for n, norm in enumerate((MIN_NORM, 1e-3, 1e9, MAX_NORM)):
         vector = [number * norm / math.sqrt(DIMENSION) * (1 + 1e-6) ** (1 if norm < 1 else -1) for number in dimensions]
         receipt = await queue.upsert(user_id=1, point_id=f"mem_1_{n}", vector=vector)
     await queue.wait_applied(receipt)

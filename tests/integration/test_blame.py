@@ -14,10 +14,10 @@ from memory_worker.contract import partition_of
 from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.drainer import Drainer
-from memory_worker.ingest.judge import MOST_FAILURES_ALONE
+from memory_worker.ingest.judge import MAX_SINGLE_FAILURES
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.log import Done, JobLog
+from memory_worker.queue.log import BatchCommit, JobLog
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
@@ -113,7 +113,7 @@ async def test_a_job_that_fails_for_a_while_is_applied(
         if writes_bad(call):
             points = sum(len(operation.upsert.points) for operation in call.request.operations)
             alone += points == 1
-            if points > 1 or alone < MOST_FAILURES_ALONE:
+            if points > 1 or alone < MAX_SINGLE_FAILURES:
                 raise Refusal(code, "not now")
         return await call.forward()
 
@@ -168,7 +168,7 @@ async def test_a_lease_lasts_until_every_request_under_it_has_ended(
 
     commit = JobLog.commit
 
-    async def fail(self: JobLog, done: Done) -> int:
+    async def fail(self: JobLog, done: BatchCommit) -> int:
         if done.lease.partition == 2:
             await slow.wait()
             failed.set()

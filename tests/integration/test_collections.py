@@ -153,7 +153,7 @@ async def test_a_collection_of_another_dimension_is_refused(
     with pytest.raises(ConfigurationError, match=f"{shape.memories} has dimension 9, .*QDRANT_VECTOR_DIMENSION is 8"):
         await store.prepare()
     with pytest.raises(ConfigurationError):
-        await store.collections.checked(MEMORIES)
+        await store.collections.describe_and_check(MEMORIES)
     assert indexes(engine, shape.memories) == {}
 
 
@@ -184,7 +184,7 @@ async def test_a_collection_with_named_vectors_is_refused(
 
 async def test_a_collection_that_does_not_exist_is_not_described(store: VectorStore) -> None:
     assert await store.collections.describe(MEMORIES) is None
-    assert await store.collections.checked(MEMORIES) is None
+    assert await store.collections.describe_and_check(MEMORIES) is None
     assert await store.info() == []
 
 

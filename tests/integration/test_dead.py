@@ -8,11 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert, encode_job
-from memory_worker.queue.dead import DeadLetters
-from memory_worker.queue.log import DeadEntry, Done, JobLog
+from memory_worker.queue.dead_letters import DeadLetters
+from memory_worker.queue.log import BatchCommit, DeadEntry, JobLog
 from memory_worker.queue.replay_guard import Guard
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import Everything
 from tests.integration.jobs import PARTITIONS, memory
 from tests.integration.leases import give_back, held_lease, reading
@@ -37,7 +38,7 @@ async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[
     guard = Guard()
     for entry in batch:
         guard.add(job, entry.position, entry.entry_id)
-    await log.commit(Done(lease=lease, batch=batch, dead=dead, guards={7: guard}))
+    await log.commit(BatchCommit(lease=lease, batch=batch, dead=dead, guards={7: guard}))
     await give_back(redis, keys, lease)
     job_id = keys.drain_job_id(partition)
     await redis.delete(keys.arq_job(job_id))
@@ -48,10 +49,10 @@ async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[
 async def test_all_dead_letters_are_listed_by_partition_and_age(
     redis: Redis, keys: Keys, dead_letters: DeadLetters
 ) -> None:
-    assert [dead_letter async for dead_letter in dead_letters.all()] == []
+    assert await all_dead_letters(redis, keys, PARTITIONS) == []
     late = await die(redis, keys, 2, *[b"%d" % number for number in range(201)])  # pages have 100
     early = await die(redis, keys, 0, b"a", b"b")
-    assert [dead_letter.receipt async for dead_letter in dead_letters.all()] == [*early, *late]
+    assert [dead_letter.receipt for dead_letter in await all_dead_letters(redis, keys, PARTITIONS)] == [*early, *late]
 
 
 async def test_a_dead_letter_has_reason_user_and_body(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
@@ -66,7 +67,7 @@ async def test_a_dead_letter_has_reason_user_and_body(redis: Redis, keys: Keys, 
         b"body",
     )
     assert dead_letter.died_s == pytest.approx(time.time(), abs=60)
-    assert [found async for found in dead_letters.all()] == [dead_letter]
+    assert await all_dead_letters(redis, keys, PARTITIONS) == [dead_letter]
 
 
 async def test_a_receipt_without_a_dead_letter_changes_nothing(
@@ -74,7 +75,7 @@ async def test_a_receipt_without_a_dead_letter_changes_nothing(
 ) -> None:
     receipt = Receipt(0, "1-1")
     assert await dead_letters.get(receipt) is None
-    assert await dead_letters.drop_many([receipt]) == 0
+    assert await dead_letters.drop([receipt]) == 0
     assert await dead_letters.replay(receipt) is None
     assert await everything() == {}
 

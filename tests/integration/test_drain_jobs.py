@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.queue.drain_jobs import claim, finish, rescue
+from memory_worker.queue.drain_jobs import claim_partitions, finish_partitions, rescue_partitions
 from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from memory_worker.wire.wakeup import drain_job
 from tests.integration.conftest import Everything, MakeSettings, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.leases import held_lease
@@ -74,35 +74,35 @@ class TestRescue:
         await fault(redis, keys)
 
         # A job that arq has marked as in progress is checked twice.
-        rescued = [await rescue(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
+        rescued = [await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
 
         assert sum(rescued) == 1
         assert await due_ms(redis, keys) == pytest.approx(await now_ms(redis), abs=5_000)
         assert not await redis.exists(keys.arq_in_progress(keys.drain_job_id(0)))
-        assert await rescue(redis, keys, PARTITIONS) == 0
+        assert await rescue_partitions(redis, keys, PARTITIONS) == 0
 
     async def test_partitions_without_a_fault_are_not_changed(
         self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
         await remove_job(redis, keys, 1)
-        await finish(redis, keys, {1: 30})
+        await finish_partitions(redis, keys, {1: 30})
         await remove_job(redis, keys, 2)
         await held_lease(redis, keys, 2, ttl_s=30)
         await redis.set(keys.arq_in_progress(keys.drain_job_id(2)), "1")
         before = await everything()
 
-        assert await rescue(redis, keys, PARTITIONS) == 0
+        assert await rescue_partitions(redis, keys, PARTITIONS) == 0
 
         assert await everything() == before
 
     async def test_a_delayed_drain_job_of_a_killed_worker_stays_delayed(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await remove_job(redis, keys)
-        await finish(redis, keys, {0: 30})
+        await finish_partitions(redis, keys, {0: 30})
         due = await due_ms(redis, keys)
         await kill_the_worker(redis, keys)
-        await rescue(redis, keys, PARTITIONS)
+        await rescue_partitions(redis, keys, PARTITIONS)
         assert await due_ms(redis, keys) == due
 
     async def test_a_claim_without_a_lease_is_kept_for_the_grace_period(self, redis: Redis, keys: Keys) -> None:
@@ -111,12 +111,12 @@ class TestRescue:
         await kill_the_worker(redis, keys)
         claim = keys.arq_in_progress(keys.drain_job_id(0))
 
-        assert [await rescue(redis, keys, PARTITIONS, grace_s=60) for _ in range(3)] == [0, 0, 0]
+        assert [await rescue_partitions(redis, keys, PARTITIONS, grace_s=60) for _ in range(3)] == [0, 0, 0]
 
         assert await redis.exists(claim)
         await redis.pexpire(claim, 500_000)  # another claim
-        assert await rescue(redis, keys, PARTITIONS, grace_s=0) == 0
-        assert await rescue(redis, keys, PARTITIONS, grace_s=0) == 1
+        assert await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) == 0
+        assert await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) == 1
 
     async def test_a_drain_job_that_is_due_after_the_longest_delay_is_due_at_once(
         self, redis: Redis, keys: Keys
@@ -127,31 +127,31 @@ class TestRescue:
         await redis.zadd(keys.drain_queue, {keys.drain_job_id(0): await now_ms(redis) + hour_ms})
         await redis.zadd(keys.drain_queue, {keys.drain_job_id(1): await now_ms(redis) + 20_000})
         await redis.delete(keys.drain_wakeup)
-        assert await rescue(redis, keys, PARTITIONS, longest_delay_s=30) == 1
+        assert await rescue_partitions(redis, keys, PARTITIONS, longest_delay_s=30) == 1
         assert sorted(await claimed(redis, keys)) == [[0], [2]]
         assert await redis.zscore(keys.drain_queue, keys.drain_job_id(1)) > await now_ms(redis) + 10_000
 
     async def test_an_orphaned_claim_is_rescued_after_the_clock_was_set_back(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await kill_the_worker(redis, keys)
-        assert await rescue(redis, keys, PARTITIONS, grace_s=60) == 0
+        assert await rescue_partitions(redis, keys, PARTITIONS, grace_s=60) == 0
         seen = await redis.hget(keys.orphaned, keys.drain_job_id(0))
         assert seen is not None
         claim, _, since_ms = seen.decode().partition(" ")
         await redis.hset(keys.orphaned, keys.drain_job_id(0), f"{claim} {int(since_ms) + 3_600_000}")
-        assert [await rescue(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)] == [0, 1]
+        assert [await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)] == [0, 1]
 
     async def test_the_count_of_waiting_jobs_is_corrected(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (1, b"c")])
         await redis.hset(keys.backlog, "jobs", 17)
-        await rescue(redis, keys, PARTITIONS)
+        await rescue_partitions(redis, keys, PARTITIONS)
         assert await redis.hget(keys.backlog, "jobs") == b"3"
         await redis.delete(keys.stream(0), keys.stream(1))
-        await rescue(redis, keys, PARTITIONS)
+        await rescue_partitions(redis, keys, PARTITIONS)
         assert not await redis.exists(keys.backlog)
 
     async def test_an_empty_queue_needs_no_rescue(self, redis: Redis, keys: Keys, everything: Everything) -> None:
-        assert await rescue(redis, keys, PARTITIONS) == 0
+        assert await rescue_partitions(redis, keys, PARTITIONS) == 0
         assert await everything() == {}
 
 
@@ -179,7 +179,9 @@ async def test_the_clock_follows_the_clock_of_redis(redis: Redis) -> None:
 
 
 async def claimed(redis: Redis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:
-    found, foreign = await claim(redis, keys, groups=groups, most_jobs=most_jobs, look_at=1000, life_s=600)
+    found, foreign = await claim_partitions(
+        redis, keys, max_groups=groups, batch_jobs=most_jobs, scan_limit=1000, life_s=600
+    )
     assert not foreign
     return found
 
@@ -200,7 +202,7 @@ class TestClaim:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await claimed(redis, keys)
         await redis.delete(keys.stream(0))
-        await finish(redis, keys, {0: 0})
+        await finish_partitions(redis, keys, {0: 0})
         assert await redis.zcard(keys.drain_queue) == 0
         assert not await redis.exists(
             keys.arq_job(keys.drain_job_id(0)), keys.arq_in_progress(keys.drain_job_id(0)), keys.stream(0)
@@ -215,14 +217,14 @@ class TestClaim:
         await redis.delete(keys.drain_wakeup)
         await push(redis, keys, PARTITIONS, [(0, b"b")])
         assert not await redis.exists(keys.drain_wakeup)  # the running drain will find it
-        await finish(redis, keys, {0: 0})
+        await finish_partitions(redis, keys, {0: 0})
         assert await redis.llen(keys.drain_wakeup) == 1  # type: ignore[misc]
         assert await claimed(redis, keys) == [[0]]
 
     async def test_a_drain_ends_with_a_delay_or_without_a_new_job(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"a")])
         assert await claimed(redis, keys) == [[0], [1]]
-        await finish(redis, keys, {0: 60, 1: None})
+        await finish_partitions(redis, keys, {0: 60, 1: None})
         assert await claimed(redis, keys) == []
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(0).encode()]
 
@@ -230,7 +232,10 @@ class TestClaim:
         foreign = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
         await redis.zadd(keys.drain_queue, foreign)
         await push(redis, keys, PARTITIONS, [(3, b"a")])
-        assert await claim(redis, keys, groups=4, most_jobs=1, look_at=1000, life_s=600) == ([[3]], len(foreign))
+        assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600) == (
+            [[3]],
+            len(foreign),
+        )
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]
 
     async def test_partitions_that_fit_into_a_batch_are_one_group(self, redis: Redis, keys: Keys) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.http import server as server_module
-from memory_worker.http.server import MOST_CONNECTIONS, PAGES_A_SECOND, Page, Source, http_server
+from memory_worker.http.server import MAX_CONNECTIONS, PAGES_PER_SECOND, Page, Source, http_server
 from memory_worker.runtime.process import WorkerProcess
 from tests.integration.conftest import Everything, MakeSettings
 from tests.integration.web import HOST, PATIENCE_S, ask, ask_again, send_raw
@@ -112,11 +112,11 @@ class TestRate:
     def test_a_page_is_made_once_a_second_for_any_number_of_clients(
         self, stopped: SimpleNamespace, port: int, page: Counted
     ) -> None:
-        clients = PAGES_A_SECOND + 20
+        clients = PAGES_PER_SECOND + 20
         with ThreadPoolExecutor(clients) as pool:
             answers = list(pool.map(lambda _: ask(port, "/page"), range(clients)))
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"1 ")] * clients
-        stopped.now += clients / PAGES_A_SECOND  # the page is old by now
+        stopped.now += clients / PAGES_PER_SECOND  # the page is old by now
         assert [ask(port, "/page").body for _ in range(2)] == [b"2 ", b"2 "]
         assert page.made == 2
 
@@ -136,13 +136,13 @@ class TestRate:
     def test_probes_are_answered_at_once_and_made_each_time(
         self, monkeypatch: pytest.MonkeyPatch, port: int, page: Counted, probe: Counted
     ) -> None:
-        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 0.01)
-        monkeypatch.setattr(server_module, "LONGEST_WAIT_S", 1e9)
+        monkeypatch.setattr(server_module, "PAGES_PER_SECOND", 0.01)
+        monkeypatch.setattr(server_module, "MAX_WAIT_S", 1e9)
         waiting = [socket.create_connection((HOST, port)) for _ in range(5)]
         for opened in waiting:
             opened.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert [ask(port, "/probe").status for _ in range(PAGES_A_SECOND + 20)] == [200] * (PAGES_A_SECOND + 20)
-        assert probe.made == PAGES_A_SECOND + 20
+        assert [ask(port, "/probe").status for _ in range(PAGES_PER_SECOND + 20)] == [200] * (PAGES_PER_SECOND + 20)
+        assert probe.made == PAGES_PER_SECOND + 20
         answered, _, _ = select.select(waiting, [], [], 0)
         assert len(answered) < len(waiting)
         for opened in waiting:
@@ -151,7 +151,7 @@ class TestRate:
     def test_a_page_is_refused_when_too_many_wait(
         self, monkeypatch: pytest.MonkeyPatch, port: int, probe: Counted
     ) -> None:
-        monkeypatch.setattr(server_module, "LONGEST_WAIT_S", -1)
+        monkeypatch.setattr(server_module, "MAX_WAIT_S", -1)
         assert ask(port, "/page").status == 503
         assert ask(port, "/probe").status == 200
 
@@ -240,7 +240,7 @@ class TestSlowClients:
     def test_clients_that_do_not_read_are_closed_for_new_ones(
         self, monkeypatch: pytest.MonkeyPatch, probe: Counted
     ) -> None:
-        monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 20)
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 20)
         monkeypatch.setattr(server_module, "REQUEST_S", 1e6)
         page = Page(200, "text/plain", b"x" * 5_000_000)
         sources = {"/large": Source(lambda _: page, is_probe=True), "/probe": Source(probe, is_probe=True)}
@@ -251,11 +251,11 @@ class TestSlowClients:
     def test_a_client_that_waits_for_a_page_is_not_closed_for_slow_ones(
         self, monkeypatch: pytest.MonkeyPatch, port: int
     ) -> None:
-        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 4)
+        monkeypatch.setattr(server_module, "PAGES_PER_SECOND", 4)
         assert ask(port, "/page").status == 200  # the next has to wait
         with socket.create_connection((HOST, port), timeout=PATIENCE_S) as waiting:
             waiting.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            with slow_clients(port, MOST_CONNECTIONS + 50, b"G"):
+            with slow_clients(port, MAX_CONNECTIONS + 50, b"G"):
                 assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
 
     @pytest.mark.parametrize("text", UNFINISHED.values(), ids=UNFINISHED)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert
 from memory_worker.contract.errors import DeadLettered, LeaseLost, NotApplied
 from memory_worker.queue.lease import Lease, LeaseState
-from memory_worker.queue.log import DeadEntry, Done, Entry, JobLog
+from memory_worker.queue.log import BatchCommit, DeadEntry, Entry, JobLog
 from memory_worker.wire.applied import wait_applied
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
@@ -234,8 +234,8 @@ class TestCommit:
         batches = [await read(log, one, max_jobs=1) for one in leases]
         await redis.delete(keys.lease(1))
 
-        dones = [Done(lease=one, batch=batch) for one, batch in zip(leases, batches, strict=True)]
-        assert await log.commit_all(dones, give_back=True) == [1, None, 1]
+        dones = [BatchCommit(lease=one, batch=batch) for one, batch in zip(leases, batches, strict=True)]
+        assert await log.commit_all(dones, release=True) == [1, None, 1]
 
         assert [await redis.xlen(keys.stream(number)) for number in range(3)] == [1, 1, 1]
         assert await redis.hgetall(keys.backlog) == {b"jobs": b"3", b"bytes": b"3"}  # type: ignore[misc]

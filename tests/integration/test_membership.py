@@ -596,7 +596,7 @@ class TestWorker:
         checks = {check.name: check async for check in run_checks(settings(), redis, store)}
         foreign = checks[f"collection {shape.memories}_foreign"]
         assert foreign.verdict == "ok"
-        assert foreign.seen.startswith("not of this deployment: neither read, written nor purged")
+        assert foreign.seen.startswith("not of this deployment: not read, written or purged")
         assert "QDRANT_NAMESPACES" in foreign.seen
         assert checks[f"collection {shape.memories}_feedback"].seen.startswith("0 points")
         unfit = checks[f"collection {shape.memories}_staging"]

@@ -102,7 +102,7 @@ class TestExported:
     ) -> None:
         own = replica()
         async with at_work(own):
-            await until(lambda: (stats := own.stats_collector.own()) and stats.collections)
+            await until(lambda: (stats := own.stats_collector.latest_as_leader()) and stats.collections)
             exported = own.exported()
         by_partition = {("0",): 2.0, ("1",): 1.0, ("2",): 1.0, ("3",): 0.0}
         assert exported["backlog_jobs"] == by_partition
@@ -133,9 +133,13 @@ class TestExported:
         leader, follower = replica(), replica()
         for each in (leader, follower):
             await each.stats_collector._turn()
-        assert leader.stats_collector.latest() == follower.stats_collector.latest() == leader.stats_collector.own()
+        assert (
+            leader.stats_collector.latest()
+            == follower.stats_collector.latest()
+            == leader.stats_collector.latest_as_leader()
+        )
         assert leader.exported()
-        assert follower.stats_collector.own() is None
+        assert follower.stats_collector.latest_as_leader() is None
         assert follower.exported() == {}
         async with at_work(leader, follower):
             before = leader.stats_collector.latest()
@@ -148,14 +152,14 @@ class TestExported:
     ) -> None:
         one, other = replica(), replica()
         async with at_work(one) as [first]:
-            await until(one.stats_collector.own)
+            await until(one.stats_collector.latest_as_leader)
             async with at_work(other):
                 await until(other.stats_collector.latest)
-                assert other.stats_collector.own() is None
+                assert other.stats_collector.latest_as_leader() is None
                 first.cancel()
                 await asyncio.wait([first])
                 assert await redis.pttl(keys.leader) <= 1000 * LIFE_S
-                await until(other.stats_collector.own)
+                await until(other.stats_collector.latest_as_leader)
                 assert other.exported()
                 await until(lambda: not one.exported())
                 assert one.stats_collector.latest() is None
@@ -238,7 +242,7 @@ class TestAge:
         monkeypatch.setattr(queue_stats, "time", SimpleNamespace(monotonic=lambda: later))
         assert own.exported() == {}
         assert own.stats_collector.latest() is None
-        assert own.stats_collector.own() is None
+        assert own.stats_collector.latest_as_leader() is None
 
     async def test_a_collector_goes_on_after_redis_hung(
         self, redis_proxy: RedisProxy, keys: Keys, store: VectorStore
@@ -246,11 +250,11 @@ class TestAge:
         async with connected(redis_proxy.url, timeout_s=0.1) as redis:
             own = Replica(StatsCollector(redis, keys, store, interval_s=INTERVAL_S))
             async with at_work(own) as [task]:
-                await until(own.stats_collector.own)
+                await until(own.stats_collector.latest_as_leader)
                 redis_proxy.hang()
                 await until(lambda: own.stats_collector.latest() is None)
                 redis_proxy.go_on()
-                await until(own.stats_collector.own)
+                await until(own.stats_collector.latest_as_leader)
                 assert not task.done()
 
     async def test_stats_of_the_queue_are_collected_while_qdrant_is_down(

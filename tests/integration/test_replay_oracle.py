@@ -23,13 +23,14 @@ from memory_worker.contract.errors import StoreRefused, Superseded, Unguarded
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.writer import LeasedWriter
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.lease import Lease
-from memory_worker.queue.replay_guard import order
+from memory_worker.queue.replay_guard import sort_key
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import Contents
 from tests.integration.jobs import LIMITS, chunk, memory
 
@@ -103,7 +104,7 @@ class World:
         self.done["dead"] += result.dead
 
     async def dead_letters(self) -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in self.dead.all()]
+        return await all_dead_letters(self.redis, self.keys, 1)
 
     async def replay(self, dead_letter: DeadLetter) -> None:
         position = dead_letter.position
@@ -120,7 +121,7 @@ class World:
     def check_reason(self, position: str) -> None:
         """A replay is refused only if a later job that is not a dead letter touched one of its points."""
         job = self.jobs[position]
-        later = (other for at, other in self.jobs.items() if order(at) > order(position))
+        later = (other for at, other in self.jobs.items() if sort_key(at) > sort_key(position))
         assert any(touch(job, other) for other in later), f"{position} was refused without a reason"
 
     async def force(self, dead_letter: DeadLetter) -> None:
@@ -132,7 +133,7 @@ class World:
         self.done["forced"] += 1
 
     async def drop(self, dead_letter: DeadLetter) -> None:
-        assert await self.dead.drop_many([dead_letter.receipt]) == 1
+        assert await self.dead.drop([dead_letter.receipt]) == 1
         self.left.add(dead_letter.position)
         self.done["dropped"] += 1
 
@@ -149,7 +150,7 @@ class World:
         if roll < 0.83:
             await self.replay(chosen)
         elif roll < 0.9:
-            for dead_letter in sorted(dead_letters, key=lambda one: order(one.position)):
+            for dead_letter in sorted(dead_letters, key=lambda one: sort_key(one.position)):
                 await self.replay(dead_letter)
             self.done["replayed all"] += 1
         elif roll < 0.93:
@@ -169,7 +170,7 @@ class World:
             if dead_letter.reason == SUPERSEDED and dead_letter.position in self.jobs:
                 self.check_reason(dead_letter.position)
         # Dead letters that a purge removed count as applied before it, which makes no difference.
-        applied = sorted(self.jobs.keys() - dead - self.left, key=order)
+        applied = sorted(self.jobs.keys() - dead - self.left, key=sort_key)
         points = state_after(self.before, [self.jobs[position] for position in applied])
         found = await asyncio.to_thread(self.stored)
         assert found == {name: text_of(point) for name, point in points.items()}
@@ -178,11 +179,11 @@ class World:
     async def forget(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Forget the jobs before the oldest dead letter, because no replay can undo them."""
         if len(self.jobs) > MOST_JOBS and dead_letters:
-            await self.drop(min(dead_letters, key=lambda one: order(one.position)))
-        oldest = min((order(dead_letter.position) for dead_letter in await self.dead_letters()), default=(2**63, 0))
-        settled = sorted((at for at in self.jobs if order(at) < oldest), key=order)
+            await self.drop(min(dead_letters, key=lambda one: sort_key(one.position)))
+        oldest = min((sort_key(dead_letter.position) for dead_letter in await self.dead_letters()), default=(2**63, 0))
+        settled = sorted((at for at in self.jobs if sort_key(at) < oldest), key=sort_key)
         self.before = state_after(self.before, [self.jobs[at] for at in settled if at not in self.left])
-        self.jobs = {at: job for at, job in self.jobs.items() if order(at) >= oldest}
+        self.jobs = {at: job for at, job in self.jobs.items() if sort_key(at) >= oldest}
         self.left &= self.jobs.keys()
 
 

@@ -25,13 +25,13 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import encode_job, partition_of
 from memory_worker.contract.errors import DeadLettered, QueueError, ReadFailed
 from memory_worker.embedded.engines import start_edge, start_valkey
-from memory_worker.queue.dead import DeadLetters
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.telemetry import logs
 from memory_worker.wire.arq_records import decode_arq, encode_arq
-from memory_worker.wire.call import take_reply
+from memory_worker.wire.call import wait_for_reply
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, MakeSettings, connected, running
 from tests.integration.jobs import PARTITIONS, axis, memory
 from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, unavailable
@@ -89,7 +89,7 @@ class TestPickles:
             assert dead_letter.value.reason == "malformed"
         for receipt in receipts[1::2]:
             await queue.wait_applied(receipt)
-        kept = [dead_letter.body async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+        kept = [dead_letter.body for dead_letter in await all_dead_letters(redis, keys, PARTITIONS)]
         assert kept == pickles
         await self.works(queue)
 
@@ -132,7 +132,7 @@ class TestPickles:
             await arq_client(redis).all_job_results()
         await redis.rpush(keys.reply("evil"), evil)
         with pytest.raises(QueueError, match="cannot be read"):
-            await take_reply(redis, keys.reply("evil"), timeout_s=5)
+            await wait_for_reply(redis, keys.reply("evil"), timeout_s=5)
         await redis.delete(*(result_key_prefix + job_id for job_id in job_ids))
         await self.works(queue)
 

@@ -51,13 +51,13 @@ class TestPush:
     ) -> None:
         now_ms = time.time() * 1000
         with pytest.raises(TooLate, match="too late"):
-            await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")], latest_ms=now_ms - 60_000)
+            await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")], deadline_ms=now_ms - 60_000)
         assert await everything() == {}  # not even the number of partitions
 
-        await push(redis, keys, PARTITIONS, [(0, b"c")], latest_ms=now_ms + 50_000)
+        await push(redis, keys, PARTITIONS, [(0, b"c")], deadline_ms=now_ms + 50_000)
         before = await everything()
         with pytest.raises(TooLate):
-            await push(redis, keys, PARTITIONS, [(0, b"d"), (1, b"e")], latest_ms=now_ms - 60_000)
+            await push(redis, keys, PARTITIONS, [(0, b"d"), (1, b"e")], deadline_ms=now_ms - 60_000)
         assert await everything() == before
 
     async def test_a_latest_time_too_far_in_the_future_is_refused(
@@ -66,12 +66,12 @@ class TestPush:
         """It is that of a clock that was set back: a push that was given up could be stored an hour later."""
         now_ms = time.time() * 1000
         with pytest.raises(TooLate):
-            await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=now_ms + 3_600_000, life_ms=6_000)
+            await push(redis, keys, PARTITIONS, [(0, b"a")], deadline_ms=now_ms + 3_600_000, life_ms=6_000)
         assert await everything() == {}
 
     async def test_a_push_in_time_is_stored(self, redis: Redis, keys: Keys) -> None:
-        for latest_ms in (0, time.time() * 1000 + 50_000):
-            await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=latest_ms)
+        for deadline_ms in (0, time.time() * 1000 + 50_000):
+            await push(redis, keys, PARTITIONS, [(0, b"a")], deadline_ms=deadline_ms)
         assert await redis.xlen(keys.stream(0)) == 2
 
 
@@ -89,10 +89,10 @@ class TestClient:
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
         """Set back, it would refuse pushes that are in time; set forward, it would give them an hour more."""
-        before = queue._producer.clock.least_ms()
+        before = queue._producer.clock.earliest_ms()
         set_to = SimpleNamespace(time=lambda: time.time() + hours * HOUR_S, monotonic=time.monotonic)
         monkeypatch.setattr(clock, "time", set_to)
-        assert 0 <= queue._producer.clock.least_ms() - before < 60_000
+        assert 0 <= queue._producer.clock.earliest_ms() - before < 60_000
         await write(queue, 2)
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2)]
 

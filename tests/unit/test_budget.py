@@ -14,21 +14,21 @@ from tests.tools import let_others_run
 
 async def test_a_request_that_fits_does_not_wait() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as one, budget.hold() as other:
-        await one.take(4)
-        await other.take(6)
+    with budget.reservation() as one, budget.reservation() as other:
+        await one.replace(4)
+        await other.replace(6)
 
 
 async def test_a_request_that_does_not_fit_waits_and_later_ones_wait_behind_it() -> None:
     budget, order = ByteBudget(10), []
 
     async def work(size: int) -> None:
-        with budget.hold() as holding:
-            await holding.take(size)
+        with budget.reservation() as reservation:
+            await reservation.replace(size)
             order.append(size)
 
-    with budget.hold() as first:
-        await first.take(8)
+    with budget.reservation() as first:
+        await first.replace(8)
         tasks = [asyncio.create_task(work(size)) for size in (9, 1, 2)]
         await let_others_run()
         assert order == []  # 1 and 2 would fit, but 9 came before them
@@ -38,46 +38,46 @@ async def test_a_request_that_does_not_fit_waits_and_later_ones_wait_behind_it()
 
 async def test_a_request_above_the_budget_takes_all_of_it() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as large:
-        await large.take(50)
-        with budget.hold() as small:
-            waiting = asyncio.create_task(small.take(1))
+    with budget.reservation() as large:
+        await large.replace(50)
+        with budget.reservation() as small:
+            waiting = asyncio.create_task(small.replace(1))
             await let_others_run()
             assert not waiting.done()
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-    with budget.hold() as after:
-        await after.take(10)
+    with budget.reservation() as after:
+        await after.replace(10)
 
 
 async def test_a_holder_that_takes_more_does_not_wait_for_itself() -> None:
-    with ByteBudget(10).hold() as holding:
-        await holding.take(8)
-        await holding.take(9)
+    with ByteBudget(10).reservation() as reservation:
+        await reservation.replace(8)
+        await reservation.replace(9)
 
 
 async def test_a_holding_that_shrinks_makes_room() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as large, budget.hold() as other:
-        await large.take(10)
-        waiting = asyncio.create_task(other.take(6))
+    with budget.reservation() as large, budget.reservation() as other:
+        await large.replace(10)
+        waiting = asyncio.create_task(other.replace(6))
         await let_others_run()
         large.shrink(50)
         await let_others_run()
         assert not waiting.done()
         large.shrink(4)
         await asyncio.wait_for(waiting, 5)
-    with budget.hold() as after:
-        await after.take(10)
+    with budget.reservation() as after:
+        await after.replace(10)
 
 
 async def test_a_cancelled_request_does_not_delay_the_others() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as first, budget.hold() as second, budget.hold() as third:
-        await first.take(5)
-        giving_up = asyncio.create_task(second.take(10))
-        waiting = asyncio.create_task(third.take(5))
+    with budget.reservation() as first, budget.reservation() as second, budget.reservation() as third:
+        await first.replace(5)
+        giving_up = asyncio.create_task(second.replace(10))
+        waiting = asyncio.create_task(third.replace(5))
         await let_others_run()
         giving_up.cancel()
         await asyncio.wait_for(waiting, 5)
@@ -90,8 +90,8 @@ def test_cancellations_at_any_moment_lose_no_bytes(steps: list[tuple[int, int, i
 
         async def work(size: int, busy: int) -> None:
             nonlocal held
-            with budget.hold() as holding:
-                await holding.take(size)
+            with budget.reservation() as reservation:
+                await reservation.replace(size)
                 held += min(size, 10)
                 try:
                     assert held <= 10
@@ -107,7 +107,7 @@ def test_cancellations_at_any_moment_lose_no_bytes(steps: list[tuple[int, int, i
                 tasks[then * size % len(tasks)].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert not any(isinstance(result, AssertionError) for result in results)
-        with budget.hold() as everything:
-            await asyncio.wait_for(everything.take(10), 5)
+        with budget.reservation() as everything:
+            await asyncio.wait_for(everything.replace(10), 5)
 
     asyncio.run(run())

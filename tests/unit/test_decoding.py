@@ -30,7 +30,7 @@ def take(*entries: Entry) -> DecodedBatch:
 def test_entries_become_checked_jobs_in_order() -> None:
     entries = [entry(UPSERT, 1), entry(Delete(user_id=USER, point_ids=["mem_1730_1"]), 2), entry(GOOD, 3)]
     decoded = take(*entries)
-    assert list(decoded.taken) == entries
+    assert list(decoded.entries) == entries
     assert [found for found, _ in decoded.jobs] == entries
     assert [type(job) for _, job in decoded.jobs] == [Upsert, Delete, Purge]
     assert decoded.jobs[0][1].payload["_point_id"] == "mem_1730_1"
@@ -62,7 +62,7 @@ DEAD: dict[str, tuple[Any, str, str, str, str]] = {
     "foreign partition": (
         Purge(user_id=1),
         "invalid",
-        f"user_id: 1 belongs to partition {partition_of(1, PARTITIONS)}, but the job stands in {HOME}",
+        f"user_id: 1 belongs to partition {partition_of(1, PARTITIONS)}, but the job is in {HOME}",
         "purge",
         "1",
     ),
@@ -80,7 +80,7 @@ def test_a_bad_entry_becomes_a_dead_letter_and_the_others_become_jobs(
     assert (dead_letter.entry.entry_id, dead_letter.reason, dead_letter.op) == ("2-0", reason, op)
     assert ("" if dead_letter.job is None else str(dead_letter.job.user_id)) == user_id
     assert detail in dead_letter.detail
-    assert list(decoded.taken) == entries
+    assert list(decoded.entries) == entries
     assert not decoded.held
 
 
@@ -99,7 +99,7 @@ def test_the_detail_of_a_dead_letter_is_short() -> None:
 def test_an_entry_of_a_newer_contract_holds_all_entries_behind_it(version: int) -> None:
     entries = [entry(GOOD, 1), entry(b"", 2), entry(b"", 3, version), entry(GOOD, 4)]
     decoded = take(*entries)
-    assert list(decoded.taken) == entries[:2]
+    assert list(decoded.entries) == entries[:2]
     assert [found.entry_id for found, _ in decoded.jobs] == ["1-0"]
     assert [dead_letter.entry.entry_id for dead_letter in decoded.dead] == ["2-0"]
     assert decoded.held

@@ -25,8 +25,8 @@ def up(name: str) -> float | None:
 
 def test_a_component_that_was_never_checked_is_down(health: Health) -> None:
     assert health.components() == {
-        "redis": Component(up=False, reason="not looked at yet"),
-        "qdrant": Component(up=False, reason="not looked at yet"),
+        "redis": Component(up=False, reason="not checked yet"),
+        "qdrant": Component(up=False, reason="not checked yet"),
     }
 
 
@@ -49,7 +49,7 @@ def test_a_report_is_valid_for_the_time_of_its_component(health: Health, clock: 
     assert all(component.up for component in health.components().values())
     clock.now_s += 1.0
     assert health.components() == {
-        "redis": Component(up=False, reason="not looked at for 6 s"),
+        "redis": Component(up=False, reason="not checked for 6 s"),
         "qdrant": Component(up=True),
     }
     health.up("redis")
@@ -80,7 +80,7 @@ def test_a_component_that_is_down_stays_down_with_its_reason(health: Health, clo
 def test_the_event_loop_counts_as_stalled_without_a_beat(health: Health, clock: Clock) -> None:
     clock.now_s += 3.0
     assert health.stalled_s() == 3.0
-    health.turned()
+    health.loop_ran()
     assert health.stalled_s() == 0.0
     clock.now_s += 1.5
     assert (health.stalled_s(), health.uptime_s) == (1.5, 4.5)

@@ -18,22 +18,22 @@ def outages() -> Outages:
 
 
 def failed(outages: Outages, error: Exception, *, in_doubt: bool = False) -> float:
-    """Let a drain fail; return after how many seconds it is to be woken again."""
-    return outages.failed(Lease(0, 8, state=LeaseState.IN_DOUBT if in_doubt else LeaseState.HELD), error)
+    """Let a drain fail. Return after how many seconds its partition must be drained again."""
+    return outages.record_outage(Lease(0, 8, state=LeaseState.IN_DOUBT if in_doubt else LeaseState.HELD), error)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away", code="UNAVAILABLE"), StoreRefused("refused")])
 def test_the_last_error_of_qdrant_is_reported(outages: Outages, error: Exception) -> None:
-    assert outages.trouble(within_s=60) is None
+    assert outages.recent_error(within_s=60) is None
     failed(outages, StoreUnavailable("before", code="INTERNAL"))
     failed(outages, error)
-    assert outages.trouble(within_s=60) == str(error)
-    assert outages.trouble(within_s=-1) is None
+    assert outages.recent_error(within_s=60) == str(error)
+    assert outages.recent_error(within_s=-1) is None
 
 
 def test_a_lagging_replica_of_redis_is_not_reported_as_an_error_of_qdrant(outages: Outages) -> None:
     failed(outages, NotReplicated("only 0 of 1 replicas of Redis confirmed within 1 s"))
-    assert outages.trouble(within_s=60) is None
+    assert outages.recent_error(within_s=60) is None
 
 
 def test_a_request_in_doubt_delays_the_next_drain_until_it_has_settled(outages: Outages) -> None:

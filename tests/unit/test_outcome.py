@@ -8,7 +8,7 @@ import pytest
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
-from memory_worker.ingest.outcome import Outcome, decide, touching
+from memory_worker.ingest.outcome import Outcome, decide, decoded_jobs
 from memory_worker.queue.log import DeadEntry, Entry
 from memory_worker.queue.replay_guard import Guard
 
@@ -37,7 +37,7 @@ def older(*jobs: WriteJob) -> dict[int, Guard]:
     guards: dict[int, Guard] = {}
     for number, job in enumerate(jobs, start=1):
         guards.setdefault(job.user_id, Guard()).add(job, f"{number}-0", f"{number}-0")
-    return {user_id: Guard(guard.touched, b"", guard.dead_letters) for user_id, guard in guards.items()}
+    return {user_id: Guard(guard.points, b"", guard.dead_letters) for user_id, guard in guards.items()}
 
 
 def dead_of(outcome: Outcome) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ def test_a_batch_without_dead_letters_is_not_changed() -> None:
     taken = batch((entry(5), write()), (entry(6), DELETE))
     found = decide(taken, {})
     assert found.jobs is taken.jobs
-    assert (found.dead, found.guards, found.gone) == ([], {}, [])
+    assert (found.dead, found.guards, found.purged) == ([], {}, [])
 
 
 def test_a_replay_is_applied_if_no_newer_job_touched_its_point() -> None:
@@ -109,19 +109,19 @@ def test_a_dead_letter_without_a_known_job_or_position_is_not_guarded(dead: tupl
 def test_a_purge_removes_older_dead_letters_of_its_user() -> None:
     guards = older(write(1), write(1, user=2), Purge(user_id=1, kind="memory"))
     found = decide(batch((entry(9), Purge(user_id=1, kind="memory"))), guards)
-    assert [(gone.user_id, gone.position, gone.entry_id) for gone in found.gone] == [("1", "1-0", "1-0")]
+    assert [(gone.user_id, gone.position, gone.entry_id) for gone in found.purged] == [("1", "1-0", "1-0")]
 
 
 def test_a_narrowed_purge_removes_no_dead_letter() -> None:
     found = decide(batch((entry(9), Purge(user_id=1, kind="memory", category="work"))), older(write(1)))
-    assert found.gone == []
+    assert found.purged == []
 
 
 def test_a_purge_removes_dead_letters_of_its_own_batch_that_are_older() -> None:
     dead: Any = ((entry(4), None), (entry(5), write(1)), (entry(7), write(1)))
     found = decide(batch((entry(6), Purge(user_id=1)), dead=dead), {})
     assert dead_of(found) == [("4-0", "invalid"), ("7-0", "invalid")]
-    assert (positions(found), found.gone) == ({"7-0"}, [])
+    assert (positions(found), found.purged) == ({"7-0"}, [])
 
 
 def test_a_replay_after_a_newer_purge_is_removed() -> None:
@@ -135,11 +135,11 @@ def test_a_replayed_purge_keeps_dead_letters_that_are_newer_than_its_first_push(
     """A replay counts from the position of its first push."""
     guards = older(Purge(user_id=1, kind="memory"), write(1))
     found = decide(batch((entry(9, "1-0"), Purge(user_id=1, kind="memory"))), guards)
-    assert found.gone == []
+    assert found.purged == []
     assert positions(found) == {"2-0"}
     assert not found.guards[1].is_stale(write(1), "2-0")
 
 
 def test_touching_returns_decoded_jobs_by_their_positions() -> None:
     taken = batch((entry(6, OLD), write(1)), dead=((entry(7), DELETE), (entry(8), None)))
-    assert list(touching(taken)) == [(OLD, write(1)), ("7-0", DELETE)]
+    assert list(decoded_jobs(taken)) == [(OLD, write(1)), ("7-0", DELETE)]

@@ -12,7 +12,7 @@ from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.http.pages import Rates, pages
 from memory_worker.http.server import Page
 from memory_worker.inspection.status import Status
-from memory_worker.telemetry.health import LONGEST_STALL_S, Health
+from memory_worker.telemetry.health import MAX_STALL_S, Health
 from memory_worker.telemetry.metrics import JOBS, READS
 from tests.unit.conftest import Clock
 from tests.unit.queue_stats import STATUS
@@ -29,35 +29,35 @@ class TestRates:
         JOBS.labels("unknown", "unknown", "dead").inc(4)
         READS.labels("search", "ok").inc(10)
         READS.labels("get", "timeout").inc(6)
-        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next look
+        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next sample
         clock.now_s += 8
-        rates.look()
-        assert rates.a_second() == {"applied": 10, "dead": 0.5, "reads": 2}
+        rates.sample()
+        assert rates.per_second() == {"applied": 10, "dead": 0.5, "reads": 2}
 
     def test_only_the_last_minute_counts(self, rates: Rates, clock: Clock) -> None:
         JOBS.labels("upsert", "memory", "applied").inc(1000)
         for _ in range(61):
             clock.now_s += 1
-            rates.look()
-        assert rates.a_second()["applied"] == 0
+            rates.sample()
+        assert rates.per_second()["applied"] == 0
         JOBS.labels("upsert", "memory", "applied").inc(120)
         clock.now_s += 1
-        rates.look()
-        assert rates.a_second()["applied"] == 2
+        rates.sample()
+        assert rates.per_second()["applied"] == 2
 
     def test_frequent_looks_are_kept_once_per_second(self, rates: Rates, clock: Clock) -> None:
         for _ in range(10_000):
             clock.now_s += 0.01
-            rates.look()
-        assert len(rates._seen) <= 62
+            rates.sample()
+        assert len(rates._samples) <= 62
 
     def test_after_a_long_pause_the_rate_is_zero(self, rates: Rates, clock: Clock) -> None:
         clock.now_s += 10
-        rates.look()
+        rates.sample()
         JOBS.labels("upsert", "memory", "applied").inc(50)
         clock.now_s += 1000
-        rates.look()
-        assert rates.a_second()["applied"] == 0
+        rates.sample()
+        assert rates.per_second()["applied"] == 0
 
 
 class TestPages:
@@ -84,11 +84,11 @@ class TestPages:
 
     def test_a_worker_is_alive_while_its_event_loop_runs(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/livez") == (200, {"alive": True, "event_loop_stalled_s": 0})
-        clock.now_s += LONGEST_STALL_S - 0.5
+        clock.now_s += MAX_STALL_S - 0.5
         assert self.document(health, "/livez")[0] == 200
         clock.now_s += 0.5
-        assert self.document(health, "/livez") == (503, {"alive": False, "event_loop_stalled_s": LONGEST_STALL_S})
-        health.turned()
+        assert self.document(health, "/livez") == (503, {"alive": False, "event_loop_stalled_s": MAX_STALL_S})
+        health.loop_ran()
         assert self.document(health, "/livez")[0] == 200
 
     def test_a_worker_is_alive_while_its_servers_are_down(self, health: Health) -> None:
@@ -110,7 +110,7 @@ class TestPages:
         clock.now_s += 16
         assert self.document(health, "/readyz")[1]["components"]["redis"] == {
             "up": False,
-            "reason": "not looked at for 16 s",
+            "reason": "not checked for 16 s",
         }
 
     def test_health_shows_queue_rates_and_collections(self, health: Health, clock: Clock) -> None:
@@ -118,9 +118,13 @@ class TestPages:
         status, shown = self.document(health, "/health", STATUS)
         assert status == 200
         assert shown["status"] == "ok"
-        assert (shown["version"], shown["contract"], shown["role"]) == (__version__, CONTRACT_VERSION, "ingest")
+        assert (shown["version"], shown["contract"], shown["role"]) == (
+            __version__,
+            CONTRACT_VERSION,
+            "ingest",
+        )
         assert shown["uptime_s"] == 2.5
-        assert shown["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
+        assert shown["rates"]["per_second"] == {"applied": 0, "dead": 0, "reads": 0}
         assert shown["queue"] == {
             "at": STATUS.at,
             "partitions": 2,

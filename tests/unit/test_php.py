@@ -6,9 +6,9 @@ import re
 
 from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import DEFAULT_PARTITIONS
-from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 from tests.documents import ROOT, blocks
 
 PROGRAM, CLASS = (block.body.replace("$this->mw", "mw") for block in blocks([ROOT / "docs" / "php.md"], "php"))

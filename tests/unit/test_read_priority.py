@@ -29,17 +29,17 @@ class HeldCall:
 
     def _run(self, priority: ReadPriority, write: bool) -> None:
         if write:
-            priority.forgo()
-            priority.forgo()  # counts once
+            priority.drop()
+            priority.drop()  # counts once
         self._begun.set()
         assert self._end.wait(LONG_S)
 
 
 def test_a_write_does_not_wait_if_there_are_no_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_priority, "GIVE_WAY_S", 1e6)
+    monkeypatch.setattr(read_priority, "MAX_WAIT_S", 1e6)
     priority = ReadPriority()
-    priority.give()
-    assert not priority.busy
+    priority.wait_for_reads()
+    assert not priority.is_taken
 
 
 def test_a_read_has_priority_from_its_arrival_to_its_end() -> None:
@@ -48,29 +48,31 @@ def test_a_read_has_priority_from_its_arrival_to_its_end() -> None:
         running, waiting = HeldCall(threads, priority), HeldCall(threads, priority)
         running.wait_until_begun()
         running.end()
-        assert priority.busy
+        assert priority.is_taken
         waiting.end()
-    assert not priority.busy
+    assert not priority.is_taken
 
 
 def test_a_write_waits_until_the_reads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_priority, "GIVE_WAY_S", 1e6)
-    priority, busy_after_the_wait = ReadPriority(), list[bool]()
+    monkeypatch.setattr(read_priority, "MAX_WAIT_S", 1e6)
+    priority, taken_after_the_wait = ReadPriority(), list[bool]()
     with CallThreads(1, priority) as threads:
         read = HeldCall(threads, priority)
         read.wait_until_begun()
-        write = threading.Thread(target=lambda: (priority.give(), busy_after_the_wait.append(priority.busy)))
+        write = threading.Thread(
+            target=lambda: (priority.wait_for_reads(), taken_after_the_wait.append(priority.is_taken))
+        )
         write.start()
         read.end()
         write.join(LONG_S)
-    assert busy_after_the_wait == [False]
+    assert taken_after_the_wait == [False]
 
 
 def test_a_write_waits_for_a_limited_time_only() -> None:
     priority = ReadPriority()
-    priority.arrives()
-    priority.give()
-    assert priority.busy
+    priority.call_arrived()
+    priority.wait_for_reads()
+    assert priority.is_taken
 
 
 def test_a_write_gives_up_its_priority() -> None:
@@ -78,13 +80,13 @@ def test_a_write_gives_up_its_priority() -> None:
     with CallThreads(1, priority) as threads:
         write = HeldCall(threads, priority, write=True)
         write.wait_until_begun()
-        assert not priority.busy
+        assert not priority.is_taken
         write.end()
-    assert not priority.busy
+    assert not priority.is_taken
 
 
 def test_a_call_that_fails_gives_up_its_priority() -> None:
     priority = ReadPriority()
     with CallThreads(1, priority) as threads:
         assert isinstance(threads.submit(lambda: 1 / 0).exception(LONG_S), ZeroDivisionError)
-    assert not priority.busy
+    assert not priority.is_taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
-from memory_worker.queue.replay_guard import MOST_REACHES, REACHES, Guard, decode_letter, later, order
+from memory_worker.queue.replay_guard import MAX_SCOPES, PURGES_FIELD, Guard, decode_guarded_job, latest, sort_key
 
 LETTER, LATER, EARLIER = "5-0", "6-0", "4-0"
 
@@ -27,8 +27,8 @@ def delete(*numbers: int) -> Delete:
 def stored(guard: Guard) -> Guard:
     """Return the guard as it is read back from Redis."""
     fields, dead_letters, _ = guard.changes()
-    reaches = fields.pop(REACHES, "").encode()
-    return Guard(fields, reaches, {at: decode_letter(body.encode()) for at, body in dead_letters.items()})
+    reaches = fields.pop(PURGES_FIELD, "").encode()
+    return Guard(fields, reaches, {at: decode_guarded_job(body.encode()) for at, body in dead_letters.items()})
 
 
 def guarded(job: WriteJob, position: str = LETTER) -> Guard:
@@ -95,9 +95,9 @@ def test_the_latest_job_that_touched_a_point_is_kept() -> None:
 
 
 def test_positions_compare_as_numbers() -> None:
-    assert order("9-10") > order("9-9")
-    assert order("10-0") > order("9-99")
-    assert later("9-10", "9-9") == "9-10"
+    assert sort_key("9-10") > sort_key("9-9")
+    assert sort_key("10-0") > sort_key("9-99")
+    assert latest("9-10", "9-9") == "9-10"
 
 
 def test_a_guard_stores_nothing_for_points_without_dead_letters() -> None:
@@ -109,19 +109,19 @@ def test_a_guard_stores_nothing_for_points_without_dead_letters() -> None:
 
 def test_very_many_purges_are_folded_into_wider_ones() -> None:
     guard = guarded(chunk(1, file_id=0))
-    for file_id in range(1, 5 * MOST_REACHES):
+    for file_id in range(1, 5 * MAX_SCOPES):
         guard.record(Purge(user_id=1, kind="document", file_id=file_id), LATER)
-    assert len(guard.purges) <= MOST_REACHES
+    assert len(guard.purges) <= MAX_SCOPES
     assert guard.is_stale(chunk(1, file_id=0), LETTER)
     assert not guard.is_stale(write(1), LETTER)
 
 
 def test_very_many_dead_purges_are_folded_into_wider_ones() -> None:
     guard = Guard()
-    for file_id in range(5 * MOST_REACHES):
+    for file_id in range(5 * MAX_SCOPES):
         guard.add(Purge(user_id=1, kind="document", file_id=file_id), LETTER, LETTER)
     guard = stored(guard)
-    assert len(guard.watches) <= MOST_REACHES
+    assert len(guard.dead_purges) <= MAX_SCOPES
     guard.record(chunk(1, file_id=0), LATER)
     assert guard.is_stale(Purge(user_id=1, kind="document", file_id=0), LETTER)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memory_worker.contract.errors import ConfigurationError
-from memory_worker.queue.server import Judgement, judge_info, refuse_unsafe
+from memory_worker.queue.server import ServerCheck, check_info, refuse_unsafe
 
 GOOD: dict[str, Any] = {
     "redis_version": "7.2.4",
@@ -20,13 +20,13 @@ GOOD: dict[str, Any] = {
 LIMIT = {"maxmemory": 100 * 1_048_576}
 
 
-def judged(name: str, *, allow: bool = False, **info: Any) -> Judgement:
-    (found,) = [one for one in judge_info({**GOOD, **info}, allow_eviction=allow) if one.name == name]
+def judged(name: str, *, allow: bool = False, **info: Any) -> ServerCheck:
+    (found,) = [one for one in check_info({**GOOD, **info}, allow_eviction=allow) if one.name == name]
     return found
 
 
 def test_a_good_server_is_ok() -> None:
-    judgements = judge_info(GOOD, allow_eviction=False)
+    judgements = check_info(GOOD, allow_eviction=False)
     assert {one.verdict for one in judgements} == {"ok"}
     refuse_unsafe(judgements)
 
@@ -67,7 +67,7 @@ def test_the_other_checks(name: str, info: dict[str, Any], verdict: str, refused
 
 
 def test_a_refusal_names_the_problem_and_the_fix() -> None:
-    judgements = judge_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
+    judgements = check_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
     with pytest.raises(ConfigurationError) as refused:
         refuse_unsafe(judgements)
     assert "Redis eviction: allkeys-lru, maxmemory 100 MiB. Set maxmemory-policy noeviction" in str(refused.value)

@@ -8,7 +8,7 @@ import pytest
 from qdrant_client import grpc as q
 
 from memory_worker.store.collection_calls import Listing
-from memory_worker.store.fitness import misfit, needs_indexes, same_collection
+from memory_worker.store.compatibility import alias_conflict, incompatibility, needs_indexes
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.pins import METADATA_KEY, Pin, has_metadata, pin_of, put_pin
 from memory_worker.store.registry import key_of, origin_of, ref_of
@@ -114,7 +114,7 @@ def test_servers_have_metadata_from_1_16_on(version: str, stored: bool) -> None:
 )
 def test_two_names_of_one_collection_are_noticed(aliases: dict[str, str], same: bool) -> None:
     listing = Listing(frozenset({"m", "d", "m_feedback", "x", "m_2026", "f_2026"}), aliases)
-    found = same_collection(SHAPE, FEEDBACK, [MEMORIES, DOCUMENTS, FEEDBACK], listing)
+    found = alias_conflict(SHAPE, FEEDBACK, [MEMORIES, DOCUMENTS, FEEDBACK], listing)
     assert (found is not None) is same
     if found is not None:
         assert "m and m_feedback are one collection" in found
@@ -124,8 +124,8 @@ def test_a_misfit_names_both_dimensions() -> None:
     info = q.CollectionInfo()
     params = info.config.params.vectors_config.params
     params.size, params.distance = 16, q.Distance.Cosine
-    assert misfit("m_x", info, 16) is None
-    assert misfit("m_x", info, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
+    assert incompatibility("m_x", info, 16) is None
+    assert incompatibility("m_x", info, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
 
 
 def test_indexes_are_needed_only_if_strict_mode_forbids_updates_without_them() -> None:

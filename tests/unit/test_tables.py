@@ -14,8 +14,7 @@ from memory_worker.commands import dead_tables, tables
 from memory_worker.contract import Delete, Receipt, encode_job
 from memory_worker.inspection.check import Check
 from memory_worker.inspection.status import PartitionStatus
-from memory_worker.queue.dead import DeadLetter
-from memory_worker.queue.dead_heads import DeadHead
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
 from tests.unit import queue_stats
 
 
@@ -155,17 +154,17 @@ def dead_letter(**values: Any) -> DeadLetter:
     return DeadLetter(**{**with_body, "size": len(with_body["body"])})
 
 
-def head(**values: Any) -> DeadHead:
-    return DeadHead(**{**HEAD, **values})
+def head(**values: Any) -> DeadLetterHeader:
+    return DeadLetterHeader(**{**HEAD, **values})
 
 
-def listed(*heads: DeadHead, limit: int = 100, width: int = 80) -> str:
-    async def each() -> AsyncIterator[DeadHead]:
+def listed(*heads: DeadLetterHeader, limit: int = 100, width: int = 80) -> str:
+    async def each() -> AsyncIterator[DeadLetterHeader]:
         for one in heads:
             yield one
 
     written = StringIO()
-    asyncio.run(dead_tables.print_heads(each(), Console(file=written, width=width), limit=limit))
+    asyncio.run(dead_tables.print_headers(each(), Console(file=written, width=width), limit=limit))
     return written.getvalue()
 
 
@@ -212,8 +211,8 @@ def test_a_dead_letter_is_shown_as_a_document() -> None:
         "contract_version": 1,
         "bytes": len(found.body),
     }
-    assert dead_tables.head_document(head(size=len(found.body))) == short
-    assert dead_tables.letter_document(found) == {
+    assert dead_tables.header_document(head(size=len(found.body))) == short
+    assert dead_tables.dead_letter_document(found) == {
         **short,
         "job": {"op": "delete", "user_id": 1730, "point_ids": ["mem_1_1"]},
         "raw_hex": found.body.hex(),
@@ -240,12 +239,12 @@ BODIES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_every_dead_body_can_be_shown_as_json(body: bytes) -> None:
-    document = dead_tables.letter_document(dead_letter(body=body, op="", user_id=""))
+    document = dead_tables.dead_letter_document(dead_letter(body=body, op="", user_id=""))
     shown = json.loads(json.dumps(document, allow_nan=False))
     assert bytes.fromhex(shown["raw_hex"]) == body
     assert (shown["user_id"], shown["bytes"]) == (None, len(body))
 
 
 def test_a_job_that_decodes_is_shown_with_its_values() -> None:
-    document = dead_tables.letter_document(dead_letter(body=BODIES["an int as a key"]))
+    document = dead_tables.dead_letter_document(dead_letter(body=BODIES["an int as a key"]))
     assert document["job"]["payload"] == {"a": {"7": 1}}

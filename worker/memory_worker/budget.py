@@ -1,4 +1,4 @@
-"""A budget of bytes: what is large is taken in hand only when there is room for it."""
+"""A budget of bytes, which bounds how much memory large answers take at once."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 
-class ReadBounds(NamedTuple):
-    """Bytes of the answers to reads, in one process and in Redis.
+class ReadMemoryLimits(NamedTuple):
+    """Limits, in bytes, of the answers to reads.
 
-    ``most_bytes`` is the largest answer there is; up to ``small_bytes`` nobody waits for room. All larger ones together
-    have ``large_bytes``. In Redis ``replies_bytes`` of large replies may wait to be taken.
+    ``max_answer_bytes`` is the size of the largest answer that is allowed. An answer of up to ``small_answer_bytes``
+    needs no room in the budget. All larger answers in this process share ``budget_bytes``. All large replies that wait
+    in Redis share ``max_replies_bytes``.
     """
 
-    most_bytes: int = 16_777_216
-    small_bytes: int = 786_432
-    large_bytes: int = 25_165_824
-    replies_bytes: int = 67_108_864
+    max_answer_bytes: int = 16_777_216
+    small_answer_bytes: int = 786_432
+    budget_bytes: int = 25_165_824
+    max_replies_bytes: int = 67_108_864
 
 
 class ByteBudget:
-    """Bytes that may be held at once in this process. Requests for more wait, first come, first served.
+    """The bytes that may be reserved at once in this process. Requests that do not fit wait in order.
 
-    A request for more than ``total_bytes`` counts as all of it: it waits until nothing else is held.
+    A request for more than ``total_bytes`` counts as all of them. It waits until nothing else is reserved.
     """
 
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
-        self._held = 0
+        self._reserved = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def hold(self) -> Holding:
-        """Return what holds nothing yet; it is a context manager, which releases at its end."""
-        return Holding(self)
+    def reservation(self) -> Reservation:
+        """Return a reservation of no bytes. It is a context manager that releases its bytes at the end."""
+        return Reservation(self)
 
     async def take(self, size: int) -> int:
-        """Wait for ``size`` bytes; return how many to release."""
+        """Wait until ``size`` bytes are free, and take them. Return how many bytes to release later."""
         size = min(size, self._total)
-        if not self._waiting and self._held + size <= self._total:
-            self._held += size
+        if not self._waiting and self._reserved + size <= self._total:
+            self._reserved += size
             return size
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
@@ -56,20 +57,20 @@ class ByteBudget:
         return size
 
     def release(self, size: int) -> None:
-        """Give bytes back, and let those who wait take them."""
-        self._held -= size
+        """Release bytes, and give them to requests that wait."""
+        self._reserved -= size
         self._grant()
 
     def _grant(self) -> None:
-        while self._waiting and self._held + self._waiting[0][0] <= self._total:
+        while self._waiting and self._reserved + self._waiting[0][0] <= self._total:
             size, turn = self._waiting.popleft()
             if not turn.cancelled():
-                self._held += size
+                self._reserved += size
                 turn.set_result(None)
 
 
-class Holding:
-    """What one piece of work holds of a budget."""
+class Reservation:
+    """The bytes of a budget that one request has reserved."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
@@ -79,18 +80,15 @@ class Holding:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._release()
+        self.shrink(0)
 
-    async def take(self, size: int) -> None:
-        """Hold ``size`` bytes instead of what was held until now; wait for them."""
-        self._release()
+    async def replace(self, size: int) -> None:
+        """Release the bytes reserved so far. Then wait until ``size`` bytes are free, and reserve them."""
+        self.shrink(0)
         self._size = await self._budget.take(size)
 
     def shrink(self, size: int) -> None:
-        """Hold no more than ``size`` bytes from now on."""
+        """Release all bytes beyond ``size``."""
         if size < self._size:
-            more, self._size = self._size - size, size
-            self._budget.release(more)
-
-    def _release(self) -> None:
-        self.shrink(0)
+            surplus, self._size = self._size - size, size
+            self._budget.release(surplus)

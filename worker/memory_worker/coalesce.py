@@ -1,4 +1,4 @@
-"""Joins what is asked for at about the same time into one request."""
+"""Combine requests that are made at about the same time into one."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_Waiting: TypeAlias = "tuple[_Item, asyncio.Future[_Result]]"
+_Request: TypeAlias = "tuple[_Item, asyncio.Future[_Result]]"
 
 
 class Coalescer(Generic[_Item, _Result]):
-    """Does the ``work`` of all items of one ``key`` that come within one turn of the event loop at once.
+    """Processes items together if they have the same ``key`` and arrive within one turn of the event loop.
 
-    ``work`` takes up to ``most`` items and returns, in their order, a result or an error for each; what it raises is
-    raised for all of them. It is cancelled once all who wait for it are.
-    Nothing waits for company: an item that comes alone is worked on alone.
+    ``work`` takes up to ``max_items`` items. It returns a result or an error for each, in their order. If it raises,
+    all of the items fail with that error. It is cancelled once all callers that wait for it are cancelled.
+
+    An item never waits for others to arrive. An item that arrives alone is processed alone.
     """
 
     def __init__(
         self,
         work: Callable[[list[_Item]], Awaitable[Sequence[_Result | Exception]]],
         *,
-        most: int,
+        max_items: int,
         key: Callable[[_Item], object] = lambda _: None,
     ) -> None:
         self._work = work
-        self._most = most
+        self._max_items = max_items
         self._key = key
-        self._waiting: dict[object, list[_Waiting[_Item, _Result]]] = {}
-        self._working: set[asyncio.Task[None]] = set()
+        self._waiting: dict[object, list[_Request[_Item, _Result]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def do(self, item: _Item) -> _Result:
-        """Return the result of one item."""
+        """Process one item, possibly together with others, and return its result."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_Result] = loop.create_future()
         if not self._waiting:
@@ -43,28 +44,28 @@ class Coalescer(Generic[_Item, _Result]):
 
     def _start(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for same in waiting.values():
-            for first in range(0, len(same), self._most):
-                coalesced = same[first : first + self._most]
-                task = asyncio.create_task(self._run(coalesced))
-                self._working.add(task)
-                task.add_done_callback(self._working.discard)
-                _cancel_with(task, [done for _, done in coalesced])
+        for same_key in waiting.values():
+            for first in range(0, len(same_key), self._max_items):
+                requests = same_key[first : first + self._max_items]
+                task = asyncio.create_task(self._run(requests))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                _cancel_with_callers(task, [done for _, done in requests])
 
-    async def _run(self, coalesced: list[_Waiting[_Item, _Result]]) -> None:
+    async def _run(self, requests: list[_Request[_Item, _Result]]) -> None:
         results: Sequence[_Result | Exception]
         try:
-            results = await self._work([item for item, _ in coalesced])
-            if len(results) != len(coalesced):
-                raise RuntimeError(f"{len(coalesced)} items, {len(results)} results")
-        except Exception as error:  # noqa: BLE001  # it is raised for those who wait
-            results = [error] * len(coalesced)
+            results = await self._work([item for item, _ in requests])
+            if len(results) != len(requests):
+                raise RuntimeError(f"{len(requests)} items, {len(results)} results")
+        except Exception as error:  # noqa: BLE001  # each caller gets it
+            results = [error] * len(requests)
         except asyncio.CancelledError:
-            for _, done in coalesced:
+            for _, done in requests:
                 done.cancel()
             raise
-        for (_, done), result in zip(coalesced, results, strict=True):
-            if done.done():  # nobody waits any more
+        for (_, done), result in zip(requests, results, strict=True):
+            if done.done():  # the caller was cancelled
                 continue
             if isinstance(result, Exception):
                 done.set_exception(result)
@@ -72,12 +73,12 @@ class Coalescer(Generic[_Item, _Result]):
                 done.set_result(result)
 
 
-def _cancel_with(task: asyncio.Task[None], waiters: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel the work once nobody waits for it any more: it is as if each had done its own."""
+def _cancel_with_callers(task: asyncio.Task[None], callers: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel the task once all callers are cancelled, as if each had run its own."""
 
-    def look(_: object) -> None:
-        if all(done.cancelled() for done in waiters):
+    def check(_: object) -> None:
+        if all(caller.cancelled() for caller in callers):
             task.cancel()
 
-    for done in waiters:
-        done.add_done_callback(look)
+    for caller in callers:
+        caller.add_done_callback(check)

@@ -1,7 +1,7 @@
-"""Failpoints: named places at which a test can make this process die or stop, to prove what survives it.
+"""Failpoints: named places in the code at which a test can kill or stop this process.
 
-They are armed by ``MEMORY_WORKER_FAILPOINTS``, such as ``before_commit=kill@3``: die the third time this place is
-reached. Unarmed, a place costs one look at an empty dictionary.
+``MEMORY_WORKER_FAILPOINTS`` arms them. ``before_commit=kill@3`` kills the process when it reaches this place for the
+third time. A place that is not armed costs one lookup in an empty dictionary.
 """
 
 from __future__ import annotations
@@ -24,28 +24,27 @@ _SPECIFICATION = re.compile(r"(\w+)=(kill|stop)(?:@([0-9]{1,9}))?")
 
 
 @dataclass(slots=True)
-class _Armed:
-    number: int
-    """The signal to send to this process."""
+class _Failpoint:
+    signal: int
     hits_left: int
 
 
-_armed: dict[str, _Armed] = {}
+_armed: dict[str, _Failpoint] = {}
 
 
 def arm(specifications: str) -> None:
-    """Arm the failpoints in ``specifications`` (``place=kill@3``, separated by commas); raises `ConfigurationError`."""
+    """Arm the failpoints in ``specifications``, which are separated by commas. Raises `ConfigurationError`."""
     _armed.clear()
     for text in filter(None, specifications.split(",")):
         found = _SPECIFICATION.fullmatch(text)
         if found is None or found[1] not in PLACES:
             raise ConfigurationError(f"{VARIABLE}: {text!r} is not PLACE=kill@N or PLACE=stop@N; places: {PLACES}")
-        _armed[found[1]] = _Armed(_SIGNALS[found[2]], int(found[3] or 1))
+        _armed[found[1]] = _Failpoint(_SIGNALS[found[2]], int(found[3] or 1))
 
 
 def failpoint(place: str) -> None:
-    """Die or stop here, if this place is armed and has been reached often enough."""
+    """Kill or stop this process if ``place`` is armed and has been reached often enough."""
     if _armed and (armed := _armed.get(place)) is not None:
         armed.hits_left -= 1
         if armed.hits_left == 0:
-            os.kill(os.getpid(), armed.number)
+            os.kill(os.getpid(), armed.signal)

@@ -1,7 +1,8 @@
 """The client for producers: `MemoryQueue`, with its jobs, results and errors.
 
-Here: the public methods and their checks, limits that the workers published, deadlines. It imports
-`memory_worker.contract` and `memory_worker.wire` only, so that producers install msgspec and redis alone.
+Here: the public methods and their checks, the limits that workers have published, deadlines. It imports only
+`memory_worker.contract` and `memory_worker.wire`, so that producers install only msgspec and redis. Not here: anything
+about Qdrant.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`MemoryQueue`: push write jobs, wait for them where needed, search."""
+"""`MemoryQueue`: push write jobs, wait for them if needed, and search."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from memory_worker.contract import (
     WriteJob,
     check_receipt,
 )
-from memory_worker.contract.arguments import listed, seconds
-from memory_worker.contract.building import implied_kind, milliseconds, refuse_none, renamed, upsert_of
+from memory_worker.contract.arguments import to_list, to_seconds
+from memory_worker.contract.building import implied_kind, refuse_none, rename_field, to_timeout_ms, to_upsert
 from memory_worker.contract.kinds import KindName
 from memory_worker.wire.connection import Access
 from memory_worker.wire.keys import Keys
@@ -36,14 +36,14 @@ MAX_WAIT_S = 3600.0
 
 
 class MemoryQueue:
-    """The queue as the main app sees it. Safe for concurrent use within an event loop.
+    """The queue for producers. It is safe for concurrent use within an event loop.
 
-    Connections belong to the event loop that first used them; in another loop (after the first has ended) new ones
-    are opened. Close it with ``async with`` or `close`.
+    Connections belong to the event loop that first used them. In another loop (after the first has ended) new ones are
+    opened. Close the queue with ``async with`` or `close`.
 
-    Every method raises `QueueUnavailable` when Redis cannot be reached or refuses, and soon after its time is over when
-    Redis hangs. A push that raised it is stored by then, once, or never will be; one that is cancelled before may still
-    be stored.
+    Every method raises `QueueUnavailable` if Redis cannot be reached or refuses a request. If Redis hangs, it does so
+    soon after the timeout. A push that raised `QueueUnavailable` has either been stored once or will never be stored. A
+    push that is cancelled may still be stored later.
     """
 
     def __init__(
@@ -77,18 +77,17 @@ class MemoryQueue:
         tls_cert_file: Path | str | None = None,
         tls_key_file: Path | str | None = None,
     ) -> Self:
-        """Return a queue for the Redis at ``url``; nothing connects before the first use.
+        """Return a queue for the Redis at ``url``. It connects at the first use.
 
-        ``prefix`` is the workers' ``QUEUE_PREFIX``. ``timeout_s`` bounds a push with all its steps, from waiting for a
-        connection to the reply; one that takes several round trips, each of them. At most ``max_connections``, a
-        quarter of them for pushes and the others for waits and reads, are open at once: who finds none free waits for
-        one, within its time. ``username`` and ``password`` override those of the URL and are taken as they are, not
-        percent-encoded.
+        ``prefix`` is the workers' ``QUEUE_PREFIX``. ``timeout_s`` bounds each round trip of a push, including all of
+        its steps from waiting for a connection to the reply. At most ``max_connections`` are open at once: a quarter of
+        them for pushes, the others for waits and reads. If none is free, a request waits for one until its timeout.
+        ``username`` and ``password`` override those in the URL. They are used as they are, not percent-decoded.
 
-        ``rediss://`` speaks TLS, and checks that the certificate is of the host in the URL and signed by an authority
-        of the system or, if given, by the one in ``tls_ca_file``. ``tls_cert_file`` and ``tls_key_file`` are for a
-        Redis that asks for a certificate of ours. All three are PEM files, read at the first use, which raises
-        `ConfigurationError` when they or the URL are of no use.
+        ``rediss://`` uses TLS. The certificate must belong to the host in the URL and be signed by an authority of the
+        system or, if ``tls_ca_file`` is given, by that authority. ``tls_cert_file`` and ``tls_key_file`` are the client
+        certificate, if Redis asks for one. All three are PEM files, which are read at the first use. The first use
+        raises `ConfigurationError` if the URL or a file cannot be used.
         """
         access = Access(
             username=username,
@@ -121,11 +120,12 @@ class MemoryQueue:
         kind: KindName = "memory",
         namespace: str | None = None,
     ) -> Receipt:
-        """Push a write of one point; ``vector`` is float32 bytes, a buffer of floats or numbers.
+        """Push a write of one point. ``vector`` is float32 bytes, a buffer of floats, or numbers.
 
-        In ``payload`` dates and times, with a zone or without, are stored as ISO 8601 text, ``UUID`` and ``Decimal`` as
-        text, enums as their value, sets as lists; types that JSON does not have, NumPy's among them, are refused.
-        Raises `InvalidJob` (naming the field) or `QueueFull`; nothing is stored then.
+        In ``payload``, dates and times (with or without a time zone) are stored as ISO 8601 text, ``UUID`` and
+        ``Decimal`` as text, enums as their value, and sets as lists. Other types that JSON does not have, such as those
+        of NumPy, are refused. Raises `InvalidJob`, which names the field, or `QueueFull`. In both cases nothing is
+        stored.
         """
         job = Upsert(
             user_id=user_id,
@@ -138,12 +138,12 @@ class MemoryQueue:
         return (await self.push_many([job]))[0]
 
     async def upsert_many(self, points: Iterable[Upsert | Mapping[str, Any]]) -> list[Receipt]:
-        """Push writes of many points, given as `Upsert` jobs or as maps of the arguments of `upsert`.
+        """Push writes of many points. Each is an `Upsert` or a map of the arguments of `upsert`.
 
-        Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
+        Raises `InvalidJob` before anything is stored, or `PushedInPart` if only the first points were stored.
         """
-        found = listed("upsert_many", points, of="upserts")
-        return await self.push_many([upsert_of(f"upsert_many[{at}]", point) for at, point in enumerate(found)])
+        found = to_list("upsert_many", points, of="upserts")
+        return await self.push_many([to_upsert(f"upsert_many[{at}]", point) for at, point in enumerate(found)])
 
     async def delete(
         self,
@@ -154,9 +154,9 @@ class MemoryQueue:
         kind: KindName = "memory",
         namespace: str | None = None,
     ) -> Receipt:
-        """Push a delete of one point or, by ``point_ids``, of up to 1,000."""
-        ids = listed("point_ids", point_ids, of="point ids", most=MAX_POINT_IDS)
-        with renamed(f"point_ids[{len(ids)}]", "point_id"):
+        """Push a delete of one point or, with ``point_ids``, of up to 1,000 points."""
+        ids = to_list("point_ids", point_ids, of="point ids", max_items=MAX_POINT_IDS)
+        with rename_field(f"point_ids[{len(ids)}]", "point_id"):
             ids += [] if point_id is None else [point_id]
             job = Delete(user_id=user_id, point_ids=ids, kind=kind, namespace=namespace)
             return (await self.push_many([job]))[0]
@@ -171,9 +171,10 @@ class MemoryQueue:
         group_key: str | UnsetType = UNSET,
         file_id: int | UnsetType = UNSET,
     ) -> Receipt:
-        """Push a delete of everything of a user; of one kind, one namespace, one category, group or file if given.
+        """Push a delete of all points of a user.
 
-        What is given must not be ``None``: a file without an id yet is no reason to delete all files.
+        ``kind``, ``namespace``, ``category``, ``group_key`` and ``file_id`` narrow it if given. They must not be
+        ``None``, so that a file whose id is not known yet does not delete all files.
         """
         narrowing = {"namespace": namespace, "category": category, "group_key": group_key, "file_id": file_id}
         refuse_none({"kind": kind, **narrowing}, "leave it out to delete more")
@@ -181,20 +182,21 @@ class MemoryQueue:
         return (await self.push_many([Purge(user_id=user_id, kind=kind, **narrowing)]))[0]  # type: ignore[arg-type]
 
     async def push_many(self, jobs: Iterable[WriteJob]) -> list[Receipt]:
-        """Push write jobs in order. Each round trip stores up to 256 jobs or 1 MiB, all of them or none.
+        """Push write jobs in order. Each round trip stores up to 256 jobs or 1 MiB, and stores all of them or none.
 
-        Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
+        Raises `InvalidJob` before anything is stored, or `PushedInPart` if only the first jobs were stored.
         """
         return await self._producer.push(jobs)
 
     async def wait_applied(self, receipt: Receipt, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # one blocking call
-        """Return once the job of ``receipt`` is applied, so that a search finds what it wrote.
+        """Wait until the job of ``receipt`` has been applied. From then on, searches see its effect.
 
-        Raises `NotApplied` after ``timeout`` seconds (at most an hour), `DeadLettered` when it can never be applied,
-        and `UnknownReceipt` (a `NotApplied`) when Redis has lost data since the push: then push again.
+        Raises `NotApplied` after ``timeout`` seconds (at most an hour), or `DeadLettered` if the job can never be
+        applied. Raises `UnknownReceipt` (a subclass of `NotApplied`) if Redis has lost data since the push. In that
+        case push again.
         """
         check_receipt(receipt)
-        await self._producer.wait_applied(receipt, timeout_s=seconds("timeout", timeout, most=MAX_WAIT_S))
+        await self._producer.wait_applied(receipt, timeout_s=to_seconds("timeout", timeout, maximum=MAX_WAIT_S))
 
     async def search(
         self,
@@ -212,10 +214,10 @@ class MemoryQueue:
     ) -> list[Hit]:
         """Return the user's points nearest to ``vector``, best first.
 
-        ``limit`` (1 to 100) and ``min_score`` default to the kind's: 5 and 0.7 for memories, 10 and 0.3 for documents.
-        ``category``, ``group_key`` and ``file_id`` narrow the search if given, and must not be ``None``.
-        Raises `InvalidJob`, `QueueFull` when too many searches wait, `QueueUnavailable`, or `ReadFailed` when there is
-        no answer within ``timeout`` seconds (at most 60) or it is an error.
+        ``limit`` is 1 to 100. The defaults of ``limit`` and ``min_score`` are 5 and 0.7 for memories, 10 and 0.3 for
+        documents. ``category``, ``group_key`` and ``file_id`` narrow the search if given, and must not be ``None``.
+        Raises `InvalidJob`, `QueueFull` if too many searches wait, `QueueUnavailable`, or `ReadFailed` if there is no
+        answer within ``timeout`` seconds (at most 60) or the answer is an error.
         """
         narrowing = {"category": category, "group_key": group_key, "file_id": file_id}
         refuse_none(narrowing, "leave it out to find more")
@@ -226,7 +228,7 @@ class MemoryQueue:
             namespace=namespace,
             limit=limit,
             min_score=min_score,
-            timeout_ms=milliseconds(timeout),
+            timeout_ms=to_timeout_ms(timeout),
             **narrowing,  # type: ignore[arg-type]  # checked with the job
         )
         return (await self._producer.call(job)).hits or []
@@ -240,16 +242,16 @@ class MemoryQueue:
         namespace: str | None = None,
         timeout: float = 5.0,  # noqa: ASYNC109  # the deadline travels with the job
     ) -> list[Point]:
-        """Return the points of these ids that exist, in this order; raises as `search`."""
+        """Return the points with these ids that exist, in this order. Raises the same errors as `search`."""
         job = Get(
             user_id=user_id,
             point_ids=point_ids,  # type: ignore[arg-type]  # any iterable becomes a list
             kind=kind,
             namespace=namespace,
-            timeout_ms=milliseconds(timeout),
+            timeout_ms=to_timeout_ms(timeout),
         )
         return (await self._producer.call(job)).points or []
 
     async def info(self, *, timeout: float = 5.0) -> list[CollectionInfo]:  # noqa: ASYNC109  # travels with the job
-        """Return what Qdrant says of the collections; raises as `search`."""
-        return (await self._producer.call(Info(timeout_ms=milliseconds(timeout)))).collections or []
+        """Return the state of the collections in Qdrant. Raises the same errors as `search`."""
+        return (await self._producer.call(Info(timeout_ms=to_timeout_ms(timeout)))).collections or []

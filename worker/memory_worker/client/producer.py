@@ -1,7 +1,7 @@
-"""A producer: pushes jobs and makes calls, by what it remembers of the queue's limits and of Redis's clock.
+"""The producer pushes jobs and makes read calls. It remembers the limits of the queue and the clock of Redis.
 
-However many steps a request takes (waiting for a connection, connecting, looking at the limits, sending, sending
-again), it waits for Redis no longer than its caller allows.
+A request may take several steps: waiting for a connection, connecting, reading the limits, sending, sending again. In
+all of them together it waits for Redis no longer than its caller allows.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from memory_worker.contract import (
     Reply,
     WriteJob,
     checked,
-    encode_plain,
+    encode_write,
+    normalize_job,
     partition_of,
-    plain_job,
 )
-from memory_worker.contract.building import each, write_jobs
+from memory_worker.contract.building import map_jobs, to_write_jobs
 from memory_worker.contract.errors import (
     ConfigurationError,
     InvalidJob,
@@ -36,9 +36,9 @@ from memory_worker.contract.errors import (
     TooLate,
 )
 from memory_worker.wire.applied import wait_applied
-from memory_worker.wire.call import enqueue_call, take_reply
+from memory_worker.wire.call import enqueue_call, wait_for_reply
 from memory_worker.wire.clock import RedisClock
-from memory_worker.wire.connection import Access, Deadline, belong_together, close_redis, open_redis
+from memory_worker.wire.connection import Access, Deadline, close_redis, link_pools, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from memory_worker.wire.push import new_token, push
@@ -47,38 +47,38 @@ PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
 MAX_CONNECTIONS = 200
 _REPLY_MARGIN_S = 0.25
-_META_AGE_S = 5.0
-_META_LIFE_S = 60.0
-"""Workers may have been given other limits since."""
+_META_FRESH_S = 5.0
+"""Up to this age, the limits are not read again before a job is refused."""
+_META_MAX_AGE_S = 60.0
+"""From this age on, the limits are read again before any check, because the workers' settings may have changed."""
 _CLOCK_SLACK_MS = 1000
 
 _Checked = TypeVar("_Checked")
 
 
 class Connections:
-    """The connections of one event loop: those whose replies come at once, and those that wait on purpose."""
+    """The connections of one event loop: ``redis`` for quick commands, ``blocking`` for commands that wait."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, url: str, access: Access, timeout_s: float, max_connections: int
     ) -> None:
         self.loop = loop
-        self.looking = asyncio.Lock()
+        self.refreshing = asyncio.Lock()
         quick = max(1, max_connections // 4)
         self.redis = open_redis(url, timeout_s=timeout_s, access=access, max_connections=quick)
-        waiting = max_connections - quick
-        self.blocking = open_redis(url, timeout_s=None, access=access, max_connections=waiting)
-        belong_together(self.redis, self.blocking)
+        self.blocking = open_redis(url, timeout_s=None, access=access, max_connections=max_connections - quick)
+        link_pools(self.redis, self.blocking)
 
     async def close(self) -> None:
-        """Close them all."""
+        """Close all connections."""
         for redis in (self.redis, self.blocking):
             await close_redis(redis)
 
 
 class _Request(Deadline):
-    """One request of a caller: its connections, and how much longer it may wait for Redis (``async with``).
+    """One request of a caller. Its steps run inside ``async with``, and share one time limit for waiting on Redis.
 
-    What is computed between its steps does not count.
+    The time between the steps does not count.
     """
 
     def __init__(self, connections: Connections, timeout_s: float) -> None:
@@ -88,13 +88,13 @@ class _Request(Deadline):
 
 
 class Producer:
-    """The queue, as one process pushes to it. Safe for concurrent use within an event loop.
+    """The producer of one process. It is safe for concurrent use within an event loop.
 
-    ``connections`` belong to the event loop that first used them; in another one new ones are opened.
+    Connections belong to the event loop that first used them. In another event loop new ones are opened.
     """
 
     def __init__(self, url: str, keys: Keys, *, timeout_s: float, access: Access, max_connections: int) -> None:
-        if max_connections < 2:  # noqa: PLR2004  # one that sends, one that waits
+        if max_connections < 2:  # noqa: PLR2004  # one for each of the two pools
             raise ConfigurationError(f"max_connections: must be at least 2, got {max_connections}")
         self.connections: Connections | None = None
         self.clock = RedisClock()
@@ -114,19 +114,19 @@ class Producer:
         return self.connections
 
     async def close(self) -> None:
-        """Close all connections; it may be used again afterwards."""
+        """Close all connections. The producer may be used again afterwards."""
         connections, self.connections = self.connections, None
         if connections is not None and connections.loop is asyncio.get_running_loop():
             await connections.close()
 
     async def push(self, given: Iterable[WriteJob]) -> list[Receipt]:
-        """Push jobs in order, in chunks that are each stored as a whole; return their receipts.
+        """Push jobs in order, in chunks. Each chunk is stored as a whole. Return the receipts.
 
-        Raises `InvalidJob` before anything is stored, `PushedInPart` when only the first of them could be stored.
+        Raises `InvalidJob` before anything is stored, or `PushedInPart` if only the first chunks were stored.
         """
         request = _Request(self.open(), self._timeout_s)
-        jobs = each(write_jobs(given), plain_job)
-        bodies = await self._checked(request, lambda limits: each(jobs, partial(encode_plain, limits=limits)))
+        jobs = map_jobs(normalize_job, to_write_jobs(given))
+        bodies = await self._with_limits(request, lambda limits: map_jobs(partial(encode_write, limits=limits), jobs))
         receipts: list[Receipt] = []
         for first, last in _chunks(bodies):
             try:
@@ -139,78 +139,84 @@ class Producer:
         return receipts
 
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
-        """Return once the job of ``receipt`` is applied; raises as `JobLog.wait_applied`."""
+        """Wait until the job of ``receipt`` has been applied, as `memory_worker.wire.applied.wait_applied` does."""
         await wait_applied(self.open().blocking, self._keys, receipt, timeout_s=timeout_s)
 
     async def call(self, job: ReadJob) -> Reply:
         """Enqueue a read job and return its reply.
 
-        Raises `InvalidJob`, `QueueFull`, `QueueUnavailable` when Redis does not answer, and `ReadFailed` when no worker
-        does, or with an error.
+        Raises `InvalidJob`, `QueueFull`, `QueueUnavailable` if Redis does not answer, or `ReadFailed` if no worker
+        answers or the reply is an error.
         """
-        plain = plain_job(job)
-        request = _Request(self.open(), plain.timeout_ms / 1000)
-        job = await self._checked(request, lambda limits: checked(plain, limits))
-        # A worker need not begin with what nobody waits for any more.
-        in_time = msgspec.structs.replace(job, timeout_ms=max(1, int(request.left_s * 1000)))
+        normalized = normalize_job(job)
+        request = _Request(self.open(), normalized.timeout_ms / 1000)
+        job = await self._with_limits(request, lambda limits: checked(normalized, limits))
+        # The worker gets the remaining time, so that it skips a job whose caller has given up.
+        timed = msgspec.structs.replace(job, timeout_ms=max(1, int(request.remaining_s * 1000)))
         async with request:
-            reply_to = await enqueue_call(request.redis, self._keys, in_time)
-        wait_s = request.left_s + _REPLY_MARGIN_S
-        reply = await take_reply(request.connections.blocking, reply_to, timeout_s=wait_s)
+            reply_to = await enqueue_call(request.redis, self._keys, timed)
+        timeout_s = request.remaining_s + _REPLY_MARGIN_S
+        reply = await wait_for_reply(request.connections.blocking, reply_to, timeout_s=timeout_s)
         if reply is None:
-            raise ReadFailed("timeout", f"no worker answered within {plain.timeout_ms} ms")
+            raise ReadFailed("timeout", f"no worker answered within {normalized.timeout_ms} ms")
         if reply.error is not None:
             raise ReadFailed(reply.error.code, reply.error.message)
         return reply
 
-    async def _checked(self, request: _Request, check: Callable[[Limits], _Checked]) -> _Checked:
-        """Check against the limits that the workers have published; look at them again before refusing."""
-        unknown = self._meta.limits.dimension is None
-        if self._meta_age_s() >= (_META_AGE_S if unknown else _META_LIFE_S):
-            await self._look(request)
+    async def _with_limits(self, request: _Request, check: Callable[[Limits], _Checked]) -> _Checked:
+        """Return the result of ``check`` for the limits that workers have published.
+
+        If it raises `InvalidJob`, read the limits again and check once more: they may have changed.
+        """
+        dimension_unknown = self._meta.limits.dimension is None
+        if self._meta_age_s() >= (_META_FRESH_S if dimension_unknown else _META_MAX_AGE_S):
+            await self._refresh(request)
         try:
             return check(self._meta.limits)
         except InvalidJob:
-            if self._meta_age_s() < _META_AGE_S:
+            if self._meta_age_s() < _META_FRESH_S:
                 raise
-        await self._look(request)
+        await self._refresh(request)
         return check(self._meta.limits)
 
     async def _push(self, request: _Request, jobs: Sequence[WriteJob], bodies: Sequence[bytes]) -> list[Receipt]:
         token, began = new_token(), time.monotonic()
         try:
             return await self._push_once(request, token, jobs, bodies)
-        except InvalidJob:  # a job is larger than the workers allow by now: look before the next check
+        except InvalidJob:  # the workers now allow only smaller jobs, so read the limits before the next check
             self._meta_read_at = float("-inf")
             raise
-        except (PartitionMismatch, TooLate):  # nothing was stored; the partitions changed, or a clock was set
-            await self._look(request, since=began)
+        except (PartitionMismatch, TooLate):  # nothing was stored: the partitions changed, or a clock was set
+            await self._refresh(request, since=began)
             return await self._push_once(request, token, jobs, bodies)
 
     async def _push_once(
         self, request: _Request, token: str, jobs: Sequence[WriteJob], bodies: Sequence[bytes]
     ) -> list[Receipt]:
-        meta, left_ms = self._meta, request.left_s * 1000
-        placed = [(partition_of(job.user_id, meta.partitions), body) for job, body in zip(jobs, bodies, strict=True)]
+        meta, remaining_ms = self._meta, request.remaining_s * 1000
+        entries = [(partition_of(job.user_id, meta.partitions), body) for job, body in zip(jobs, bodies, strict=True)]
         async with request:
             return await push(
                 request.redis,
                 self._keys,
                 meta.partitions,
-                placed,
+                entries,
                 token=token,
-                latest_ms=self.clock.least_ms() + left_ms,
-                life_ms=int(left_ms) + _CLOCK_SLACK_MS,
+                deadline_ms=self.clock.earliest_ms() + remaining_ms,
+                life_ms=int(remaining_ms) + _CLOCK_SLACK_MS,
                 min_replicas=meta.min_replicas,
             )
 
-    async def _look(self, request: _Request, *, since: float | None = None) -> None:
-        """Look at the limits and at Redis's clock, unless another request has done so ``since`` (monotonic; now)."""
+    async def _refresh(self, request: _Request, *, since: float | None = None) -> None:
+        """Read the limits and Redis's clock, unless another request has done so since the monotonic time ``since``.
+
+        The default for ``since`` is now.
+        """
         asked = time.monotonic() if since is None else since
-        async with request, request.connections.looking:
+        async with request, request.connections.refreshing:
             if self._meta_read_at >= asked:
                 return
-            # A Redis that has lost them gets them again from a worker; until then they hold as they were.
+            # If Redis has lost the limits, a worker publishes them again. Until then the old ones are used.
             self._meta = await read_meta(request.redis, self._keys) or self._meta
             await self.clock.refresh(request.redis)
             self._meta_read_at = time.monotonic()
@@ -220,7 +226,7 @@ class Producer:
 
 
 def _chunks(bodies: Sequence[bytes]) -> Iterable[tuple[int, int]]:
-    """Cut into runs of at most ``PUSH_MAX_JOBS`` jobs and ``PUSH_MAX_BYTES`` bytes, but of one job at least."""
+    """Yield the bounds of chunks of at most ``PUSH_MAX_JOBS`` jobs and ``PUSH_MAX_BYTES`` bytes, or of one job."""
     first = size = 0
     for position, body in enumerate(bodies):
         if position > first and (position - first == PUSH_MAX_JOBS or size + len(body) > PUSH_MAX_BYTES):

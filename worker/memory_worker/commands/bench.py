@@ -22,7 +22,7 @@ from memory_worker.commands.interrupts import temporary_directory
 from memory_worker.commands.session import in_loop, quiet_settings, reported
 from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.settings import Settings, load_settings
-from memory_worker.terminal import open_console
+from memory_worker.terminal import open_console, open_progress
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -66,7 +66,7 @@ def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> No
         settings = quiet_settings(**own_names(load_settings().queue_prefix), **dimensions)
         placed = settings.model_copy(update={"data_dir": Path(directory)})
         console = open_console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with open_progress(console) as progress:
             found = _found(placed, Options(**chosen), progress)
         if json_file is not None:
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 import msgspec
-from redis.asyncio import Redis
 
-from memory_worker.commands.session import reported, servers, with_redis
+from memory_worker.commands.session import in_loop, reported, servers
 from memory_worker.commands.tables import print_indexing
-from memory_worker.runtime.wiring import open_store
+from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode, IndexingState
 from memory_worker.terminal import open_console, print_json
@@ -25,14 +24,14 @@ def bulk(mode: str | None, *, as_json: bool) -> None:
     collections that are created while it is on. You may repeat ON and OFF at any time.
     """
     with reported(), servers(to_stderr=True) as settings:
-        found = with_redis(settings, lambda redis: _turned(settings, redis, mode))
+        found = in_loop(lambda: _turned(settings, mode))
         if as_json:
             print_json(msgspec.to_builtins(found))
         else:
             print_indexing(found, open_console())
 
 
-async def _turned(settings: Settings, redis: Redis, mode: str | None) -> list[IndexingState]:
-    async with open_store(settings, redis) as store:
+async def _turned(settings: Settings, mode: str | None) -> list[IndexingState]:
+    async with connected_queue_and_store(settings) as (_, store):
         bulk_mode = BulkMode(store.collections)
         return await {None: bulk_mode.state, "on": bulk_mode.on, "off": bulk_mode.off}[mode]()

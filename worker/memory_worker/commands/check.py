@@ -6,12 +6,11 @@ import sys
 
 import click
 import msgspec
-from redis.asyncio import Redis
 
-from memory_worker.commands.session import reported, servers, with_redis
+from memory_worker.commands.session import in_loop, reported, servers
 from memory_worker.commands.tables import print_checks
 from memory_worker.inspection.check import Check, run_checks
-from memory_worker.runtime.wiring import open_store
+from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, print_json
 
@@ -21,7 +20,7 @@ from memory_worker.terminal import open_console, print_json
 def check(*, as_json: bool) -> None:
     """Check the settings, Redis, Qdrant and the collections. Exit with 1 if something must be fixed."""
     with reported(), servers(to_stderr=as_json) as settings:
-        found = with_redis(settings, lambda redis: _checked(settings, redis))
+        found = in_loop(lambda: _checked(settings))
         if as_json:
             print_json(msgspec.to_builtins(found))
         else:
@@ -29,6 +28,6 @@ def check(*, as_json: bool) -> None:
         sys.exit(1 if any(one.verdict == "failed" for one in found) else 0)
 
 
-async def _checked(settings: Settings, redis: Redis) -> list[Check]:
-    async with open_store(settings, redis) as store:
+async def _checked(settings: Settings) -> list[Check]:
+    async with connected_queue_and_store(settings) as (redis, store):
         return [found async for found in run_checks(settings, redis, store)]

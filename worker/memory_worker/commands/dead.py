@@ -10,19 +10,17 @@ from typing import Any, Final, TypeVar, get_args
 import click
 from redis.asyncio import Redis
 from rich.console import Console
-from rich.progress import Progress
 
 from memory_worker.commands.dead_choice import Choice, Chosen, choose, matching
-from memory_worker.commands.dead_tables import head_document, letter_document, print_heads
+from memory_worker.commands.dead_tables import dead_letter_document, header_document, print_headers
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.contract import Receipt
 from memory_worker.contract.errors import InvalidJob, ReplayRefused
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.log import DeadReason
 from memory_worker.settings import Settings
-from memory_worker.terminal import open_console, print_json
+from memory_worker.terminal import open_console, open_progress, print_json
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.meta import QueueMeta, read_meta
 
 OPS: Final = ("upsert", "delete", "purge")
 _DROPS_AT_ONCE = 100
@@ -64,14 +62,13 @@ def dead_list(*, limit: int, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first in each partition."""
 
     async def show(redis: Redis) -> None:
-        keys = Keys(settings.queue_prefix)
-        heads = matching(redis, keys, await _partitions(redis, keys), Choice(**filters))
+        headers = matching(await _dead_letters(redis, settings), Choice(**filters))
         if not as_json:
-            await print_heads(heads, open_console(), limit=limit)
+            await print_headers(headers, open_console(), limit=limit)
             return
         count = 0
-        async for head in heads:
-            print_json(head_document(head))
+        async for header in headers:
+            print_json(header_document(header))
             count += 1
             if count == limit:
                 break
@@ -86,14 +83,13 @@ def dead_show(receipt: str) -> None:
     """Show one dead letter with its job, if the job can be read."""
 
     async def get(redis: Redis) -> DeadLetter | None:
-        keys = Keys(settings.queue_prefix)
-        return await DeadLetters(redis, keys, await _partitions(redis, keys)).get(_receipt(receipt))
+        return await (await _dead_letters(redis, settings)).get(_receipt(receipt))
 
     with reported(), servers(("redis",), to_stderr=True) as settings:
         found = with_redis(settings, get)
     if found is None:
         raise click.ClickException(f"there is no dead letter {_receipt(receipt)}")
-    print_json(letter_document(found), indent=2)
+    print_json(dead_letter_document(found), indent=2)
 
 
 @dead.command("replay")
@@ -133,8 +129,7 @@ def _confirmed(
         raise click.UsageError("name receipts, or choose with --all, --reason, --op or --user")
 
     async def look(redis: Redis) -> Chosen:
-        keys = Keys(settings.queue_prefix)
-        return await choose(redis, keys, await _partitions(redis, keys), choice)
+        return await choose(await _dead_letters(redis, settings), choice)
 
     chosen = with_redis(settings, look)
     for receipt in chosen.missing:
@@ -150,13 +145,12 @@ def _confirmed(
 
 async def _replayed(redis: Redis, settings: Settings, chosen: Chosen, *, force: bool) -> int:
     """Replay what was chosen; return how many had to be left."""
-    keys = Keys(settings.queue_prefix)
-    dead_letters = DeadLetters(redis, keys, chosen.partitions)
+    dead_letters = await _dead_letters(redis, settings)
     console = open_console(stderr=True)
     replayed = left = 0
     try:
         with _progress("replaying", chosen.total, console) as advance:
-            async for receipt in chosen.in_order(redis, keys):
+            async for receipt in chosen.in_order(dead_letters):
                 try:
                     replayed += await dead_letters.replay(receipt, force=force) is not None
                 except ReplayRefused as error:
@@ -169,19 +163,18 @@ async def _replayed(redis: Redis, settings: Settings, chosen: Chosen, *, force: 
 
 
 async def _dropped(redis: Redis, settings: Settings, chosen: Chosen) -> None:
-    keys = Keys(settings.queue_prefix)
-    dead_letters = DeadLetters(redis, keys, chosen.partitions)
+    dead_letters = await _dead_letters(redis, settings)
     dropped, batch = 0, list[Receipt]()
     try:
         with _progress("dropping", chosen.total, open_console(stderr=True)) as advance:
-            async for receipt in chosen.receipts(redis, keys):
+            async for receipt in chosen.receipts(dead_letters):
                 batch.append(receipt)
                 if len(batch) == _DROPS_AT_ONCE:
-                    dropped += await dead_letters.drop_many(batch)
+                    dropped += await dead_letters.drop(batch)
                     advance(len(batch))
                     batch.clear()
             if batch:
-                dropped += await dead_letters.drop_many(batch)
+                dropped += await dead_letters.drop(batch)
     finally:
         click.echo(f"{dropped:,} dropped")
 
@@ -189,13 +182,13 @@ async def _dropped(redis: Redis, settings: Settings, chosen: Chosen) -> None:
 @contextmanager
 def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[float], None]]:
     """Show the progress on a terminal; yield a function that adds to the number of those done."""
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+    with open_progress(console) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 
 
-async def _partitions(redis: Redis, keys: Keys) -> int:
-    return (await read_meta(redis, keys) or QueueMeta()).partitions
+async def _dead_letters(redis: Redis, settings: Settings) -> DeadLetters:
+    return await DeadLetters.open(redis, Keys(settings.queue_prefix))
 
 
 def _receipt(text: str) -> Receipt:

@@ -11,30 +11,28 @@ from rich.console import Console
 
 from memory_worker.contract import decode_write
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.queue.dead import DeadLetter
-from memory_worker.queue.dead_heads import DeadHead
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
 from memory_worker.terminal import plain
 
 _DETAIL_CHARACTERS = 200
 
 
-async def print_heads(heads: AsyncIterator[DeadHead], console: Console, *, limit: int) -> None:
+async def print_headers(headers: AsyncIterator[DeadLetterHeader], console: Console, *, limit: int) -> None:
     """Print dead letters as they come, two lines each, up to ``limit`` of them.
 
     No table: its columns would cut receipts that are there to be copied. Past rich, which takes a millisecond a line.
     """
     encoding, write = console.encoding, console.file.write
     count = 0
-    async for head in heads:
+    async for header in headers:
         if count == limit:
             write(f"there are more; --limit shows more than {limit:,}\n")
             break
         count += 1
-        user = f"user {head.user_id}" if head.user_id else "user unknown"
-        line = (
-            f"{head.receipt}  {_time(head.died_s)}  {head.reason} {head.op or 'unknown'}, {user}, {head.size:,} bytes"
-        )
-        write(f"{plain(line, encoding)}\n    {plain(_shortened(head.detail), encoding)}\n")
+        user = f"user {header.user_id}" if header.user_id else "user unknown"
+        summary = f"{header.reason} {header.op or 'unknown'}, {user}, {header.size:,} bytes"
+        line = f"{header.receipt}  {_time(header.died_s)}  {summary}"
+        write(f"{plain(line, encoding)}\n    {plain(_shortened(header.detail), encoding)}\n")
     if not count:
         write("no dead letters\n")
 
@@ -43,27 +41,27 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _DETAIL_CHARACTERS else f"{text[:_DETAIL_CHARACTERS]}..."
 
 
-def head_document(head: DeadHead) -> dict[str, Any]:
+def header_document(header: DeadLetterHeader) -> dict[str, Any]:
     """Return a dead letter without its job as a JSON-able map."""
     return {
-        "receipt": str(head.receipt),
-        "died": _time(head.died_s),
-        "reason": head.reason,
-        "detail": head.detail,
-        "op": head.op,
-        "user_id": int(head.user_id) if head.user_id.isdecimal() else None,
-        "contract_version": head.version,
-        "bytes": head.size,
+        "receipt": str(header.receipt),
+        "died": _time(header.died_s),
+        "reason": header.reason,
+        "detail": header.detail,
+        "op": header.op,
+        "user_id": int(header.user_id) if header.user_id.isdecimal() else None,
+        "contract_version": header.version,
+        "bytes": header.size,
     }
 
 
-def letter_document(dead_letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_document(dead_letter: DeadLetter) -> dict[str, Any]:
     """Return a dead letter as a JSON-able map, with its job, decoded where possible, and its raw bytes."""
     try:
         job = msgspec.json.decode(msgspec.json.encode(decode_write(dead_letter.body)))
     except (InvalidJob, TypeError):
         job = None
-    return {**head_document(dead_letter), "job": job, "raw_hex": dead_letter.body.hex()}
+    return {**header_document(dead_letter), "job": job, "raw_hex": dead_letter.body.hex()}
 
 
 def _time(seconds: float) -> str:

@@ -15,11 +15,10 @@ from redis.asyncio import Redis
 
 from memory_worker.commands import interrupts
 from memory_worker.contract.errors import ConfigurationError, MemoryWorkerError
-from memory_worker.runtime.wiring import engines_where_unset, open_queue
+from memory_worker.runtime.wiring import connected_queue, engines_where_unset, open_queue
 from memory_worker.settings import Settings, foreign_variables, load_settings
 from memory_worker.telemetry.logs import configure_logs
 from memory_worker.terminal import never_fail, plain
-from memory_worker.wire.connection import close_redis, queue_errors
 
 Part = Literal["redis", "qdrant"]
 
@@ -126,25 +125,11 @@ def address(settings: Settings, part: Part) -> str:
     return f"{parts.scheme}://{place}{path}{queue}"
 
 
-@contextmanager
-def silent_end() -> Iterator[None]:
-    """Ignore errors while connections close, so that they do not hide the result."""
-    try:
-        with queue_errors():
-            yield
-    except MemoryWorkerError:
-        return
-
-
 def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[_Result]]) -> _Result:
     """Run ``work`` in an event loop, with connections to Redis."""
 
     async def connected() -> _Result:
-        redis = open_queue(settings)
-        try:
+        async with connected_queue(settings) as redis:
             return await work(redis)
-        finally:
-            with silent_end():
-                await close_redis(redis)
 
     return in_loop(connected)

@@ -6,12 +6,11 @@ import sys
 
 import click
 import msgspec
-from redis.asyncio import Redis
 
-from memory_worker.commands.session import reported, servers, with_redis
+from memory_worker.commands.session import in_loop, reported, servers
 from memory_worker.commands.tables import print_status
 from memory_worker.inspection.status import Status, collect_status
-from memory_worker.runtime.wiring import open_store
+from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, print_json
 from memory_worker.wire.keys import Keys
@@ -26,7 +25,7 @@ def status(*, as_json: bool, everything: bool) -> None:
     Exit with 1 if Redis or Qdrant does not answer.
     """
     with reported(), servers(to_stderr=as_json) as settings:
-        found = with_redis(settings, lambda redis: _collected(settings, redis))
+        found = in_loop(lambda: _collected(settings))
         if as_json:
             print_json(msgspec.to_builtins(found))
         else:
@@ -34,6 +33,6 @@ def status(*, as_json: bool, everything: bool) -> None:
         sys.exit(0 if found.store_error is None else 1)
 
 
-async def _collected(settings: Settings, redis: Redis) -> Status:
-    async with open_store(settings, redis) as store:
+async def _collected(settings: Settings) -> Status:
+    async with connected_queue_and_store(settings) as (redis, store):
         return await collect_status(redis, Keys(settings.queue_prefix), store)

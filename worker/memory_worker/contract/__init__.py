@@ -1,17 +1,20 @@
-"""The wire contract: what a producer may push, in any language.
+"""The wire contract: the jobs that a producer may push, in any language.
 
-A job is a map with an ``op``, encoded as MessagePack or as JSON; the first byte tells which. A vector is float32
-little-endian bytes in MessagePack, base64 of the same bytes in JSON, or a list of numbers in either.
+Here: jobs and their limits, kinds, payloads, vectors, results, and all errors. Not here: anything that uses Redis or
+Qdrant.
+
+A job is a map with an ``op``. It is encoded as MessagePack or as JSON, and the first byte shows which. A vector is
+float32 little-endian bytes in MessagePack, base64 of the same bytes in JSON, or a list of numbers in either.
 
     job         one request of the main app
-    write job   upsert, delete, purge: an entry of a stream, applied in the order of its user
-    read job    search, get, info: answered at once
+    write job   upsert, delete or purge: an entry of a stream; the jobs of a user are applied in order
+    read job    search, get or info: answered at once
     point       one memory or document chunk; its logical id is ``point_id``
     kind        memory or document (see `memory_worker.contract.kinds`)
-    receipt     what a push returns: partition and entry id
+    receipt     the result of a push: partition and entry id
 
-Decoding checks types; `checked` checks what types cannot say. Both raise `InvalidJob`, which names the field. An absent
-``kind``, ``namespace``, ``category``, ``group_key`` or ``file_id`` may mean all there are; an explicit null never does.
+Decoding checks types. `checked` checks everything else. Both raise `InvalidJob`, which names the field. If ``kind``,
+``namespace``, ``category``, ``group_key`` or ``file_id`` is absent, a job may reach all of them. Null never means that.
 """
 
 from __future__ import annotations
@@ -19,16 +22,14 @@ from __future__ import annotations
 from memory_worker.contract.checks import check_size, checked
 from memory_worker.contract.encoding import (
     CONTRACT_VERSION,
-    checked_read,
     convert_read,
     decode_write,
-    encode_checked,
     encode_job,
-    encode_plain,
+    encode_write,
     json_schema,
+    normalize_job,
     op_of,
     partition_of,
-    plain_job,
 )
 from memory_worker.contract.jobs import (
     MAX_POINT_IDS,
@@ -79,14 +80,12 @@ __all__ = [
     "check_receipt",
     "check_size",
     "checked",
-    "checked_read",
     "convert_read",
     "decode_write",
-    "encode_checked",
     "encode_job",
-    "encode_plain",
+    "encode_write",
     "json_schema",
+    "normalize_job",
     "op_of",
     "partition_of",
-    "plain_job",
 ]

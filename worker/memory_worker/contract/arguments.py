@@ -1,4 +1,4 @@
-"""Arguments as Python programs pass them: taken as what they mean, or refused by the name of the argument."""
+"""Convert the arguments that Python programs pass. Errors name the argument."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from memory_worker.contract.errors import InvalidJob
 
 NOT_UNICODE = "is not Unicode text: it has half of a surrogate pair"
 _NUMBERS = frozenset({int, float, bool, type(None)})
-_NO_LISTS = (str, bytes, bytearray, memoryview, Mapping)
+_NOT_LISTS = (str, bytes, bytearray, memoryview, Mapping)
 
 
-def plain(value: Any, field: str) -> Any:
-    """Return a scalar as ``str``, ``int`` or ``float``: an enum as its value, a NumPy number as the number it is.
+def to_scalar(value: Any, field: str) -> Any:
+    """Convert an enum to its value, and a NumPy scalar to ``str``, ``int`` or ``float``.
 
-    Anything else comes back unchanged. Raises `InvalidJob`, naming ``field``, for text that is not Unicode.
+    Other values are returned unchanged. Raises `InvalidJob` for text that is not Unicode.
     """
     if type(value) is str:
         if not is_unicode(value):
@@ -28,56 +28,58 @@ def plain(value: Any, field: str) -> Any:
     if type(value) in _NUMBERS:
         return value
     if isinstance(value, Enum):
-        return plain(value.value, field)
+        return to_scalar(value.value, field)
     if isinstance(value, str):
-        return plain(str.__str__(value), field)
-    return _plain_number(value)
+        return to_scalar(str.__str__(value), field)
+    return _to_number(value)
 
 
-def _plain_number(value: Any) -> Any:
+def _to_number(value: Any) -> Any:
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
-        with suppress(OverflowError):  # a fraction beyond all floats
+        with suppress(OverflowError):  # a Fraction that is larger than every float
             return float(value)
     return value
 
 
-def listed(field: str, values: Any, *, of: str, most: int | None = None) -> list[Any]:
-    """Return the items of an iterable, at most ``most`` and one more; raises `InvalidJob` for what is no list.
+def to_list(field: str, values: Any, *, of: str, max_items: int | None = None) -> list[Any]:
+    """Return the items of an iterable. Raises `InvalidJob`, which says that a list ``of`` something was expected.
 
-    ``of`` says in the error what the list should hold.
+    If there are more than ``max_items``, return one item too many, so that a later check finds it.
     """
-    if isinstance(values, _NO_LISTS) or not isinstance(values, Iterable):
+    if isinstance(values, _NOT_LISTS) or not isinstance(values, Iterable):
         raise InvalidJob(field, f"expected a list of {of}, got {type_name(values)}")
-    return list(islice(values, None if most is None else most + 1))
+    return list(islice(values, None if max_items is None else max_items + 1))
 
 
-def seconds(field: str, value: Any, *, most: float) -> float:
-    """Return a time in seconds, more than 0 and at most ``most``; raises `InvalidJob`."""
-    number = plain(value, field)
-    if type(number) not in (int, float) or not 0 < number <= most:
-        raise InvalidJob(field, f"expected a number of seconds, more than 0 and at most {most:g}, got {shown(value)}")
+def to_seconds(field: str, value: Any, *, maximum: float) -> float:
+    """Return a time in seconds, more than 0 and at most ``maximum``. Raises `InvalidJob`."""
+    number = to_scalar(value, field)
+    if type(number) not in (int, float) or not 0 < number <= maximum:
+        raise InvalidJob(
+            field, f"expected a number of seconds, more than 0 and at most {maximum:g}, got {excerpt(value)}"
+        )
     return float(number)
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether the text can be encoded; one with half of a surrogate pair cannot."""
+    """Return whether the text can be encoded as UTF-8. Half of a surrogate pair cannot."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
 
 
-def shown(value: Any) -> str:
-    """Return a value as an error shows it: short and in ASCII."""
+def excerpt(value: Any) -> str:
+    """Return a short ASCII form of a value for an error."""
     try:
         return ascii(value)[:80]
-    except ValueError:  # Python refuses to write an integer of thousands of digits
+    except ValueError:  # Python does not format integers of thousands of digits
         return f"a very large {type_name(value)}"
 
 
 def type_name(value: Any) -> str:
-    """Return the name of a value's type, with its module unless it is built in."""
+    """Return the name of a value's type, with its module unless it is a builtin."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

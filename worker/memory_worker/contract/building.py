@@ -1,4 +1,4 @@
-"""Jobs from the arguments of the client's methods. Every error names the argument."""
+"""Build jobs from the arguments of the client's methods. Every error names the argument."""
 
 from __future__ import annotations
 
@@ -8,57 +8,56 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from memory_worker.contract.arguments import listed, seconds, shown, type_name
+from memory_worker.contract.arguments import excerpt, to_list, to_seconds, type_name
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.jobs import MAX_TIMEOUT_MS, Delete, Purge, Upsert, WriteJob
 from memory_worker.contract.kinds import KindName
 
-_Done = TypeVar("_Done")
+_Result = TypeVar("_Result")
 
 
-def upsert_of(where: str, point: Any) -> Upsert:
-    """Return an item of `MemoryQueue.upsert_many` as a job; ``where`` is its path in errors."""
+def to_upsert(field: str, point: Any) -> Upsert:
+    """Return the job for one item of `MemoryQueue.upsert_many`. Raises `InvalidJob`."""
     if isinstance(point, Upsert):
         return point
     if not isinstance(point, Mapping):
-        raise InvalidJob(where, f"expected an Upsert or a map of the arguments of upsert, got {type_name(point)}")
+        raise InvalidJob(field, f"expected an Upsert or a map of the arguments of upsert, got {type_name(point)}")
     for name in point:
         if name not in Upsert.__struct_fields__:
-            raise InvalidJob(where, f"{shown(name)} is no argument of upsert")
+            raise InvalidJob(field, f"{excerpt(name)} is no argument of upsert")
     for name in ("user_id", "point_id", "vector"):
         if name not in point:
-            raise InvalidJob(f"{where}.{name}", "is missing")
+            raise InvalidJob(f"{field}.{name}", "is missing")
     payload = point.get("payload")
     return Upsert(**{**point, "payload": {} if payload is None else payload})
 
 
-def write_jobs(jobs: Any) -> list[WriteJob]:
-    """Return the jobs of `MemoryQueue.push_many` as a list."""
-    found = listed("jobs", jobs, of="write jobs")
-    for at, job in enumerate(found):
+def to_write_jobs(jobs: Any) -> list[WriteJob]:
+    """Return the jobs of `MemoryQueue.push_many` as a list. Raises `InvalidJob`."""
+    found = to_list("jobs", jobs, of="write jobs")
+    for position, job in enumerate(found):
         if not isinstance(job, (Upsert, Delete, Purge)):
-            raise InvalidJob(f"jobs[{at}]", f"expected an Upsert, a Delete or a Purge, got {type_name(job)}")
+            raise InvalidJob(f"jobs[{position}]", f"expected an Upsert, a Delete or a Purge, got {type_name(job)}")
     return found
 
 
-def each(jobs: Sequence[WriteJob], work: Callable[[WriteJob], _Done]) -> list[_Done]:
-    """Do ``work`` on each job; where there are several, an `InvalidJob` says which of them it is about."""
-    done: list[_Done] = []
-    for job in jobs:
+def map_jobs(convert: Callable[[WriteJob], _Result], jobs: Sequence[WriteJob]) -> list[_Result]:
+    """Convert each job. If there are several, an `InvalidJob` says which job it is about."""
+    results: list[_Result] = []
+    for position, job in enumerate(jobs):
         try:
-            done.append(work(job))
+            results.append(convert(job))
         except InvalidJob as error:
             if len(jobs) == 1:
                 raise
-            raise InvalidJob(
-                error.field, f"{error.problem} (job {len(done)} of {len(jobs)}, counted from 0)"
-            ) from error
-    return done
+            problem = f"{error.problem} (job {position} of {len(jobs)}, counted from 0)"
+            raise InvalidJob(error.field, problem) from error
+    return results
 
 
 @contextmanager
-def renamed(field: str, argument: str) -> Iterator[None]:
-    """Let an `InvalidJob` about a field of the job name the argument that it was made from."""
+def rename_field(field: str, argument: str) -> Iterator[None]:
+    """Make an `InvalidJob` about ``field`` name the ``argument`` that the field was built from."""
     try:
         yield
     except InvalidJob as error:
@@ -68,20 +67,20 @@ def renamed(field: str, argument: str) -> Iterator[None]:
 
 
 def refuse_none(arguments: Mapping[str, Any], instead: str) -> None:
-    """Refuse an argument that is ``None`` where that may be a mistake; ``instead`` says what to do."""
+    """Raise `InvalidJob` for an argument that is ``None``, which may be a mistake. ``instead`` says what to do."""
     for name, value in arguments.items():
         if value is None:
             raise InvalidJob(name, f"must not be None: {instead}")
 
 
 def implied_kind(narrowing: Mapping[str, Any]) -> KindName | UnsetType:
-    """Return the kind that a purge must mean when it is narrowed by what only one kind has."""
+    """Return the kind of a purge that is narrowed by a field which only this kind has."""
     given = {name for name, value in narrowing.items() if value is not UNSET}
     if given & {"namespace", "category"}:
         return "memory"
     return "document" if given else UNSET
 
 
-def milliseconds(timeout: Any) -> int:
-    """Return the timeout of a read, given in seconds."""
-    return max(1, int(seconds("timeout", timeout, most=MAX_TIMEOUT_MS / 1000) * 1000))
+def to_timeout_ms(timeout: Any) -> int:
+    """Return the timeout of a read in milliseconds. It is given in seconds. Raises `InvalidJob`."""
+    return max(1, int(to_seconds("timeout", timeout, maximum=MAX_TIMEOUT_MS / 1000) * 1000))

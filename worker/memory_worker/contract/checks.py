@@ -1,4 +1,4 @@
-"""What types cannot say of a job: whose points it names, what its kind allows, and what is within the limits."""
+"""Check what the types of a job cannot express: the owner of its points, the rules of its kind, and the limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AnyJob = TypeVar("AnyJob", bound=WriteJob | ReadJob)
 
 
 def checked(job: AnyJob, limits: Limits) -> AnyJob:
-    """Return ``job`` with its vector packed and its payload complete; raises `InvalidJob` for what breaks a limit."""
+    """Return a valid job with its vector packed and its payload complete. Raises `InvalidJob`."""
     if isinstance(job, Info):
         return job
     if isinstance(job, Purge):
@@ -33,22 +33,19 @@ def checked(job: AnyJob, limits: Limits) -> AnyJob:
                 kind.check_point_id(point_id, job.user_id, field=f"point_ids[{position}]")
         case Search():
             _check_narrowing(job, kind)
-            packed = pack_vector(job.vector)
-            check_vector(packed, limits.dimension)
-            return msgspec.structs.replace(job, vector=packed)
+            return msgspec.structs.replace(job, vector=_checked_vector(job.vector, limits))
     return job
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:
-    """Raise `InvalidJob` when the encoded job is larger than the limit."""
+    """Raise `InvalidJob` if the encoded job is larger than the limit."""
     if size_bytes > limits.max_job_bytes:
         raise InvalidJob("job", f"at most {limits.max_job_bytes:,} bytes are allowed, got {size_bytes:,}")
 
 
 def _checked_upsert(job: Upsert, kind: Kind, limits: Limits) -> Upsert:
     kind.check_point_id(job.point_id, job.user_id)
-    packed = pack_vector(job.vector)
-    check_vector(packed, limits.dimension)
+    vector = _checked_vector(job.vector, limits)
     check_payload(job.payload, kind)
     payload = {
         **job.payload,
@@ -61,9 +58,15 @@ def _checked_upsert(job: Upsert, kind: Kind, limits: Limits) -> Upsert:
         namespace=job.namespace,
         user_id=job.user_id,
         point_id=job.point_id,
-        vector=packed,
+        vector=vector,
         payload=payload,
     )
+
+
+def _checked_vector(vector: Any, limits: Limits) -> bytes:
+    packed = pack_vector(vector)
+    check_vector(packed, limits.dimension)
+    return packed
 
 
 def _identity(payload: dict[str, Any], field: str, expected: Any) -> Any:

@@ -2,34 +2,34 @@
 
     MemoryWorkerError
     ├── ConfigurationError          a setting, a collection or a Redis that cannot work; says which and why
-    │   └── PartitionMismatch       QUEUE_PARTITIONS differs from what is fixed in Redis
+    │   └── PartitionMismatch       QUEUE_PARTITIONS differs from the number that is fixed in Redis
     ├── InvalidJob                  a job that can never be applied; names the field and the limit
     ├── QueueError                  Redis
-    │   ├── QueueUnavailable        Redis cannot be reached, does not answer in time, or refuses
-    │   │   ├── QueueOutOfMemory    Redis has no room for what was to be written
-    │   │   ├── TooLate             a push that got to Redis after its caller had given it up; nothing was stored
-    │   │   └── NotReplicated       too few replicas of Redis have what was written; it may be lost in a failover
+    │   ├── QueueUnavailable        Redis cannot be reached, does not answer in time, or refuses the request
+    │   │   ├── QueueOutOfMemory    Redis has no memory left; nothing was written
+    │   │   ├── TooLate             a push reached Redis after its caller had given up; nothing was stored
+    │   │   └── NotReplicated       too few replicas of Redis have the write; a failover may lose it
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
-    │   ├── QueueNotEmpty           the number of partitions can only be changed while nothing waits
-    │   ├── PushedInPart            of many jobs only the first were stored
-    │   ├── LeaseLost               another drain holds the partition now
-    │   ├── ReplayRefused           a dead letter that is not replayed without force
+    │   ├── QueueNotEmpty           the number of partitions can only be changed while the queue is empty
+    │   ├── PushedInPart            only the first of many jobs were stored
+    │   ├── LeaseLost               the lease on a partition is no longer held
+    │   ├── ReplayRefused           a dead letter is not replayed without force
     │   │   ├── Superseded          its replay would undo newer jobs
-    │   │   └── Unguarded           it is not known what its replay would undo
+    │   │   └── Unguarded           it is unknown what its replay would undo
     │   ├── NotApplied              the job of a receipt is not known to be applied
-    │   │   └── UnknownReceipt      Redis has lost what it knew of the receipt; the job may be lost, too
-    │   └── DeadLettered            the job of a receipt stands in the dead letters
+    │   │   └── UnknownReceipt      Redis has lost data since the push; the job may be lost, too
+    │   └── DeadLettered            the job of a receipt is a dead letter
     ├── StoreError                  Qdrant
     │   ├── StoreUnavailable        an outage: try again, for as long as it takes
-    │   │   └── AnswerTooLarge      an answer of more bytes than are taken
-    │   ├── StoreRefused            a request that Qdrant refuses; the cause may be one bad point
-    │   │   └── CollectionUnfit     the collection of a namespace can never take what a job asks of it
-    │   └── DeadlinePassed          the time in which a request may be sent was over; nothing was sent
+    │   │   └── AnswerTooLarge      an answer has more bytes than are allowed
+    │   ├── StoreRefused            Qdrant refuses a request; the cause may be one bad point
+    │   │   └── CollectionUnfit     the collection of a namespace can never hold the points of a job
+    │   └── DeadlinePassed          the time to send a request was over; nothing was sent
     ├── ReadFailed                  a search or another read returned an error
     └── EmbeddedEngineError         an embedded engine is not installed, does not start, or died
 
-Exceptions of the client libraries are mapped to these at one seam per library: ``memory_worker.wire.connection`` for
-Redis, ``memory_worker.store.failures`` for Qdrant.
+The exceptions of each client library are mapped to these in one module: ``memory_worker.wire.connection`` for Redis,
+``memory_worker.store.failures`` for Qdrant.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MemoryWorkerError(Exception):
 
 
 class ConfigurationError(MemoryWorkerError):
-    """A setting, a collection or a server that cannot work as configured."""
+    """A setting, a collection or a server cannot work as it is configured."""
 
 
 class PartitionMismatch(ConfigurationError):
@@ -58,7 +58,7 @@ class PartitionMismatch(ConfigurationError):
 class InvalidJob(MemoryWorkerError):
     """A job that can never be applied.
 
-    ``field`` is the path of the offending field (``vector``, ``payload.category``); the message names the limit.
+    ``field`` is the path of the wrong field, such as ``vector`` or ``payload.category``. The message names the limit.
     """
 
     def __init__(self, field: str, problem: str) -> None:
@@ -68,32 +68,31 @@ class InvalidJob(MemoryWorkerError):
 
 
 class QueueError(MemoryWorkerError):
-    """Something about the queue in Redis."""
+    """Base of all errors about the queue in Redis."""
 
 
 class QueueUnavailable(QueueError):
-    """Redis cannot be reached, did not answer in time, or refuses.
+    """Redis cannot be reached, did not answer in time, or refuses the request.
 
-    So does everything that may pass by itself, or by somebody's mending Redis: a script that keeps it busy, too many
-    connections or open files, a primary that has become a replica, a login that is refused, a cluster that is not one
-    server.
+    The same request may succeed later, perhaps after Redis has been repaired. Causes include a script that keeps Redis
+    busy, too many connections or open files, a primary that became a replica, a refused login, and a Redis Cluster.
     """
 
 
 class QueueOutOfMemory(QueueUnavailable):
-    """Redis has no room; nothing was written."""
+    """Redis has no memory left. Nothing was written."""
 
 
 class TooLate(QueueUnavailable):
-    """A push got to Redis after its caller had given it up, and was not stored."""
+    """A push reached Redis after its caller had given up. Nothing was stored."""
 
 
 class NotReplicated(QueueUnavailable):
-    """Too few replicas of Redis have what was written: it is stored, but a failover may lose it. Push it again."""
+    """Too few replicas of Redis have the write. It is stored, but a failover may lose it, so push again."""
 
 
 class QueueFull(QueueError):
-    """The backlog is at its limit; nothing of this push was stored."""
+    """The backlog is at its limit. Nothing of this push was stored."""
 
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"the queue is full: at most {limit:,} {what} may wait; nothing was stored")
@@ -102,7 +101,7 @@ class QueueFull(QueueError):
 
 
 class QueueNotEmpty(QueueError):
-    """The number of partitions cannot be changed: jobs wait, drains hold leases, or dead letters are left."""
+    """The number of partitions cannot be changed, because there are jobs, leases or dead letters."""
 
     def __init__(self, jobs: int, leases: int, dead_letters: int) -> None:
         super().__init__(f"the queue is not empty: {jobs} jobs wait, {leases} drains, {dead_letters} dead letters")
@@ -112,9 +111,9 @@ class QueueNotEmpty(QueueError):
 
 
 class PushedInPart(QueueError):
-    """Many jobs were pushed, but only the first of them were stored, in order; ``stored`` are their receipts.
+    """Of many jobs, only the first were stored, in order. ``stored`` has their receipts.
 
-    The cause says why: `QueueFull`, `QueueUnavailable` (then the next few may have been stored too) or another.
+    The ``__cause__`` says why. If it is `QueueUnavailable`, the next few jobs may have been stored, too.
     """
 
     def __init__(self, stored: list[Any], wanted: int) -> None:
@@ -124,43 +123,43 @@ class PushedInPart(QueueError):
 
 
 class LeaseLost(QueueError):
-    """The lease on a partition expired or was taken over; nothing more may be done in its name."""
+    """The lease on a partition expired or was taken over, so the drain must not write any more."""
 
     def __init__(self) -> None:
         super().__init__("the lease on the partition is no longer held")
 
 
 class ReplayRefused(QueueError):
-    """A dead letter that is not replayed, unless it is forced."""
+    """A dead letter is not replayed unless the replay is forced."""
 
 
 class Superseded(ReplayRefused):
-    """Newer jobs of the same points have been applied since the letter died: its replay would undo them."""
+    """Newer jobs of the same points have been applied, and the replay of the dead letter would undo them."""
 
     def __init__(self) -> None:
         super().__init__("newer jobs of the same points have been applied since")
 
 
 class Unguarded(ReplayRefused):
-    """The job could not be read when it died, so it is not known which newer jobs its replay would undo."""
+    """The job could not be decoded, so it is unknown which newer jobs its replay would undo."""
 
     def __init__(self) -> None:
-        super().__init__("it is not known what newer jobs its replay would undo")
+        super().__init__("it is unknown which newer jobs its replay would undo")
 
 
 class NotApplied(QueueError):
-    """The time to wait for a receipt ran out before the job was applied; it is still queued."""
+    """The job of a receipt was not applied within the time to wait. It is still queued."""
 
 
 class UnknownReceipt(NotApplied):
-    """Redis has lost data since the receipt was given: nobody knows whether its job was applied. Push it again.
+    """Redis has lost data since the push, so it is unknown whether the job was applied. Push it again.
 
-    It was emptied, came back without its file, or evicted the stream.
+    Redis was emptied, restarted without its data, or evicted the stream.
     """
 
 
 class DeadLettered(QueueError):
-    """The job of a receipt can never be applied and stands in the dead letters, with this reason."""
+    """The job of a receipt can never be applied. It is a dead letter with this reason."""
 
     def __init__(self, receipt: str, reason: str, detail: str) -> None:
         super().__init__(f"job {receipt} is a dead letter ({reason}): {detail}")
@@ -169,15 +168,15 @@ class DeadLettered(QueueError):
 
 
 class StoreError(MemoryWorkerError):
-    """Something about Qdrant."""
+    """Base of all errors about Qdrant."""
 
 
 class StoreUnavailable(StoreError):
     """An outage: unreachable, too slow, out of quota, credentials refused, collection missing, disk full.
 
-    ``code`` is the gRPC status name; ``retry_after_s`` is the server's wish in seconds, where it gave one. ``in_doubt``
-    says that the server may still be at work on the request. ``of_one_job`` is set where only one job fails while
-    Qdrant takes others.
+    ``code`` is the gRPC status name. ``retry_after_s`` is the delay in seconds that the server asked for, if it did.
+    ``in_doubt`` means that the server may still apply the request. ``of_one_job`` means that only one job fails, while
+    Qdrant accepts others.
     """
 
     of_one_job = False
@@ -190,7 +189,7 @@ class StoreUnavailable(StoreError):
 
 
 class AnswerTooLarge(StoreUnavailable):
-    """Qdrant's answer has more bytes than are taken here: ``answer_bytes``."""
+    """Qdrant's answer has ``answer_bytes`` bytes, which is more than is allowed."""
 
     def __init__(self, message: str, answer_bytes: int) -> None:
         super().__init__(message, code="RESOURCE_EXHAUSTED")
@@ -198,18 +197,18 @@ class AnswerTooLarge(StoreUnavailable):
 
 
 class StoreRefused(StoreError):
-    """Qdrant refuses the request as invalid; the cause may be a single bad point in it."""
+    """Qdrant refuses the request as invalid. The cause may be a single bad point in it."""
 
 
 class CollectionUnfit(StoreRefused):
-    """The collection of a namespace can never take what a job asks of it, such as vectors of another dimension.
+    """The collection of a namespace can never hold the points of a job, for example because of their dimension.
 
-    No other collection is concerned, so the jobs that name the namespace are to blame.
+    Other collections are not affected, so only the jobs of this namespace become dead letters.
     """
 
 
 class DeadlinePassed(StoreError):
-    """The time in which a request may be sent was over before it was on its way; nothing was sent."""
+    """The time to send a request was over before it was sent. Nothing was sent."""
 
 
 class ReadFailed(MemoryWorkerError):

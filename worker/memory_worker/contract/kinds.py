@@ -1,7 +1,7 @@
-"""The two kinds of points, a table row each: what a memory and what a document chunk is made of.
+"""The two kinds of points: memories and document chunks.
 
-Collections, payload fields, indexes and search defaults follow the main app's own data, so that points written by
-this worker and by the app's own client mix.
+Payload fields, indexes and search defaults are those of the main app. So points written by this worker and points
+written by the app's own client can be in the same collections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IndexType = Literal["integer", "keyword", "bool"]
 POINT_ID_FIELD = "_point_id"
 USER_ID_FIELD = "user_id"
 TENANT_FIELD = "_tenant"
-"""The user once more, as the keyword that Qdrant asks of a tenant; written with ``QDRANT_TENANT_INDEX`` only."""
+"""The user id as a keyword, because Qdrant's tenant index needs one. Only written with ``QDRANT_TENANT_INDEX``."""
 
 _POINT_NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 _POINT_ID_TAIL = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
@@ -31,10 +31,10 @@ _NAMESPACE = re.compile(r"[a-z0-9_\-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What all points of one kind have in common.
+    """The rules that all points of one kind follow.
 
-    ``payload_types`` names the fields whose type is checked; unknown fields are kept as they come. ``narrowing`` are
-    the fields by which a search or a purge may be narrowed. ``search_filter`` holds in every search.
+    ``payload_types`` has the fields whose type is checked. Other fields are stored unchanged. ``narrowing`` are the
+    fields that may narrow a search or a purge. ``search_filter`` is part of every search.
     """
 
     name: KindName
@@ -49,7 +49,7 @@ class Kind:
     default_min_score: float
 
     def check_point_id(self, point_id: str, user_id: int, *, field: str = "point_id") -> None:
-        """Raise `InvalidJob`, naming ``field``, unless ``point_id`` is this kind's and names this user."""
+        """Raise `InvalidJob` about ``field`` unless ``point_id`` belongs to this kind and this user."""
         owner = f"{self.id_prefix}_{user_id}_"
         if not point_id.startswith(owner):
             raise InvalidJob(
@@ -72,7 +72,7 @@ class Kind:
             raise InvalidJob("namespace", f"{namespace[:80]!r}: 1 to 64 characters a-z 0-9 _ - are allowed")
 
 
-_ORIGIN = {
+_EMBEDDING_TYPES = {
     "embedding_model_id": int,
     "embedding_provider": str,
     "embedding_model": str,
@@ -97,7 +97,7 @@ MEMORY = Kind(
             "created": int,
             "updated": int,
             "active": bool,
-            **_ORIGIN,
+            **_EMBEDDING_TYPES,
         }
     ),
     payload_defaults=MappingProxyType({"active": True}),
@@ -124,7 +124,7 @@ DOCUMENT = Kind(
             "created": int,
             "group_key": str,
             "text": str,
-            **_ORIGIN,
+            **_EMBEDDING_TYPES,
         }
     ),
     payload_defaults=MappingProxyType({}),
@@ -138,8 +138,8 @@ KINDS: Mapping[KindName, Kind] = MappingProxyType({"memory": MEMORY, "document":
 
 
 def primary_id(point_id: str) -> str:
-    """Return the UUID under which Qdrant holds the logical ``point_id``: a UUIDv5, as the main app makes it."""
-    # uuid.uuid5 takes three times as long, and this is done for every point written.
+    """Return the UUID under which Qdrant stores the logical ``point_id``. It is a UUIDv5, as in the main app."""
+    # uuid.uuid5 takes three times as long, and this runs for every point that is written.
     digest = bytearray(hashlib.sha1(_POINT_NAMESPACE.bytes + point_id.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -148,7 +148,7 @@ def primary_id(point_id: str) -> str:
 
 
 def namespace_of(collection: str, base: str) -> str | None:
-    """Return the namespace that ``collection`` holds for the memories collection ``base``, if it is one of them."""
+    """Return the namespace whose memories are in ``collection``, or ``None`` if its name does not extend ``base``."""
     namespace = collection.removeprefix(f"{base}_")
     if namespace == collection or not _NAMESPACE.fullmatch(namespace):
         return None

@@ -1,4 +1,4 @@
-"""The demo: real sentences with real vectors, pushed through embedded engines, searched, and checked.
+"""The demo: it pushes real sentences with real vectors, searches them on embedded engines, and checks the answers.
 
-Here: its data, and the tour through it. Not here: anything that a real deployment uses.
+Here: the data, and the tour. Not here: anything that a real deployment uses.
 """

@@ -1,7 +1,6 @@
-"""The demo's data: memories, document chunks and questions, each with the vector a real model made of its text.
+"""The data of the demo: memories, document chunks and questions. A real model made the vectors of their texts.
 
-The files and how they were made are described in ``data/README.md``. `load` reads them; a call takes about ten
-milliseconds and keeps nothing.
+``data/README.md`` describes the files. `load` reads them, which takes about ten milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Shows = Literal["isolation", "category", "delete", "meaning", "german", "documen
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A point as the main app would push it; ``vector`` is float32 little-endian bytes of length 1."""
+    """A point, as an app pushes it. ``vector`` has length 1, as little-endian float32 bytes."""
 
     kind: KindName
     user_id: int
@@ -34,15 +33,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The text that the vector was made of."""
+        """The text of the vector."""
         return str(self.payload["value" if self.kind == "memory" else "text"])
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A search and what it must find: the best hits are ``expected``, in this order.
+    """A search, and the points that must be its best hits (``expected``), in this order.
 
-    No ``expected`` means that nothing may reach ``min_score``. ``shows`` says what the question is there to show;
-    after the point of the one marked ``delete`` is deleted, its question finds nothing.
+    If none are expected, no point may reach ``min_score``. ``shows`` is the purpose of the question. The question with
+    ``delete`` finds nothing once its point is deleted.
     """
 
     user_id: int
@@ -58,7 +57,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; every vector has ``dimension`` numbers."""
+    """All data of the demo. Each vector has ``dimension`` components."""
 
     dimension: int
     memories: list[Item]
@@ -94,7 +93,7 @@ _Row = TypeVar("_Row")
 
 
 def load() -> Dataset:
-    """Return the data that ships with the package."""
+    """Return the data from the package."""
     data = resources.files("memory_worker.demo").joinpath("data")
     memories = _rows(data, "memories.jsonl", _MemoryRow)
     documents = _rows(data, "documents.jsonl", _DocumentRow)

@@ -1,4 +1,4 @@
-"""The tour: push, search, delete, search again, on engines of its own, with everything measured as it is shown."""
+"""The tour: it pushes, searches, deletes, searches again, and measures each step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import suppress
 import msgspec
 from msgspec import UNSET
 from rich.console import Console
-from rich.progress import Progress
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Hit, Upsert
@@ -18,7 +17,7 @@ from memory_worker.demo.dataset import MODEL, Dataset, Item, Question, load
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.runtime.wiring import open_client
 from memory_worker.settings import Settings
-from memory_worker.terminal import Sheet, styled
+from memory_worker.terminal import Sheet, open_progress, styled
 
 _SINGLE_WRITES = 40
 _SEARCH_ROUNDS = 4
@@ -27,7 +26,7 @@ _SHOWN_CHARACTERS = 58
 
 
 class Figures(msgspec.Struct):
-    """What the tour measured; rates in jobs a second, times in milliseconds."""
+    """The measurements of the tour. Rates are in jobs per second, times in milliseconds."""
 
     push_rate: float = 0.0
     applied_rate: float = 0.0
@@ -36,11 +35,11 @@ class Figures(msgspec.Struct):
 
 
 async def tour(settings: Settings, console: Console) -> bool:
-    """Show the system at work; return whether every question was answered as the data set says it must be."""
+    """Run the tour. Return whether all questions were answered as the data set expects."""
     data = load()
-    app = WorkerProcess(settings, "all")
+    worker = WorkerProcess(settings, "all")
     ready = asyncio.Event()
-    running = asyncio.create_task(app.run(on_ready=ready.set), name="app")
+    running = asyncio.create_task(worker.run(on_ready=ready.set), name="worker")
     starting = asyncio.create_task(ready.wait())
     await asyncio.wait([running, starting], return_when=asyncio.FIRST_COMPLETED)
     starting.cancel()
@@ -50,7 +49,7 @@ async def tour(settings: Settings, console: Console) -> bool:
         async with open_client(settings) as queue:
             return await _tour(queue, data, console)
     finally:
-        app.stop()
+        worker.stop()
         with suppress(asyncio.CancelledError):
             await running
 
@@ -64,10 +63,10 @@ async def _tour(queue: MemoryQueue, data: Dataset, console: Console) -> bool:
     await _push_all(queue, data, figures, console)
     await _push_singly(queue, data.memories[:_SINGLE_WRITES], figures)
     texts = {item.point_id: item.text for item in (*data.memories, *data.documents)}
-    right = await _ask_all(queue, data.questions, texts, figures, console)
-    forgotten = await _forget(queue, next(q for q in data.questions if q.shows == "delete"), texts, console)
+    answered = await _ask_all(queue, data.questions, texts, figures, console)
+    deleted = await _delete_and_ask_again(queue, next(q for q in data.questions if q.shows == "delete"), texts, console)
     _print_figures(figures, console)
-    return right and forgotten
+    return answered and deleted
 
 
 async def _push_all(queue: MemoryQueue, data: Dataset, figures: Figures, console: Console) -> None:
@@ -76,7 +75,7 @@ async def _push_all(queue: MemoryQueue, data: Dataset, figures: Figures, console
     receipts = await queue.upsert_many(jobs)
     pushed = time.perf_counter()
     last_of_partition = {receipt.partition: receipt for receipt in receipts}
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
+    with open_progress(console) as progress:
         task = progress.add_task("applying", total=len(last_of_partition))
         for receipt in last_of_partition.values():
             await queue.wait_applied(receipt, timeout=_APPLIED_TIMEOUT_S)
@@ -86,7 +85,7 @@ async def _push_all(queue: MemoryQueue, data: Dataset, figures: Figures, console
 
 
 async def _push_singly(queue: MemoryQueue, items: list[Item], figures: Figures) -> None:
-    """One write at a time on an idle system: how long until a search can find it."""
+    """Write one point at a time on an idle system, and measure how long it takes until a search can find it."""
     for item in items:
         started = time.perf_counter()
         receipt = await queue.upsert(
@@ -99,7 +98,7 @@ async def _push_singly(queue: MemoryQueue, items: list[Item], figures: Figures) 
 async def _ask_all(
     queue: MemoryQueue, questions: list[Question], texts: dict[str, str], figures: Figures, console: Console
 ) -> bool:
-    sheet = Sheet(console, "What was asked, and what was found")
+    sheet = Sheet(console, "Questions and answers")
     sheet.columns("user", right=True)
     sheet.columns("question")
     sheet.columns("shows", style="dim")
@@ -125,8 +124,10 @@ async def _ask_all(
     return right
 
 
-async def _forget(queue: MemoryQueue, question: Question, texts: dict[str, str], console: Console) -> bool:
-    """Delete the memory that answers ``question`` and ask again."""
+async def _delete_and_ask_again(
+    queue: MemoryQueue, question: Question, texts: dict[str, str], console: Console
+) -> bool:
+    """Delete the memory that answers ``question``, and ask again. Return whether it is no longer found."""
     point_id = question.expected[0]
     before = await _ask(queue, question)
     receipt = await queue.delete(user_id=question.user_id, point_id=point_id, kind=question.kind)
@@ -147,7 +148,7 @@ async def _forget(queue: MemoryQueue, question: Question, texts: dict[str, str],
 
 
 def _print_figures(figures: Figures, console: Console) -> None:
-    sheet = Sheet(console, "What it took (worker, client and engines share this machine)")
+    sheet = Sheet(console, "Measurements (worker, client and engines share this machine)")
     sheet.columns("")
     sheet.columns("per second", "p50 ms", "p99 ms", right=True)
     sheet.row("push, many at a time", f"{figures.push_rate:,.0f}", "", "")

@@ -1,4 +1,4 @@
-"""Other names of collections, as a Qdrant server keeps them: a table that goes before the collections' own names."""
+"""Aliases of collections, as in a Qdrant server. An alias hides a collection of the same name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Aliases:
-    """The collection of each alias, kept in a file. Reads need no lock: a change puts a new table in place."""
+    """The collection of each alias, stored in a file. Reads need no lock, because a change replaces the whole table."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -26,7 +26,7 @@ class Aliases:
         return name in self._targets
 
     def target(self, name: str) -> str:
-        """Return the collection that a name leads to."""
+        """Return the collection that a name or an alias refers to."""
         return self._targets.get(name, name)
 
     def items(self) -> list[tuple[str, str]]:
@@ -34,7 +34,7 @@ class Aliases:
         return sorted(self._targets.items())
 
     def change(self, actions: Iterable[q.AliasOperations], collections: Container[str]) -> None:
-        """Apply actions in order, all at once for whoever reads; those before one that is refused are kept."""
+        """Apply actions in order. Readers see all of them at once. If one is refused, earlier ones are kept."""
         targets = dict(self._targets)
         try:
             for action in actions:
@@ -43,7 +43,7 @@ class Aliases:
             self._store(targets)
 
     def forget(self, collection: str) -> None:
-        """Remove the aliases of a collection that is deleted."""
+        """Remove the aliases of a deleted collection."""
         self._store({alias: target for alias, target in self._targets.items() if target != collection})
 
     def _store(self, targets: dict[str, str]) -> None:

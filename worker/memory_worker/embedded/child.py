@@ -1,8 +1,8 @@
-"""A child process that says when it is ready, and ends with its owner.
+"""A child process that reports when it is ready, and that ends with its owner.
 
-The child holds the read end of a pipe whose only write end is here, as its standard input. However the owner ends,
-``kill -9`` included, the pipe ends with it, and the child ends on that. It says ``ready PORT`` on its standard
-output; its standard error goes to a log file.
+The standard input of the child is a pipe, the lifeline. Only the owner has its write end. When the owner ends, even by
+``kill -9``, the pipe is closed, and then the child ends. The child writes ``ready PORT`` to its standard output. Its
+standard error is a log file.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 8.0  # above the 5 s that a child gives what it runs itself
+STOP_TIMEOUT_S = 8.0  # more than the 5 s that a child gives its own child processes
 _LOG_TAIL_BYTES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A child process that serves on ``port``, for as long as ``leash`` is open."""
+    """A child process that serves on ``port`` while ``lifeline`` is open."""
 
     process: subprocess.Popen[bytes]
-    leash: RawIOBase
+    lifeline: RawIOBase
     port: int
 
     @property
     def pid(self) -> int:
-        """Its process id, and that of its session."""
+        """The id of the process and of its session."""
         return self.process.pid
 
     def stop(self) -> None:
-        """Let the child end; kill it when it does not."""
-        _end(self.process, self.leash)
+        """Let the child end, and kill it if it does not."""
+        _end(self.process, self.lifeline)
 
 
-def _end(process: subprocess.Popen[bytes], leash: RawIOBase) -> None:
-    leash.close()
+def _end(process: subprocess.Popen[bytes], lifeline: RawIOBase) -> None:
+    lifeline.close()
     try:
         process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -62,18 +62,17 @@ def start_child(
     pass_fds: Sequence[int] = (),
     timeout_s: float = START_TIMEOUT_S,
 ) -> Child:
-    """Run ``module`` as ``python -m`` does and wait until it is ready.
+    """Run ``module`` as ``python -m`` does, and wait until it is ready.
 
-    Raises:
-        EmbeddedEngineError: it ended, or was not ready after ``timeout_s`` seconds; with the tail of its log.
+    Raises `EmbeddedEngineError`, with the end of its log, if it ends or is not ready after ``timeout_s`` seconds.
     """
     if log.exists():
         log.replace(log.with_suffix(".log.1"))
-    process, leash, readiness = _spawn(python_command(module, arguments), log, pass_fds)
+    process, lifeline, readiness = _spawn(python_command(module, arguments), log, pass_fds)
     try:
-        return Child(process, leash, _ready_port(readiness, timeout_s))
+        return Child(process, lifeline, _ready_port(readiness, timeout_s))
     except _NotReady as error:
-        _end(process, leash)
+        _end(process, lifeline)
         raise EmbeddedEngineError(f"{module} {error}; end of {log}:\n{_tail(log)}") from None
     finally:
         os.close(readiness)
@@ -82,8 +81,8 @@ def start_child(
 def _spawn(
     command: Sequence[str], log: Path, pass_fds: Sequence[int]
 ) -> tuple[subprocess.Popen[bytes], RawIOBase, int]:
-    """Return the process, the pipe that keeps it alive, and the descriptor to read its readiness from."""
-    stdin, leash = os.pipe()  # no other child inherits these ends
+    """Return the process, its lifeline, and the descriptor of its standard output."""
+    stdin, lifeline = os.pipe()  # other child processes do not inherit these
     readiness, stdout = os.pipe()
     try:
         with log.open("wb") as stderr:
@@ -93,20 +92,20 @@ def _spawn(
                 stdout=stdout,
                 stderr=stderr,
                 pass_fds=pass_fds,
-                start_new_session=True,  # Ctrl-C in a terminal is for the owner alone
+                start_new_session=True,  # Ctrl-C in a terminal must reach only the owner
             )
     except BaseException:
-        os.close(leash)
+        os.close(lifeline)
         os.close(readiness)
         raise
     finally:
         os.close(stdin)
         os.close(stdout)
-    return process, os.fdopen(leash, "wb", buffering=0), readiness
+    return process, os.fdopen(lifeline, "wb", buffering=0), readiness
 
 
 class _NotReady(Exception):
-    """What happened instead."""
+    """The child is not ready; the message says why."""
 
 
 def _ready_port(readiness: int, timeout_s: float) -> int:
@@ -118,7 +117,7 @@ def _ready_port(readiness: int, timeout_s: float) -> int:
             raise _NotReady(f"was not ready after {timeout_s:g} s")
         received = os.read(readiness, 100)
         if not received:
-            raise _NotReady("ended at its start")
+            raise _NotReady("ended while it started")
         line += received
     return int(line.removeprefix(b"ready "))
 

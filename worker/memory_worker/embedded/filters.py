@@ -1,4 +1,4 @@
-"""Qdrant's filters for Edge. A condition that is not served is refused, never ignored."""
+"""Converts Qdrant's filters for Edge. Unsupported conditions are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Condition = Any  # one of Edge's condition classes, or a nested filter
 _MATCHES: dict[str, Callable[[q.Match], Any]] = {
     "keyword": lambda match: edge.MatchValue(match.keyword),
     "integer": lambda match: edge.MatchValue(match.integer),
-    # Edge takes Python's bool for the integer that it also is; numpy's is nothing but a bool.
+    # Edge reads a bool of Python as an integer, but a bool of numpy as a bool.
     "boolean": lambda match: edge.MatchValue(np.bool_(match.boolean)),  # type: ignore[arg-type]
     "keywords": lambda match: edge.MatchAny(list(match.keywords.strings)),
     "integers": lambda match: edge.MatchAny(list(match.integers.integers)),
@@ -38,7 +38,7 @@ _CONDITIONS: dict[str, Callable[[q.Condition], _Condition]] = {
 
 
 def filter_from_proto(message: q.Filter) -> edge.Filter:
-    """Return the filter for Edge; one without conditions matches every point."""
+    """Return the filter for Edge. Without conditions it matches every point."""
     serve_only(message, ("must", "should", "must_not"))
     return edge.Filter(
         must=_conditions(message.must),
@@ -52,12 +52,7 @@ def _conditions(messages: Iterable[q.Condition]) -> list[_Condition] | None:
 
 
 def _condition(message: q.Condition) -> _Condition:
-    kind = message.WhichOneof("condition_one_of")
-    if kind is None:
-        raise bad_argument("Malformed Condition type")
-    if kind not in _CONDITIONS:
-        raise not_served(f"filter conditions of type {kind}")
-    return _CONDITIONS[kind](message)
+    return _converted(message, "condition_one_of", _CONDITIONS, "Condition type", "filter conditions")
 
 
 def _field(condition: q.FieldCondition) -> edge.FieldCondition:
@@ -72,12 +67,17 @@ def _field(condition: q.FieldCondition) -> edge.FieldCondition:
 
 
 def _match(match: q.Match) -> Any:
-    kind = match.WhichOneof("match_value")
+    return _converted(match, "match_value", _MATCHES, "Match condition", "matches")
+
+
+def _converted(message: Any, oneof: str, converters: dict[str, Callable[[Any], Any]], name: str, plural: str) -> Any:
+    """Convert a message by the type that is set in its ``oneof``."""
+    kind = message.WhichOneof(oneof)
     if kind is None:
-        raise bad_argument("Malformed Match condition")
-    if kind not in _MATCHES:
-        raise not_served(f"matches of type {kind}")
-    return _MATCHES[kind](match)
+        raise bad_argument(f"Malformed {name}")
+    if kind not in converters:
+        raise not_served(f"{plural} of type {kind}")
+    return converters[kind](message)
 
 
 def _range(message: q.Range) -> edge.RangeFloat:

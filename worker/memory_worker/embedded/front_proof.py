@@ -1,4 +1,4 @@
-"""Asks the vector engine's front for its nonce, which it returns as the commit of its health check."""
+"""Asks the Edge front for its nonce, which is the commit in its health check."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Runs a module of ours in another Python process that imports the same packages as this one.
+"""Runs a module of this package in another Python process that imports the same packages as this process.
 
-The child gets this process's import path, whatever changed it. The working directory is not a part of it: there, an app
-may have a ``redis.py`` of its own.
+The child gets the import path of this process, without the working directory, because an app may have its own
+``redis.py`` there.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def python_command(module: str, arguments: Sequence[str], *, first: str = "") ->
 
 
 def import_path() -> list[str]:
-    """Return this process's import path, with the root of this very package, and without the working directory."""
+    """Return the import path of this process, with the root of this package, without the working directory."""
     kept = [entry for entry in sys.path if entry == SOURCE_ROOT or not _is_working_directory(entry)]
     return kept if SOURCE_ROOT in kept else [*kept, SOURCE_ROOT]
 
 
 def _is_working_directory(entry: str) -> bool:
-    with suppress(OSError):  # neither has to exist
+    with suppress(OSError):  # either may not exist
         return Path(entry).samefile(Path())
     return False

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from memory_worker.embedded.shards import Collection, Shards
 
 DEFAULT_LIMIT = 10
-POINTS_A_PART = 16
-"""Points of an upsert between which reads may go first: all else waits while Edge updates."""
+POINTS_PER_PART = 16
+"""An upsert is split into parts of this size. Everything else waits while Edge applies a part."""
 
 _UPDATE_MODES = {
     q.UpdateMode.Upsert: edge.UpdateMode.Upsert,
@@ -37,7 +37,7 @@ _UPDATE_MODES = {
 }
 _Point = TypeVar("_Point")
 
-# Fields that say how, not what: one node has one way of doing it.
+# Options that have no effect on a single node.
 _WRITE_HINTS = ("collection_name", "wait", "ordering", "timeout")
 _READ_HINTS = ("collection_name", "read_consistency", "timeout")
 
@@ -54,7 +54,7 @@ class PointsService(q.PointsServicer):
 
     @answering
     def UpdateBatch(self, request: q.UpdateBatchPoints) -> q.UpdateBatchResponse:  # noqa: N802
-        """Apply operations one after the other; the first that fails ends the call, those before it stay."""
+        """Apply operations in order. If one fails, the call ends, and earlier ones are kept."""
         serve_only(request, (*_WRITE_HINTS, "operations"))
         if not request.operations:
             raise out_of_range("operations", "[]", "must have at least 1 item")
@@ -80,7 +80,7 @@ class PointsService(q.PointsServicer):
 
     @answering
     def CreateFieldIndex(self, request: q.CreateFieldIndexCollection) -> q.PointsOperationResponse:  # noqa: N802
-        """Index a payload field, over what is there and what comes."""
+        """Index a payload field, for existing and new points."""
         serve_only(request, (*_WRITE_HINTS, "field_name", "field_type", "field_index_params"))
         if not request.field_name:
             raise out_of_range("field_name", "''", "must be at least 1 character")
@@ -89,7 +89,7 @@ class PointsService(q.PointsServicer):
 
     @answering
     def Get(self, request: q.GetPoints) -> q.GetResponse:  # noqa: N802
-        """Return the points that exist of the ids given."""
+        """Return the points with these ids that exist."""
         serve_only(request, (*_READ_HINTS, "ids", "with_payload", "with_vectors"))
         records = self._collection(request).shard.retrieve(
             convert.ids_from_proto(request.ids),
@@ -100,7 +100,7 @@ class PointsService(q.PointsServicer):
 
     @answering
     def Scroll(self, request: q.ScrollPoints) -> q.ScrollResponse:  # noqa: N802
-        """Return points in the order of their ids, and where the next page begins."""
+        """Return points in the order of their ids, and the first id of the next page."""
         served = ("filter", "offset", "limit", "with_payload", "with_vectors")
         serve_only(request, (*_READ_HINTS, *served))
         whole_payload = not request.HasField("with_payload")
@@ -120,7 +120,7 @@ class PointsService(q.PointsServicer):
 
     @answering
     def Count(self, request: q.CountPoints) -> q.CountResponse:  # noqa: N802
-        """Count points; exactly, unless told otherwise."""
+        """Count points, exactly by default."""
         serve_only(request, (*_READ_HINTS, "filter", "exact"))
         exact = request.exact if request.HasField("exact") else True
         count = self._collection(request).shard.count(edge.CountRequest(exact=exact, filter=_filter(request)))
@@ -135,7 +135,7 @@ class PointsService(q.PointsServicer):
 
     @answering
     def QueryBatch(self, request: q.QueryBatchPoints) -> q.QueryBatchResponse:  # noqa: N802
-        """Run several queries; one that is refused refuses them all."""
+        """Run several queries. If one is refused, all are."""
         serve_only(request, (*_READ_HINTS, "query_points"))
         collection = self._collection(request)
         queries = [_query(query, collection.dimension) for query in request.query_points]
@@ -182,7 +182,7 @@ def _update(collection: Collection, operation: edge.UpdateOperation, *, wait: bo
     except Exception as error:
         if wait:
             raise engine_refusal(error) from error
-        # A server has long answered when an operation fails that nobody waits for.
+        # Without wait, a server has already answered by the time the operation fails.
         return q.UpdateResult(status=q.UpdateStatus.Acknowledged)
     status = q.UpdateStatus.Completed if wait else q.UpdateStatus.Acknowledged
     return q.UpdateResult(operation_id=number, status=status)
@@ -191,20 +191,20 @@ def _update(collection: Collection, operation: edge.UpdateOperation, *, wait: bo
 def _upsert(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
     points: list[edge.Point] = []
     for part in _parts(request.points):
-        collection.way.give()
+        collection.read_priority.wait_for_reads()
         points += convert.points_from_proto(part, collection.dimension)
     condition = filter_from_proto(request.update_filter) if request.HasField("update_filter") else None
     mode = _UPDATE_MODES[request.update_mode]
     for part in _parts(points):
-        collection.way.give()
+        collection.read_priority.wait_for_reads()
         operation = edge.UpdateOperation.upsert_points(part, condition=condition, update_mode=mode)
         result = _update(collection, operation, wait=wait, points=len(part))
     return result
 
 
 def _parts(points: Sequence[_Point]) -> Iterator[list[_Point]]:
-    """Cut points into what takes Edge, or their conversion, about a millisecond; no points are a part, too."""
-    return (list(points[first : first + POINTS_A_PART]) for first in range(0, len(points) or 1, POINTS_A_PART))
+    """Split points into parts that take about a millisecond to convert or to apply. No points are one empty part."""
+    return (list(points[first : first + POINTS_PER_PART]) for first in range(0, len(points) or 1, POINTS_PER_PART))
 
 
 def _delete(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
@@ -217,7 +217,6 @@ def _delete(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResu
 
 
 def _set_payload(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
-    serve_only(request, ("payload", "points_selector", "key"))
     arguments = convert.payload_from_proto(request.payload), request.key if request.HasField("key") else None
     return _update_selected(
         collection,
@@ -229,7 +228,6 @@ def _set_payload(collection: Collection, request: Any, *, wait: bool) -> q.Updat
 
 
 def _overwrite_payload(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
-    serve_only(request, ("payload", "points_selector"))
     payload = convert.payload_from_proto(request.payload)
     return _update_selected(
         collection,
@@ -241,7 +239,6 @@ def _overwrite_payload(collection: Collection, request: Any, *, wait: bool) -> q
 
 
 def _delete_payload(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
-    serve_only(request, ("keys", "points_selector"))
     keys = list(request.keys)
     return _update_selected(
         collection,

@@ -1,7 +1,6 @@
-"""How an embedded engine proves that it is the one that was started: it returns a nonce that only it was given.
+"""The proof that an embedded engine is the one that was started: it returns a nonce that only it knows.
 
-Another program may listen on the port by the time we connect. So the question for the nonce is all that is sent before
-the proof.
+Another program may listen on the port by now. So only the request for the nonce is sent before the proof.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 TIMEOUT_S = 1.0
-_MOST_BYTES = 65_536
+_MAX_BYTES = 65_536
 _PART_BYTES = 4_096
 
 
 def new_nonce() -> str:
-    """Return a nonce. It looks like the hash of a commit, because that is where a vector engine returns it."""
+    """Return a nonce. It looks like the hash of a commit, because health checks of Qdrant return it as the commit."""
     return secrets.token_hex(20)
 
 
 def config_file(directory: Path, nonce: str) -> Path:
-    """Return the configuration file of a Valkey. Its name holds the nonce, and Valkey returns its name."""
+    """Return the configuration file of a Valkey. Its name contains the nonce, and Valkey returns the name."""
     return directory / f"{nonce}.conf"
 
 
 def is_valkey(port: int, nonce: str) -> bool:
-    """Say whether the Valkey with ``nonce`` is up on ``port`` and has loaded its data."""
+    """Say whether the Valkey with ``nonce`` runs on ``port`` and has loaded its data."""
     deadline = time.monotonic() + TIMEOUT_S
     with suppress(OSError), socket.create_connection((HOST, port), TIMEOUT_S) as connection:
         connection.sendall(b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n")
@@ -45,7 +44,7 @@ def _receives(connection: socket.socket, expected: bytes, deadline: float) -> bo
     while expected not in received:
         connection.settimeout(max(0.001, deadline - time.monotonic()))
         part = connection.recv(_PART_BYTES)
-        if not part or len(received) > _MOST_BYTES or received.startswith(b"-") or b"-LOADING" in part:
+        if not part or len(received) > _MAX_BYTES or received.startswith(b"-") or b"-LOADING" in part:
             return False
         received += part
     return True

@@ -1,7 +1,7 @@
-"""Right of way: whoever writes lets those go first who read, between one small part of the work and the next.
+"""Read priority: a write waits for running reads before each of its small parts.
 
-Python runs one thread at a time, and a call needs several turns before it is answered: beside a large write it would
-wait for each of them.
+Python runs one thread at a time, and a call needs several turns until it is answered. Without read priority, a read
+would wait for a large write at each of its turns.
 """
 
 from __future__ import annotations
@@ -13,64 +13,64 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-GIVE_WAY_S = 0.005
-"""How long a write waits before each of its parts, at the most: many reads in a row must not stop it."""
+MAX_WAIT_S = 0.005
+"""How long a write waits at most before each of its parts, so that continuous reads cannot stop it."""
 
 
 class ReadPriority:
-    """Counts the calls that have right of way: all those in flight but for writes."""
+    """Counts the calls with priority. Each call has it from its arrival until it ends or turns out to be a write."""
 
     def __init__(self) -> None:
-        self._going = 0
+        self._calls = 0
         self._changed = threading.Condition()
-        self._this_call = threading.local()
+        self._this_thread = threading.local()
 
     @property
-    def busy(self) -> bool:
-        """Whether a call has right of way."""
-        return self._going > 0
+    def is_taken(self) -> bool:
+        """Whether any call has priority."""
+        return self._calls > 0
 
-    def arrives(self) -> None:
-        """A call has come; nobody knows yet what it wants."""
+    def call_arrived(self) -> None:
+        """Give priority to a new call. It may be a read or a write."""
         with self._changed:
-            self._going += 1
+            self._calls += 1
 
-    def begins(self) -> None:
-        """This thread works on a call from now on."""
-        self._this_call.has_it = True
+    def call_started(self) -> None:
+        """Record that this thread now works on a call with priority."""
+        self._this_thread.has_priority = True
 
-    def forgo(self) -> None:
-        """The call that this thread works on needs no right of way (any more): it writes, or is done."""
-        if not getattr(self._this_call, "has_it", False):
+    def drop(self) -> None:
+        """End the priority of this thread's call, because it is a write or has ended. Further calls do nothing."""
+        if not getattr(self._this_thread, "has_priority", False):
             return
-        self._this_call.has_it = False
+        self._this_thread.has_priority = False
         with self._changed:
-            self._going -= 1
-            if not self._going:
+            self._calls -= 1
+            if not self._calls:
                 self._changed.notify_all()
 
-    def give(self) -> None:
-        """Let others go first, but not for long."""
-        if self._going:
+    def wait_for_reads(self) -> None:
+        """Wait until no call has priority, for at most ``MAX_WAIT_S`` seconds."""
+        if self._calls:
             with self._changed:
-                self._changed.wait_for(lambda: not self._going, GIVE_WAY_S)
+                self._changed.wait_for(lambda: not self._calls, MAX_WAIT_S)
 
 
 class CallThreads(ThreadPoolExecutor):
-    """The threads of a gRPC server: each call has right of way as soon as it is there, not once a thread is free."""
+    """The threads of a gRPC server. A call has priority from its arrival, even while no thread is free."""
 
-    def __init__(self, threads: int, way: ReadPriority) -> None:
+    def __init__(self, threads: int, priority: ReadPriority) -> None:
         super().__init__(threads)
-        self._way = way
+        self._priority = priority
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """Have a call answered."""
-        self._way.arrives()
+        """Answer a call in one of the threads."""
+        self._priority.call_arrived()
         return super().submit(self._answer, call, *args, **options)
 
     def _answer(self, call: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-        self._way.begins()
+        self._priority.call_started()
         try:
             return call(*args, **options)
         finally:
-            self._way.forgo()
+            self._priority.drop()

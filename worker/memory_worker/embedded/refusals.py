@@ -1,4 +1,4 @@
-"""How a call fails: gRPC status and message, in the words of a Qdrant server."""
+"""The errors of calls: status and message of gRPC, in the words of a Qdrant server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-# Edge raises bare exceptions; how their text begins is all there is to tell them apart.
+# Edge raises plain exceptions, so only the beginning of their text shows their type.
 _BAD_INPUT_PREFIXES = (
     "Vector dimension error",
     "Not existing vector name error",
@@ -27,7 +27,7 @@ _NO_POINT_PREFIX = "No point with id"
 
 
 class Refused(Exception):
-    """A call that is answered with an error; ``code`` and ``message`` are what the client sees."""
+    """A call that is answered with an error. The client gets ``code`` and ``message``."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 def bad_argument(message: str) -> Refused:
-    """Return the refusal of a request that is malformed as such."""
+    """Return the refusal of a malformed request."""
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
@@ -56,7 +56,7 @@ def no_collection(name: str) -> Refused:
 
 
 def no_alias(name: str) -> Refused:
-    """Return the refusal to rename an alias that is not there."""
+    """Return the refusal to rename an alias that does not exist."""
     return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: Alias {name} does not exists!")
 
 
@@ -66,7 +66,7 @@ def alias_exists(name: str) -> Refused:
 
 
 def collection_exists(name: str) -> Refused:
-    """Return the refusal to create a collection that is there."""
+    """Return the refusal to create a collection that exists."""
     return Refused(grpc.StatusCode.ALREADY_EXISTS, f"Wrong input: Collection `{name}` already exists!")
 
 
@@ -76,19 +76,19 @@ def wrong_dimension(expected: int, got: int) -> Refused:
 
 
 def not_served(what: str) -> Refused:
-    """Return the refusal of something that Qdrant can do and this front cannot."""
+    """Return the refusal of a feature of Qdrant that this front does not have."""
     return Refused(grpc.StatusCode.UNIMPLEMENTED, f"The embedded engine does not support {what}")
 
 
 def serve_only(message: Message, fields: Collection[str]) -> None:
-    """Refuse ``message`` when a field beyond ``fields`` is set: what is not implemented is never ignored."""
+    """Refuse ``message`` if a field other than ``fields`` is set. Unsupported fields are never ignored."""
     for field, _ in message.ListFields():
         if field.name not in fields:
             raise not_served(f"{message.DESCRIPTOR.name}.{field.name}")
 
 
 def engine_refusal(error: BaseException) -> Refused:
-    """Return what a Qdrant server would answer where Edge raised ``error``."""
+    """Return the answer of a Qdrant server for an ``error`` of Edge."""
     text = str(error)
     if text.startswith(_NO_POINT_PREFIX):
         return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {text}")
@@ -109,14 +109,14 @@ _Response = TypeVar("_Response", bound=_TimedResponse)
 def answering(
     method: Callable[[_Servicer, _Request], _Response],
 ) -> Callable[[_Servicer, _Request, grpc.ServicerContext], _Response]:
-    """Turn a method from request to response into a gRPC handler: refusals become statuses, time is filled in."""
+    """Turn a method from request to response into a gRPC handler, which sets the status and the time."""
 
     @functools.wraps(method)
     def handler(servicer: _Servicer, request: _Request, context: grpc.ServicerContext) -> _Response:
         started = time.perf_counter()
         try:
             response = method(servicer, request)
-        except BaseException as error:  # noqa: BLE001 - a panic inside Edge is one; it must not end the thread
+        except BaseException as error:  # noqa: BLE001 - such as a panic inside Edge, which must not end the thread
             refusal = error if isinstance(error, Refused) else engine_refusal(error)
             if refusal.code is grpc.StatusCode.INTERNAL:
                 traceback.print_exc()
@@ -128,7 +128,7 @@ def answering(
 
 
 class ApiKeyCheck(grpc.ServerInterceptor):
-    """Lets only calls pass that carry the API key, as ``api-key`` or as a bearer token; health checks always pass."""
+    """Accepts only calls with the API key, as ``api-key`` or as a bearer token, and all health checks."""
 
     def __init__(self, api_key: str) -> None:
         self._accepted = {("api-key", api_key), ("authorization", f"Bearer {api_key}")}

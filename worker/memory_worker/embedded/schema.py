@@ -1,4 +1,4 @@
-"""What a collection is: its configuration as Qdrant reports it, the same for Edge, and payload indexes."""
+"""The configuration and the payload indexes of a collection, as Qdrant reports them and for Edge."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _SERVED_AT_UPDATE = (
 
 
 def _server_defaults() -> q.CollectionConfig:
-    """Return the values a Qdrant server reports for whatever a creation leaves open."""
+    """Return the values that a Qdrant server reports for settings that a creation does not set."""
     return q.CollectionConfig(
         params=q.CollectionParams(
             shard_number=1, replication_factor=1, write_consistency_factor=1, on_disk_payload=True
@@ -67,7 +67,7 @@ def _server_defaults() -> q.CollectionConfig:
 
 
 def config_at_creation(request: q.CreateCollection) -> q.CollectionConfig:
-    """Return the full configuration of a new collection; what Edge cannot do is refused."""
+    """Return the full configuration of a new collection. Settings that Edge does not support are refused."""
     serve_only(request, _SERVED_AT_CREATION)
     config = _server_defaults()
     _check_vectors(request.vectors_config)
@@ -86,9 +86,9 @@ def config_at_creation(request: q.CreateCollection) -> q.CollectionConfig:
 
 
 def config_after_update(config: q.CollectionConfig, request: q.UpdateCollection) -> q.CollectionConfig:
-    """Return the configuration with the differences of an update.
+    """Return the configuration with the changes of an update.
 
-    Edge takes them up when it is next opened, and builds by them when it is optimized then.
+    They apply when the shard is opened again. If it is optimized then, its indexes are rebuilt.
     """
     serve_only(request, _SERVED_AT_UPDATE)
     updated = q.CollectionConfig()
@@ -124,13 +124,15 @@ def _checked_hnsw(hnsw: q.HnswConfigDiff) -> q.HnswConfigDiff:
 
 
 def _checked_optimizers(optimizers: q.OptimizersConfigDiff) -> q.OptimizersConfigDiff:
-    if optimizers.prevent_unoptimized:  # would hide points until Edge is optimized, which it is not while it serves
+    if (
+        optimizers.prevent_unoptimized
+    ):  # it would hide points until Edge is optimized, which never happens while it serves
         raise not_served("OptimizersConfigDiff.prevent_unoptimized")
     return optimizers
 
 
 def _quantize(config: q.CollectionConfig, asked: q.QuantizationConfig | q.QuantizationConfigDiff) -> None:
-    """Put the quantization asked for into ``config``; Edge keeps one that is there, so it cannot be disabled."""
+    """Set the quantization in ``config``. It cannot be disabled, because Edge keeps an existing one."""
     if asked.WhichOneof("quantization") != "scalar":
         raise not_served("quantization other than scalar")
     serve_only(asked.scalar, ("type", "quantile", "always_ram"))
@@ -140,11 +142,11 @@ def _quantize(config: q.CollectionConfig, asked: q.QuantizationConfig | q.Quanti
 
 
 def edge_config(config: q.CollectionConfig) -> edge.EdgeConfig:
-    """Return the configuration that makes Edge build what the collection asks for."""
+    """Return the configuration of a collection for Edge."""
     vectors, hnsw, optimizers = config.params.vectors_config.params, config.hnsw_config, config.optimizer_config
     return edge.EdgeConfig(
         vectors=edge.EdgeVectorParams(
-            size=vectors.size, distance=_DISTANCES[vectors.distance], on_disk=_given(vectors, "on_disk")
+            size=vectors.size, distance=_DISTANCES[vectors.distance], on_disk=_value_or_none(vectors, "on_disk")
         ),
         on_disk_payload=config.params.on_disk_payload,
         hnsw_config=edge.HnswIndexConfig(
@@ -153,14 +155,14 @@ def edge_config(config: q.CollectionConfig) -> edge.EdgeConfig:
             full_scan_threshold=hnsw.full_scan_threshold,
             max_indexing_threads=hnsw.max_indexing_threads,
             on_disk=hnsw.on_disk,
-            payload_m=_given(hnsw, "payload_m"),
+            payload_m=_value_or_none(hnsw, "payload_m"),
         ),
         quantization_config=_edge_quantization(config),
         optimizers=edge.EdgeOptimizersConfig(
             deleted_threshold=optimizers.deleted_threshold,
             vacuum_min_vector_number=optimizers.vacuum_min_vector_number,
             default_segment_number=optimizers.default_segment_number,
-            max_segment_size=_given(optimizers, "max_segment_size"),
+            max_segment_size=_value_or_none(optimizers, "max_segment_size"),
             indexing_threshold=optimizers.indexing_threshold,
         ),
     )
@@ -171,11 +173,13 @@ def _edge_quantization(config: q.CollectionConfig) -> edge.ScalarQuantizationCon
         return None
     scalar = config.quantization_config.scalar
     return edge.ScalarQuantizationConfig(
-        edge.ScalarType.Int8, quantile=_given(scalar, "quantile"), always_ram=_given(scalar, "always_ram")
+        edge.ScalarType.Int8,
+        quantile=_value_or_none(scalar, "quantile"),
+        always_ram=_value_or_none(scalar, "always_ram"),
     )
 
 
-def _given(message: Message, field: str) -> Any:
+def _value_or_none(message: Message, field: str) -> Any:
     return getattr(message, field) if message.HasField(field) else None
 
 
@@ -189,7 +193,7 @@ _SCHEMA_TYPES = {
     repr(edge.PayloadSchemaType.Integer): q.PayloadSchemaType.Integer,
     repr(edge.PayloadSchemaType.Bool): q.PayloadSchemaType.Bool,
 }
-# Per kind of index: the field type it belongs to, Edge's class, and the options both sides know.
+# By type of index: its field type, the class of Edge, and the options that both have.
 _INDEX_PARAMS: dict[str, tuple[int, Callable[..., Any], tuple[str, ...]]] = {
     "keyword_index_params": (
         q.FieldType.FieldTypeKeyword,
@@ -206,7 +210,7 @@ _INDEX_PARAMS: dict[str, tuple[int, Callable[..., Any], tuple[str, ...]]] = {
 
 
 def index_from_proto(request: q.CreateFieldIndexCollection) -> Any:
-    """Return the payload index to create, as Edge's type or parameters."""
+    """Return the payload index to create, as a type or parameters of Edge."""
     variant = request.field_index_params.WhichOneof("index_params")
     if variant is not None:
         return _index_params(request, variant)
@@ -225,11 +229,11 @@ def _index_params(request: q.CreateFieldIndexCollection, variant: str) -> Any:
         raise bad_argument("field_type and field_index_params do not match")
     params = getattr(request.field_index_params, variant)
     serve_only(params, options)
-    return params_class(**{option: _given(params, option) for option in options})
+    return params_class(**{option: _value_or_none(params, option) for option in options})
 
 
 def schema_to_proto(schema: dict[str, edge.PayloadIndexInfo]) -> dict[str, q.PayloadSchemaInfo]:
-    """Return the payload indexes as a collection's information lists them."""
+    """Return the payload indexes for the description of a collection."""
     return {field: _index_to_proto(info) for field, info in schema.items()}
 
 

@@ -1,8 +1,8 @@
-"""The collections on disk: one Edge shard each, its configuration beside it.
+"""The collections on disk. Each is one Edge shard and its configuration.
 
 aliases.json                       the collection of each alias
-collections/<name>/config.json     there once the collection exists, gone first when it is deleted
-collections/<name>/shard/          what Edge stores
+collections/<name>/config.json     exists exactly while the collection exists
+collections/<name>/shard/          the files of Edge
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from memory_worker.embedded.schema import edge_config
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Edge keeps what it was given since the last flush in its log, and applies that again when it opens a shard after a
-# kill: 16,384 points take it more than a second. Nothing else is done during a flush, so it comes once so many points
-# have been written, or nobody writes any more; and its files are written to the disk before it, while all else goes on:
-# without that, 8,192 points took 0.17 to 0.24 s where they take 0.07 to 0.17 s.
+# After a kill, Edge applies the updates since the last flush again. For 16,384 points this takes over a second. But
+# all calls wait during a flush. So it comes once this many points were written, or once writes have stopped. Before it,
+# the files are written to the disk without blocking calls: then flushes of 8,192 points took 0.07 to 0.17 s instead of
+# 0.17 to 0.24 s.
 FLUSH_EVERY_POINTS = 8_192
 FLUSH_IDLE_S = 2.0
-_LOOK_EVERY_S = 0.25
+_CHECK_EVERY_S = 0.25
 
 
 class Collection:
-    """One collection. Updates take turns; reads run beside them, and first where the ``way`` is given to them."""
+    """One collection. Updates run one at a time. Reads run at any time, with read priority."""
 
     def __init__(
-        self, name: str, directory: Path, config: q.CollectionConfig, shard: edge.EdgeShard, way: ReadPriority
+        self, name: str, directory: Path, config: q.CollectionConfig, shard: edge.EdgeShard, read_priority: ReadPriority
     ) -> None:
         self.name = name
         self.shard = shard
-        self.way = way
+        self.read_priority = read_priority
         self._directory = directory
         self._config = config
         self._updating = threading.RLock()
@@ -59,16 +59,16 @@ class Collection:
 
     @property
     def config(self) -> q.CollectionConfig:
-        """The configuration as a server reports it."""
+        """The configuration, as a server reports it."""
         return self._config
 
     @property
     def dimension(self) -> int:
-        """How many numbers a vector has."""
+        """The number of components of a vector."""
         return int(self._config.params.vectors_config.params.size)
 
     def update(self, operation: edge.UpdateOperation, points: int = 1) -> int:
-        """Apply an operation that writes about ``points`` points; return its number. It is durable on return."""
+        """Apply an operation that writes about ``points`` points, and return its number. On return it is durable."""
         with self.in_order():
             if self._closed:
                 raise no_collection(self.name)
@@ -80,7 +80,7 @@ class Collection:
             return next(self._operation_ids)
 
     def flush(self) -> None:
-        """Write out what has been applied since the last time."""
+        """Flush the updates since the last flush."""
         with self.in_order():
             if self._unflushed_points and not self._closed:
                 self.shard.flush()
@@ -88,9 +88,9 @@ class Collection:
                 self._is_on_disk = False
 
     def prepare_flush(self) -> None:
-        """Write the files to the disk if a flush is due, beside all else; flush at once if nobody writes now.
+        """If a flush is due, write the files to the disk, without blocking other calls.
 
-        Otherwise the next update flushes: it has its turn.
+        Then flush if writes have stopped. Otherwise the next update flushes.
         """
         is_idle = time.monotonic() - self._changed_at >= FLUSH_IDLE_S
         if not (self._unflushed_points >= FLUSH_EVERY_POINTS or (is_idle and self._unflushed_points)):
@@ -102,13 +102,13 @@ class Collection:
 
     @contextmanager
     def in_order(self) -> Iterator[None]:
-        """Keep other writers out for the length of the block: the operations of a batch belong together."""
-        self.way.forgo()
+        """Block other updates for the duration of the block, so that a batch is not interrupted."""
+        self.read_priority.drop()
         with self._updating:
             yield
 
     def reconfigure(self, config: q.CollectionConfig) -> None:
-        """Store another configuration, to be reported from now on."""
+        """Replace the configuration."""
         with self.in_order():
             if self._closed:
                 raise no_collection(self.name)
@@ -116,14 +116,14 @@ class Collection:
             self._config = config
 
     def close(self) -> None:
-        """Flush and close the shard, after an update in flight."""
+        """Flush and close the shard, after the running update."""
         with self._updating:
             if not self._closed:
                 self._closed = True
                 self.shard.close()
 
     def delete(self) -> None:
-        """Close the shard and remove it from the disk."""
+        """Close the shard and delete its files."""
         with self._updating:
             (self._directory / "config.json").unlink()
             _sync_directory(self._directory)
@@ -135,8 +135,8 @@ class Shards:
     """All collections of a data directory, opened."""
 
     def __init__(self, directory: Path, *, optimize: bool = False) -> None:
-        """Open every collection under ``directory``; ``optimize`` rebuilds them first, which may take minutes."""
-        self.way = ReadPriority()
+        """Open each collection in ``directory``. ``optimize`` rebuilds their indexes first, which may take minutes."""
+        self.read_priority = ReadPriority()
         self._directory = directory
         self._changing = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ class Shards:
         self._collections = {
             collection.name: collection
             for path in sorted(directory.iterdir())
-            if (collection := _opened(path, self.way))
+            if (collection := _opened(path, self.read_priority))
         }
         if optimize:
             for collection in self._collections.values():
@@ -169,22 +169,22 @@ class Shards:
         return sorted(self._collections)
 
     def create(self, name: str, config: q.CollectionConfig) -> None:
-        """Create a collection, whole or not at all."""
+        """Create a collection. If this is interrupted, it does not exist."""
         with self._changing:
             if name in self._collections:
                 raise collection_exists(name)
             if name in self.aliases:
                 raise alias_exists(name)
             directory = self._directory / _directory_name(name)
-            shutil.rmtree(directory, ignore_errors=True)  # left by a creation or a deletion that was killed
+            shutil.rmtree(directory, ignore_errors=True)  # left by an interrupted creation or deletion
             (directory / "shard").mkdir(parents=True)
             shard = edge.EdgeShard.create(str(directory / "shard"), edge_config(config))
             _store_config(directory, config)
             _sync_directory(self._directory)
-            self._collections[name] = Collection(name, directory, config, shard, self.way)
+            self._collections[name] = Collection(name, directory, config, shard, self.read_priority)
 
     def delete(self, name: str) -> bool:
-        """Delete a collection by its own name, and its aliases; return whether there was one."""
+        """Delete a collection, by its own name, and its aliases. Say whether it existed."""
         with self._changing:
             self.aliases.forget(name)
             collection = self._collections.pop(name, None)
@@ -198,11 +198,11 @@ class Shards:
             self.aliases.change(actions, self._collections)
 
     def _prepare_flushes(self) -> None:
-        while not self._closing.wait(_LOOK_EVERY_S):
+        while not self._closing.wait(_CHECK_EVERY_S):
             for collection in list(self._collections.values()):
                 try:
                     collection.prepare_flush()
-                except BaseException:  # noqa: BLE001 - a panic inside Edge is one; the log of what came has it all
+                except BaseException:  # noqa: BLE001 - such as a panic inside Edge; its log still has all updates
                     traceback.print_exc()
 
     def close(self) -> None:
@@ -214,7 +214,7 @@ class Shards:
                 collection.close()
 
 
-def _opened(directory: Path, way: ReadPriority) -> Collection | None:
+def _opened(directory: Path, read_priority: ReadPriority) -> Collection | None:
     try:
         text = (directory / "config.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -222,7 +222,7 @@ def _opened(directory: Path, way: ReadPriority) -> Collection | None:
         return None
     config = json_format.Parse(text, q.CollectionConfig())
     shard = edge.EdgeShard.load(str(directory / "shard"), edge_config(config))
-    return Collection(unquote(directory.name), directory, config, shard, way)
+    return Collection(unquote(directory.name), directory, config, shard, read_priority)
 
 
 def _directory_name(name: str) -> str:
@@ -240,7 +240,7 @@ def _store_config(directory: Path, config: q.CollectionConfig) -> None:
 
 
 def _write_to_disk(directory: Path) -> None:
-    """Write all files below ``directory`` to the disk, as far as they are there long enough."""
+    """Write all files below ``directory`` to the disk. Skip files that disappear during that time."""
     for parent, _, names in os.walk(directory):
         for name in names:
             with suppress(OSError):

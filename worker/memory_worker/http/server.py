@@ -1,7 +1,7 @@
-"""The HTTP server of a worker: a few pages, from a thread of its own, so that it answers while the event loop is busy.
+"""The HTTP server of a worker. It has its own thread, so that it answers while the event loop is busy.
 
-Whatever asks, and however often, must not slow down the work: pages other than those of probes are answered at a
-limited rate and made at most once in a while. Who asks too fast waits; only when hundreds wait is anybody refused.
+Requests must not slow down the worker. So pages other than probes are served at a limited rate, and each is made at
+most once per second. Requests above the rate limit wait. Once several hundred are waiting, new ones get a 503.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from memory_worker.contract.errors import ConfigurationError
 
-PAGES_A_SECOND = 100
-LONGEST_WAIT_S = 5.0
-MOST_CONNECTIONS = 400
+PAGES_PER_SECOND = 100
+MAX_WAIT_S = 5.0
+MAX_CONNECTIONS = 400
 REQUEST_S = 10.0
-"""Seconds that a client may take to send a whole request and to read the answer."""
+"""The time in which a client must send a whole request and read the answer."""
 PAGE_LIFE_S = 1.0
 _IDLE_S = 30
 _START_S = 10.0
 _ACCEPTED_AT_ONCE = 256
-"""Connections accepted in one turn of the event loop, fewer than are kept: each is read before it is dropped."""
+"""Connections accepted in one turn of the event loop. Fewer than `MAX_CONNECTIONS`, so that each is read first."""
 _BACKLOG = 4096
-"""Connections that wait to be accepted: a client that finds no place among them tries again only after a second."""
+"""Connections that may wait to be accepted. A client beyond that tries again only after a second."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """An answer: HTTP status, content type and body."""
+    """A response: HTTP status, content type and body."""
 
     status: int
     content_type: str
@@ -44,9 +44,9 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """How a page is made, in the server's thread; probes are made at once, always.
+    """The source of a page, which is made in the thread of the server. Probes are always made at once.
 
-    ``make`` is given the one of ``formats``, media types, that the caller accepts, or an empty string.
+    ``make`` gets the media type among ``formats`` that the caller accepts, or an empty string.
     """
 
     make: Callable[[str], Page]
@@ -54,20 +54,20 @@ class Source(msgspec.Struct, frozen=True):
     is_probe: bool = False
 
     def accepted(self, accept: str) -> str:
-        """Return which format to make for a caller with this ``Accept`` header."""
+        """Return the format for a caller with this ``Accept`` header."""
         return next((name for name in self.formats if name in accept.lower()), "")
 
 
-_NOT_FOUND = Page(404, "text/plain; charset=utf-8", b"there is nothing here\n")
-_TOO_MANY = Page(503, "text/plain; charset=utf-8", b"too many are asking\n")
-_NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"only GET\n")
+_NOT_FOUND = Page(404, "text/plain; charset=utf-8", b"not found\n")
+_TOO_MANY = Page(503, "text/plain; charset=utf-8", b"too many requests\n")
+_NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"only GET and HEAD are allowed\n")
 
 
 @contextlib.contextmanager
 def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator[int]:
-    """Serve pages by their paths for the length of the block; yield the port (``port`` 0 takes a free one).
+    """Serve the pages for the duration of the block, and yield the port. With ``port`` 0, any free port is used.
 
-    Raises `ConfigurationError` when the port cannot be had.
+    Raises `ConfigurationError` if the port cannot be used.
     """
     listening = _listen(host, port)
     with listening:
@@ -90,7 +90,7 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
         thread.start()
         try:
             _wait_until_started(server, thread)
-            listening.listen(_BACKLOG)  # the server has set it to what it accepts at once
+            listening.listen(_BACKLOG)  # the server has set it to _ACCEPTED_AT_ONCE
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
@@ -98,53 +98,53 @@ def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator
 
 
 class _Connection(H11Protocol):
-    """A connection whose client must not take long: one that does keeps a file open that the worker needs.
+    """A connection with a time limit, because each open connection uses a file descriptor that the worker may need.
 
     From the accept, or from the first byte of a later request, the client has ``REQUEST_S`` seconds to send the whole
-    request and to read the answer. Above ``MOST_CONNECTIONS`` the oldest one without a whole request is dropped.
+    request and to read the answer. Above ``MAX_CONNECTIONS`` the oldest connection without a whole request is dropped.
     """
 
     _deadline: asyncio.TimerHandle | None = None
     _waiting_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, and drop another connection if there are too many."""
+        """Start the time limit, and drop another connection if there are too many."""
         super().connection_made(transport)
         self._waiting_since = self.loop.time()
         self._start_deadline()
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             others = (one for one in self.connections if isinstance(one, _Connection) and one is not self)
-            min(others, key=_Connection._use).drop()
+            min(others, key=_Connection._drop_order).drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the time limit."""
         self._stop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request."""
+        """Receive a part of a request."""
         self._start_deadline()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; while the body of this one is unfinished or the answer unread, time goes on."""
+        """Stop the time limit, unless the body of the request is incomplete or the answer is not read yet."""
         self._waiting_since = self.loop.time()
         super().on_response_complete()
         if self.conn.our_state is not h11.DONE and not self.transport.get_write_buffer_size():
             self._stop_deadline()
-            if self.conn.our_state is not h11.IDLE:  # the next request was sent along with this one
+            if self.conn.our_state is not h11.IDLE:  # the next request has arrived already
                 self._start_deadline()
 
     def drop(self) -> None:
-        """Close the connection at once, whatever is on its way."""
-        self.connections.discard(self)  # before the transport says so: it counts no longer
+        """Close the connection at once, even during a request or an answer."""
+        self.connections.discard(self)  # it no longer counts, even if the transport is not closed yet
         self.transport.abort()
 
-    def _use(self) -> tuple[bool, float]:
-        """Order connections by how little is lost with them: without a whole request before others, then by age."""
+    def _drop_order(self) -> tuple[bool, float]:
+        """Return the sort key of connections to drop: first those without a whole request, then the oldest."""
         cycle = self.cycle
-        is_asking = cycle is not None and not cycle.response_complete and not cycle.more_body
-        return is_asking, self._waiting_since
+        has_request = cycle is not None and not cycle.response_complete and not cycle.more_body
+        return has_request, self._waiting_since
 
     def _start_deadline(self) -> None:
         if self._deadline is None:
@@ -162,7 +162,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"PORT: cannot listen on {host}, port {port}: {error.strerror}; set another, or 0 for a free one"
+            f"PORT: cannot listen on {host}, port {port}: {error.strerror}; set another port, or 0 for a free one"
         ) from error
 
 
@@ -173,10 +173,10 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
 
 
 def _application(sources: Mapping[str, Source]) -> Callable[..., Awaitable[None]]:
-    kept = _Kept()
+    cache = _PageCache()
 
     async def application(scope: dict[str, Any], _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
-        page = await _answer(scope, sources, kept)
+        page = await _answer(scope, sources, cache)
         headers = [
             (b"content-type", page.content_type.encode()),
             (b"content-length", str(len(page.body)).encode()),
@@ -188,7 +188,7 @@ def _application(sources: Mapping[str, Source]) -> Callable[..., Awaitable[None]
     return application
 
 
-async def _answer(scope: dict[str, Any], sources: Mapping[str, Source], kept: _Kept) -> Page:
+async def _answer(scope: dict[str, Any], sources: Mapping[str, Source], cache: _PageCache) -> Page:
     source = sources.get(scope["path"])
     if source is None:
         return _NOT_FOUND
@@ -198,31 +198,31 @@ async def _answer(scope: dict[str, Any], sources: Mapping[str, Source], kept: _K
     wanted = source.accepted(accept)
     if source.is_probe:
         return source.make(wanted)
-    if not await kept.turn():
+    if not await cache.wait_for_turn():
         return _TOO_MANY
-    return kept.page(scope["path"], wanted, source)
+    return cache.page(scope["path"], wanted, source)
 
 
-class _Kept:
-    """Pages as they were made last, and when the next may be given out."""
+class _PageCache:
+    """The latest pages, and the rate limit."""
 
     def __init__(self) -> None:
         self._pages: dict[tuple[str, str], tuple[Page, float]] = {}
         self._next = 0.0
 
-    async def turn(self) -> bool:
-        """Wait for one's turn: ``PAGES_A_SECOND`` have one; ``False``: too many wait already."""
+    async def wait_for_turn(self) -> bool:
+        """Wait as the rate limit requires. Return ``False`` if too many requests already wait."""
         now = time.monotonic()
-        due = max(self._next, now) + 1 / PAGES_A_SECOND
-        if due - now > LONGEST_WAIT_S:
+        due = max(self._next, now) + 1 / PAGES_PER_SECOND
+        if due - now > MAX_WAIT_S:
             return False
         self._next = due
-        if due - now > 2 / PAGES_A_SECOND:
+        if due - now > 2 / PAGES_PER_SECOND:
             await asyncio.sleep(due - now)
         return True
 
     def page(self, path: str, wanted: str, source: Source) -> Page:
-        """Return the page, made anew if it is older than ``PAGE_LIFE_S``."""
+        """Return the cached page, unless it is older than ``PAGE_LIFE_S``. Then make it again."""
         page, made_at = self._pages.get((path, wanted), (None, 0.0))
         if page is None or time.monotonic() - made_at > PAGE_LIFE_S:
             page = source.make(wanted)

@@ -1,5 +1,5 @@
-"""The way of a write job: decode, plan, apply, commit.
+"""Write jobs, from the queue to Qdrant: decode, plan, apply, commit.
 
-Here: drains, batches, the plan of a batch, what an error means, retries. Not here: Redis commands
+Here: drains, batches, the plan of a batch, the meaning of a failed request, retries. Not here: Redis commands
 (`memory_worker.queue`) and Qdrant requests (`memory_worker.store`).
 """

@@ -1,8 +1,8 @@
-"""The circuit breaker: while Qdrant is away, one drain of a process asks whether it is back, instead of all of them.
+"""The circuit breaker to Qdrant. While Qdrant is away, only one drain of a process tests whether it is back.
 
-closed      Qdrant answers; drains go ahead
-open        it failed; drains are put off until the delay of the retry policy is over
-half-open   the delay is over; one drain goes ahead, and its end opens or closes the breaker
+closed      Qdrant answers. All drains run.
+open        Qdrant failed. Drains wait until the delay of the retry policy has passed.
+half-open   The delay has passed. One drain runs as the probe, and its result opens or closes the breaker.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from memory_worker.ingest.retry import RetryPolicy
 BreakerState = Literal["closed", "open", "half-open"]
 
 PROBE_WAIT_S = 0.5
-"""How long others are put off while one drain asks."""
+"""How long the other drains wait while one drain probes."""
 
-_OF_THE_WHOLE_SERVER = frozenset(
+_SERVER_CODES = frozenset(
     {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED"}
 )
+"""Codes that concern the whole server, not one collection."""
 
 
 class Breaker:
-    """The breaker of one process; ``now`` is a monotonic clock in seconds."""
+    """The breaker of one process. ``now`` is a monotonic clock in seconds."""
 
     def __init__(self, retry: RetryPolicy, *, now: Callable[[], float] = time.monotonic) -> None:
         self._retry = retry
@@ -36,13 +37,13 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Whether drains go ahead."""
+        """The state; see the module."""
         if not self._failures:
             return "closed"
         return "half-open" if self._probing else "open"
 
     def wait_s(self) -> float:
-        """Return for how many seconds a drain must be put off; 0 lets it go ahead, and others wait for its end."""
+        """Return how many seconds a drain must wait. At 0 it may run; unless the breaker is closed, it is the probe."""
         if not self._failures:
             return 0.0
         left_s = self._open_until - self._now()
@@ -53,17 +54,20 @@ class Breaker:
         return 0.0
 
     def succeeded(self) -> None:
-        """Qdrant has applied something: close."""
+        """Close the breaker, because Qdrant has applied something."""
         self._failures = 0
         self._probing = False
 
     def failed(self, error: Exception) -> float | None:
-        """Open, if the error is one of the whole server; return for how many seconds, or ``None`` if it is not."""
-        if not isinstance(error, StoreUnavailable) or error.of_one_job or error.code not in _OF_THE_WHOLE_SERVER:
+        """Open the breaker if ``error`` concerns the whole server.
+
+        Return for how many seconds it is open, or ``None`` for any other error.
+        """
+        if not isinstance(error, StoreUnavailable) or error.of_one_job or error.code not in _SERVER_CODES:
             return None
         left_s = self._open_until - self._now()
         if self._failures and not self._probing and left_s > 0:
-            return left_s  # of drains that failed together, the first counts
+            return left_s  # drains that fail together count as one failure
         self._failures += 1
         self._probing = False
         delay_s = self._retry.delay_s(self._failures, retry_after_s=error.retry_after_s)

@@ -1,4 +1,4 @@
-"""What the drains of a process share, and the steps that all of them take."""
+"""The parts that all drains of a process share, and the steps that all drains take."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
 from memory_worker.ingest.judge import Judge
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.outages import Outages
-from memory_worker.ingest.outcome import Outcome, decide, touching
-from memory_worker.ingest.quarantine import Quarantine
+from memory_worker.ingest.outcome import Outcome, decide, decoded_jobs
+from memory_worker.ingest.quarantine import QuarantineLock
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter
+from memory_worker.queue.drain_jobs import NO_WAKEUP, WakeAfter
 from memory_worker.queue.lease import Lease, LeaseState, release_lease
-from memory_worker.queue.log import Done, Entry, Head, JobLog, Reading
+from memory_worker.queue.log import BatchCommit, Entry, Head, JobLog, ReadOptions
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.clock import RedisClock
@@ -36,28 +37,33 @@ _Result = TypeVar("_Result")
 Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
 
 HELD_DELAY_S = 2.0
+"""How long a partition waits whose next entry needs a newer worker."""
 
-READABLE_BYTES = 1_048_576
-"""A job is read up to this size, or up to the limit of jobs: what its replay would undo is known only of such."""
+_ALWAYS_READ_BYTES = 1_048_576
+"""Jobs up to this size are read even if the limit is lower, because the replay guard can only guard what was read."""
 
-OUTAGES = (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicated)
-"""What keeps a batch from being applied, and no job is to blame for."""
+OUTAGE_ERRORS = (StoreUnavailable, StoreRefused, ConfigurationError, NotReplicated)
+"""The errors that keep a batch from being applied if no job is to blame."""
 
 
 class DrainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a drain ended, and when to ring again if entries wait; ``None``: somebody else will."""
+    """The result of a drain.
+
+    If entries still wait, a worker is woken for the partition after ``wake_after_s`` seconds. With `NO_WAKEUP` none is
+    woken now: the drain that holds the lease will wake one, or a rescue if there is no such drain.
+    """
 
     ending: Ending
-    wake_after_s: float | None = 0.0
+    wake_after_s: WakeAfter = 0.0
     jobs: int = 0
     dead: int = 0
 
 
-BUSY = DrainResult(ending="busy", wake_after_s=None)
+BUSY = DrainResult(ending="busy", wake_after_s=NO_WAKEUP)
 
 
 class DrainContext:
-    """The parts that drains of one queue and one store are made of; ``process`` is the id of this process."""
+    """The shared parts of all drains of one queue into one store. ``process`` is the id of this process."""
 
     def __init__(
         self,
@@ -72,16 +78,16 @@ class DrainContext:
     ) -> None:
         self.options = options
         self.stopping = stopping
-        self.quarantine = Quarantine()
+        self.quarantine = QuarantineLock()
         self.writer = LeasedWriter(redis, keys, store, options)
         self.outages = Outages(options.retry, settle_s=options.settle_s)
         self.sizes = BatchSizes(options.batch_max_jobs)
         self.judge = Judge(self.writer, self.outages, self.sizes)
-        reading = Reading(
+        reading = ReadOptions(
             process=process,
             process_ttl_ms=int(options.lease_ttl_s * 1000),
-            max_job_bytes=max(options.limits.max_job_bytes, READABLE_BYTES),
-            living=keys.process_prefix,
+            max_job_bytes=max(options.limits.max_job_bytes, _ALWAYS_READ_BYTES),
+            process_prefix=keys.process_prefix,
         )
         self.log = JobLog(redis, keys, reading)
         self._process = process
@@ -91,25 +97,25 @@ class DrainContext:
 
     @asynccontextmanager
     async def leased(
-        self, partitions: Sequence[int], *, alone: bool
+        self, partitions: Sequence[int], *, in_quarantine: bool
     ) -> AsyncIterator[Sequence[tuple[Lease, Head | None]]]:
-        """Take the leases of partitions and read their heads, as `JobLog.open`; give the leases back at the end.
+        """Take the leases of partitions, read their heads as `JobLog.open`, and release the leases at the end.
 
-        ``alone``: nothing else is tried meanwhile, so that suspects may be.
+        Partitions that need quarantine are read only if ``in_quarantine``. Then nothing else runs in this process.
         """
         leases = [Lease(partition, self.options.lease_ttl_s) for partition in partitions]
         given: list[tuple[Lease, Head]] = []
         try:
-            asked = list(zip(leases, await self._open(leases, alone=alone), strict=False))
-            given = [(lease, head) for lease, head in asked if head is not None]
-            record.leases_asked(given, busy=len(asked) - len(given))
-            yield asked
+            opened = list(zip(leases, await self._open(leases, in_quarantine=in_quarantine), strict=False))
+            given = [(lease, head) for lease, head in opened if head is not None]
+            record.leases_requested(given, busy=len(opened) - len(given))
+            yield opened
         finally:
-            record.leases_ended(len(given))
-            # Also of those asked for in vain: the answer may be lost, and not the question.
-            await asyncio.shield(asyncio.gather(*map(self._give_back, leases)))
+            record.leases_released(len(given))
+            # Release all of them: Redis may have given a lease even if its reply was lost.
+            await asyncio.shield(asyncio.gather(*map(self._release, leases)))
 
-    async def _open(self, leases: Sequence[Lease], *, alone: bool) -> list[Head | None]:
+    async def _open(self, leases: Sequence[Lease], *, in_quarantine: bool) -> list[Head | None]:
         options = self.options
         failpoint("before_read")
         heads = await self.log.open(
@@ -117,18 +123,18 @@ class DrainContext:
             partitions=options.partitions,
             max_jobs=options.batch_max_jobs,
             max_bytes=options.batch_max_bytes,
-            skip_quarantined=not alone,
+            skip_quarantined=not in_quarantine,
         )
         failpoint("read")
         return heads
 
-    async def _give_back(self, lease: Lease) -> None:
+    async def _release(self, lease: Lease) -> None:
         if lease.state is LeaseState.ENDED:
             return
         try:
             await release_lease(self._redis, self._keys, lease, process=self._process, settle_s=self.options.settle_s)
         except QueueError as error:
-            # It expires by itself.
+            # The lease expires by itself.
             log_event(logger, logging.WARNING, "lease_not_released", partition=lease.partition, error=str(error))
 
     def decode_and_validate(self, lease: Lease, entries: Sequence[Entry]) -> DecodedBatch:
@@ -138,49 +144,53 @@ class DrainContext:
         )
 
     async def decide(self, lease: Lease, batch: DecodedBatch, *, has_dead_letters: bool) -> Outcome:
-        """Return what comes of a batch; ``has_letters``: some user of the partition has dead letters."""
-        guards = await self.log.guards(lease.partition, touching(batch)) if has_dead_letters else {}
+        """Return the outcome of a batch. ``has_dead_letters`` says whether the partition has any."""
+        guards = await self.log.guards(lease.partition, decoded_jobs(batch)) if has_dead_letters else {}
         return decide(batch, guards)
 
-    def held(self, lease: Lease, *, jobs: int = 0, dead: int = 0) -> DrainResult:
-        """Return the end of a drain that has come to an entry which only a newer worker knows."""
+    def end_held(self, lease: Lease, *, jobs: int = 0, dead: int = 0) -> DrainResult:
+        """Return the result of a drain whose next entry needs a newer worker."""
         log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
         return DrainResult(ending="held", wake_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
 
-    def lost(self, lease: Lease) -> DrainResult:
-        """Return the end of a drain whose lease is held no longer."""
+    def end_lost(self, lease: Lease) -> DrainResult:
+        """Return the result of a drain that lost its lease."""
         record.lease_lost(lease.partition)
-        return DrainResult(ending="lost", wake_after_s=None)
+        return DrainResult(ending="lost", wake_after_s=NO_WAKEUP)
 
-    def failed(self, lease: Lease, error: Exception) -> DrainResult:
-        """Return the end of a drain that could not apply its batch, with no job to blame."""
-        return DrainResult(ending="outage", wake_after_s=self.outages.failed(lease, error))
+    def end_outage(self, lease: Lease, error: Exception) -> DrainResult:
+        """Return the result of a drain that could not apply its batch, although no job is to blame."""
+        return DrainResult(ending="outage", wake_after_s=self.outages.record_outage(lease, error))
 
-    def applied(self, partitions: Iterable[int], *, jobs: int) -> None:
-        """So many jobs of batches of these partitions were applied, and nothing of them is left to apply."""
+    def record_applied(self, partitions: Iterable[int], *, jobs: int) -> None:
+        """Record that the batches of these partitions were applied. They had ``jobs`` jobs together."""
         if jobs:
-            self.outages.applied()
+            self.outages.record_success()
         for partition in partitions:
-            self.outages.over(partition)
+            self.outages.clear(partition)
             self.sizes.grow(partition)
 
-    def left(self, done: Done, outcome: Outcome, *, apply_s: float) -> None:
-        """Account for a batch that has left its stream."""
-        record.batch_left(done.lease.partition, done.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s)
+    def record_commit(self, commit: BatchCommit, outcome: Outcome, *, apply_s: float) -> None:
+        """Record that a batch was committed and has left its stream."""
+        record.batch_committed(
+            commit.lease.partition, commit.batch, outcome, now_ms=self._clock.now_ms(), apply_s=apply_s
+        )
 
 
-async def all_of(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
-    """Return the results of several works once all of them have ended, whatever one of them raises.
+async def wait_for_all(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
+    """Return the results of several works. If any of them fails, raise its error once all have ended.
 
-    A lease ends only after every request under it has: nothing may be left at work when its drain is over.
+    A lease may be released only after all requests under it have ended. So no work may continue after its drain.
     """
-    ends = await asyncio.gather(*works, return_exceptions=True)
-    for end in ends:
-        if isinstance(end, BaseException):
-            raise end
-    return cast("list[_Result]", ends)
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[_Result]", results)
 
 
-def done_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> Done:
-    """Return what is to be committed of a batch whose jobs were applied."""
-    return Done(lease=lease, batch=batch.taken, dead=outcome.dead, guards=outcome.guards, gone=outcome.gone)
+def commit_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> BatchCommit:
+    """Return the commit of a batch whose jobs were applied."""
+    return BatchCommit(
+        lease=lease, batch=batch.entries, dead=outcome.dead, guards=outcome.guards, purged=outcome.purged
+    )

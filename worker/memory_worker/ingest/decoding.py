@@ -1,4 +1,4 @@
-"""Intake: entries as jobs, with those that can never be applied set apart and told why."""
+"""Decoding and validation: entries become jobs, or dead letters if they can never be applied."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from memory_worker.queue.log import DeadEntry, DeadReason, Entry
 
 
 class DecodedBatch(msgspec.Struct, frozen=True):
-    """A batch, sorted: ``jobs`` to apply, ``dead`` letters, and whether it ends before an entry that must be held.
+    """A decoded batch: ``jobs`` to apply, and ``dead`` letters.
 
-    ``taken`` are the entries that ``jobs`` and ``dead`` came from: all of those read, or those before the held one.
+    ``entries`` are those that became jobs and dead letters. If ``held``, an entry of a newer contract version follows
+    them.
     """
 
-    taken: Sequence[Entry]
+    entries: Sequence[Entry]
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
     held: bool
 
     def with_dead(self, dead_letter: DeadEntry) -> DecodedBatch:
-        """Return the batch with one more of its jobs dead."""
+        """Return the batch with one of its jobs turned into a dead letter."""
         alive = [pair for pair in self.jobs if pair[0] is not dead_letter.entry]
-        return DecodedBatch(self.taken, alive, [*self.dead, dead_letter], self.held)
+        return DecodedBatch(self.entries, alive, [*self.dead, dead_letter], self.held)
 
 
 def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: int, partitions: int) -> DecodedBatch:
-    """Decode and check ``entries``; one of a newer contract version is not ours to judge, and holds the partition."""
+    """Decode and validate ``entries``, up to the first one that needs a newer worker."""
     jobs: list[tuple[Entry, WriteJob]] = []
     dead: list[DeadEntry] = []
     for position, entry in enumerate(entries):
@@ -42,7 +43,7 @@ def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: 
         try:
             check_size(entry.size_bytes, limits)
         except InvalidJob as error:
-            dead.append(_dead(entry, "invalid", error, _readable(entry)))
+            dead.append(_dead(entry, "invalid", error, _decoded_or_none(entry)))
             continue
         try:
             failpoint("decode")
@@ -59,12 +60,12 @@ def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: 
 
 
 def refused(entry: Entry, job: WriteJob, error: Exception) -> DeadEntry:
-    """Return the dead letter of an entry that Qdrant itself refuses."""
+    """Return the dead letter of an entry that Qdrant refuses."""
     return _dead(entry, "refused", error, job)
 
 
-def _readable(entry: Entry) -> WriteJob | None:
-    """Return the job of an entry that is too large, for its dead letter, unless it was too large to be read at all."""
+def _decoded_or_none(entry: Entry) -> WriteJob | None:
+    """Return the job of an entry that is too large, or ``None`` if its body was not read."""
     try:
         return decode_write(entry.body)
     except InvalidJob:
@@ -72,10 +73,10 @@ def _readable(entry: Entry) -> WriteJob | None:
 
 
 def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
-    """A job in a foreign partition would lose its place in the order of its user."""
+    """Refuse a job in a wrong partition, because it would not be in order with the other jobs of its user."""
     expected = partition_of(job.user_id, partitions)
     if expected != partition:
-        raise InvalidJob("user_id", f"{job.user_id} belongs to partition {expected}, but the job stands in {partition}")
+        raise InvalidJob("user_id", f"{job.user_id} belongs to partition {expected}, but the job is in {partition}")
 
 
 def _dead(entry: Entry, reason: DeadReason, error: Exception, job: WriteJob | None = None) -> DeadEntry:

@@ -1,10 +1,10 @@
-"""The drain: applies the entries of one partition, head first, one batch in flight.
+"""The drain: it applies the entries of one partition in order, one batch at a time.
 
-    read ─▶ take in ─▶ plan ─▶ apply ─▶ commit ─▶ read ...
+    read ─▶ decode ─▶ plan ─▶ apply ─▶ commit ─▶ read ...
 
-It ends when the partition is empty, when its slice of time is over, when it must stop, when an entry must be held, or
-when Qdrant or Redis fail. It never raises for a job: an end is a value, and says when to ring again. An entry leaves
-its stream only in a commit: after Qdrant has confirmed it, or into the dead letters.
+It ends if the partition is empty, its time slice is over, the process stops, an entry needs a newer worker, or Qdrant
+or Redis fail. It never raises because of a job: each ending is a value that says when to wake a worker again. An entry
+leaves its stream only in a commit. By then Qdrant has confirmed it, or it moves to the dead letters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from memory_worker.contract.errors import LeaseLost, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest.context import BUSY, OUTAGES, DrainContext, DrainResult, Ending, done_of
+from memory_worker.ingest.context import BUSY, OUTAGE_ERRORS, DrainContext, DrainResult, Ending, commit_of
 from memory_worker.ingest.decoding import DecodedBatch, refused
 from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
@@ -24,7 +24,7 @@ from memory_worker.queue.log import DeadEntry, Head
 
 
 class _Progress(msgspec.Struct):
-    """How far a drain has come: jobs and dead letters of the batches behind it, and whether letters are there."""
+    """The jobs and dead letters that a drain has committed, and whether the partition has dead letters."""
 
     has_dead_letters: bool
     jobs: int = 0
@@ -34,50 +34,53 @@ class _Progress(msgspec.Struct):
         return DrainResult(ending=ending, jobs=self.jobs, dead=self.dead)
 
 
-class _TooMany(Exception):
-    """Fewer jobs must be tried at once."""
+class _TrySmallerBatch(Exception):
+    """The batch failed, and must be read again with fewer jobs."""
 
 
 class PartitionDrain:
-    """Drains partitions one at a time."""
+    """Drains one partition at a time."""
 
     def __init__(self, context: DrainContext) -> None:
         self._context = context
 
     async def drain(self, partition: int) -> DrainResult:
-        """Apply what waits in ``partition`` for a slice of time, if no other drain holds its lease."""
-        result = await self._try(partition, alone=False)
+        """Apply the entries of ``partition`` for one time slice, unless another drain holds its lease."""
+        result = await self._try(partition, in_quarantine=False)
         while result is None:
-            result = await self._try(partition, alone=True)
+            result = await self._try(partition, in_quarantine=True)
         return result
 
-    async def _try(self, partition: int, *, alone: bool) -> DrainResult | None:
-        """Return how it ended; ``None``: it must be tried alone."""
+    async def _try(self, partition: int, *, in_quarantine: bool) -> DrainResult | None:
+        """Drain, and return the result; ``None`` if the partition needs quarantine."""
         context = self._context
-        async with context.quarantine.enter(alone=alone), context.leased([partition], alone=alone) as ((lease, head),):
+        async with (
+            context.quarantine.hold(exclusive=in_quarantine),
+            context.leased([partition], in_quarantine=in_quarantine) as ((lease, head),),
+        ):
             if head is None:
                 return BUSY
-            if head.needs_quarantine and not alone:
+            if head.needs_quarantine and not in_quarantine:
                 return None
-            return await self.go_on(lease, head, context.options.slice_s)
+            return await self.drain_from(lease, head, context.options.slice_s)
 
-    async def go_on(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
-        """Apply ``head``, which has been read, and what follows it for ``slice_s`` seconds; 0: nothing."""
+    async def drain_from(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
+        """Apply ``head``, which was read already, then more entries for ``slice_s`` seconds; with 0 only ``head``."""
         try:
             return await self._drain(lease, head, slice_s)
         except LeaseLost:
-            return self._context.lost(lease)
-        except OUTAGES as error:
-            return self._context.failed(lease, error)
+            return self._context.end_lost(lease)
+        except OUTAGE_ERRORS as error:
+            return self._context.end_outage(lease, error)
 
     async def _drain(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
         context, until = self._context, time.monotonic() + slice_s
         progress = _Progress(head.has_dead_letters)
         batch = context.decode_and_validate(lease, head.entries) if head.entries else None
         while batch is not None:
-            if not batch.taken:
-                return context.held(lease, jobs=progress.jobs, dead=progress.dead)
-            left, following = await self._finish(lease, batch, progress)
+            if not batch.entries:
+                return context.end_held(lease, jobs=progress.jobs, dead=progress.dead)
+            left, following = await self._apply_and_commit(lease, batch, progress)
             if left == 0:
                 break
             if context.stopping():
@@ -87,13 +90,13 @@ class PartitionDrain:
             batch = following or await self._read(lease)
         return progress.ended("empty")
 
-    async def _finish(
+    async def _apply_and_commit(
         self, lease: Lease, batch: DecodedBatch, progress: _Progress
     ) -> tuple[int | None, DecodedBatch | None]:
-        """Apply and commit a batch, reading ahead meanwhile if it was a full one.
+        """Apply and commit a batch. If it is full, read the next batch at the same time.
 
-        Return how many entries are left (``None``: smaller batches must be tried first), and the batch behind it if it
-        is known.
+        Return how many entries are left, and the next batch if it was read. ``None`` entries left means that a smaller
+        batch must be tried.
         """
         ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
         try:
@@ -102,13 +105,13 @@ class PartitionDrain:
             if outcome is None:
                 return None, None
             left = await self._commit(lease, batch, outcome, apply_s=time.monotonic() - started)
-            progress.jobs += len(batch.taken)
+            progress.jobs += len(batch.entries)
             progress.dead += len(outcome.dead)
             progress.has_dead_letters |= bool(outcome.dead)
             return left, await ahead if ahead and left else None
         finally:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
-                ahead.exception()  # what went wrong ahead shows again when it is read in its turn
+                ahead.exception()  # ignored: the same error comes again when the batch is read in its turn
 
     async def _read(self, lease: Lease, *, behind: DecodedBatch | None = None) -> DecodedBatch | None:
         context = self._context
@@ -117,60 +120,60 @@ class PartitionDrain:
             lease,
             max_jobs=context.sizes.of(lease.partition),
             max_bytes=context.options.batch_max_bytes,
-            after=behind.taken[-1] if behind else None,
+            after=behind.entries[-1] if behind else None,
         )
         failpoint("read")
         return context.decode_and_validate(lease, entries) if entries else None
 
     def _is_full(self, lease: Lease, batch: DecodedBatch) -> bool:
-        """Say whether more is likely to wait behind the batch: it has as many jobs, or about the bytes, it may have."""
+        """Say whether more entries probably wait: the batch has all jobs, or half of the bytes, that it may have."""
         context = self._context
-        size_bytes = sum(len(entry.body) for entry in batch.taken)
+        size_bytes = sum(len(entry.body) for entry in batch.entries)
         full = context.sizes.of(lease.partition)
-        return len(batch.taken) >= full or size_bytes > context.options.batch_max_bytes // 2
+        return len(batch.entries) >= full or size_bytes > context.options.batch_max_bytes // 2
 
     async def _apply(self, lease: Lease, batch: DecodedBatch, *, has_dead_letters: bool) -> Outcome | None:
-        """Apply the jobs of a batch; return what is to be committed, or ``None`` when fewer must be tried first.
+        """Apply the jobs of a batch. Return the outcome to commit; ``None`` if a smaller batch must be tried.
 
-        A batch that fails is made smaller until the job to blame is alone; after that batches grow again.
+        After each failure the batch is smaller, until the job to blame is the only one. Then batches grow again.
         """
         context = self._context
         while True:
             outcome = await context.decide(lease, batch, has_dead_letters=has_dead_letters)
             try:
                 dead_letter = await self._write(lease, outcome)
-            except _TooMany:
+            except _TrySmallerBatch:
                 return None
             if dead_letter is None:
-                context.applied([lease.partition], jobs=len(outcome.jobs))
+                context.record_applied([lease.partition], jobs=len(outcome.jobs))
                 return outcome
-            # Without it, a replay that it had made stale may have to be applied.
+            # Decide again: a replay in this batch may be no longer stale without the dead job.
             batch = batch.with_dead(dead_letter)
 
     async def _write(self, lease: Lease, outcome: Outcome) -> DeadEntry | None:
-        """Write the jobs of a batch; return the dead letter of the only one if it is to blame.
+        """Write the jobs of a batch. If there is only one and it is to blame, return its dead letter.
 
-        Raises `_TooMany` when fewer must be tried, and for outages what `Judge.partition` raises.
+        Raises `_TrySmallerBatch`, and for outages as `Judge.judge_batch`.
         """
         if not outcome.jobs:
             return None
         judge, jobs = self._context.judge, [job for _, job in outcome.jobs]
         entry, job = outcome.jobs[0]
-        if len(jobs) == 1 and (blamed := judge.blamed(lease.partition, entry.entry_id)):
-            return refused(entry, job, blamed)
+        if len(jobs) == 1 and (poison_error := judge.poison_error(lease.partition, entry.entry_id)):
+            return refused(entry, job, poison_error)
         try:
             await self._context.writer.write([lease], jobs)
         except (StoreRefused, StoreUnavailable) as error:
-            if await judge.partition(lease.partition, jobs, entry.entry_id, error) == "smaller":
-                raise _TooMany from error
+            if await judge.judge_batch(lease.partition, jobs, entry.entry_id, error) == "smaller":
+                raise _TrySmallerBatch from error
             return refused(entry, job, error)
         return None
 
     async def _commit(self, lease: Lease, batch: DecodedBatch, outcome: Outcome, *, apply_s: float) -> int:
-        done = done_of(lease, batch, outcome)
+        commit = commit_of(lease, batch, outcome)
         failpoint("before_commit")
-        # Shielded: what Qdrant has confirmed must leave the stream even if this drain is cancelled now.
-        left = await asyncio.shield(self._context.log.commit(done))
+        # Shielded: applied entries must leave the stream even if this drain is cancelled now.
+        left = await asyncio.shield(self._context.log.commit(commit))
         failpoint("committed")
-        self._context.left(done, outcome, apply_s=apply_s)
+        self._context.record_commit(commit, outcome, apply_s=apply_s)
         return left

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
 
-from memory_worker.ingest.context import DrainContext, DrainResult, all_of
+from memory_worker.ingest.context import DrainContext, DrainResult, wait_for_all
 from memory_worker.ingest.drain import PartitionDrain
 from memory_worker.ingest.group import GroupDrain
 from memory_worker.ingest.options import DrainOptions
@@ -18,7 +18,7 @@ from memory_worker.wire.keys import Keys
 
 
 class Drainer:
-    """Drains partitions of one queue into one store; one instance serves a whole process, whose id is ``process``."""
+    """Drains partitions of one queue into one store. A process has one; ``process`` is the id of the process."""
 
     def __init__(
         self,
@@ -44,18 +44,19 @@ class Drainer:
         self._single = PartitionDrain(context)
         self._group = GroupDrain(context, self._single)
 
-    def trouble(self, *, within_s: float) -> str | None:
-        """Return what Qdrant last failed a drain with, if that is no longer ago and nothing has been applied since."""
-        return self._outages.trouble(within_s=within_s)
+    def recent_error(self, *, within_s: float) -> str | None:
+        """Return the last error of Qdrant, unless it is older than ``within_s`` or something was applied since."""
+        return self._outages.recent_error(within_s=within_s)
 
     async def drain(self, partition: int) -> DrainResult:
-        """Apply what waits in ``partition`` for a slice of time, if no other drain has it and Qdrant is not away."""
+        """Apply the entries of ``partition`` for one time slice. Raises as `drain_group`."""
         return (await self.drain_group([partition]))[partition]
 
     async def drain_group(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
-        """Apply what waits in ``partitions``: of one for a slice of time, of several a batch together.
+        """Apply the entries of ``partitions``: of one for a time slice, of several as one batch together.
 
-        Raises `QueueError`, `PartitionMismatch`.
+        A partition is left alone if another drain holds its lease, or while Qdrant is away. Raises `QueueError`,
+        `PartitionMismatch`.
         """
         results = await self._drain(partitions)
         for result in results.values():
@@ -69,31 +70,31 @@ class Drainer:
             return dict.fromkeys(partitions, DrainResult(ending="outage", wake_after_s=wait_s))
         if not self._outages.is_open:
             return await self._drain_now(partitions)
-        return await self._ask(sorted(partitions, key=self._outages.failures))
+        return await self._probe(sorted(partitions, key=self._outages.failures))
 
-    async def _ask(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
-        """Find out whether Qdrant is back: drain one partition after another until one has sent a request."""
+    async def _probe(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
+        """Drain one partition after another until one has sent a request to Qdrant, then the others."""
         results: dict[int, DrainResult] = {}
-        for asked, partition in enumerate(partitions, start=1):
+        for tried, partition in enumerate(partitions, start=1):
             results |= await self._drain_now([partition])
-            if not self._outages.is_asking:
-                others = partitions[asked:]
+            if not self._outages.is_probing:
+                others = partitions[tried:]
                 return results | (await self._drain(others) if others else {})
         return results
 
     async def _drain_now(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
-        """Drain in step, but drain each partition by itself whose last batch failed, so that others need not wait."""
-        failed = [partition for partition in partitions if self._outages.failures(partition)]
-        well = [partition for partition in partitions if partition not in failed]
-        if len(well) == 1:
-            failed, well = [*failed, *well], []
-        drains = [self._drain_one(partition) for partition in failed]
-        if well:
-            drains.append(self._group.drain(well))
+        """Drain as a group. Drain each partition by itself whose last batch failed, so that others need not wait."""
+        single = [partition for partition in partitions if self._outages.failures(partition)]
+        group = [partition for partition in partitions if partition not in single]
+        if len(group) == 1:
+            single, group = [*single, *group], []
+        drains = [self._drain_single(partition) for partition in single]
+        if group:
+            drains.append(self._group.drain(group))
         found: dict[int, DrainResult] = {}
-        for results in await all_of(drains):
+        for results in await wait_for_all(drains):
             found |= results
         return found
 
-    async def _drain_one(self, partition: int) -> dict[int, DrainResult]:
+    async def _drain_single(self, partition: int) -> dict[int, DrainResult]:
         return {partition: await self._single.drain(partition)}

@@ -1,7 +1,7 @@
-"""What a failed request means: too much at once, one bad job, or an outage.
+"""Decides what a failed request means: the batch was too large, one job is bad, or there is an outage.
 
-Whatever the code, the jobs are tried in smaller batches first. A job is to blame only if it has failed alone while
-Qdrant takes harmless writes to the same collections.
+After any error the jobs are tried in smaller batches first. A job is to blame only if it failed as the only one of its
+batch while Qdrant accepted harmless writes to the same collections.
 """
 
 from __future__ import annotations
@@ -17,53 +17,57 @@ from memory_worker.ingest.writer import LeasedWriter
 
 Verdict = Literal["smaller", "dead"]
 
-MOST_FAILURES_ALONE = 5
-"""Failures of a job alone, each beside a probe that succeeds, before it is to blame; a refusal is enough at once."""
+MAX_SINGLE_FAILURES = 5
+"""The only job of a batch is to blame after this many failures with a successful probe, or after one refusal."""
 
 _SHRINK_IN_DOUBT = 8
-"""What is in doubt must settle before anything is tried again, so fewer tries must do."""
+"""Shrink faster if the outcome is in doubt, because then a pause follows each try."""
 
 
 class Judge:
-    """Judges failed requests of the drains of one process."""
+    """Judges the failed requests of one process."""
 
     def __init__(self, writer: LeasedWriter, outages: Outages, sizes: BatchSizes) -> None:
         self._writer = writer
         self._outages = outages
         self._sizes = sizes
 
-    async def partition(
+    async def judge_batch(
         self, partition: int, jobs: Sequence[WriteJob], entry_id: str, error: StoreRefused | StoreUnavailable
     ) -> Verdict:
-        """Say what to do about the jobs of a partition, the first of which is ``entry_id``, that failed together.
+        """Judge a batch of one partition that failed with ``error``. ``entry_id`` is its first entry.
 
-        ``smaller``: try fewer of them at once. ``dead``: the only job is to blame. Raises ``error``, or what the probe
-        raised, for an outage; see `blamed` for a job that has failed too often.
+        Return ``smaller`` if fewer jobs must be tried at once, or ``dead`` if the only job is to blame. Raises
+        ``error``, or the error of the probe, for an outage. See also `poison_error`.
         """
         if len(jobs) > 1:
-            await self.group({partition: len(jobs)}, jobs, error)
+            await self.judge_group({partition: len(jobs)}, jobs, error)
             return "smaller"
         if isinstance(error, StoreUnavailable) and not self._outages.failures(partition):
             raise error
         await self._probe(jobs)
         if isinstance(error, StoreRefused):
             return "dead"
-        self._outages.failed_alone(partition, entry_id, error)
+        self._outages.record_single_failure(partition, entry_id, error)
         error.of_one_job = True
         raise error
 
-    def blamed(self, partition: int, entry_id: str) -> StoreUnavailable | None:
-        """Return what an entry fails with, if it has failed alone too often: it is dead, and must not be sent again.
+    def poison_error(self, partition: int, entry_id: str) -> StoreUnavailable | None:
+        """Return the last error of an entry that failed too often as the only one of its batch; otherwise ``None``.
 
-        It is asked for when the entry's turn has come again, because what was sent last must have settled by then.
+        Such an entry is dead and must not be sent again. Ask when the entry is read again. By then its last request
+        can no longer be applied.
         """
-        times, error = self._outages.failures_alone(partition, entry_id)
-        return error if times >= MOST_FAILURES_ALONE else None
+        times, error = self._outages.single_failures(partition, entry_id)
+        return error if times >= MAX_SINGLE_FAILURES else None
 
-    async def group(
+    async def judge_group(
         self, tried: Mapping[int, int], jobs: Sequence[WriteJob], error: StoreRefused | StoreUnavailable
     ) -> None:
-        """Return if each partition of ``tried``, with so many jobs, is to be tried by itself; raises as `partition`."""
+        """Judge a request for several partitions that failed. ``tried`` is the number of jobs of each partition.
+
+        Return if each partition must be tried by itself. Raises as `judge_batch`.
+        """
         in_doubt = isinstance(error, StoreUnavailable) and error.in_doubt
         for partition, count in tried.items():
             self._sizes.shrink(partition, count, by=_SHRINK_IN_DOUBT if in_doubt else 2)
@@ -72,6 +76,6 @@ class Judge:
         await self._probe(jobs)
 
     async def _probe(self, jobs: Sequence[WriteJob]) -> None:
-        """Return if Qdrant takes writes to the collections of ``jobs``; then the drains of others go ahead, too."""
+        """Return if Qdrant accepts writes to the collections of ``jobs``. Then other drains may run, too."""
         await self._writer.probe(jobs)
-        self._outages.applied()
+        self._outages.record_success()

@@ -1,4 +1,4 @@
-"""How drains behave."""
+"""The options of drains."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from memory_worker.ingest.retry import RetryPolicy
 
 
 class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a drain behaves. Times in seconds, sizes in jobs and bytes.
+    """The options of drains. Times are in seconds, sizes in jobs and bytes.
 
-    ``settle_s`` is how long nothing is sent for a partition after a request of which nobody knows how it ended: an
-    engine that is still at work on it must not finish it after what came behind.
+    ``settle_s`` is the pause of a partition after a request with an unknown outcome. The engine may still be applying
+    that request, and must not finish it after later requests.
     """
 
     partitions: int

@@ -1,4 +1,4 @@
-"""Outages: what a process has seen of them, and for how long its drains are put off."""
+"""Outages: the failures that this process has seen, and the delays that follow from them."""
 
 from __future__ import annotations
 
@@ -14,63 +14,66 @@ from memory_worker.telemetry.metrics import breaker_is
 
 
 class Outages:
-    """The outages of one process. ``settle_s``: see `memory_worker.ingest.options.DrainOptions`."""
+    """The outages of one process. For ``settle_s`` see `memory_worker.ingest.options.DrainOptions`."""
 
     def __init__(self, retry: RetryPolicy, *, settle_s: float) -> None:
         self._retry = retry
         self._settle_s = settle_s
         self._breaker = Breaker(retry)
         self._failures: Counter[int] = Counter()
-        self._alone: dict[int, tuple[str, int, StoreUnavailable]] = {}
-        self._seen: tuple[float, str] | None = None
+        self._single_failures: dict[int, tuple[str, int, StoreUnavailable]] = {}
+        self._last_error: tuple[float, str] | None = None
 
     def wait_s(self) -> float:
-        """Return for how many seconds a drain must be put off, as `Breaker.wait_s`."""
+        """Return how many seconds a drain must wait, as `Breaker.wait_s`."""
         return self._breaker.wait_s()
 
     @property
     def is_open(self) -> bool:
-        """Whether Qdrant was away when a drain last asked."""
+        """Whether Qdrant was away at the last request."""
         return self._breaker.state != "closed"
 
     @property
-    def is_asking(self) -> bool:
-        """Whether a drain is to find out if Qdrant is back, and has not yet."""
+    def is_probing(self) -> bool:
+        """Whether a drain is testing if Qdrant is back, and has no result yet."""
         return self._breaker.state == "half-open"
 
     def failures(self, partition: int) -> int:
-        """Return how often in a row batches of the partition have failed; if any did, nothing else is tried with it."""
+        """Return how many batches of the partition have failed in a row. After a failure it is drained by itself."""
         return self._failures.get(partition, 0)
 
-    def trouble(self, *, within_s: float) -> str | None:
-        """Return what Qdrant last failed a drain with, if that is no longer ago and nothing has been applied since."""
-        return self._seen[1] if self._seen and time.monotonic() - self._seen[0] < within_s else None
+    def recent_error(self, *, within_s: float) -> str | None:
+        """Return the last error of Qdrant, unless it is older than ``within_s`` or something was applied since."""
+        if self._last_error is None or time.monotonic() - self._last_error[0] >= within_s:
+            return None
+        return self._last_error[1]
 
-    def applied(self) -> None:
-        """Qdrant has applied something."""
+    def record_success(self) -> None:
+        """Record that Qdrant has applied something."""
         self._breaker.succeeded()
-        self._seen = None
+        self._last_error = None
 
-    def over(self, partition: int) -> None:
-        """A batch of the partition is done with."""
+    def clear(self, partition: int) -> None:
+        """Forget the failures of a partition, because a batch of it was applied."""
         self._failures.pop(partition, None)
-        self._alone.pop(partition, None)
+        self._single_failures.pop(partition, None)
 
-    def failed_alone(self, partition: int, entry_id: str, error: StoreUnavailable) -> None:
-        """Note that an entry failed alone, with Qdrant at work."""
-        self._alone[partition] = (entry_id, self.failures_alone(partition, entry_id)[0] + 1, error)
+    def record_single_failure(self, partition: int, entry_id: str, error: StoreUnavailable) -> None:
+        """Record that the only entry of a batch failed while Qdrant accepted other writes."""
+        times, _ = self.single_failures(partition, entry_id)
+        self._single_failures[partition] = (entry_id, times + 1, error)
 
-    def failures_alone(self, partition: int, entry_id: str) -> tuple[int, StoreUnavailable | None]:
-        """Return how often in a row an entry has failed alone, and with what."""
-        before, times, error = self._alone.get(partition, ("", 0, None))
-        return (times, error) if before == entry_id else (0, None)
+    def single_failures(self, partition: int, entry_id: str) -> tuple[int, StoreUnavailable | None]:
+        """Return how often in a row an entry failed as the only one of its batch, and its last error."""
+        recorded_id, times, error = self._single_failures.get(partition, ("", 0, None))
+        return (times, error) if recorded_id == entry_id else (0, None)
 
-    def failed(self, lease: Lease, error: Exception) -> float:
-        """Note an outage; return after how many seconds to ring again."""
+    def record_outage(self, lease: Lease, error: Exception) -> float:
+        """Record an outage. Return after how many seconds the partition must be drained again."""
         partition = lease.partition
         self._failures[partition] += 1
         if not isinstance(error, NotReplicated):
-            self._seen = (time.monotonic(), str(error))
+            self._last_error = (time.monotonic(), str(error))
         delay_s = self._breaker.failed(error)
         if delay_s is None:
             delay_s = self._retry.delay_s(self._failures[partition])

@@ -1,7 +1,8 @@
-"""The outcome of a batch: which jobs to apply, what is dead, and what becomes of older dead letters.
+"""The outcome of a batch: the jobs to apply, the new dead letters, and the older dead letters to delete.
 
-A replayed job that would undo newer ones becomes a dead letter again (`memory_worker.queue.replay_guard` has the rule).
-A purge of all points of a user takes the older dead upserts and deletes of that user with it.
+A replayed job that would undo newer jobs becomes a dead letter again. For the rule see
+`memory_worker.queue.replay_guard`. A purge of all points of a user also deletes older dead upserts and deletes of that
+user.
 """
 
 from __future__ import annotations
@@ -12,35 +13,35 @@ import msgspec
 
 from memory_worker.contract import Purge, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
-from memory_worker.queue.log import DeadEntry, Entry, Gone
+from memory_worker.queue.log import DeadEntry, Entry, PurgedDeadLetter
 from memory_worker.queue.replay_guard import Guard, GuardedJob, Position
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What comes of a batch.
+    """The outcome of a batch.
 
-    ``guards`` are the replay guards of users who have dead letters, as they are once the batch is committed. ``gone``
-    are older dead letters that a purge deletes.
+    ``guards`` are the replay guards of users with dead letters, in their state after the commit. ``purged`` are older
+    dead letters that a purge deletes.
     """
 
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
     guards: dict[int, Guard]
-    gone: list[Gone]
+    purged: list[PurgedDeadLetter]
 
 
 def decide(batch: DecodedBatch, guards: dict[int, Guard]) -> Outcome:
-    """Return what comes of ``batch``; ``guards``, those of its users, are changed in place."""
-    outcome = Outcome(jobs=[], dead=[], guards=guards, gone=[])
-    if not (guards or batch.dead or any(entry.replay_of for entry in batch.taken)):
+    """Return the outcome of ``batch``. ``guards`` are the replay guards of its users, and are changed in place."""
+    outcome = Outcome(jobs=[], dead=[], guards=guards, purged=[])
+    if not (guards or batch.dead or any(entry.replay_of for entry in batch.entries)):
         outcome.jobs = batch.jobs
         return outcome
     jobs = {entry.entry_id: job for entry, job in batch.jobs}
     dead_letters = {dead_letter.entry.entry_id: dead_letter for dead_letter in batch.dead}
-    for entry in batch.taken:
+    for entry in batch.entries:
         dead_letter = dead_letters.get(entry.entry_id)
         if dead_letter is not None:
-            _bury(dead_letter, outcome)
+            _add_dead_letter(dead_letter, outcome)
         elif not entry.replay_of:
             _apply(entry, jobs[entry.entry_id], outcome)
         else:
@@ -48,22 +49,22 @@ def decide(batch: DecodedBatch, guards: dict[int, Guard]) -> Outcome:
     return outcome
 
 
-def touching(batch: DecodedBatch) -> Sequence[tuple[str, WriteJob]]:
-    """Return the position and the job of each entry of ``batch`` that could be read."""
+def decoded_jobs(batch: DecodedBatch) -> Sequence[tuple[str, WriteJob]]:
+    """Return the position and the job of each entry of ``batch`` that could be decoded."""
     alive = [(entry.position, job) for entry, job in batch.jobs]
     return alive + [
         (dead_letter.entry.position, dead_letter.job) for dead_letter in batch.dead if dead_letter.job is not None
     ]
 
 
-def _bury(dead_letter: DeadEntry, outcome: Outcome) -> None:
+def _add_dead_letter(dead_letter: DeadEntry, outcome: Outcome) -> None:
     outcome.dead.append(dead_letter)
     job, entry = dead_letter.job, dead_letter.entry
     if job is None:
         return
     guard = outcome.guards.get(job.user_id, Guard())
     if entry.replay_of and entry.position not in guard.dead_letters:
-        return  # what newer jobs did since it was first pushed is not known, and never will be
+        return  # it cannot be guarded, because the newer jobs since its first push are not known
     guard.add(job, entry.position, entry.entry_id)
     outcome.guards[job.user_id] = guard
 
@@ -80,7 +81,7 @@ def _replay(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
         del guard.dead_letters[entry.position]
     else:
         detail = f"the replay of {entry.position} would undo a newer job of the same points"
-        _bury(DeadEntry(entry=entry, reason="superseded", detail=detail, job=job), outcome)
+        _add_dead_letter(DeadEntry(entry=entry, reason="superseded", detail=detail, job=job), outcome)
 
 
 def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
@@ -94,11 +95,11 @@ def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
 
 
 def _purge_dead_letters(job: Purge, guard: Guard, purged: dict[Position, GuardedJob], outcome: Outcome) -> None:
-    dying = {dead_letter.entry.entry_id for dead_letter in outcome.dead}
-    here = dying.intersection(dead_letter.entry_id for dead_letter in purged.values())
-    outcome.dead = [dead_letter for dead_letter in outcome.dead if dead_letter.entry.entry_id not in here]
+    new = {dead_letter.entry.entry_id for dead_letter in outcome.dead}
+    of_this_batch = new.intersection(dead_letter.entry_id for dead_letter in purged.values())
+    outcome.dead = [dead_letter for dead_letter in outcome.dead if dead_letter.entry.entry_id not in of_this_batch]
     for position, dead_letter in purged.items():
-        if dead_letter.entry_id in here:
+        if dead_letter.entry_id in of_this_batch:
             del guard.dead_letters[position]
-        else:  # one that waits to be replayed is no dead letter now: it is still guarded, and refused in its turn
-            outcome.gone.append(Gone(str(job.user_id), position, dead_letter.entry_id))
+        else:  # if it is being replayed now, there is nothing to delete, and its replay will be refused
+            outcome.purged.append(PurgedDeadLetter(str(job.user_id), position, dead_letter.entry_id))

@@ -1,9 +1,9 @@
-"""The plan of a batch: what it comes to after collapsing, as an ordered list of operations for each collection.
+"""The plan of a batch: an ordered list of operations for each collection.
 
-Within a batch the last upsert or delete of a point wins, and a purge is a barrier: it undoes what came before it and
-leaves alone what comes after. So a collection needs three steps at most: first all purges, then the deletes, then the
-upserts. That order is enough, because after collapsing no point is both deleted and upserted, and an upsert that a
-purge would have removed has become a delete (or nothing, when the purge takes all points of the user anyway).
+Within a batch the last upsert or delete of a point wins. A purge is a barrier: it removes the effect of earlier jobs,
+and does not affect later ones. So a collection needs at most three steps: all purges, then the deletes, then the
+upserts. This order is enough. No point is both deleted and upserted in a plan. An upsert before a purge that matches it
+is planned as a delete, or as nothing if the purge removes all points of the user.
 """
 
 from __future__ import annotations
@@ -24,24 +24,13 @@ class CollectionPlan(msgspec.Struct, frozen=True):
     operations: tuple[Operation, ...]
 
 
-def _in_order(
-    purges: Iterable[DeleteMatching], deletes: tuple[str, ...], upserts: tuple[Upsert, ...]
-) -> tuple[Operation, ...]:
-    operations: list[Operation] = list(purges)
-    if deletes:
-        operations.append(DeletePoints(deletes))
-    if upserts:
-        operations.append(UpsertPoints(upserts))
-    return tuple(operations)
-
-
 def plan(jobs: Iterable[WriteJob], existing: Iterable[CollectionRef] = ()) -> list[CollectionPlan]:
-    """Return what ``jobs``, in order and with their payloads complete, come to.
+    """Return the operations for ``jobs``, which are in order and have complete payloads.
 
-    A purge without a namespace reaches the collections in ``existing`` and those that this batch writes to.
+    A purge without a namespace applies to the collections in ``existing`` and to those that this batch writes to.
     """
     drafts: dict[CollectionRef, _Draft] = {}
-    there = frozenset(existing)
+    existing = frozenset(existing)
 
     def draft(ref: CollectionRef) -> _Draft:
         return drafts.setdefault(ref, _Draft())
@@ -53,7 +42,7 @@ def plan(jobs: Iterable[WriteJob], existing: Iterable[CollectionRef] = ()) -> li
             case Delete():
                 draft(CollectionRef(job.kind, job.namespace)).delete(job.point_ids, job.user_id)
             case Purge():
-                for ref in _reach(job, {*there, *drafts}):
+                for ref in _purged_collections(job, {*existing, *drafts}):
                     draft(ref).purge(job)
     return [CollectionPlan(ref, operations) for ref, found in drafts.items() if (operations := found.operations())]
 
@@ -64,10 +53,10 @@ def needs_existing(jobs: Iterable[WriteJob]) -> bool:
 
 
 class _Draft:
-    """What is known of one collection while a batch is read in order: the last write of each point, and the purges."""
+    """The plan of one collection while it is made: the last write of each point, and the purges."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Upsert | int] = {}  # an int is the user whose point is deleted
+        self._last: dict[str, Upsert | int] = {}  # an int is the user of a deleted point
         self._purges: dict[DeleteMatching, None] = {}
 
     def write(self, job: Upsert) -> None:
@@ -88,17 +77,20 @@ class _Draft:
                 self._last[point_id] = job.user_id
 
     def operations(self) -> tuple[Operation, ...]:
-        deletes = tuple(point_id for point_id, last in self._last.items() if not isinstance(last, Upsert))
-        upserts = tuple(last for last in self._last.values() if isinstance(last, Upsert))
-        return _in_order(self._purges, deletes, upserts)
+        operations: list[Operation] = list(self._purges)
+        if deletes := tuple(point_id for point_id, last in self._last.items() if not isinstance(last, Upsert)):
+            operations.append(DeletePoints(deletes))
+        if upserts := tuple(last for last in self._last.values() if isinstance(last, Upsert)):
+            operations.append(UpsertPoints(upserts))
+        return tuple(operations)
 
 
-def _reach(job: Purge, known: set[CollectionRef]) -> list[CollectionRef]:
+def _purged_collections(job: Purge, known: set[CollectionRef]) -> list[CollectionRef]:
     if job.only_namespace is not None:
         return [CollectionRef(MEMORY.name, job.only_namespace)]
     kinds: tuple[KindName, ...] = tuple(KINDS) if job.only_kind is None else (job.only_kind,)
-    reached = {CollectionRef(kind) for kind in kinds} | {ref for ref in known if ref.kind in kinds}
-    return sorted(reached, key=lambda ref: (ref.kind, ref.namespace or ""))
+    purged = {CollectionRef(kind) for kind in kinds} | {ref for ref in known if ref.kind in kinds}
+    return sorted(purged, key=lambda ref: (ref.kind, ref.namespace or ""))
 
 
 def _matches(job: Upsert, where: tuple[tuple[str, str | int], ...]) -> bool:

@@ -1,4 +1,7 @@
-"""The gate: lets a suspect be tried while nothing else is, so that a death of the process is blamed on nobody else."""
+"""The quarantine: an entry that may kill its process is tried while nothing else runs in the process.
+
+So if the process dies, no other entry is blamed.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,35 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
-class Quarantine:
-    """Lets in many at a time, or one alone. Who wants to be alone is waited for by all who come later."""
+class QuarantineLock:
+    """A lock that many drains share, or one drain in quarantine holds exclusively.
+
+    While a drain waits for exclusive use, new drains wait behind it.
+    """
 
     def __init__(self) -> None:
-        self._inside = 0
-        self._alone = False
+        self._holders = 0
+        self._exclusive = False
         self._changed = asyncio.Event()
 
     @asynccontextmanager
-    async def enter(self, *, alone: bool) -> AsyncIterator[None]:
-        """Wait for the others as far as needed, and stay inside for the length of the block."""
-        await self._until(lambda: not self._alone)
-        if alone:
-            self._alone = True
-        self._inside += 1
+    async def hold(self, *, exclusive: bool) -> AsyncIterator[None]:
+        """Wait for the lock, and hold it for the duration of the block."""
+        await self._wait_until(lambda: not self._exclusive)
+        if exclusive:
+            self._exclusive = True
+        self._holders += 1
         try:
-            if alone:
-                await self._until(lambda: self._inside == 1)
+            if exclusive:
+                await self._wait_until(lambda: self._holders == 1)
             yield
         finally:
-            self._inside -= 1
-            if alone:
-                self._alone = False
+            self._holders -= 1
+            if exclusive:
+                self._exclusive = False
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _until(self, met: Callable[[], bool]) -> None:
+    async def _wait_until(self, met: Callable[[], bool]) -> None:
         while not met():
             await self._changed.wait()

@@ -1,4 +1,4 @@
-"""The account a drain gives of itself: to the log, one line a batch when debugging, and to Prometheus."""
+"""Records what drains do, in the log and in the metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from memory_worker.telemetry.logs import log_event
 logger = logging.getLogger(__name__)
 
 
-def leases_asked(given: Sequence[tuple[Lease, Head]], *, busy: int) -> None:
-    """Leases were asked for, and given or not: others hold so many."""
+def leases_requested(given: Sequence[tuple[Lease, Head]], *, busy: int) -> None:
+    """Record the leases that were given, and the number of those that other drains hold."""
     metrics.LEASES.labels("busy").inc(busy)
     metrics.LEASES.labels("acquired").inc(len(given))
     metrics.LEASES_HELD.inc(len(given))
@@ -29,56 +29,58 @@ def leases_asked(given: Sequence[tuple[Lease, Head]], *, busy: int) -> None:
 
 
 def lease_lost(partition: int) -> None:
-    """A lease ran out, or was taken over, while its drain was at work."""
+    """Record that a lease expired or was taken over during its drain."""
     metrics.LEASES.labels("lost").inc()
     log_event(logger, logging.WARNING, "lease_lost", partition=partition)
 
 
-def leases_ended(count: int) -> None:
-    """Drains are done with their leases, however it went."""
+def leases_released(count: int) -> None:
+    """Record that drains no longer use their leases."""
     metrics.LEASES_HELD.dec(count)
 
 
-def batch_left(partition: int, taken: Sequence[Entry], done: Outcome, *, now_ms: float, apply_s: float) -> None:
-    """A batch left the stream: applied, or as dead letters; ``now_ms`` is the time by Redis's clock."""
-    for dead_letter in done.dead:
+def batch_committed(
+    partition: int, entries: Sequence[Entry], outcome: Outcome, *, now_ms: float, apply_s: float
+) -> None:
+    """Record a batch that left its stream. ``now_ms`` is the time of Redis's clock in unix milliseconds."""
+    for dead_letter in outcome.dead:
         op = dead_letter.op or metrics.UNKNOWN
         metrics.DEAD_LETTERS.labels(dead_letter.reason, op).inc()
         metrics.JOBS.labels(op, metrics.UNKNOWN, "dead").inc()
         log_event(
             logger,
-            # A point that stays although it was to go is worse than one that is missing.
+            # A point that was not deleted is worse than a point that is missing.
             logging.ERROR if dead_letter.op in ("upsert", "") else logging.CRITICAL,
             "dead_letter",
             receipt=f"{partition}/{dead_letter.entry.entry_id}",
             reason=dead_letter.reason,
             op=dead_letter.op,
         )
-    for (op, kind), count in Counter((op_of(job), job.kind) for _, job in done.jobs).items():
+    for (op, kind), count in Counter((op_of(job), job.kind) for _, job in outcome.jobs).items():
         metrics.JOBS.labels(op, kind or "all", "applied").inc(count)
-    if purged := len(taken) - len(done.jobs) - len(done.dead):
-        # Jobs that died or were replayed, and that a purge behind them took away.
+    if purged := len(entries) - len(outcome.jobs) - len(outcome.dead):
+        # Dead letters and replays that a later purge in the batch removed.
         metrics.JOBS.labels(metrics.UNKNOWN, metrics.UNKNOWN, "purged").inc(purged)
-    for entry, _ in done.jobs:
+    for entry, _ in outcome.jobs:
         metrics.PUSH_TO_APPLIED.observe(max(0.0, now_ms / 1000 - pushed_at_s(entry.entry_id)))
-    size_bytes = sum(entry.size_bytes for entry in taken)
-    metrics.BATCH_JOBS.observe(len(taken))
+    size_bytes = sum(entry.size_bytes for entry in entries)
+    metrics.BATCH_JOBS.observe(len(entries))
     metrics.BATCH_BYTES.observe(size_bytes)
     log_event(
         logger,
         logging.DEBUG,
         "batch_applied",
         partition=partition,
-        jobs=len(taken),
-        dead=len(done.dead),
+        jobs=len(entries),
+        dead=len(outcome.dead),
         bytes=size_bytes,
         apply_ms=apply_s * 1000,
-        oldest_s=now_ms / 1000 - pushed_at_s(taken[0].entry_id),
+        oldest_s=now_ms / 1000 - pushed_at_s(entries[0].entry_id),
     )
 
 
 def outage(partition: int, error: Exception, *, failures: int, delay_s: float) -> None:
-    """Nothing could be applied, and no job is to blame; the drain will be tried again in ``delay_s`` seconds."""
+    """Record that a batch could not be applied, and that it is tried again in ``delay_s`` seconds."""
     reason = _reason(error)
     metrics.RETRIES.labels(reason).inc()
     metrics.BACKOFF.labels(reason).inc(delay_s)

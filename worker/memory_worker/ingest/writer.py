@@ -1,4 +1,4 @@
-"""Writes what batches come to, under the leases of their partitions."""
+"""Writes batches to Qdrant, under the leases of their partitions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memory_worker.wire.keys import Keys
 
 
 class LeasedWriter:
-    """Writes to Qdrant; nothing is sent after a lease has ended, and no request may take longer than a lease lasts."""
+    """Writes to Qdrant. It sends nothing after a lease has ended, and each request must end before its lease does."""
 
     def __init__(self, redis: Redis, keys: Keys, store: VectorStore, options: DrainOptions) -> None:
         self._redis = redis
@@ -30,13 +30,13 @@ class LeasedWriter:
         self._options = options
 
     async def write(self, leases: Sequence[Lease], jobs: Sequence[WriteJob]) -> None:
-        """Apply ``jobs``, which are those of the leased partitions, each partition's in order.
+        """Apply ``jobs`` of the leased partitions. The jobs of each partition are in order.
 
-        Raises `StoreRefused`, `StoreUnavailable`, `ConfigurationError`; `LeaseLost` when one of the leases is;
-        `NotReplicated`.
+        Raises `StoreRefused`, `StoreUnavailable`, `ConfigurationError`, `NotReplicated`, and `LeaseLost` if one of the
+        leases is lost.
         """
         if self._options.min_replicas:
-            # A replica that has the renewal has all that was pushed before it: what is applied survives a failover.
+            # A replica that has this renewal also has all pushes before it, so they survive a failover.
             await renew_lease(self._redis, self._keys, leases[0], min_replicas=self._options.min_replicas)
         for step in plan(jobs, await self._existing(jobs)):
             if await self._store.make_ready(step.ref, step.operations):
@@ -45,9 +45,9 @@ class LeasedWriter:
                 failpoint("sent")
 
     async def probe(self, jobs: Sequence[WriteJob]) -> None:
-        """Return if Qdrant takes harmless writes to the collections of ``jobs``; raises as `write` if it does not.
+        """Return if Qdrant accepts harmless writes to the collections of ``jobs``; raises as `write` if it does not.
 
-        A namespace that can never take such a job is a matter of that job, and says nothing about Qdrant.
+        If a namespace cannot store such a job, the probe does not fail, because only the job is to blame.
         """
         with suppress(CollectionUnfit):
             for step in plan(jobs, await self._existing(jobs)):
@@ -55,10 +55,10 @@ class LeasedWriter:
                     await self._store.probe(step.ref)
 
     async def _existing(self, jobs: Sequence[WriteJob]) -> Sequence[CollectionRef]:
-        """Return the collections that the plan of ``jobs`` must know of.
+        """Return the existing collections that the plan of ``jobs`` depends on.
 
-        A namespace that upserts name counts from then on, also if the purge behind them leaves nothing to be written;
-        one that cannot take them is refused here, and is not purged.
+        The namespaces of all upserts are created first, even if a later purge leaves nothing to write to them. A
+        namespace that cannot store its upserts is refused here, before anything is purged.
         """
         if not needs_existing(jobs):
             return ()
@@ -82,7 +82,7 @@ class LeasedWriter:
         _set_state(leases, LeaseState.HELD)
 
     async def _deadline(self, leases: Sequence[Lease]) -> float:
-        """Return the monotonic time at which the next request must have ended: before any of the leases does."""
+        """Return the monotonic time at which the next request must end, which is before any of the leases ends."""
         options = self._options
         short = [lease for lease in leases if not lease.lasts(options.request_timeout_s + options.margin_s)]
         await asyncio.gather(*(renew_lease(self._redis, self._keys, lease) for lease in short))

@@ -1,6 +1,6 @@
-"""The survey of the whole queue: made by one replica at a time, known to all, told to Prometheus by the one.
+"""The queue stats: the leader collects them, all replicas know them, and only the leader exports them to Prometheus.
 
-So that scraping many replicas adds no load, and sums over them stay right.
+Therefore more replicas add no load, and sums over replicas are right.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from memory_worker.wire.keys import Keys
 logger = logging.getLogger(__name__)
 
 _COLLECTIONS_EVERY_S = 15.0
-_MOST_COLLECTIONS = 50
-"""Producers choose namespaces: what Prometheus must keep may not grow with them."""
+_MAX_COLLECTIONS = 50
+"""Producers choose the namespaces, so the number of series must be limited."""
 _OTHERS = "(others)"
-_TURNS_OF_LIFE = 4
-"""Turns that may fail before the office, and the survey, pass away."""
+_LIFE_IN_TURNS = 4
+"""After this many failed turns the leadership and the stats expire."""
 
 
 class StatsCollector:
-    """Surveys the queue every ``interval_s`` seconds, if no other replica does; else reads what the other saw."""
+    """Collects the queue stats every ``interval_s`` seconds, or reads those of the leader if it is another replica."""
 
     def __init__(self, redis: Redis, keys: Keys, store: VectorStore, *, interval_s: float) -> None:
         self._redis = redis
         self._keys = keys
         self._store = store
         self._interval_s = interval_s
-        self._life_s = _TURNS_OF_LIFE * interval_s
+        self._life_s = _LIFE_IN_TURNS * interval_s
         self._election = LeaderElection(redis, keys, life_s=self._life_s)
         self._collections: list[CollectionInfo] = []
         self._is_leader = False
@@ -50,8 +50,8 @@ class StatsCollector:
         self._latest: tuple[Status, float, bool] | None = None
 
     async def run(self) -> None:
-        """Survey until cancelled; whatever goes wrong with it is no reason to end a worker."""
-        looking = asyncio.create_task(self._keep_looking_at_collections(), name="collections")
+        """Collect stats until cancelled. Errors are logged, because they must not end the worker."""
+        collections = asyncio.create_task(self._keep_collections_up_to_date(), name="collections")
         try:
             while True:
                 try:
@@ -62,15 +62,15 @@ class StatsCollector:
                     log_event(logger, logging.ERROR, "stats_failed", failure=error)
                 await asyncio.sleep(self._interval_s)
         finally:
-            looking.cancel()
+            collections.cancel()
 
     def latest(self) -> Status | None:
-        """Return the last survey, unless it is too old; in any thread."""
+        """Return the latest stats, unless they are too old. May be called in any thread."""
         known = self._latest
         return known[0] if known and time.monotonic() - known[1] < self._life_s else None
 
-    def own(self) -> Status | None:
-        """Return the last survey if it is this replica that tells Prometheus; in any thread."""
+    def latest_as_leader(self) -> Status | None:
+        """Return the latest stats if this replica is the leader. May be called in any thread."""
         known = self._latest
         return self.latest() if known and known[2] else None
 
@@ -78,23 +78,23 @@ class StatsCollector:
         asked = time.monotonic()
         is_leader = await self._election.elect()
         self._is_leader = is_leader
-        stats = await self._stats() if is_leader else _decoded(await self._election.latest())
+        stats = await self._collect() if is_leader else _decoded(await self._election.latest())
         self._latest = (stats, asked, is_leader) if stats else None
         if is_leader:
             await self._election.publish(msgspec.json.encode(stats))
 
-    async def _stats(self) -> Status:
+    async def _collect(self) -> Status:
         fields = msgspec.structs.asdict(await collect_queue(self._redis, self._keys))
         return Status(**fields, collections=self._collections, store_error=self._store_error)
 
-    async def _keep_looking_at_collections(self) -> None:
-        """Look now and then, beside the turns: a slow Qdrant must not hide what is known of the queue."""
+    async def _keep_collections_up_to_date(self) -> None:
+        """Describe the collections separately from the turns, because a slow Qdrant must not delay the queue stats."""
         while True:
             if self._is_leader:
-                await self._look_at_collections()
+                await self._describe_collections()
             await asyncio.sleep(_COLLECTIONS_EVERY_S if self._is_leader else self._interval_s)
 
-    async def _look_at_collections(self) -> None:
+    async def _describe_collections(self) -> None:
         try:
             self._collections, self._store_error = await collect_collections(self._store)
         except Exception as error:  # noqa: BLE001  # as in `run`
@@ -104,23 +104,23 @@ class StatsCollector:
 def _decoded(stats: bytes | None) -> Status | None:
     try:
         return msgspec.json.decode(stats, type=Status) if stats else None
-    except (msgspec.DecodeError, RecursionError):  # of a worker of another version, or of none
+    except (msgspec.DecodeError, RecursionError):  # not written by a worker of this version
         return None
 
 
 class StatsExporter(Collector):
-    """Tells Prometheus the survey, in the replica that makes it."""
+    """Exports the queue stats to Prometheus, in the leader."""
 
     def __init__(self, stats_collector: StatsCollector) -> None:
         self._stats_collector = stats_collector
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Return nothing: which metrics there are is known when there is a survey."""
+        """Return nothing, because the metrics depend on the stats."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the survey as gauges, if this replica made it."""
-        stats = self._stats_collector.own()
+        """Yield the stats as gauges, if this replica is the leader."""
+        stats = self._stats_collector.latest_as_leader()
         if stats is None:
             return
         yield from _of_partitions(stats)
@@ -162,11 +162,11 @@ def _of_collections(collections: list[CollectionInfo]) -> Iterator[GaugeMetricFa
     indexed = queue_gauge("collection_indexed_vectors")
     held = queue_gauge("collection_indexing_held")
     largest = sorted(collections, key=lambda info: info.points, reverse=True)
-    for info in largest[:_MOST_COLLECTIONS]:
+    for info in largest[:_MAX_COLLECTIONS]:
         points.add_metric([info.name], info.points)
         indexed.add_metric([info.name], info.indexed_vectors)
         held.add_metric([info.name], bool(info.indexing_held))
-    if rest := largest[_MOST_COLLECTIONS:]:
+    if rest := largest[_MAX_COLLECTIONS:]:
         points.add_metric([_OTHERS], sum(info.points for info in rest))
         indexed.add_metric([_OTHERS], sum(info.indexed_vectors for info in rest))
         held.add_metric([_OTHERS], any(info.indexing_held for info in rest))

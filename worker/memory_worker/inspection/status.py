@@ -1,4 +1,4 @@
-"""The state of the whole system, for the operator: what waits, who drains, what died, what is stored."""
+"""The status of the whole system: waiting jobs, drains, dead letters, workers, and collections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLES = ("ingest", "search", "all")
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A partition; ages and lives in seconds. ``held``: its oldest entry needs a newer worker than this one."""
+    """The status of a partition. Times are in seconds. ``held``: its oldest entry needs a newer worker."""
 
     partition: int
     waiting: int
@@ -32,9 +32,9 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole queue ``at`` a time of Redis's (unix seconds); limits of 0 are none.
+    """The status of the queue ``at`` a time of Redis's clock, in unix seconds. A limit of 0 is no limit.
 
-    ``waiting`` and ``waiting_bytes`` are write jobs, ``reads_waiting`` read jobs; memory is Redis's, in bytes.
+    ``waiting`` and ``waiting_bytes`` are about write jobs, ``reads_waiting`` counts read jobs.
     """
 
     at: float
@@ -52,9 +52,9 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(QueueStatus, frozen=True, kw_only=True):
-    """The whole system; ``store_error`` says why nothing is known of the collections.
+    """The status of the system. ``workers`` counts the running processes by role.
 
-    ``workers`` counts the processes that live, by role.
+    If the collections could not be described, ``store_error`` says why.
     """
 
     workers: dict[str, int] = {}
@@ -63,7 +63,7 @@ class Status(QueueStatus, frozen=True, kw_only=True):
 
 
 async def collect_status(redis: Redis, keys: Keys, store: VectorStore) -> Status:
-    """Return the state of the system; raises `QueueUnavailable`, but reports a failing store as part of it."""
+    """Return the status of the system. Raises `QueueUnavailable`, but reports a failing store in the status."""
     queue = await collect_queue(redis, keys)
     workers = by_role(await living(redis, keys))
     collections, store_error = await collect_collections(store)
@@ -71,7 +71,7 @@ async def collect_status(redis: Redis, keys: Keys, store: VectorStore) -> Status
 
 
 def by_role(processes: Iterable[Process]) -> dict[str, int]:
-    """Return how many worker processes live, by role."""
+    """Return the number of running worker processes by role."""
     counts = dict.fromkeys(ROLES, 0)
     for process in processes:
         counts[process.role] = counts.get(process.role, 0) + 1
@@ -79,7 +79,7 @@ def by_role(processes: Iterable[Process]) -> dict[str, int]:
 
 
 async def collect_collections(store: VectorStore) -> tuple[list[CollectionInfo], str | None]:
-    """Return what is stored, and why nothing is known of it where that is so."""
+    """Describe the collections; if that fails, return no collections and the error."""
     try:
         return await store.info(), None
     except (StoreError, QueueError) as error:
@@ -87,7 +87,7 @@ async def collect_collections(store: VectorStore) -> tuple[list[CollectionInfo],
 
 
 async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
-    """Return the state of the queue; raises `QueueUnavailable`."""
+    """Return the status of the queue. Raises `QueueUnavailable`."""
     meta = await read_meta(redis, keys) or QueueMeta()
     clock = RedisClock()
     await clock.refresh(redis)

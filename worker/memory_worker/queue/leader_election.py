@@ -1,4 +1,4 @@
-"""Leader election: one replica at a time collects the queue stats, and publishes them for the others."""
+"""Leader election: one replica at a time collects the queue stats and publishes them for the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memory_worker.wire.keys import Keys
 
 
 class LeaderElection:
-    """The leadership among replicas, and the stats that the leader published."""
+    """Elects the leader among replicas, and shares the stats that it publishes."""
 
     def __init__(self, redis: Redis, keys: Keys, *, life_s: float) -> None:
         self._redis = redis
@@ -21,17 +21,17 @@ class LeaderElection:
         self._token = secrets.token_hex(16)
 
     async def elect(self) -> bool:
-        """Become or stay the leader for ``life_s`` seconds; return ``False`` if another replica is."""
+        """Become or stay the leader for ``life_s`` seconds. Return ``False`` if another replica is the leader."""
         with queue_request("elect"):
             return bool(await scripts.run(self._redis, "elect", [self._keys.leader], [self._token, self._life_ms]))
 
     async def publish(self, stats: bytes) -> None:
-        """Publish stats for the other replicas; they expire after ``life_s`` seconds."""
+        """Publish stats for the other replicas. They expire after ``life_s`` seconds."""
         with queue_request("publish_stats"):
             await self._redis.set(self._keys.stats, stats, px=self._life_ms)
 
     async def latest(self) -> bytes | None:
-        """Return the last published stats, unless they expired."""
+        """Return the stats that were published last, or ``None`` if they have expired."""
         with queue_request("read_stats"):
             found: bytes | None = await self._redis.get(self._keys.stats)
         return found

@@ -1,8 +1,9 @@
-"""The lease: the right to drain one partition, for a time.
+"""The lease is the exclusive right to drain a partition for a limited time.
 
-arq's own mark of a running job has no owner and may be lost or expire early, so it only wakes a worker. The lease is
-the lock: a random token with a life, renewed by every read and commit, and checked inside every script that removes
-entries. Nothing is sent to Qdrant after the lease has ended, and no request may take longer than it lasts.
+arq's key for a job in progress has no owner, and may be lost or expire early. So an arq job only wakes a worker, and
+the lease is the lock. It is a random token that expires. Every read and commit renews it, and every script that removes
+entries checks it. Nothing is sent to Qdrant after the lease has ended, and no request may take longer than the lease
+lasts.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from memory_worker.wire.keys import Keys
 
 
 class LeaseState(enum.Enum):
-    """What is known of a lease.
+    """The state of a lease, as this process knows it.
 
-    ASKED      asked for; until the answer is there it may be ours
-    HELD       ours, and nothing that was sent under it is on its way
-    IN_DOUBT   ours, but a request that was sent under it may still be applied: nothing behind it may be sent yet
-    ENDED      not ours: another drain holds it, or it was given back
+    ASKED      requested; until the reply arrives, this process may hold it or not
+    HELD       held by this process, and no request that was sent under it is in doubt
+    IN_DOUBT   held by this process, but a request that was sent under it may still be applied, so no other may follow
+    ENDED      not held by this process: another drain holds it, or it was released
     """
 
     ASKED = enum.auto()
@@ -36,7 +37,7 @@ class LeaseState(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A lease of a partition. ``until`` is the monotonic time, in seconds, up to which it is certain to be ours."""
+    """A lease on a partition. Until the monotonic time ``until``, this process certainly holds it."""
 
     partition: int
     ttl_s: float
@@ -46,24 +47,24 @@ class Lease:
 
     @property
     def ttl_ms(self) -> int:
-        """The life of the lease in milliseconds, as scripts take it."""
+        """The life of the lease in milliseconds."""
         return int(self.ttl_s * 1000)
 
     def renewed(self, asked_at: float) -> None:
-        """Note that Redis gave or renewed it when asked at this monotonic time."""
+        """Record that Redis gave or renewed the lease, after a request at this monotonic time."""
         self.until = asked_at + self.ttl_s
         if self.state is LeaseState.ASKED:
             self.state = LeaseState.HELD
 
     def lasts(self, seconds: float) -> bool:
-        """Say whether it is certain to be ours for so many seconds from now."""
+        """Return whether this process certainly holds the lease for so many seconds from now."""
         return self.until - time.monotonic() >= seconds
 
 
 async def renew_lease(redis: Redis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:
-    """Begin the life of the lease anew; raises `LeaseLost` when it is no longer held.
+    """Renew the lease for its full life. Raises `LeaseLost` if it is no longer held.
 
-    With ``min_replicas``, return only once as many replicas of Redis know of it; raises `NotReplicated`.
+    With ``min_replicas``, wait until so many replicas of Redis have the renewed lease. Raises `NotReplicated`.
     """
     started = time.monotonic()
     with queue_request("renew"):
@@ -78,9 +79,9 @@ async def renew_lease(redis: Redis, keys: Keys, lease: Lease, *, min_replicas: i
 
 
 async def release_lease(redis: Redis, keys: Keys, lease: Lease, *, process: str, settle_s: float = 0) -> None:
-    """Give the lease back, if it is still held; one in doubt stays taken for another ``settle_s`` seconds.
+    """Release the lease, if it is still held. A lease in doubt is kept for another ``settle_s`` seconds.
 
-    ``process`` is the id of this process: the end of its drain shows that it is alive.
+    This also removes the recorded attempt of ``process`` (the id of this process), because it has survived its drain.
     """
     settle_ms = int(settle_s * 1000) if lease.state is LeaseState.IN_DOUBT else 0
     with queue_request("release"):

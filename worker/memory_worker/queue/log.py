@@ -1,4 +1,4 @@
-"""The job log: one Redis stream per partition, read from the head, committed in order."""
+"""The job log has one Redis stream per partition. Drains read it from the head and commit it in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
-MAX_VERSION_DIGITS = 9
+_MAX_VERSION_DIGITS = 9
 _POSITION = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -29,11 +29,11 @@ DeadReason = Literal["malformed", "invalid", "refused", "crashed", "superseded"]
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A job as it stands in a stream. ``version`` is the contract version, 0 where the entry names none.
+    """An entry of a stream: an encoded job. ``version`` is its contract version, or 0 if the entry has none.
 
-    ``size_bytes`` is that of the job; of one that is larger than any job may be, ``body`` is empty. ``replay_of`` is
-    the position at which a replayed job was first pushed. ``crashed`` says that the entry was tried alone, and that
-    each process that tried it has died.
+    ``size_bytes`` is the size of the job. If this is more than any job may have, ``body`` is empty. For a replayed job,
+    ``replay_of`` is the position at which it was first pushed. ``crashed`` means that the entry was tried alone, and
+    that too many processes died with it.
     """
 
     entry_id: str
@@ -45,15 +45,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def position(self) -> Position:
-        """Where the job stands in the order in which jobs were first pushed."""
+        """The place of the job in the order in which jobs were first pushed."""
         return self.replay_of or self.entry_id
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What was read of a partition whose lease was given.
+    """The entries at the head of a partition whose lease was given, and the state of the partition.
 
-    ``has_letters``: some user has dead letters there. ``is_suspect``: its next batch may kill the process, so nothing
-    else may be tried beside it. ``was_orphaned``: the drain before this one never ended.
+    ``needs_quarantine`` means that the next batch may kill the process, so nothing else may run beside it.
+    ``was_orphaned`` means that the drain before this one never ended.
     """
 
     entries: list[Entry]
@@ -62,21 +62,22 @@ class Head(msgspec.Struct, frozen=True):
     was_orphaned: bool = False
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """How drains of one process read; ``process`` is its id, which names it in the notes of what is tried."""
+class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of all reads of a process. ``process`` is its id, under which its attempts are recorded."""
 
     process: str
+    process_prefix: str
+    """The prefix of the keys that exist while a process is alive."""
     process_ttl_ms: int
     max_job_bytes: int
-    living: str
     deaths: int = 3
-    """Processes that may die with a batch before its entries are tried one by one."""
+    """The number of processes that must die with a batch before its entries are tried one by one."""
     deaths_in_quarantine: int = 2
-    """Processes that may die with one entry alone before it is a dead letter."""
+    """The number of processes that must die with a single entry before it becomes a dead letter."""
 
 
 class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that can never be applied, and why; ``job`` is ``None`` where it could not be read."""
+    """An entry that can never be applied, and the reason. ``job`` is ``None`` if it could not be decoded."""
 
     entry: Entry
     reason: DeadReason
@@ -85,38 +86,39 @@ class DeadEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def op(self) -> str:
-        """The op of the job, empty where it could not be read."""
+        """The op of the job, or an empty string if it could not be decoded."""
         return "" if self.job is None else op_of(self.job)
 
 
-class Gone(msgspec.Struct, frozen=True):
-    """A dead letter that goes with its user: the position of its job, and the id of its entry."""
+class PurgedDeadLetter(msgspec.Struct, frozen=True):
+    """A dead letter that a purge deletes: its user, the position of its job, and the id of its entry."""
 
     user_id: str
     position: Position
     entry_id: str
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of ``batch``, the head of a partition: ``dead`` of it become dead letters.
+class BatchCommit(msgspec.Struct, frozen=True, kw_only=True):
+    """The commit of ``batch``, the entries at the head of a partition. Of these, ``dead`` become dead letters.
 
-    ``guards`` are the replay guards, by user, as they are now; ``gone`` the older dead letters that a purge deletes.
+    ``guards`` are the replay guards by user, in their new state. ``purged`` are older dead letters that a purge
+    deletes.
     """
 
     lease: Lease
     batch: Sequence[Entry]
     dead: Sequence[DeadEntry] = ()
     guards: Mapping[int, Guard] = MappingProxyType({})
-    gone: Sequence[Gone] = ()
+    purged: Sequence[PurgedDeadLetter] = ()
 
 
 class JobLog:
-    """The entries of all partitions, for drains that hold a lease."""
+    """The entries of all partitions, for drains that hold a lease. All methods raise `QueueUnavailable`."""
 
-    def __init__(self, redis: Redis, keys: Keys, reading: Reading) -> None:
+    def __init__(self, redis: Redis, keys: Keys, read_options: ReadOptions) -> None:
         self._redis = redis
         self._keys = keys
-        self._reading = _encode(reading)
+        self._read_options = _encode(read_options)
 
     async def open(
         self,
@@ -127,34 +129,34 @@ class JobLog:
         max_bytes: int,
         skip_quarantined: bool = False,
     ) -> list[Head | None]:
-        """Take leases, and read from the heads of their partitions; of each as many entries as it is given.
+        """Take leases and read the heads of their partitions. ``leases`` has the most entries to read for each.
 
-        Return for each lease what was read; ``None`` where another drain holds it. Once ``max_jobs`` or ``max_bytes``
-        are read in all, those behind are left alone, and missing; the first is taken in any case, and one entry of it
-        read. ``spare_suspects``: nothing of what is suspected of killing its process, which must be tried alone.
+        Return a head for each lease, or ``None`` if another drain holds it. Once ``max_jobs`` or ``max_bytes`` are read
+        in all, further leases are not taken, and the result is shorter. At least one entry of the first partition is
+        read. With ``skip_quarantined``, nothing is read from partitions that need quarantine.
 
-        Raises `PartitionMismatch` when the queue has another number of ``partitions``, `QueueUnavailable`.
+        Raises `PartitionMismatch` if the queue has another number of ``partitions``.
         """
         keys = self._keys
         ttl_ms = next(iter(leases)).ttl_ms
         script_keys = [keys.meta]
-        args: list[Any] = [self._reading, ttl_ms, partitions, max_jobs, max_bytes, int(skip_quarantined)]
-        for lease, most in leases.items():
+        args: list[Any] = [self._read_options, ttl_ms, partitions, max_jobs, max_bytes, int(skip_quarantined)]
+        for lease, max_entries in leases.items():
             number = lease.partition
             script_keys += [keys.lease(number), keys.guarded(number), keys.attempts(number), keys.stream(number)]
-            args += [lease.token, most]
+            args += [lease.token, max_entries]
         started = time.monotonic()
         with queue_request("open"):
             opened = await scripts.run(self._redis, "open", script_keys, args)
-        heads = [_opened(lease, found, started) for lease, found in zip(leases, opened, strict=False)]
+        heads = [_head(lease, found, started) for lease, found in zip(leases, opened, strict=False)]
         for lease in list(leases)[len(heads) :]:
             lease.state = LeaseState.ENDED
         return heads
 
     async def read(self, lease: Lease, *, max_jobs: int, max_bytes: int, after: Entry | None = None) -> list[Entry]:
-        """Return entries from the head, or those behind ``after``, and renew the lease; at least one if there is any.
+        """Return entries from the head or from behind ``after``, and renew the lease.
 
-        Raises `LeaseLost` when the lease is no longer held, `QueueUnavailable`.
+        At least one entry is returned if there is any. Raises `LeaseLost` if the lease is no longer held.
         """
         partition = lease.partition
         started = time.monotonic()
@@ -164,49 +166,46 @@ class JobLog:
                 self._redis,
                 "read",
                 [self._keys.lease(partition), self._keys.stream(partition), self._keys.attempts(partition)],
-                [self._reading, lease.token, lease.ttl_ms, max_jobs, max_bytes, start],
+                [self._read_options, lease.token, lease.ttl_ms, max_jobs, max_bytes, start],
             )
         lease.renewed(started)
         return _entries(found)
 
     async def guards(self, partition: int, jobs: Iterable[tuple[Position, WriteJob]]) -> dict[int, Guard]:
-        """Return the replay guards of those users of ``jobs`` who have dead letters, as `load_guards`."""
+        """Return the replay guards for ``jobs``, as `load_guards` does."""
         return await load_guards(self._redis, self._keys, partition, jobs)
 
-    async def commit(self, done: Done) -> int:
-        """Remove one batch, as `commit_all`, and go on; raises `LeaseLost` when its lease is no longer held."""
-        (left,) = await self.commit_all([done])
+    async def commit(self, commit: BatchCommit) -> int:
+        """Commit one batch. Return how many entries are left. Raises `LeaseLost` if its lease is no longer held."""
+        (left,) = await self.commit_all([commit])
         if left is None:
             raise LeaseLost
         return left
 
-    async def commit_all(self, batches: Sequence[Done], *, give_back: bool = False) -> list[int | None]:
+    async def commit_all(self, commits: Sequence[BatchCommit], *, release: bool = False) -> list[int | None]:
         """Remove batches from the heads of their partitions.
 
-        Their leases are renewed or, when nothing is left or in any case, given back. Return for each partition how
-        many entries are left; ``None`` where the lease is no longer held: then nothing was changed.
+        A lease is released once its partition is empty, or with ``release`` in any case. Otherwise it is renewed.
+        Return for each partition how many entries are left. ``None`` means that the lease is no longer held, and that
+        nothing was changed.
         """
-        keys = [self._keys.backlog]
-        args: list[Any] = [0 if give_back else batches[0].lease.ttl_ms]
-        for done in batches:
-            keys += self._committed_keys(done.lease.partition)
-            args.append(_encode(_committed(done)))
+        keys = self._keys
+        script_keys = [keys.backlog]
+        args: list[Any] = [0 if release else commits[0].lease.ttl_ms]
+        for commit in commits:
+            number = commit.lease.partition
+            script_keys += [keys.lease(number), keys.stream(number), keys.applied(number), keys.dead(number)]
+            script_keys += [keys.attempts(number), keys.guarded(number)]
+            args.append(_encode_commit(commit))
         started = time.monotonic()
         with queue_request("commit"):
-            counts = await scripts.run(self._redis, "commit", keys, args)
-        for done, left in zip(batches, counts, strict=True):
-            if left == 0 or (give_back and left > 0):
-                done.lease.state = LeaseState.ENDED
+            counts = await scripts.run(self._redis, "commit", script_keys, args)
+        for commit, left in zip(commits, counts, strict=True):
+            if left == 0 or (release and left > 0):
+                commit.lease.state = LeaseState.ENDED
             elif left > 0:
-                done.lease.renewed(started)
+                commit.lease.renewed(started)
         return [left if left >= 0 else None for left in counts]
-
-    def _committed_keys(self, partition: int) -> list[str]:
-        keys = self._keys
-        return [
-            *(keys.lease(partition), keys.stream(partition), keys.applied(partition), keys.dead(partition)),
-            *(keys.attempts(partition), keys.guarded(partition)),
-        ]
 
 
 def pushed_at_s(entry_id: str) -> float:
@@ -214,12 +213,17 @@ def pushed_at_s(entry_id: str) -> float:
     return int(entry_id.partition("-")[0]) / 1000
 
 
-def entry_version(field: bytes) -> int:
-    """Return the contract version in a field of an entry, 0 where it names none."""
-    return int(field) if field.isdigit() and len(field) <= MAX_VERSION_DIGITS else 0
+def parse_version(field: bytes) -> int:
+    """Return the contract version of an entry, or 0 if the field has none."""
+    return int(field) if field.isdigit() and len(field) <= _MAX_VERSION_DIGITS else 0
 
 
-def _opened(lease: Lease, found: list[Any] | None, started: float) -> Head | None:
+def parse_position(field: bytes) -> Position:
+    """Return the position of a replayed job. It is empty if the job is a new one, or if the field is malformed."""
+    return field.decode() if field and _POSITION.fullmatch(field) else ""
+
+
+def _head(lease: Lease, found: list[Any] | None, started: float) -> Head | None:
     if found is None:
         lease.state = LeaseState.ENDED
         return None
@@ -229,36 +233,33 @@ def _opened(lease: Lease, found: list[Any] | None, started: float) -> Head | Non
 
 
 def _entries(flat: list[Any]) -> list[Entry]:
-    """Return the entries in what a script has read: whether the head crashed, then five fields of each entry."""
+    """Return the entries that a script has read: whether the head has crashed, then five fields for each entry."""
     crashed = bool(flat and flat[0])
     rows = zip(flat[1::5], flat[2::5], flat[3::5], flat[4::5], flat[5::5], strict=True)
     return [
-        Entry(entry_id.decode(), entry_version(version), body, size, replay_of(position), crashed)
+        Entry(entry_id.decode(), parse_version(version), body, size, parse_position(position), crashed)
         for entry_id, version, body, size, position in rows
     ]
 
 
-def replay_of(field: bytes) -> Position:
-    """Return the position in a field of an entry; one that cannot be one makes the entry a push like any other."""
-    return field.decode() if field and _POSITION.fullmatch(field) else ""
-
-
-def _committed(done: Done) -> dict[str, Any]:
-    last_id = done.batch[-1].entry_id
-    # In the order of the entries, whatever the order in which they were found: a stream takes no other.
-    dead_letters = {dead_letter.entry.entry_id: dead_letter for dead_letter in done.dead}
-    return {
-        "token": done.lease.token,
+def _encode_commit(commit: BatchCommit) -> bytes:
+    """Encode a commit for the script."""
+    last_id = commit.batch[-1].entry_id
+    dead = {dead_letter.entry.entry_id: dead_letter for dead_letter in commit.dead}
+    document = {
+        "token": commit.lease.token,
         "last": last_id,
-        "behind": _behind(last_id),
-        "bytes": sum(entry.size_bytes for entry in done.batch),
-        "dead": [_buried(dead_letters[entry.entry_id]) for entry in done.batch if entry.entry_id in dead_letters],
-        "guards": [_guarded(user_id, guard) for user_id, guard in done.guards.items()],
-        "gone": done.gone,
+        "after": _id_after(last_id),
+        "bytes": sum(entry.size_bytes for entry in commit.batch),
+        # In the order of the batch, because a stream only accepts growing ids.
+        "dead": [_dead_letter_fields(dead[entry.entry_id]) for entry in commit.batch if entry.entry_id in dead],
+        "guards": [{"user_id": str(user_id), **guard.changes()._asdict()} for user_id, guard in commit.guards.items()],
+        "purged": commit.purged,
     }
+    return _encode(document)
 
 
-def _buried(dead_letter: DeadEntry) -> dict[str, str]:
+def _dead_letter_fields(dead_letter: DeadEntry) -> dict[str, str]:
     return {
         "id": dead_letter.entry.entry_id,
         "reason": dead_letter.reason,
@@ -269,11 +270,6 @@ def _buried(dead_letter: DeadEntry) -> dict[str, str]:
     }
 
 
-def _guarded(user_id: int, guard: Guard) -> dict[str, Any]:
-    touched, dead_letters, forgotten = guard.changes()
-    return {"user_id": str(user_id), "touched": touched, "dead_letters": dead_letters, "forgotten": forgotten}
-
-
-def _behind(entry_id: str) -> str:
+def _id_after(entry_id: str) -> str:
     milliseconds, _, sequence = entry_id.partition("-")
     return f"{milliseconds}-{int(sequence) + 1}"

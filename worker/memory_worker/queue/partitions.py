@@ -1,4 +1,4 @@
-"""The number of partitions: fix it at first use, publish it with the limits of producers, change it."""
+"""Publish the number of partitions and the limits of producers, and change the number of partitions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from memory_worker.contract.errors import PartitionMismatch
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.meta import BOUNDS, QueueMeta, read_meta
+from memory_worker.wire.meta import QUEUE_LIMITS, QueueMeta, read_meta
 
 
 async def publish_meta(redis: Redis, keys: Keys, meta: QueueMeta, *, only_missing: bool = False) -> int:
-    """Fix the number of partitions, or check it, and publish the limits; return how many.
+    """Publish the number of partitions and the limits. Return how many limits were written.
 
-    ``only_missing``: those that are there are left alone, another worker may have published them.
-    Raises `PartitionMismatch` when another number is fixed already: jobs of one user would lose their order.
+    The number of partitions is fixed at first use. Raises `PartitionMismatch` if it is fixed at another number, because
+    the jobs of a user would then lose their order. With ``only_missing``, limits that are already published stay as
+    they are, because another worker may have published them.
     """
-    limits = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in BOUNDS}}
-    pairs = [part for name, value in limits.items() for part in (name, value or 0)]
+    limits = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in QUEUE_LIMITS}}
+    pairs = [item for name, value in limits.items() for item in (name, value or 0)]
     args = [meta.partitions, int(only_missing), *pairs]
     try:
         with queue_request("publish"):
@@ -30,10 +31,10 @@ async def publish_meta(redis: Redis, keys: Keys, meta: QueueMeta, *, only_missin
 
 
 async def repartition(redis: Redis, keys: Keys, partitions: int) -> int:
-    """Give an empty queue another number of partitions; return the number it had.
+    """Change the number of partitions of an empty queue. Return the old number.
 
-    Raises `QueueNotEmpty` while jobs wait, drains hold leases or dead letters are left. Workers that still run end with
-    `PartitionMismatch`, and a producer finds the new number when its next push is refused.
+    Raises `QueueNotEmpty` if jobs wait, drains hold leases or there are dead letters. Workers that are running will end
+    with `PartitionMismatch`. Producers learn the new number when their next push is refused.
     """
     meta = await read_meta(redis, keys)
     if meta is None:

@@ -1,7 +1,7 @@
-"""Which worker processes live: each says so every second, and is forgotten when it has not for a few seconds.
+"""The worker processes that are alive. Each sends a heartbeat every second, and is removed after some are missing.
 
-The key of a process (``mw:process:{id}``) is for scripts, which ask whether one process lives. The list
-(``mw:processes``) is for people, who ask which do.
+A process has a key (``mw:process:{id}``), by which scripts check whether it is alive. It is also in a list
+(``mw:processes``), from which people can see all processes.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from redis.asyncio import Redis
 
 from memory_worker.contract.errors import QueueError
 from memory_worker.queue.scripts import scripts
+from memory_worker.wire.clock import redis_time_ms
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
 TTL_S = 5.0
-"""How long a process that was killed still counts as living."""
+"""How long a process that was killed still counts as alive."""
 _INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A worker process; ``id`` is made anew at each start, ``pid`` is its process id on ``host``."""
+    """A worker process. ``id`` is new at each start. ``pid`` is the process id on ``host``."""
 
     id: str
     role: str
@@ -36,7 +37,7 @@ class Process:
 
 
 async def beat(redis: Redis, keys: Keys, process_id: str, role: str, ttl_s: float = TTL_S) -> None:
-    """Record that this process lives, for ``ttl_s`` seconds; works in a full Redis. Raises `QueueError`."""
+    """Record that this process is alive for ``ttl_s`` seconds. Works even if Redis is full. Raises `QueueError`."""
     with queue_request("beat"):
         await scripts.run(
             redis,
@@ -47,9 +48,9 @@ async def beat(redis: Redis, keys: Keys, process_id: str, role: str, ttl_s: floa
 
 
 async def keep_beating(redis: Redis, keys: Keys, process_id: str, role: str) -> NoReturn:
-    """Record every second that this process lives, after the first time, until cancelled.
+    """Send a heartbeat every second until cancelled. The first one is sent after a second.
 
-    A failing Redis is left to those who report it: here the next second tries again.
+    Errors are ignored, because other tasks report a failing Redis. The next heartbeat tries again.
     """
     while True:
         await asyncio.sleep(_INTERVAL_S)
@@ -58,7 +59,7 @@ async def keep_beating(redis: Redis, keys: Keys, process_id: str, role: str) -> 
 
 
 async def leave(redis: Redis, keys: Keys, process_id: str, role: str) -> None:
-    """Remove this process, which ends in good order and holds nothing any more. Raises `QueueError`."""
+    """Remove this process when it ends normally. Raises `QueueError`."""
     with queue_request("leave"):
         async with redis.pipeline(transaction=True) as pipe:
             pipe.delete(keys.process(process_id))
@@ -67,10 +68,9 @@ async def leave(redis: Redis, keys: Keys, process_id: str, role: str) -> None:
 
 
 async def living(redis: Redis, keys: Keys) -> list[Process]:
-    """Return the processes that live, in no order. Raises `QueueError`."""
+    """Return the processes that are alive, in any order. Raises `QueueError`."""
     with queue_request("processes"):
-        seconds, microseconds = await redis.time()
-        now_ms = seconds * 1000 + microseconds // 1000
+        now_ms = await redis_time_ms(redis)
         members = await redis.zrangebyscore(keys.processes, f"({now_ms}", "+inf")
     return [process for member in members if (process := _process(member)) is not None]
 
@@ -81,7 +81,7 @@ def _member(process_id: str, role: str) -> str:
 
 
 def _process(member: bytes) -> Process | None:
-    """Return what a member of the list says; ``None`` where another version wrote it in another form."""
+    """Parse a member of the list. Return ``None`` if another version has written it in another form."""
     match member.decode(errors="replace").split():
         case [process_id, role, host, pid] if pid.isdecimal():
             return Process(process_id, role, host, int(pid))

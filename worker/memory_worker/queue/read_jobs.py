@@ -1,4 +1,4 @@
-"""The worker's side of read jobs: take them from their queue, and send their replies."""
+"""Take read jobs from their queue, and send the replies."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from memory_worker.wire.keys import Keys
 REPLY_MARGIN_MS = 2000
 """How long a reply is kept after its caller's deadline."""
 LARGE_REPLY_BYTES = 16_384
-"""From here on replies that nobody has taken yet are counted."""
-MOST_LARGE_REPLIES = 4096
-"""Of at least `LARGE_REPLY_BYTES`; of more where more bytes are allowed."""
+"""The size from which a reply counts as large. The sum of large replies that were not taken yet is limited."""
+_MAX_LARGE_REPLIES = 4096
+"""If more than this many large replies would fit into the limit, only larger ones are counted."""
 _TAKEN_MS = MAX_TIMEOUT_MS + 5000
-"""How long a job that was taken is left in the queue, should its taker die; nobody waits for it any longer."""
+"""How long a job stays in the queue after it was taken, if its worker dies. By then its caller has given up."""
 
 _reply_encoder = msgspec.msgpack.Encoder()
 
 
-class TakenCall(msgspec.Struct, frozen=True):
-    """A read job that is ours now, due since ``due_ms`` (unix milliseconds by Redis's clock), as arq wrote it."""
+class TakenReadJob(msgspec.Struct, frozen=True):
+    """A read job that this worker has taken, as arq encoded it. It was due at ``due_ms`` (unix ms by Redis's clock)."""
 
     job_id: bytes
     due_ms: float
     body: bytes
 
 
-async def take_calls(redis: Redis, keys: Keys, *, most: int) -> list[TakenCall]:
-    """Take read jobs that are due, oldest first; nobody else gets them. One round trip; raises `QueueUnavailable`."""
+async def take_read_jobs(redis: Redis, keys: Keys, *, max_jobs: int) -> list[TakenReadJob]:
+    """Take read jobs that are due, oldest first, in one round trip. Raises `QueueUnavailable`."""
     with queue_request("take"):
         flat = await scripts.run(
-            redis, "take", [keys.search_queue, keys.search_wakeup], [most, keys.arq_job(""), _TAKEN_MS]
+            redis, "take", [keys.search_queue, keys.search_wakeup], [max_jobs, keys.arq_job(""), _TAKEN_MS]
         )
     rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    return [TakenCall(job_id, float(due_ms), body) for job_id, due_ms, body in rows]
+    return [TakenReadJob(job_id, float(due_ms), body) for job_id, due_ms, body in rows]
 
 
 def encode_reply(reply: Reply, *, as_json: bool = False) -> bytes:
@@ -50,41 +50,42 @@ def encode_reply(reply: Reply, *, as_json: bool = False) -> bytes:
 
 
 def result_key(job_id: bytes) -> bytes:
-    """Return arq's key of a job's result."""
+    """Return arq's key for the result of a job."""
     return b"arq:result:" + job_id
 
 
 def check_reply_to(keys: Keys, reply_to: str) -> None:
-    """Raise `QueueError` for a key that is not of a list of replies: a caller chose it."""
+    """Raise `QueueError` unless the key, which the caller chose, is that of a reply."""
     if not reply_to.startswith(keys.reply("")):
         raise QueueError(f"a reply may only go to a key that begins with {keys.reply('')!r}")
 
 
-class Sending(NamedTuple):
-    """The encoded reply to one read job, and the list that it goes to; or, ``is_result``, the key of arq's result.
+class OutgoingReply(NamedTuple):
+    """The encoded reply to one read job, and the key of the list that it is pushed to.
 
-    It is kept for ``life_ms``. ``instead`` is sent if it is large and too much of that kind waits already.
+    With ``is_result``, ``key`` is arq's key for the result. The reply expires after ``life_ms``. If it is large and
+    there is no room for it, ``fallback`` is sent in its place.
     """
 
     job_id: bytes
     key: str | bytes
     body: bytes
     life_ms: int
-    instead: bytes = b""
+    fallback: bytes = b""
     is_result: bool = False
 
 
-async def send_replies(redis: Redis, keys: Keys, replies: Sequence[Sending], *, most_bytes: int) -> int:
-    """Send replies to those callers that still wait, in one round trip; raises `QueueUnavailable`.
+async def send_replies(redis: Redis, keys: Keys, replies: Sequence[OutgoingReply], *, max_bytes: int) -> int:
+    """Send replies to the callers that still wait, in one round trip. Raises `QueueUnavailable`.
 
-    Large replies that nobody has taken hold at most ``most_bytes`` together. Return for how many there was no room.
+    All large replies that were not taken yet have at most ``max_bytes``. Return how many replies had no room.
     """
-    large_bytes = max(LARGE_REPLY_BYTES, most_bytes // MOST_LARGE_REPLIES)
-    args: list[Any] = [most_bytes, large_bytes, MAX_TIMEOUT_MS + REPLY_MARGIN_MS]
-    for sending in replies:
-        where = "result" if sending.is_result else "list"
-        args += [sending.job_id, sending.life_ms, where, sending.body, sending.instead]
+    large_bytes = max(LARGE_REPLY_BYTES, max_bytes // _MAX_LARGE_REPLIES)
+    args: list[Any] = [max_bytes, large_bytes, MAX_TIMEOUT_MS + REPLY_MARGIN_MS]
+    for reply in replies:
+        where = "result" if reply.is_result else "list"
+        args += [reply.job_id, reply.life_ms, where, reply.body, reply.fallback]
     own_keys = [keys.search_queue, keys.replies, keys.replies_bytes]
-    script_keys = cast("list[str]", [*own_keys, *(sending.key for sending in replies)])  # ids of arq's may be no text
+    script_keys = cast("list[str]", [*own_keys, *(reply.key for reply in replies)])  # arq's job ids may not be text
     with queue_request("reply"):
         return int(await scripts.run(redis, "reply", script_keys, args))

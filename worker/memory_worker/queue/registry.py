@@ -1,4 +1,4 @@
-"""The registry of collections, in Redis: a hash of what belongs to the deployment, and who made it."""
+"""The registry of collections in Redis: a hash of the deployment's collections, each with its origin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memory_worker.wire.keys import Keys
 
 
 class CollectionRegistry:
-    """Keeps keys of collections with their origin; all raise `QueueUnavailable`."""
+    """Stores the keys of collections with their origin. All methods raise `QueueUnavailable`."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
@@ -17,16 +17,16 @@ class CollectionRegistry:
 
     @property
     def deployment(self) -> str:
-        """What this deployment is called: the ``QUEUE_PREFIX``."""
+        """The name of this deployment, which is the ``QUEUE_PREFIX``."""
         return self._keys.prefix
 
     async def names(self) -> dict[str, str]:
-        """Return the origin of each registered collection, by key."""
+        """Return the origin of each registered collection by its key."""
         with queue_request("read_collections"):
             found = await self._redis.execute_command("HGETALL", self._keys.collections)
         return {key.decode(errors="replace"): origin.decode(errors="replace") for key, origin in found.items()}
 
     async def add(self, key: str, origin: str) -> None:
-        """Register a collection, or change the origin of one that is registered."""
+        """Register a collection, or change the origin of a registered one."""
         with queue_request("register_collection"):
             await self._redis.execute_command("HSET", self._keys.collections, key, origin)

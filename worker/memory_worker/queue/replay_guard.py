@@ -1,17 +1,24 @@
-"""The replay guard: it keeps the replay of a dead letter from undoing newer jobs.
+"""The replay guard keeps the replay of a dead letter from undoing newer jobs.
 
-One rule: a dead letter is stale if a job with a later position touched any of its points. The position of a job is the
-id of the entry under which it was first pushed; a replay keeps it, however often it is replayed.
+The rule: a dead letter is stale if a job with a later position has touched any of its points. The position of a job is
+the id of the entry under which it was first pushed. A replay keeps the position, however often the job is replayed.
 
-A `Guard` holds what has to be known for that, for one user who has dead letters: the points of these letters, each with
-the last position that touched it, and the purges that were applied since. It says nothing about other points, so its
-size follows the letters, and what a job costs does not depend on how many letters there are.
+A `Guard` has what this rule needs to know about one user who has dead letters:
+
+    dead letters   the dead letters by position, each with its op and the scope of its points
+    points         the points of dead upserts and deletes, each with the last position that touched it
+    dead purges    the scopes of dead purges, each with the last position that touched a point in it
+    purges         the scopes of the purges that were applied, each with its last position
+
+It knows nothing about other points. So its size depends only on the dead letters, and the cost of a job does not depend
+on their number. In Redis, the dead letters and the points of a user are one hash each, and both kinds of purges are one
+field of the points. `memory_worker.queue.guards` loads a guard, and ``commit.lua`` stores its changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -22,14 +29,17 @@ Position: TypeAlias = str
 """The id of an entry, such as ``1732000000000-0``."""
 
 NEVER: Position = "0-0"
-MOST_REACHES = 64
-"""Different purges that are kept apart; beyond that, what narrows them is ignored, which only refuses more."""
+MAX_SCOPES = 64
+"""The most scopes of purges that are kept. If there are more, all are widened, so that more replays are refused."""
+PURGES_FIELD = ""
+"""The field of the stored points that has the purges."""
 
 
-class Reach(msgspec.Struct, frozen=True, array_like=True):
-    """The points that a purge deletes; ``None`` stands for every kind and every namespace, "" for the base collection.
+class Scope(msgspec.Struct, frozen=True, array_like=True):
+    """The points that a purge deletes, or the collection that has the points of another job.
 
-    ``where`` are the payload values to which the purge is narrowed.
+    ``kind`` and ``namespace`` ``None`` mean all of them, and the namespace "" means memories without one. ``where``
+    are the payload values to which the purge is narrowed.
     """
 
     kind: KindName | None
@@ -37,52 +47,60 @@ class Reach(msgspec.Struct, frozen=True, array_like=True):
     where: tuple[tuple[str, str | int], ...] = ()
 
     def covers(self, job: Upsert | Delete) -> bool:
-        """Say whether the purge may delete a point of ``job``; what a deleted point held is not known."""
+        """Return whether the purge may delete a point of ``job``. The payload of a deleted point is unknown."""
         if self.kind not in (None, job.kind) or self.namespace not in (None, job.namespace or ""):
             return False
         return isinstance(job, Delete) or all(job.payload.get(name) == value for name, value in self.where)
 
-    def overlaps(self, other: Reach) -> bool:
-        """Say whether two purges may delete the same point."""
-        both = ((self.kind, other.kind), (self.namespace, other.namespace))
-        if any(one != two and None not in (one, two) for one, two in both):
+    def overlaps(self, other: Scope) -> bool:
+        """Return whether two purges may delete the same point."""
+        pairs = ((self.kind, other.kind), (self.namespace, other.namespace))
+        if any(mine != theirs and None not in (mine, theirs) for mine, theirs in pairs):
             return False
-        theirs = dict(other.where)
-        return all(theirs.get(name, value) == value for name, value in self.where)
+        where = dict(other.where)
+        return all(where.get(name, value) == value for name, value in self.where)
 
-    def widened(self) -> Reach:
-        """Return the same purge, not narrowed."""
-        return Reach(self.kind, self.namespace)
+    def widened(self) -> Scope:
+        """Return the scope of the same purge if it were not narrowed."""
+        return Scope(self.kind, self.namespace)
 
 
 class GuardedJob(msgspec.Struct, frozen=True, array_like=True):
-    """A dead letter as a guard knows it: the id of its entry among the dead letters, and where its points are."""
+    """A guarded dead letter: the id of its entry among the dead letters, the op of its job, and its scope."""
 
     entry_id: str
     op: str
-    reach: Reach
+    scope: Scope
 
 
-def order(position: Position) -> tuple[int, int]:
-    """Return what positions compare by."""
+class GuardChanges(NamedTuple):
+    """What a commit stores of a guard: changed fields of the points, new dead letters, and positions to forget."""
+
+    points: dict[str, str]
+    dead_letters: dict[Position, str]
+    forgotten: list[Position]
+
+
+def sort_key(position: Position) -> tuple[int, int]:
+    """Return the numbers by which positions are ordered."""
     milliseconds, _, sequence = position.partition("-")
     return int(milliseconds), int(sequence or 0)
 
 
-def later(one: Position, other: Position) -> Position:
+def latest(one: Position, other: Position) -> Position:
     """Return the later of two positions."""
-    return max(one, other, key=order)
+    return max(one, other, key=sort_key)
 
 
-def reach_of(job: WriteJob) -> Reach:
-    """Return what a purge deletes, or the collection in which a write or a delete has its points."""
+def scope_of(job: WriteJob) -> Scope:
+    """Return the scope of a purge, or the collection that has the points of an upsert or a delete."""
     if not isinstance(job, Purge):
-        return Reach(job.kind, job.namespace or "")
-    return Reach(job.only_kind, job.only_namespace, job.narrowing)
+        return Scope(job.kind, job.namespace or "")
+    return Scope(job.only_kind, job.only_namespace, job.narrowing)
 
 
-def point_fields(job: WriteJob) -> list[str]:
-    """Return the names under which a guard keeps the points that ``job`` names; a purge names none."""
+def point_keys(job: WriteJob) -> list[str]:
+    """Return the keys under which a guard keeps the points of ``job``. A purge names no points."""
     if isinstance(job, Purge):
         return []
     ids = [job.point_id] if isinstance(job, Upsert) else job.point_ids
@@ -90,123 +108,123 @@ def point_fields(job: WriteJob) -> list[str]:
 
 
 class Guard:
-    """What is known of one user's dead letters: of all of them, or of those that the jobs at hand concern.
+    """The replay guard of one user, with all dead letters or those that the current jobs may concern.
 
-    ``touched`` has the guarded points, each with the last position that touched it. ``purges`` are the purges that were
-    applied, ``watches`` the dead ones, each with the last position that touched a point in its reach. ``letters`` are
-    the dead letters by position. All are changed in place; `changes` returns what to store.
+    The module's docstring describes its four dictionaries. They are changed in place, and `changes` returns what to
+    store.
     """
 
     def __init__(
         self,
-        touched: dict[str, Position] | None = None,
-        reaches: bytes = b"",
+        points: dict[str, Position] | None = None,
+        purges: bytes = b"",
         dead_letters: dict[Position, GuardedJob] | None = None,
     ) -> None:
-        stored = _reaches_decoder.decode(reaches) if reaches else _Reaches()
-        self.touched = dict(touched or {})
-        self.purges = dict(stored.purges)
-        self.watches = dict(stored.watches)
+        stored = _purges_decoder.decode(purges) if purges else _StoredPurges()
+        self.points = dict(points or {})
+        self.purges = dict(stored.applied)
+        self.dead_purges = dict(stored.dead)
         self.dead_letters = dict(dead_letters or {})
-        self._before = (dict(self.touched), dict(self.purges), dict(self.watches), dict(self.dead_letters))
+        self._before = (dict(self.points), dict(self.purges), dict(self.dead_purges), dict(self.dead_letters))
 
     def is_stale(self, job: WriteJob, position: Position) -> bool:
-        """Say whether a job with a later position touched any point of ``job``, which was pushed at ``position``."""
-        mine = order(position)
-        return any(order(other) > mine for other in self._touching(job))
+        """Return whether a job with a later position has touched any point of the dead ``job``."""
+        own = sort_key(position)
+        return any(sort_key(other) > own for other in self._last_touches(job))
 
     def is_purged(self, job: WriteJob, position: Position) -> bool:
-        """Say whether a later purge took all points of the user where ``job`` has its own."""
+        """Return whether a later purge, which was not narrowed, has deleted the points of the dead ``job``."""
         if isinstance(job, Purge):
             return False
-        mine = order(position)
-        return any(not reach.where and reach.covers(job) and order(at) > mine for reach, at in self.purges.items())
+        own = sort_key(position)
+        return any(
+            not scope.where and scope.covers(job) and sort_key(purged_at) > own
+            for scope, purged_at in self.purges.items()
+        )
 
     def record(self, job: WriteJob, position: Position) -> None:
-        """Note that ``job``, pushed at ``position``, was applied."""
-        for field in point_fields(job):
-            if field in self.touched:
-                self.touched[field] = later(self.touched[field], position)
-        reach = reach_of(job)
-        for watched in self.watches:
-            if watched.overlaps(reach) if isinstance(job, Purge) else watched.covers(job):
-                self.watches[watched] = later(self.watches[watched], position)
+        """Record that ``job``, which was first pushed at ``position``, was applied."""
+        for point in point_keys(job):
+            if point in self.points:
+                self.points[point] = latest(self.points[point], position)
+        scope = scope_of(job)
+        for dead in self.dead_purges:
+            if dead.overlaps(scope) if isinstance(job, Purge) else dead.covers(job):
+                self.dead_purges[dead] = latest(self.dead_purges[dead], position)
         if isinstance(job, Purge):
-            self.purges = _with(self.purges, reach, position)
+            self.purges = _with_scope(self.purges, scope, position)
 
     def add(self, job: WriteJob, position: Position, entry_id: str) -> None:
         """Guard the dead letter of ``job`` from now on."""
-        for field in point_fields(job):
-            self.touched.setdefault(field, NEVER)
+        for point in point_keys(job):
+            self.points.setdefault(point, NEVER)
         if isinstance(job, Purge):
-            self.watches = _with(self.watches, reach_of(job), NEVER)
-        self.dead_letters[position] = GuardedJob(entry_id, op_of(job), reach_of(job))
+            self.dead_purges = _with_scope(self.dead_purges, scope_of(job), NEVER)
+        self.dead_letters[position] = GuardedJob(entry_id, op_of(job), scope_of(job))
 
     def purged_by(self, purge: Purge, position: Position) -> dict[Position, GuardedJob]:
-        """Return the older dead upserts and deletes of the user in the reach of ``purge``."""
-        reach, mine = reach_of(purge), order(position)
+        """Return the older dead upserts and deletes that ``purge`` deletes."""
+        scope, own = scope_of(purge), sort_key(position)
         return {
-            at: dead_letter
-            for at, dead_letter in self.dead_letters.items()
-            if dead_letter.op != "purge" and order(at) < mine and reach.overlaps(dead_letter.reach)
+            other: dead_letter
+            for other, dead_letter in self.dead_letters.items()
+            if dead_letter.op != "purge" and sort_key(other) < own and scope.overlaps(dead_letter.scope)
         }
 
-    def changes(self) -> tuple[dict[str, str], dict[Position, str], list[Position]]:
-        """Return the fields to store of touched points, the letters to store, and the positions to forget."""
-        touched, purges, watches, dead_letters = self._before
-        fields = {field: at for field, at in self.touched.items() if touched.get(field) != at}
-        if (self.purges, self.watches) != (purges, watches):
-            fields[REACHES] = _text(_Reaches(list(self.purges.items()), list(self.watches.items())))
+    def changes(self) -> GuardChanges:
+        """Return what has changed since the guard was loaded."""
+        points, purges, dead_purges, dead_letters = self._before
+        changed = {point: position for point, position in self.points.items() if points.get(point) != position}
+        if (self.purges, self.dead_purges) != (purges, dead_purges):
+            changed[PURGES_FIELD] = _encode(_StoredPurges(list(self.purges.items()), list(self.dead_purges.items())))
         added = {
-            at: _text(dead_letter)
-            for at, dead_letter in self.dead_letters.items()
-            if dead_letters.get(at) != dead_letter
+            position: _encode(dead_letter)
+            for position, dead_letter in self.dead_letters.items()
+            if dead_letters.get(position) != dead_letter
         }
-        return fields, added, [at for at in dead_letters if at not in self.dead_letters]
+        return GuardChanges(
+            changed, added, [position for position in dead_letters if position not in self.dead_letters]
+        )
 
-    def _touching(self, job: WriteJob) -> Iterator[Position]:
-        """Yield the last positions of what may have touched a point of ``job``."""
-        for field in point_fields(job):
-            yield self.touched.get(field, NEVER)
+    def _last_touches(self, job: WriteJob) -> Iterator[Position]:
+        """Yield the last position of each job that may have touched a point of ``job``."""
+        for point in point_keys(job):
+            yield self.points.get(point, NEVER)
         if isinstance(job, Purge):
-            reach = reach_of(job)
-            yield self.watches.get(reach, self.watches.get(reach.widened(), NEVER))
+            scope = scope_of(job)
+            yield self.dead_purges.get(scope, self.dead_purges.get(scope.widened(), NEVER))
         else:
-            yield from (at for reach, at in self.purges.items() if reach.covers(job))
+            yield from (position for scope, position in self.purges.items() if scope.covers(job))
 
 
-REACHES = ""
-"""The field of a stored guard that holds its purges and watches; all others are points."""
+class _StoredPurges(msgspec.Struct, array_like=True):
+    applied: list[tuple[Scope, Position]] = []
+    dead: list[tuple[Scope, Position]] = []
 
 
-class _Reaches(msgspec.Struct, array_like=True):
-    purges: list[tuple[Reach, Position]] = []
-    watches: list[tuple[Reach, Position]] = []
+_purges_decoder = msgspec.json.Decoder(_StoredPurges)
+_job_decoder = msgspec.json.Decoder(GuardedJob)
 
 
-_reaches_decoder = msgspec.json.Decoder(_Reaches)
-_letter_decoder = msgspec.json.Decoder(GuardedJob)
-
-
-def _text(stored: GuardedJob | _Reaches) -> str:
+def _encode(stored: GuardedJob | _StoredPurges) -> str:
     return msgspec.json.encode(stored).decode()
 
 
-def decode_letter(body: bytes) -> GuardedJob:
-    """Return the letter stored as ``body``; raises ``msgspec.DecodeError``."""
-    return _letter_decoder.decode(body)
+def decode_guarded_job(body: bytes) -> GuardedJob:
+    """Decode a stored dead letter. Raises ``msgspec.DecodeError``."""
+    return _job_decoder.decode(body)
 
 
-def _with(reaches: dict[Reach, Position], reach: Reach, position: Position) -> dict[Reach, Position]:
-    """Return ``reaches`` with one more, or with none of them narrowed once there are too many."""
-    if reach in reaches or len(reaches) < MOST_REACHES:
-        return {**reaches, reach: later(reaches.get(reach, NEVER), position)}
-    return _folded([*reaches.items(), (reach, position)])
+def _with_scope(scopes: dict[Scope, Position], scope: Scope, position: Position) -> dict[Scope, Position]:
+    """Return ``scopes`` with one more. Once there are too many, all of them are widened."""
+    if scope in scopes or len(scopes) < MAX_SCOPES:
+        return {**scopes, scope: latest(scopes.get(scope, NEVER), position)}
+    return _widened([*scopes.items(), (scope, position)])
 
 
-def _folded(reaches: Iterable[tuple[Reach, Position]]) -> dict[Reach, Position]:
-    folded: dict[Reach, Position] = {}
-    for reach, position in reaches:
-        wide = reach.widened()
-        folded[wide] = later(folded.get(wide, NEVER), position)
-    return folded
+def _widened(scopes: Iterable[tuple[Scope, Position]]) -> dict[Scope, Position]:
+    widened: dict[Scope, Position] = {}
+    for scope, position in scopes:
+        wide = scope.widened()
+        widened[wide] = latest(widened.get(wide, NEVER), position)
+    return widened

@@ -1,20 +1,21 @@
-"""What waits: the state of all partitions, in one round trip."""
+"""Read the state of all partitions, and totals of the queue, in one round trip each."""
 
 from __future__ import annotations
 
 import msgspec
 from redis.asyncio import Redis
 
-from memory_worker.queue.log import entry_version, pushed_at_s
+from memory_worker.queue.log import parse_version, pushed_at_s
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
 
 class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
-    """One partition: entries that wait, when the oldest was pushed (unix seconds), life left of its lease (seconds).
+    """The state of a partition.
 
-    ``version`` is the contract version of the oldest entry; ``dead`` counts dead letters.
+    ``waiting`` is the number of entries. ``oldest_pushed_s`` (unix seconds) and ``version`` (of the contract) are those
+    of the oldest entry. ``lease_s`` is how many seconds its lease still lasts. ``dead`` is the number of dead letters.
     """
 
     partition: int
@@ -26,7 +27,7 @@ class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the whole queue, and of the memory of its Redis, in bytes; a limit of 0 is none."""
+    """Totals of the whole queue, and the memory of Redis in bytes. A memory limit of 0 means no limit."""
 
     waiting_bytes: int
     reads_waiting: int
@@ -35,7 +36,7 @@ class QueueTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def queue_totals(redis: Redis, keys: Keys) -> QueueTotals:
-    """Return the totals, in one round trip; raises `QueueUnavailable`."""
+    """Return the totals of the queue. Raises `QueueUnavailable`."""
     with queue_request("totals"):
         async with redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.backlog, "bytes")
@@ -51,7 +52,7 @@ async def queue_totals(redis: Redis, keys: Keys) -> QueueTotals:
 
 
 async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[PartitionState]:
-    """Return the state of every partition; raises `QueueUnavailable`."""
+    """Return the state of every partition. Raises `QueueUnavailable`."""
     script_keys = []
     for partition in range(partitions):
         script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
@@ -62,7 +63,7 @@ async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[Pa
             partition=partition,
             waiting=waiting,
             oldest_pushed_s=pushed_at_s(first_id.decode()) if waiting else None,
-            version=entry_version(version) if waiting else None,
+            version=parse_version(version) if waiting else None,
             lease_s=lease_ms / 1000 if lease_ms > 0 else None,
             dead=dead,
         )

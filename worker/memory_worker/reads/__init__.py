@@ -1,4 +1,5 @@
-"""The way of a read job: search, get and info, each answered with a reply.
+"""Read jobs: search, get and info.
 
-Here: the handlers, and the limits of memory for replies. Not here: how read jobs wait in Redis (`memory_worker.queue`).
+Here: the handlers that answer each job with a reply, and the memory limits of replies. Not here: how read jobs wait in
+Redis (`memory_worker.queue`).
 """

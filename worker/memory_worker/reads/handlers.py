@@ -1,6 +1,7 @@
-"""Read jobs: search, get, info. Each is an arq job that returns its result; errors come back as values.
+"""Answer the read jobs search, get and info.
 
-An error is never an empty result: a caller can tell "nothing found" from "could not look".
+An error is returned as a reply with an error code. It is never an empty result, so a caller can distinguish "nothing
+found" from "the search failed".
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from memory_worker.budget import ByteBudget, Holding, ReadBounds
+from memory_worker.budget import ByteBudget, ReadMemoryLimits, Reservation
 from memory_worker.coalesce import Coalescer
 from memory_worker.contract import (
     MAX_TIMEOUT_MS,
@@ -31,7 +32,7 @@ from memory_worker.contract.errors import AnswerTooLarge, InvalidJob, StoreRefus
 from memory_worker.queue.read_jobs import (
     LARGE_REPLY_BYTES,
     REPLY_MARGIN_MS,
-    Sending,
+    OutgoingReply,
     check_reply_to,
     encode_reply,
     result_key,
@@ -46,17 +47,17 @@ from memory_worker.wire.keys import Keys
 logger = logging.getLogger(__name__)
 
 READ_JOBS: tuple[type[ReadJob], ...] = (Search, Get, Info)
-_LEAST_TIME_S = 0.001
-_MOST_REPLIES = 32
-_DEFAULT_BOUNDS = ReadBounds()
+_MIN_TIME_S = 0.001
+_MAX_REPLIES_AT_ONCE = 32
+_DEFAULT_MEMORY_LIMITS = ReadMemoryLimits()
 _DEFAULT_TIMEOUT_MS = Info().timeout_ms
 
 
 class Reads:
-    """Answers read jobs from one store.
+    """Answers read jobs from one store, within memory limits.
 
-    How much memory that takes is bounded: large answers wait until there is room for them, and room is held until the
-    reply is in Redis. A reply that is too large, or has no room in Redis, is replaced by an error.
+    A large answer waits until it has room in the budget, and keeps that room until its reply is in Redis. A reply that
+    is too large, or for which Redis has no room, is replaced by an error.
     """
 
     def __init__(
@@ -67,35 +68,35 @@ class Reads:
         limits: Limits,
         clock: RedisClock,
         *,
-        bounds: ReadBounds = _DEFAULT_BOUNDS,
+        memory_limits: ReadMemoryLimits = _DEFAULT_MEMORY_LIMITS,
     ) -> None:
         self._keys = keys
         self._store = store
         self._limits = limits
         self._clock = clock
-        self._bounds = bounds
-        self._budget = ByteBudget(bounds.large_bytes)
+        self._memory_limits = memory_limits
+        self._budget = ByteBudget(memory_limits.budget_bytes)
 
-        async def send(replies: list[Sending]) -> list[None]:
-            refused = await send_replies(redis, keys, replies, most_bytes=bounds.replies_bytes)
+        async def send(replies: list[OutgoingReply]) -> list[None]:
+            refused = await send_replies(redis, keys, replies, max_bytes=memory_limits.max_replies_bytes)
             if refused:
                 log_event(logger, logging.WARNING, "replies_without_room", replies=refused)
             return [None] * len(replies)
 
-        def goes_alone(sending: Sending) -> bytes | None:
-            """Large replies would be packed together; of arq's results there may be some that Redis does not take."""
-            return sending.job_id if sending.instead or sending.is_result else None
+        def send_separately(reply: OutgoingReply) -> bytes | None:
+            """Return a key of its own for a reply that is large, or that Redis may refuse as an arq result."""
+            return reply.job_id if reply.fallback or reply.is_result else None
 
-        self._replies = Coalescer[Sending, None](send, most=_MOST_REPLIES, key=goes_alone)
+        self._replies = Coalescer[OutgoingReply, None](send, max_items=_MAX_REPLIES_AT_ONCE, key=send_separately)
 
-    def function(self, kind_of_job: type[ReadJob]) -> Callable[..., Awaitable[None]]:
-        """Return the arq function for one kind of read job.
+    def arq_function(self, job_type: type[ReadJob]) -> Callable[..., Awaitable[None]]:
+        """Return the arq function for one type of read job.
 
-        It takes the job as a map, the key of a list for the reply, and whether the reply is to be JSON instead of
-        MessagePack. Without such a key the reply becomes the job's result, where arq keeps it.
+        Its arguments are the job as a map, the key of the list that gets the reply, and whether the reply is JSON
+        instead of MessagePack. Without a key the reply is stored as the result of the arq job.
         """
 
-        async def answer(
+        async def run(
             ctx: dict[str, Any], document: Any, reply_to: str | None = None, reply_json: bool = False
         ) -> None:
             if reply_to is not None:
@@ -103,44 +104,45 @@ class Reads:
             pushed_ms, is_result = ctx["score"], reply_to is None
             encode = ctx["as_result"] if is_result else partial(encode_reply, as_json=reply_json)
             key = result_key(ctx["job_id"]) if reply_to is None else reply_to
-            with self._budget.hold() as holding:
-                # The reply itself is kept no longer than until it is encoded.
-                body, instead = self._encoded(
-                    await self.answer(kind_of_job, document, pushed_ms=pushed_ms, holding=holding), encode
+            with self._budget.reservation() as reservation:
+                # No variable refers to the reply itself, so that its memory is free once it is encoded.
+                body, fallback = self._encode(
+                    await self.answer(job_type, document, pushed_ms=pushed_ms, reservation=reservation), encode
                 )
-                holding.shrink(len(body))
+                reservation.shrink(len(body))
                 life_ms = self._life_ms(document, pushed_ms)
-                await self._replies.do(Sending(ctx["job_id"], key, body, life_ms, instead, is_result))
+                await self._replies.do(OutgoingReply(ctx["job_id"], key, body, life_ms, fallback, is_result))
 
-        return answer
+        return run
 
-    def _encoded(self, reply: Reply, encode: Callable[[Reply], bytes]) -> tuple[bytes, bytes]:
-        """Return the encoded reply and, if it is large, what is sent where there is no room for it."""
+    def _encode(self, reply: Reply, encode: Callable[[Reply], bytes]) -> tuple[bytes, bytes]:
+        """Return the encoded reply and, if it is large, the fallback that is sent if Redis has no room for it."""
         body = encode(reply)
-        if len(body) > self._bounds.most_bytes:
+        if len(body) > self._memory_limits.max_answer_bytes:
             body = encode(self._too_large(len(body)))
         return body, encode(_NO_ROOM) if len(body) >= LARGE_REPLY_BYTES else b""
 
     def _too_large(self, size: int) -> Reply:
         return _error(
             "too_large",
-            f"the answer has {size:,} bytes, READ_MAX_BYTES allows {self._bounds.most_bytes:,}: ask for fewer points",
+            f"the answer has {size:,} bytes, READ_MAX_BYTES allows {self._memory_limits.max_answer_bytes:,}: "
+            "ask for fewer points",
         )
 
     def _life_ms(self, document: Any, pushed_ms: float) -> int:
-        """Return for how long the reply to a job, whatever it is, is of use to its caller."""
+        """Return how long the caller can still use the reply. The job may be malformed."""
         timeout_ms = document.get("timeout_ms", _DEFAULT_TIMEOUT_MS) if isinstance(document, dict) else None
         if not isinstance(timeout_ms, int) or not 0 < timeout_ms <= MAX_TIMEOUT_MS:
             timeout_ms = MAX_TIMEOUT_MS
         return int(max(0.0, pushed_ms + timeout_ms - self._clock.now_ms())) + REPLY_MARGIN_MS
 
     async def answer(
-        self, kind_of_job: type[ReadJob], document: Any, *, pushed_ms: float, holding: Holding | None = None
+        self, job_type: type[ReadJob], document: Any, *, pushed_ms: float, reservation: Reservation | None = None
     ) -> Reply:
-        """Return the reply to a job that was pushed at ``pushed_ms`` by Redis's clock; never raises for a job."""
-        op = str(kind_of_job.__struct_config__.tag)
+        """Return the reply to a job that was pushed at ``pushed_ms`` by Redis's clock. Failures become replies, too."""
+        op = str(job_type.__struct_config__.tag)
         metrics.READ_QUEUE.labels(op).observe(self._since_s(pushed_ms))
-        reply = await self._reply(kind_of_job, document, pushed_ms, holding)
+        reply = await self._reply(job_type, document, pushed_ms, reservation)
         metrics.READS.labels(op, reply.error.code if reply.error else "ok").inc()
         metrics.READ_DURATION.labels(op).observe(self._since_s(pushed_ms))
         if reply.engine_ms:
@@ -151,30 +153,30 @@ class Reads:
         return max(0.0, (self._clock.now_ms() - pushed_ms) / 1000)
 
     async def _reply(
-        self, kind_of_job: type[ReadJob], document: Any, pushed_ms: float, holding: Holding | None
+        self, job_type: type[ReadJob], document: Any, pushed_ms: float, reservation: Reservation | None
     ) -> Reply:
         try:
-            job = checked(convert_read(document, kind_of_job), self._limits)
+            job = checked(convert_read(document, job_type), self._limits)
         except InvalidJob as error:
             return _error("invalid", error)
         remaining_s = (pushed_ms + job.timeout_ms - self._clock.now_ms()) / 1000
-        if remaining_s < _LEAST_TIME_S:
+        if remaining_s < _MIN_TIME_S:
             return _error("timeout", f"the job waited longer than its {job.timeout_ms} ms")
         try:
             async with asyncio.timeout(remaining_s):
-                return await self._read(job, remaining_s, holding)
+                return await self._read(job, remaining_s, reservation)
         except AnswerTooLarge as error:
             return self._too_large(error.answer_bytes)
-        except Exception as error:  # noqa: BLE001  # a read must answer whatever happens; the caller waits
+        except Exception as error:  # noqa: BLE001  # the caller waits, so every error must become a reply
             return _failed(job, error)
 
-    async def _read(self, job: ReadJob, timeout_s: float, holding: Holding | None) -> Reply:
+    async def _read(self, job: ReadJob, timeout_s: float, reservation: Reservation | None) -> Reply:
         match job:
             case Search():
-                hits, engine_ms = await self._store.search(job, timeout_s=timeout_s, holding=holding)
+                hits, engine_ms = await self._store.search(job, timeout_s=timeout_s, reservation=reservation)
                 return Reply(ok=True, hits=hits, engine_ms=engine_ms)
             case Get():
-                points, engine_ms = await self._store.get(job, timeout_s=timeout_s, holding=holding)
+                points, engine_ms = await self._store.get(job, timeout_s=timeout_s, reservation=reservation)
                 return Reply(ok=True, points=points, engine_ms=engine_ms)
             case Info():
                 return Reply(ok=True, collections=await self._store.info())
@@ -200,5 +202,6 @@ def _error(code: str, problem: Exception | str) -> Reply:
 
 _NO_ROOM = _error(
     "unavailable",
-    "no room for large replies in Redis, or too many wait for REPLIES_MAX_BYTES: try again, or ask for fewer points",
+    "no room for large replies in Redis, or those that wait have reached REPLIES_MAX_BYTES: "
+    "try again, or ask for fewer points",
 )

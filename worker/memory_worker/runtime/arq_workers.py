@@ -12,46 +12,73 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import msgspec
 from arq.jobs import serialize_result
 from arq.utils import timestamp_ms
-from arq.worker import Worker
+from arq.worker import Worker, func
+from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from memory_worker.contract.errors import QueueError
-from memory_worker.queue.drain_jobs import claim, finish
-from memory_worker.queue.read_jobs import TakenCall, result_key, take_calls
+from memory_worker.queue.drain_jobs import WakeAfter, claim_partitions, finish_partitions
+from memory_worker.queue.read_jobs import TakenReadJob, result_key, take_read_jobs
 from memory_worker.telemetry.logs import log_event
-from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.arq_records import decode_arq, encode_arq
 from memory_worker.wire.connection import queue_errors, queue_request
+from memory_worker.wire.drain_job import DRAIN
 from memory_worker.wire.keys import Keys
+
+if TYPE_CHECKING:
+    from arq.connections import ArqRedis
 
 logger = logging.getLogger(__name__)
 
-NEVER = 2**31
-"""Tries after which arq would give a job up: what to do with a job is not for arq to decide."""
+_HEALTH_INTERVAL_S = 5.0
+_CLAIM_LIFE_S = 610.0
+"""Longer than any drain. The drain of a dead process ends with its lease, and its claim with the next rescue."""
+_FAILURE_LIFE_S = 60.0
+"""How long arq's result of a failed read job is kept."""
+_MAX_TRIES = 2**31
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
-
-Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, float | None]]]
-"""Drains partitions; returns for each when to ring again (``None``: somebody else will)."""
+Drain: TypeAlias = Callable[[Sequence[int]], Awaitable[Mapping[int, WakeAfter]]]
+"""Drains partitions. Returns for each when to wake a worker again."""
 
 
 class RoleWorker(Worker):
     """An arq worker that looks for jobs when its ``wakeup`` list receives an item, and every ``poll_s`` seconds.
 
-    It calls ``polled`` after each look. arq takes about six round trips to claim and to finish a job; here each takes
-    one. The main loop, the shutdown and the health check are arq's.
+    It calls ``on_poll`` each time. arq takes about six round trips to claim and to finish a job; here each takes one.
+    Only the main loop, the shutdown and the health check are arq's.
     """
 
-    def __init__(self, wakeup: str, polled: Callable[[], None], keys: Keys, *, poll_s: float, **options: Any) -> None:
-        super().__init__(**options, poll_delay=0, max_tries=NEVER, job_deserializer=decode_job)
-        self._wakeup = wakeup
-        self._polled = polled
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        functions: Mapping[str, Callable[..., Awaitable[Any]]],
+        *,
+        queue_name: str,
+        wakeup: str,
+        max_jobs: int,
+        poll_s: float,
+        on_poll: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            [func(function, name=name) for name, function in functions.items()],  # type: ignore[arg-type]
+            queue_name=queue_name,
+            redis_pool=cast("ArqRedis", redis),  # the methods of ArqRedis are not used
+            max_jobs=max_jobs,
+            poll_delay=0,
+            handle_signals=False,
+            health_check_interval=_HEALTH_INTERVAL_S,
+        )
         self._keys = keys
+        self._wakeup = wakeup
         self._poll_s = poll_s
+        self._on_poll = on_poll
 
     async def _poll_iteration(self) -> None:
         await self._wait()
@@ -63,14 +90,14 @@ class RoleWorker(Worker):
         if free and not self.burst:
             await self._take(free)
         await self.heart_beat()
-        self._polled()
+        self._on_poll()
 
-    async def _take(self, most: int) -> None:
-        """Take up to so many jobs off the queue, and begin each as one of ``tasks``."""
+    async def _take(self, free: int) -> None:
+        """Take up to ``free`` jobs from the queue, and start each as one of ``tasks``."""
         raise NotImplementedError
 
     async def heart_beat(self) -> None:
-        """Tell arq's tools that this worker lives; a Redis that has no room for that is no reason to end."""
+        """Write arq's health check. A full Redis is no reason to stop."""
         with suppress(OutOfMemoryError):
             await super().heart_beat()
 
@@ -87,129 +114,121 @@ class RoleWorker(Worker):
 
 
 class DrainWorker(RoleWorker):
-    """Drains partitions whose doorbell has rung.
+    """Drains partitions whose drain jobs are due.
 
-    A job of arq's is a group of partitions, claimed together because what waits in all of them makes one batch of
-    ``most_jobs``. Of what comes meanwhile no more than a batch is drained with them; the rest is claimed again, by
-    what it is then.
+    Each of its ``tasks`` drains a group of partitions, which were claimed together because their waiting entries fit
+    into one batch of ``batch_jobs``. If more entries arrive during the drain, the partitions are claimed again.
     """
 
     def __init__(
-        self,
-        wakeup: str,
-        polled: Callable[[], None],
-        keys: Keys,
-        drain: Drain,
-        *,
-        partitions: int,
-        most_jobs: int,
-        **options: Any,
+        self, redis: Redis, keys: Keys, drain: Drain, *, partitions: int, batch_jobs: int, **options: Any
     ) -> None:
-        super().__init__(wakeup, polled, keys, **options)
+        # arq requires a function, but never calls it.
+        super().__init__(redis, keys, {DRAIN: drain}, queue_name=keys.drain_queue, wakeup=keys.drain_wakeup, **options)
         self._drain = drain
-        self._most_jobs = most_jobs
-        # What other workers have claimed stands at the head of the queue: look past all of it.
-        self._look_at = max(2 * partitions, 1000)
+        self._batch_jobs = batch_jobs
+        # The drain jobs that other workers have claimed are at the head of the queue. Look past all of them.
+        self._scan_limit = max(2 * partitions, 1000)
 
-    async def _take(self, most: int) -> None:
-        groups, removed = await claim(
+    async def _take(self, free: int) -> None:
+        groups, removed = await claim_partitions(
             self.pool,
             self._keys,
-            groups=most,
-            most_jobs=self._most_jobs,
-            look_at=self._look_at,
-            life_s=self.in_progress_timeout_s,
+            max_groups=free,
+            batch_jobs=self._batch_jobs,
+            scan_limit=self._scan_limit,
+            life_s=_CLAIM_LIFE_S,
         )
         if removed:
             log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=removed)
         for group in groups:
-            # Named by its first partition, which nobody else can claim meanwhile.
+            # The first partition identifies the group, because no other group can claim it now.
             self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
 
     async def _run_group(self, group: Sequence[int]) -> None:
-        wake_after_s: Mapping[int, float | None] = dict.fromkeys(group, 0.0)
+        wake_after_s: Mapping[int, WakeAfter] = dict.fromkeys(group, 0.0)
         try:
             wake_after_s = await self._drain(group)
         finally:
             await asyncio.shield(self._finish(wake_after_s))
 
-    async def _finish(self, wake_after_s: Mapping[int, float | None]) -> None:
+    async def _finish(self, wake_after_s: Mapping[int, WakeAfter]) -> None:
         self.jobs_complete += len(wake_after_s)
         try:
-            await finish(self.pool, self._keys, wake_after_s)
+            await finish_partitions(self.pool, self._keys, wake_after_s)
         except QueueError as error:
             # The rescue finds the drain jobs that stay in progress, and wakes a worker for them.
             log_event(logger, logging.WARNING, "wake_failed", partitions=list(wake_after_s), error=str(error))
 
 
 class ReadWorker(RoleWorker):
-    """Answers read jobs. Their functions send the replies; what one raises is left where arq leaves results."""
+    """Answers read jobs. The functions send the replies. If one raises, the error is stored as arq's result."""
 
-    async def _take(self, most: int) -> None:
-        for call in await take_calls(self.pool, self._keys, most=most):
-            self.tasks[_shown(call.job_id)] = asyncio.create_task(self._serve(call))
+    def __init__(
+        self, redis: Redis, keys: Keys, functions: Mapping[str, Callable[..., Awaitable[Any]]], **options: Any
+    ) -> None:
+        super().__init__(redis, keys, functions, queue_name=keys.search_queue, wakeup=keys.search_wakeup, **options)
 
-    async def _serve(self, call: TakenCall) -> None:
+    async def _take(self, free: int) -> None:
+        for call in await take_read_jobs(self.pool, self._keys, max_jobs=free):
+            self.tasks[_text(call.job_id)] = asyncio.create_task(self._serve(call))
+
+    async def _serve(self, call: TakenReadJob) -> None:
         started_ms = timestamp_ms()
         record: dict[str, Any] = {"f": "unknown", "et": 0}
 
         def as_result(outcome: Any, *, success: bool = True) -> bytes:
-            return self._as_result(call, record, outcome, success=success, started_ms=started_ms)
+            """Encode what a job returned or raised, as arq does."""
+            job_id = _text(call.job_id)
+            body = serialize_result(
+                record["f"], (), {}, 1, record["et"], success, outcome, started_ms, timestamp_ms(), job_id,
+                self.queue_name, job_id, serializer=encode_arq,
+            )  # fmt: skip
+            return body or b""
 
         try:
             record.update(decode_job(call.body))
             await self._call(call, record, as_result)
             self.jobs_complete += 1
-        except Exception as error:  # noqa: BLE001  # as arq: whatever a job raises is its result
+        except Exception as error:  # noqa: BLE001  # as in arq, any exception is the result of the job
             self.jobs_failed += 1
-            log_event(logger, logging.ERROR, "read_job_failed", job=_shown(call.job_id)[:100], error=str(error)[:200])
-            await self._keep(call, as_result(error, success=False))
+            log_event(logger, logging.ERROR, "read_job_failed", job=_text(call.job_id)[:100], error=str(error)[:200])
+            await self._store_failure(call, as_result(error, success=False))
 
-    async def _call(self, call: TakenCall, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
+    async def _call(self, call: TakenReadJob, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
         function = self.functions.get(record["f"])
         if function is None:
             raise QueueError(f"there is no read job {record['f']!r}")
         ctx = {"job_id": call.job_id, "score": call.due_ms, "as_result": as_result}
         await function.coroutine(ctx, *record["a"], **record["k"])
 
-    def _as_result(
-        self, call: TakenCall, record: dict[str, Any], outcome: Any, *, success: bool, started_ms: int
-    ) -> bytes:
-        """Encode what a job returned or raised, as arq does."""
-        job_id = _shown(call.job_id)
-        body = serialize_result(
-            record["f"], (), {}, 1, record["et"], success, outcome, started_ms, timestamp_ms(), job_id,
-            self.queue_name, job_id, serializer=self.job_serializer,
-        )  # fmt: skip
-        return body or b""
-
-    async def _keep(self, call: TakenCall, failure: bytes) -> None:
+    async def _store_failure(self, call: TakenReadJob, failure: bytes) -> None:
         try:
             with queue_request("result"):
                 async with self.pool.pipeline(transaction=True) as pipe:
-                    pipe.psetex(result_key(call.job_id), int(self.keep_result_s * 1000), failure)
+                    pipe.psetex(result_key(call.job_id), int(_FAILURE_LIFE_S * 1000), failure)
                     pipe.zrem(self.queue_name, call.job_id)
                     await pipe.execute()
         except QueueError as error:
             log_event(logger, logging.WARNING, "read_result_lost", error=str(error))
 
 
-def _shown(job_id: bytes) -> str:
+def _text(job_id: bytes) -> str:
     return job_id.decode(errors="backslashreplace")
 
 
 class _JobRecord(msgspec.Struct):
-    """A job as arq writes it: what it takes on trust, and ends at once if it is otherwise."""
+    """A job as arq writes it."""
 
     f: str
     a: list[Any]
     k: dict[str, Any]
-    t: Annotated[int, msgspec.Meta(ge=0, lt=NEVER)] | None
+    t: Annotated[int, msgspec.Meta(ge=0, lt=_MAX_TRIES)] | None
     et: Annotated[int, msgspec.Meta(ge=0, le=_LATEST_MS)]
 
 
 def decode_job(body: bytes) -> dict[str, Any]:
-    """Decode a job of arq's; raises ``msgspec.MsgspecError`` for one that would end arq's worker."""
+    """Decode and check a job as arq writes it. Raises ``msgspec.MsgspecError``."""
     try:
         record = decode_arq(body)
         msgspec.convert(record, _JobRecord)

@@ -1,24 +1,24 @@
-"""From the settings to the parts: connections, store, and embedded engines where no URL is given."""
+"""Builds the parts from the settings: connections, the store, and an embedded engine for each URL that is not set."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Container, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from memory_worker.budget import ReadBounds
+from memory_worker.budget import ReadMemoryLimits
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.contract.errors import ConfigurationError
+from memory_worker.contract.errors import ConfigurationError, QueueError
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.settings import Settings
 from memory_worker.telemetry.logs import log_event
-from memory_worker.wire.connection import Access, open_redis
+from memory_worker.wire.connection import Access, close_redis, open_redis, queue_errors
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OF_A_REDIS_ELSEWHERE = dict.fromkeys(
+_NOT_FOR_EMBEDDED_REDIS = dict.fromkeys(
     ("redis_username", "redis_password", "redis_tls_ca_file", "redis_tls_cert_file", "redis_tls_key_file")
 )
-_OF_A_QDRANT_ELSEWHERE = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
-"""What is meant for a server elsewhere is not for an embedded engine."""
-_LEAST_SMALL_BYTES = 65_536
+_NOT_FOR_EMBEDDED_QDRANT = dict.fromkeys(("qdrant_api_key", "qdrant_tls_ca_file"))
+"""Credentials and certificates of a server do not apply to an embedded engine."""
+_MIN_SMALL_BYTES = 65_536
 
 
 @contextmanager
 def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "qdrant")) -> Iterator[Settings]:
-    """Start (or attach to) an embedded engine for each URL of ``parts`` that is not set; yield settings with them.
+    """Start an embedded engine for each URL of ``parts`` that is not set, and yield settings with all URLs.
 
-    Call it before an event loop runs. Raises `EmbeddedEngineError`.
+    If the engine already runs, it is shared. Call this before an event loop runs. Raises `EmbeddedEngineError`.
     """
     mixed = (settings.redis_url is None) != (settings.qdrant_url is None)
     with ExitStack() as engines:
@@ -50,18 +50,18 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
             port = settings.embedded_redis_port or None
             valkey = engines.enter_context(start_valkey(settings.data_dir, port=port))
             _report("valkey", valkey, "REDIS_URL is not set", mixed=mixed)
-            settings = settings.model_copy(update={**_OF_A_REDIS_ELSEWHERE, "redis_url": SecretStr(valkey.url)})
+            settings = settings.model_copy(update={**_NOT_FOR_EMBEDDED_REDIS, "redis_url": SecretStr(valkey.url)})
         if settings.qdrant_url is None and "qdrant" in parts:
             from memory_worker.embedded.engines import start_edge  # noqa: PLC0415  # loads gRPC
 
             edge = engines.enter_context(start_edge(settings.data_dir, optimize=settings.embedded_optimize))
             _report("vectors", edge, "QDRANT_URL is not set", mixed=mixed)
-            settings = settings.model_copy(update={**_OF_A_QDRANT_ELSEWHERE, "qdrant_url": edge.url})
+            settings = settings.model_copy(update={**_NOT_FOR_EMBEDDED_QDRANT, "qdrant_url": edge.url})
         yield settings
 
 
 def open_queue(settings: Settings) -> Redis:
-    """Return connections to ``REDIS_URL``; nothing connects yet."""
+    """Return a pool of connections to ``REDIS_URL``. Nothing connects yet."""
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
     return open_redis(
@@ -70,25 +70,25 @@ def open_queue(settings: Settings) -> Redis:
 
 
 def open_client(settings: Settings) -> MemoryQueue:
-    """Return the queue as the main app sees it."""
+    """Return a client of the queue, as apps use it."""
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
     return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
 
 
 def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
-    """Return the store at ``QDRANT_URL``; within the event loop that will use it.
+    """Return the store at ``QDRANT_URL``. Call this in the event loop that uses it.
 
-    ``redis`` holds the registry of collections. Without it no namespaces are known but those of the settings.
+    The registry of collections is in ``redis``. Without it, the only known namespaces are those in the settings.
     """
-    # Here, because gRPC takes a second to load and not every command needs Qdrant.
+    # Imported here, because gRPC takes a second to load, and not every command needs Qdrant.
     from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
     from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
     from memory_worker.store.store import AnswerLimits, VectorStore  # noqa: PLC0415
 
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
-    api_key, bounds = settings.qdrant_api_key, read_bounds(settings)
+    api_key, limits = settings.qdrant_api_key, read_memory_limits(settings)
     return VectorStore(
         settings.qdrant_url,
         CollectionShape(
@@ -114,18 +114,36 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
         api_key=api_key.get_secret_value() if api_key else None,
         tls_ca_file=settings.qdrant_tls_ca_file,
         timeout_s=settings.qdrant_timeout_s,
-        answers=AnswerLimits(bounds.small_bytes, bounds.most_bytes),
+        answers=AnswerLimits(limits.small_answer_bytes, limits.max_answer_bytes),
     )
 
 
-def read_bounds(settings: Settings) -> ReadBounds:
-    """Return how many bytes the answers to reads may have: half of the budget is for small ones, which never wait."""
+@asynccontextmanager
+async def connected_queue(settings: Settings) -> AsyncIterator[Redis]:
+    """Open Redis, and close it at the end. Errors while it closes are ignored, so that they do not hide others."""
+    redis = open_queue(settings)
+    try:
+        yield redis
+    finally:
+        with suppress(QueueError), queue_errors():
+            await close_redis(redis)
+
+
+@asynccontextmanager
+async def connected_queue_and_store(settings: Settings) -> AsyncIterator[tuple[Redis, VectorStore]]:
+    """Open Redis and the store, whose registry is in Redis. Close both at the end."""
+    async with connected_queue(settings) as redis, open_store(settings, redis) as store:
+        yield redis, store
+
+
+def read_memory_limits(settings: Settings) -> ReadMemoryLimits:
+    """Return the limits of answers to reads. Half of the budget is for small answers, which never wait."""
     half = settings.read_budget_bytes // 2
-    return ReadBounds(
-        most_bytes=settings.read_max_bytes,
-        small_bytes=max(_LEAST_SMALL_BYTES, half // settings.search_concurrency),
-        large_bytes=half,
-        replies_bytes=settings.replies_max_bytes,
+    return ReadMemoryLimits(
+        max_answer_bytes=settings.read_max_bytes,
+        small_answer_bytes=max(_MIN_SMALL_BYTES, half // settings.search_concurrency),
+        budget_bytes=half,
+        max_replies_bytes=settings.replies_max_bytes,
     )
 
 
@@ -141,7 +159,7 @@ def _access(settings: Settings) -> Access:
 
 
 def drain_options(settings: Settings) -> DrainOptions:
-    """Return how drains behave."""
+    """Return the options of drains."""
     return DrainOptions(
         partitions=settings.queue_partitions,
         limits=settings.limits,
@@ -156,7 +174,7 @@ def drain_options(settings: Settings) -> DrainOptions:
 
 
 def queue_meta(settings: Settings) -> QueueMeta:
-    """Return what the workers publish for producers."""
+    """Return the number of partitions and the limits that workers publish for producers."""
     return QueueMeta(
         partitions=settings.queue_partitions,
         limits=settings.limits,

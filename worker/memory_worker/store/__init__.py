@@ -1,4 +1,4 @@
-"""Qdrant over gRPC: collections, writes, queries.
+"""Qdrant over gRPC: collections, writes, searches and reads.
 
-Here: requests, answers, and what an error means. Not here: Redis, and the order or the retries of jobs.
+Here: requests, answers, and the meaning of errors. Not here: Redis, and the order and the retries of jobs.
 """

@@ -1,7 +1,7 @@
-"""Bulk mode: Qdrant holds back indexing during a large import, and indexes all of it afterwards.
+"""Bulk mode: Qdrant holds back indexing during a large import, and indexes everything afterwards.
 
-The mode stands in Qdrant, in each collection (`memory_worker.store.indexing`), and nowhere else. So each collection
-is in it or not, both commands can be interrupted and given again, and a collection made meanwhile joins the others.
+The mode is stored only in Qdrant, in each collection (`memory_worker.store.indexing`). So both commands can be
+interrupted and repeated. A collection that is created during the import is in bulk mode, too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from memory_worker.store.indexing import held, is_held, restored, threshold_of
 from memory_worker.store.operations import CollectionRef
 
 _PASSES = 3
-"""A worker that looked before indexing was resumed may make a collection after it."""
+"""Repeat, because a worker may create a collection in bulk mode after this command has listed the collections."""
 
 
 class IndexingState(msgspec.Struct, frozen=True):
-    """A collection: whether indexing is held back, its threshold in kB without bulk mode, points and vectors indexed.
+    """The indexing of a collection: whether it is held back, and the threshold in kB without bulk mode.
 
-    Points and vectors are what Qdrant says: about.
+    The numbers of points and of indexed vectors are Qdrant's approximate counts.
     """
 
     name: str
@@ -31,20 +31,20 @@ class IndexingState(msgspec.Struct, frozen=True):
 
 
 class BulkMode:
-    """Bulk mode of all collections of this deployment, namespaces among them. All raise `StoreError`."""
+    """Bulk mode of all collections of this deployment, including namespaces. All methods raise `StoreError`."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
 
     async def state(self) -> list[IndexingState]:
-        """Return how it is, by name of the collection."""
+        """Return the state of all collections, sorted by name."""
         found = [await self._state_of(ref) for ref in await self._collections.existing()]
         return sorted((state for state in found if state is not None), key=lambda state: state.name)
 
     async def on(self) -> list[IndexingState]:
-        """Hold back indexing; return how it is then. The collections that every installation has are made first.
+        """Hold back indexing, and return the new state. The base collections are created first.
 
-        Raises `ConfigurationError`, with nothing changed, where a collection would stop taking writes.
+        Raises `ConfigurationError`, with nothing changed, if a collection would no longer accept writes.
         """
         for ref in self._collections.bases():
             await self._collections.ensure(ref)
@@ -54,14 +54,14 @@ class BulkMode:
         return await self.state()
 
     async def off(self) -> list[IndexingState]:
-        """Have each collection index as it did before; return how it is then."""
+        """Restore the indexing of each collection, and return the new state."""
         for _ in range(_PASSES):
             if not await self._set(to_be_held=False):
                 break
         return await self.state()
 
     async def _set(self, *, to_be_held: bool) -> bool:
-        """Bring all collections into the mode, or out of it; say whether any of them had to be."""
+        """Turn the mode on or off in all collections. Return whether any collection was changed."""
         changed = False
         for ref in await self._collections.reach():
             info = await self._collections.describe(ref)
@@ -87,13 +87,13 @@ class BulkMode:
         )
 
     async def _check_can_be_held(self, ref: CollectionRef) -> None:
-        """With both of these set, Qdrant keeps back writes until a segment is indexed, which it then never would be."""
+        """Refuse a collection with both of these settings: Qdrant would hold back its writes until it is indexed."""
         info = await self._collections.describe(ref)
         if info is None:
             return
         optimizer = info.config.optimizer_config
         if optimizer.prevent_unoptimized and optimizer.max_segment_size:
             raise ConfigurationError(
-                f"collection {self._collections.name(ref)} has prevent_unoptimized and max_segment_size: it would "
-                "take no writes while indexing is held back; unset one of them first"
+                f"collection {self._collections.name(ref)} has prevent_unoptimized and max_segment_size, so it would "
+                "refuse writes while indexing is held back; unset one of them first"
             )

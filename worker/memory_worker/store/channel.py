@@ -12,19 +12,19 @@ from memory_worker.contract.errors import ConfigurationError
 DEFAULT_PORT = 6334
 
 CHANNEL_OPTIONS = [
-    # Batches are capped by bytes before they get here; Qdrant itself sets no cap.
+    # Batches are limited in bytes before this point. Qdrant has no limit.
     ("grpc.max_send_message_length", -1),
-    # A connection that went dead without a word is noticed within 15 s, an engine that came back within 1 s.
+    # Detect a silently dead connection within 15 s, and an engine that is back within 1 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Each channel has connections of its own, so that a fresh channel really is a fresh connection.
+    # Channels do not share connections, so a new channel always opens a new connection.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
-    # Vectors and the API key go to QDRANT_URL, whatever http_proxy and its like say.
+    # Send vectors and the API key to QDRANT_URL only. Ignore http_proxy and similar variables.
     ("grpc.enable_http_proxy", 0),
 ]
 
@@ -33,10 +33,10 @@ _EXPECTED = "expected http://host:6334 (plain gRPC) or https://host:6334 (TLS)"
 
 
 def open_channel(url: str, *, tls_ca_file: Path | None = None, max_answer_bytes: int = -1) -> grpc.aio.Channel:
-    """Return a channel to ``url`` (``http://host:6334``, or ``https://`` for TLS); nothing connects yet.
+    """Return a channel to ``url`` (``http://host:6334``, or ``https://`` for TLS). Nothing connects yet.
 
-    An answer of more than ``max_answer_bytes`` is refused as soon as its size is known, which its first bytes tell;
-    -1: no limit. Raises `ConfigurationError` for a URL that cannot be one or an authority file that cannot be read.
+    An answer of more than ``max_answer_bytes`` is refused as soon as its first bytes show its size; -1 is no limit.
+    Raises `ConfigurationError` for an invalid URL or an unreadable authority file.
     """
     target, secure = _target(url)
     if tls_ca_file and not secure:
@@ -54,9 +54,9 @@ def open_channel(url: str, *, tls_ca_file: Path | None = None, max_answer_bytes:
 def _target(url: str) -> tuple[str, bool]:
     parts = split_address("QDRANT_URL", url, _SCHEMES, _EXPECTED)
     if "@" in parts.netloc:
-        raise ConfigurationError("QDRANT_URL: it names a user or a key; the key is set by QDRANT_API_KEY")
+        raise ConfigurationError("QDRANT_URL: it contains a user or a key; set the key with QDRANT_API_KEY")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigurationError("QDRANT_URL: it must end with the port; gRPC knows no paths and no options")
+        raise ConfigurationError("QDRANT_URL: it must end with the port, because gRPC has no paths and no options")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{host}:{parts.port or DEFAULT_PORT}", is_tls(url)
 

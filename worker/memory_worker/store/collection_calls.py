@@ -1,4 +1,4 @@
-"""Calls to Qdrant about collections, by name."""
+"""Calls to Qdrant that read, create, change and delete collections, by name."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from memory_worker.store.pins import has_metadata
 from memory_worker.store.rpc import QdrantRpc
 
 UPDATE_TIMEOUT_S = 60.0
-"""Qdrant ends what its optimizers are at before it changes a collection's settings."""
+"""Before Qdrant changes the settings of a collection, it waits for running optimizers."""
 
 DROP_TIMEOUT_S = 300.0
-"""A collection of a million points is some gigabytes of files."""
+"""A collection of a million points has several gigabytes of files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All collections by name, and the collection of each alias. An alias goes before a collection of its name."""
+    """The names of all collections, and the collection of each alias. An alias hides a collection of the same name."""
 
     collections: frozenset[str]
     aliases: Mapping[str, str]
 
     @property
     def names(self) -> frozenset[str]:
-        """All names that lead to a collection."""
+        """All names of collections, including aliases."""
         return self.collections | self.aliases.keys()
 
     def target(self, name: str) -> str:
-        """Return the collection that a name leads to."""
+        """Return the collection that a name or an alias refers to."""
         return self.aliases.get(name, name)
 
 
 class CollectionCalls:
-    """What is asked of Qdrant about collections. Names may be aliases. All methods raise `StoreError`."""
+    """Calls to Qdrant about collections. Names may be aliases. All methods raise `StoreError`."""
 
     def __init__(self, rpc: QdrantRpc) -> None:
         self._rpc = rpc
         self._has_metadata: bool | None = None
 
     async def describe(self, name: str) -> q.CollectionInfo | None:
-        """Return Qdrant's own description of a collection; ``None`` when it does not exist."""
+        """Return Qdrant's description of a collection, or ``None`` if it does not exist."""
         request = q.GetCollectionInfoRequest(collection_name=name)
         try:
             answer = await self._rpc.call(f"describing {name}", self._rpc.get_collection, request)
@@ -81,12 +81,12 @@ class CollectionCalls:
         await self._rpc.call(doing, self._rpc.create_index, request)
 
     async def drop(self, name: str) -> None:
-        """Delete a collection with all its points; of an alias, nothing is deleted."""
+        """Delete a collection with all its points. If ``name`` is an alias, nothing is deleted."""
         request = q.DeleteCollection(collection_name=name, timeout=int(DROP_TIMEOUT_S))
         await self._rpc.call(f"deleting {name}", self._rpc.delete_collection, request, timeout_s=DROP_TIMEOUT_S)
 
     async def has_metadata(self) -> bool:
-        """Say whether the server stores metadata of collections; asked once."""
+        """Say whether the server stores metadata of collections. The server is asked only once."""
         if self._has_metadata is None:
             answer = await self._rpc.call("health check", self._rpc.health_check, q.HealthCheckRequest())
             self._has_metadata = has_metadata(answer.version)

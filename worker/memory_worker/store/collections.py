@@ -1,4 +1,4 @@
-"""The collections of this deployment: made or adopted at first use, checked once, and remembered."""
+"""The collections of this deployment. Each is created or adopted at its first use, and checked once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from qdrant_client import grpc as q
 from memory_worker.contract.errors import StoreError, StoreUnavailable
 from memory_worker.contract.kinds import IndexType
 from memory_worker.store.collection_calls import CollectionCalls
-from memory_worker.store.creation import creation_of, index_of, unlike_settings
-from memory_worker.store.fitness import misfit, needs_indexes, unfit
+from memory_worker.store.compatibility import incompatibility, needs_indexes, unfit_error
+from memory_worker.store.creation import creation_of, differing_settings, index_of
 from memory_worker.store.indexing import is_held, threshold_of
 from memory_worker.store.membership import Membership
 from memory_worker.store.operations import CollectionRef
@@ -28,8 +28,8 @@ class Collections:
         self._calls = CollectionCalls(rpc)
         self._shape = shape
         self._membership = Membership(self._calls, shape, registry)
-        self._registered: set[CollectionRef] = set()  # it is there, and deletes may be sent
-        self._ready: set[CollectionRef] = set()  # it is checked and indexed as well, and vectors may be sent
+        self._registered: set[CollectionRef] = set()  # it exists, and deletes may be sent
+        self._ready: set[CollectionRef] = set()  # it is also checked and indexed, and vectors may be sent
         self._preparing = asyncio.Lock()
 
     @property
@@ -39,20 +39,20 @@ class Collections:
 
     @property
     def tenants(self) -> bool:
-        """Whether points written name their user as a tenant."""
+        """Whether written points name their user as a tenant."""
         return self._shape.tenant_index
 
     @property
     def quantized(self) -> bool:
-        """Whether vectors are meant to be quantized, so that searches must make up for it."""
+        """Whether vectors are quantized, so that searches must rescore."""
         return self._shape.quantize_int8
 
     def bases(self) -> list[CollectionRef]:
-        """Return the collections that every installation has."""
+        """Return the base collections, which every deployment has."""
         return self._shape.bases()
 
     def indexes(self, ref: CollectionRef) -> Mapping[str, IndexType]:
-        """Return the payload fields that are indexed, and how."""
+        """Return the type of each payload index."""
         return self._shape.indexes(ref.kind)
 
     def name(self, ref: CollectionRef) -> str:
@@ -60,14 +60,14 @@ class Collections:
         return self._shape.name(ref)
 
     def origin(self, ref: CollectionRef) -> Origin | None:
-        """Return who made a collection; ``None``: this process has not written to it yet."""
+        """Return the origin of a collection, or ``None`` if this process has not written to it yet."""
         return self._membership.origin(ref)
 
     async def ensure(self, ref: CollectionRef) -> str:
-        """Make the collection and its payload indexes unless they exist, and register it; return its name.
+        """Create the collection and its payload indexes unless they exist, register it, and return its name.
 
-        Raises `ConfigurationError` for a base collection of another dimension or distance, `CollectionUnfit` for such
-        a namespace, `StoreUnavailable`.
+        For another dimension or distance, raises `ConfigurationError` if it is a base collection, `CollectionUnfit` if
+        it is a namespace. Also raises `StoreUnavailable`.
         """
         if ref not in self._ready:
             async with self._preparing:
@@ -78,9 +78,10 @@ class Collections:
         return self.name(ref)
 
     async def adopt(self, ref: CollectionRef) -> bool:
-        """Register a collection that deletes are to be sent to; return ``False`` if it does not exist.
+        """Register a collection before deletes are sent to it. Return ``False`` if it does not exist.
 
-        Deletes do not depend on its dimension. Raises `CollectionUnfit` where an alias makes it another one of ours.
+        The dimension is not checked, because deletes do not depend on it. Raises `CollectionUnfit` if its name is an
+        alias of another collection of this deployment.
         """
         if ref not in self._registered:
             async with self._preparing:
@@ -89,7 +90,7 @@ class Collections:
         return True
 
     def forget(self, ref: CollectionRef) -> None:
-        """Look again before the next use: somebody may have dropped the collection."""
+        """Check the collection again before its next use, because it may have been dropped."""
         self._ready.discard(ref)
         self._registered.discard(ref)
 
@@ -99,32 +100,32 @@ class Collections:
         await self._calls.drop(self.name(ref))
 
     async def existing(self) -> list[CollectionRef]:
-        """Return those of our collections that exist. It changes nothing."""
+        """Return the collections of this deployment that exist. This changes nothing."""
         return await self._membership.existing()
 
     async def reach(self) -> list[CollectionRef]:
-        """Return the collections that a purge must reach: as `existing`, after a registry that was lost is restored.
+        """Return the collections that a purge must reach. As `existing`, but a lost registry is restored first.
 
-        Raises `ConfigurationError` where an alias makes two of them one collection.
+        Raises `ConfigurationError` if two names of this deployment refer to one collection.
         """
         return await self._membership.reach()
 
     async def foreign(self) -> list[str]:
-        """Return the collections and aliases that could be namespaces of ours by their names, and are not."""
+        """Return the collections and aliases that are named like namespaces of this deployment, but are not."""
         return await self._membership.foreign()
 
     async def check_distinct(self) -> None:
-        """Raise `ConfigurationError` where an alias makes two of our collections one."""
+        """Raise `ConfigurationError` if two names of this deployment refer to one collection."""
         await self._membership.check_distinct()
 
     async def restore(self) -> None:
-        """Register again what a registry that was lost has named, as far as it can be known."""
+        """Register the collections again that a lost registry had, as far as they are known."""
         await self._membership.restore()
 
     async def prepare(self) -> None:
-        """Restore the registry, then make and check the collections that every installation has.
+        """Restore the registry, then create and check the base collections.
 
-        Raises `ConfigurationError` for those that cannot be used, and where an alias makes two of ours one collection.
+        Raises `ConfigurationError` if one of them cannot be used, and as `check_distinct`.
         """
         await self.restore()
         await self.check_distinct()
@@ -132,25 +133,25 @@ class Collections:
             await self.ensure(ref)
 
     async def describe(self, ref: CollectionRef) -> q.CollectionInfo | None:
-        """Return Qdrant's own description of a collection; ``None`` when it does not exist."""
+        """Return Qdrant's description of a collection, or ``None`` if it does not exist."""
         return await self._calls.describe(self.name(ref))
 
-    async def checked(self, ref: CollectionRef) -> q.CollectionInfo | None:
-        """Describe a collection without making it; raises as `ensure` for a wrong dimension or distance."""
+    async def describe_and_check(self, ref: CollectionRef) -> q.CollectionInfo | None:
+        """As `describe`; raises as `ensure` for a wrong dimension or distance."""
         info = await self.describe(ref)
         if info is not None:
             self._check(ref, info)
         return info
 
     async def set_indexing_threshold(self, ref: CollectionRef, threshold_kb: int) -> None:
-        """Have a collection index segments of more than ``threshold_kb``."""
+        """Let Qdrant index only segments of more than ``threshold_kb``."""
         request = q.UpdateCollection(collection_name=self.name(ref))
         request.optimizers_config.indexing_threshold = threshold_kb
         await self._calls.update(request)
 
-    def unlike_settings(self, info: q.CollectionInfo) -> list[str]:
-        """Return what the settings ask for by name and a collection has not: it was made before, or by others."""
-        return list(unlike_settings(self._shape, info.config))
+    def differing_settings(self, info: q.CollectionInfo) -> list[str]:
+        """Return the settings from which a collection differs, because it was created earlier or by others."""
+        return list(differing_settings(self._shape, info.config))
 
     async def _make_ready(self, ref: CollectionRef) -> None:
         info, made = await self.describe(ref), False
@@ -158,7 +159,7 @@ class Collections:
             made = await self._create(ref)
             info = await self.describe(ref)
             if info is None:
-                raise StoreUnavailable(f"collection {self.name(ref)} was created, but is not there", code="NOT_FOUND")
+                raise StoreUnavailable(f"collection {self.name(ref)} was created, but does not exist", code="NOT_FOUND")
         self._check(ref, info)
         if not made:
             await self._membership.check_is_own(ref)
@@ -177,7 +178,7 @@ class Collections:
         return True
 
     async def _create(self, ref: CollectionRef) -> bool:
-        """Create a collection; return ``False`` if it is there, but perhaps not by this call."""
+        """Create a collection. Return ``False`` if it exists, but perhaps not because of this call."""
         request = creation_of(self.name(ref), self._shape)
         put_pin(request.metadata, self._membership.pin(ref, "made"))
         held = await self._held_threshold()
@@ -186,14 +187,14 @@ class Collections:
         try:
             await self._calls.create(request)
         except StoreError:
-            # Another worker may have been faster; what counts is whether the collection is there now.
+            # Another worker may have created it at the same time.
             if await self.describe(ref) is None:
                 raise
             return False
         return True
 
     async def _held_threshold(self) -> int | None:
-        """Return the threshold of a collection in bulk mode: one that is made meanwhile is part of the same import."""
+        """Return the threshold of bulk mode if it is on, for a new collection."""
         for ref in await self.existing():
             info = await self.describe(ref)
             if info is not None and is_held(threshold_of(info)):
@@ -206,6 +207,6 @@ class Collections:
                 await self._calls.index(index_of(self.name(ref), field, index, info.config))
 
     def _check(self, ref: CollectionRef, info: q.CollectionInfo) -> None:
-        why = misfit(self.name(ref), info, self.dimension)
-        if why is not None:
-            raise unfit(ref, why)
+        problem = incompatibility(self.name(ref), info, self.dimension)
+        if problem is not None:
+            raise unfit_error(ref, problem)

@@ -1,10 +1,10 @@
-"""How collections and their payload indexes are created.
+"""The requests that create collections and their payload indexes.
 
-Graphs of users. In a collection without a graph over all points (``m = 0``) but with links among those of a payload
-value (``payload_m``), Qdrant builds a graph for each value that is frequent enough, of each field with an index. An
-integer index will do, so ``user_id`` does, and points that the app wrote itself are in these graphs. But the values of
-other fields would get graphs too, ``active: true`` one over nearly all points, and ranges of users as well: more work
-than the graph that was to be spared. So there the indexes are made such that only single users get graphs.
+Graphs per user: with ``m = 0`` Qdrant builds no graph over all points. With ``payload_m`` it builds a graph for each
+frequent value of each indexed field. An integer index is enough, so each frequent ``user_id`` gets a graph, which also
+holds the points that the app wrote itself. But other fields would get graphs too (``active: true`` one over nearly all
+points), and so would ranges of users. That is more work than one graph over all points. So in such a collection the
+indexes are created with options that leave only the graphs of single users.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def index_of(name: str, field: str, index: IndexType, config: q.CollectionConfig
     return request
 
 
-def unlike_settings(shape: CollectionShape, config: q.CollectionConfig) -> Iterator[str]:
-    """Yield what the settings ask for by name and a collection has not: it was made before, or by others."""
+def differing_settings(shape: CollectionShape, config: q.CollectionConfig) -> Iterator[str]:
+    """Yield each setting without its default value from which a collection differs."""
     hnsw, default = config.hnsw_config, CollectionShape()
     payload_m = hnsw.payload_m if hnsw.HasField("payload_m") else None
     for variable, asked, usual, found in (
@@ -86,9 +86,9 @@ def _has_graphs_of_users(config: q.CollectionConfig) -> bool:
 
 
 def _index_options(field: str, index: IndexType, *, graphs_of_users: bool) -> dict[str, Any]:
-    """Return what is asked of an index beyond its type."""
+    """Return the options of an index, besides its type."""
     if field == TENANT_FIELD:
-        # Points are laid out by it. Those without it, the app's own, would lack in its graphs: ``user_id`` has them.
+        # It only orders the points on disk. Points that the app wrote do not have it, so ``user_id`` gets the graphs.
         return {"is_tenant": True, "enable_hnsw": False}
     if not graphs_of_users:
         return {}

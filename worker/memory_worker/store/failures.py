@@ -1,7 +1,7 @@
-"""What gRPC and Qdrant report, as this project's errors: an outage, or a request refused.
+"""Maps errors of gRPC and Qdrant to errors of this project: an outage, or a refused request.
 
-Only INVALID_ARGUMENT and OUT_OF_RANGE speak of the request itself. Everything else, a missing collection and refused
-credentials among them, is an outage: it passes, or an operator ends it, and no job is to blame.
+Only INVALID_ARGUMENT and OUT_OF_RANGE concern the request itself. All other errors are outages, including a missing
+collection and refused credentials. They end by themselves or when an operator acts, and no job is to blame.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _WITHOUT_AN_ANSWER = frozenset(
         grpc.StatusCode.INTERNAL,
     }
 )
-"""What this side of the connection may say on its own, while the server is still at work."""
+"""Codes that the client may return by itself while the server is still working."""
 _NEVER_SENT = "failed to connect"
 _RETRY_AFTER = "retry-after"
 _TOO_LARGE = re.compile(r"(?<!SERVER: )Received message larger than max \((\d+) vs")
-"""What this side's gRPC says of an answer above the channel's limit."""
+"""The message of the client's gRPC about an answer above the limit of the channel."""
 
 
 def store_error(doing: str, error: grpc.aio.AioRpcError) -> StoreError:
-    """Return what a failed call means."""
+    """Return the error of this project for a failed call. ``doing`` describes the call in the message."""
     code, details = error.code(), error.details() or "no details"
     message = f"{doing}: {code.name}: {details}"
     if code in _REFUSALS:

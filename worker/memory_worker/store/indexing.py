@@ -1,9 +1,10 @@
-"""Bulk mode as it stands in Qdrant: a threshold of indexing that no segment reaches.
+"""The encoding of bulk mode in Qdrant: an indexing threshold that no segment reaches.
 
-Qdrant indexes a segment whose vectors measure more than ``indexing_threshold`` kB. In bulk mode that is `HELD_FROM_KB`
-plus the threshold before, so that one number says both that indexing is held back and what it is to be again. It is set
-in one step, and outlives Redis and whoever set it. 0 would hold indexing back as well, and forget the threshold before;
-``m = 0`` would make Qdrant rebuild the segments that are indexed already, and once more when it ends.
+Qdrant indexes a segment whose vectors take more than ``indexing_threshold`` kB. In bulk mode the threshold is
+`HELD_FROM_KB` plus the previous threshold. So one number says that indexing is held back, and which threshold to
+restore. It is set in one step, and does not depend on Redis or on the process that set it. A threshold of 0 would also
+hold back indexing, but the previous threshold would be lost. ``m = 0`` would make Qdrant rebuild all indexed segments,
+and again at the end.
 """
 
 from __future__ import annotations
@@ -11,24 +12,25 @@ from __future__ import annotations
 from qdrant_client import grpc as q
 
 HELD_FROM_KB = 10**12
-"""A petabyte: above any segment, and far from where Qdrant's reckoning in bytes overflows."""
+"""A petabyte. No segment is that large, and in bytes it is far below an overflow in Qdrant."""
 
-_QDRANTS_OWN_KB = 10_000
+_DEFAULT_KB = 10_000
+"""Qdrant's default."""
 
 
 def threshold_of(info: q.CollectionInfo) -> int:
-    """Return a collection's threshold in kB; Qdrant's own default where it reports none."""
+    """Return a collection's threshold in kB."""
     optimizer = info.config.optimizer_config
-    return optimizer.indexing_threshold if optimizer.HasField("indexing_threshold") else _QDRANTS_OWN_KB
+    return optimizer.indexing_threshold if optimizer.HasField("indexing_threshold") else _DEFAULT_KB
 
 
 def is_held(threshold_kb: int) -> bool:
-    """Say whether a threshold is one of bulk mode."""
+    """Say whether a threshold means that bulk mode is on."""
     return threshold_kb >= HELD_FROM_KB
 
 
 def held(threshold_kb: int) -> int:
-    """Return the threshold that holds indexing back and remembers ``threshold_kb``."""
+    """Return the threshold that holds back indexing and encodes ``threshold_kb``."""
     return threshold_kb if is_held(threshold_kb) else HELD_FROM_KB + threshold_kb
 
 

@@ -1,7 +1,7 @@
-"""Which collections belong to this deployment.
+"""The membership of collections in this deployment.
 
-They are the base collection of each kind and the namespaces that the registry (`memory_worker.store.registry`) or the
-settings name. Any other collection is left alone, whatever its name begins with.
+Members are the base collection of each kind, and the namespaces in the registry (`memory_worker.store.registry`) or the
+settings. Other collections are left alone, even if their names look like namespaces.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import ConfigurationError, StoreError, StoreUnavailable
 from memory_worker.store.collection_calls import CollectionCalls, Listing
-from memory_worker.store.fitness import same_collection, unfit
+from memory_worker.store.compatibility import alias_conflict, unfit_error
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.pins import Pin, pin_of, put_pin
 from memory_worker.store.registry import Origin, Registry, key_of, origin_of, ref_of
@@ -25,38 +25,38 @@ logger = logging.getLogger(__name__)
 
 
 class Membership:
-    """The collections of this deployment, as the registry, the settings and the collections themselves say."""
+    """The collections of this deployment, from the registry, the settings and the collections' own metadata."""
 
     def __init__(self, calls: CollectionCalls, shape: CollectionShape, registry: Registry) -> None:
         self._calls = calls
         self._shape = shape
         self._registry = registry
-        self._origins: dict[CollectionRef, Origin] = {}  # what this process has registered
+        self._origins: dict[CollectionRef, Origin] = {}  # of the collections that this process has registered
 
     def origin(self, ref: CollectionRef) -> Origin | None:
-        """Return who made a collection that this process has registered."""
+        """Return the origin of a collection that this process has registered."""
         return self._origins.get(ref)
 
     def pin(self, ref: CollectionRef, origin: Origin) -> Pin:
-        """Return what the metadata of a collection of ours should say."""
+        """Return the pin that a collection of this deployment should have."""
         return Pin(self._registry.deployment, ref, origin)
 
     async def register(self, ref: CollectionRef, info: q.CollectionInfo, *, made: bool = False) -> None:
-        """Register a collection, before the first write to it is sent; ``made``: this process has created it."""
+        """Register a collection before the first write to it. ``made`` says that this process has created it."""
         origin = "made" if made else await self._origin_of(ref, info)
         await self._registry.add(key_of(ref), origin)
         self._origins[ref] = origin
         await self._keep_pinned(ref, info, self.pin(ref, origin))
 
     async def existing(self) -> list[CollectionRef]:
-        """Return those of our collections that exist, under their own names or as aliases. It changes nothing."""
+        """Return the collections of this deployment that exist, by name or as aliases. This changes nothing."""
         registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
         return self._existing(registered, listing)
 
     async def reach(self) -> list[CollectionRef]:
-        """Return the collections that a purge must reach: as `existing`, after a registry that was lost is restored.
+        """Return the collections that a purge must reach. As `existing`, but a lost registry is restored first.
 
-        Raises `ConfigurationError` where an alias makes two of ours one collection.
+        Raises `ConfigurationError` if two names of this deployment refer to one collection.
         """
         registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
         if any(key_of(ref) not in registered for ref in (*self._shape.bases(), *self._origins)):
@@ -66,9 +66,9 @@ class Membership:
         return self._existing(registered, listing)
 
     async def restore(self) -> None:
-        """Register again what this process knows of, and what the collections themselves say is of this deployment.
+        """Register again the collections that this process knows, and those whose pins name this deployment.
 
-        The base collections come last, because a registry that names them is taken for complete.
+        The base collections come last, because a registry that has them counts as complete.
         """
         registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
         found = dict(self._origins)
@@ -83,50 +83,50 @@ class Membership:
                 log_event(logger, logging.INFO, "collection_restored", collection=self._shape.name(ref))
 
     async def check_distinct(self) -> None:
-        """Raise `ConfigurationError` where an alias makes two of our collections one."""
+        """Raise `ConfigurationError` if two names of this deployment refer to one collection."""
         self._check_distinct(*await asyncio.gather(self._registry.names(), self._calls.listing()))
 
     async def check_is_own(self, ref: CollectionRef) -> None:
-        """Raise, as `unfit` says, where an alias makes a collection another one of ours."""
+        """Raise `unfit_error` if the name is an alias of another collection of this deployment."""
         registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
-        others = self._shape.bases() if ref.namespace is None else self._ours(registered)
-        same = same_collection(self._shape, ref, others, listing)
-        if same is not None:
-            raise unfit(ref, same)
+        others = self._shape.bases() if ref.namespace is None else self._members(registered)
+        conflict = alias_conflict(self._shape, ref, others, listing)
+        if conflict is not None:
+            raise unfit_error(ref, conflict)
 
     async def foreign(self) -> list[str]:
-        """Return the collections and aliases that could be namespaces of ours by their names, and are not."""
+        """Return the collections and aliases that are named like namespaces of this deployment, but are not."""
         registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
-        own = {self._shape.name(ref) for ref in self._ours(registered)}
+        own = {self._shape.name(ref) for ref in self._members(registered)}
         own |= {listing.target(name) for name in own}
         return sorted(name for name in listing.names - own if self._shape.ref(name) is not None)
 
-    def _ours(self, registered: Iterable[str]) -> list[CollectionRef]:
-        """Return the collections of this deployment, whether they exist or not; the base collections come first."""
+    def _members(self, registered: Iterable[str]) -> list[CollectionRef]:
+        """Return the collections of this deployment, existing or not. The base collections come first."""
         refs = (ref for key in registered if (ref := ref_of(key)) is not None)
         return list(dict.fromkeys([*self._shape.bases(), *self._shape.configured(), *refs]))
 
     def _existing(self, registered: Iterable[str], listing: Listing) -> list[CollectionRef]:
-        return [ref for ref in self._ours(registered) if self._shape.name(ref) in listing.names]
+        return [ref for ref in self._members(registered) if self._shape.name(ref) in listing.names]
 
     def _check_distinct(self, registered: Iterable[str], listing: Listing) -> None:
-        ours = self._ours(registered)
-        for position, ref in enumerate(ours):
-            same = same_collection(self._shape, ref, ours[:position], listing)
-            if same is not None:
-                raise ConfigurationError(same)
+        members = self._members(registered)
+        for position, ref in enumerate(members):
+            conflict = alias_conflict(self._shape, ref, members[:position], listing)
+            if conflict is not None:
+                raise ConfigurationError(conflict)
 
     async def _origin_of(self, ref: CollectionRef, info: q.CollectionInfo) -> Origin:
-        """Return the origin of a collection that this process has found."""
+        """Return the origin of a collection that existed before."""
         pin = pin_of(info, ref)
         if pin is not None and pin.deployment == self._registry.deployment:
             return pin.origin
-        if await self._calls.has_metadata():  # then what a worker made is pinned
+        if await self._calls.has_metadata():  # then each collection that a worker made is pinned
             return "adopted"
         return origin_of((await self._registry.names()).get(key_of(ref)))
 
     async def _keep_pinned(self, ref: CollectionRef, info: q.CollectionInfo, pin: Pin) -> None:
-        """Pin a collection. Where that is not allowed, only the registry knows of it, and that is enough to work."""
+        """Pin a collection. If that is not allowed, only the registry names it, which is enough to work."""
         if pin_of(info, ref) == pin or not await self._calls.has_metadata():
             return
         request = q.UpdateCollection(collection_name=self._shape.name(ref))
@@ -140,7 +140,7 @@ class Membership:
         try:
             info = await self._calls.describe(self._shape.name(ref))
         except StoreUnavailable as error:
-            if error.code == "PERMISSION_DENIED":  # not one that we could have written to
+            if error.code == "PERMISSION_DENIED":  # this worker cannot have written to it
                 return None
             raise
         return pin_of(info, ref) if info else None

@@ -1,6 +1,6 @@
 """Operations and reads as Qdrant's protobuf messages.
 
-A vector's bytes go into the message as they are: they are the wire form of ``repeated float`` already.
+The bytes of a vector are copied into the message unchanged, because they are the wire form of ``repeated float``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from memory_worker.store.operations import DeleteMatching, DeletePoints, Operati
 from memory_worker.store.values import put_payload
 
 OVERSAMPLING = 2.0
-"""How many times as many points quantized vectors look for. Not rescored, they gave one wrong hit in thirteen."""
+"""A search with quantized vectors finds this many times its limit, then rescores. Else 1 of 13 hits was wrong."""
 
 _NOBODY = 0
 _PROBE = "probe"
@@ -27,9 +27,9 @@ _VARINT_MORE = 0x80
 
 
 def update_batch(collection: str, operations: Iterable[Operation], *, tenants: bool = False) -> q.UpdateBatchPoints:
-    """Return one ordered request for all operations, to be answered when all of them are applied.
+    """Return one ordered request for all operations. Qdrant answers once all of them are applied.
 
-    ``tenants``: each point written also names its user as the tenant, whatever its payload says.
+    With ``tenants``, each written point names its user in the tenant field.
     """
     request = q.UpdateBatchPoints(collection_name=collection, wait=True, ordering=_STRONG)
     for operation in operations:
@@ -45,7 +45,7 @@ def update_batch(collection: str, operations: Iterable[Operation], *, tenants: b
 
 
 def probe(collection: str, dimension: int, *, tenants: bool = False) -> q.UpdateBatchPoints:
-    """Return a request with every kind of operation that a batch may hold, on a point of nobody, which it removes."""
+    """Return a request with each type of operation. It writes and removes one point, which belongs to no user."""
     vector = pack_vector([1.0] * dimension)
     payload = {USER_ID_FIELD: _NOBODY, POINT_ID_FIELD: _PROBE}
     point = Upsert(user_id=_NOBODY, point_id=_PROBE, vector=vector, payload=payload)
@@ -55,15 +55,15 @@ def probe(collection: str, dimension: int, *, tenants: bool = False) -> q.Update
 
 
 def probe_of_deletes(collection: str) -> q.UpdateBatchPoints:
-    """Return a request with every kind of delete that a batch may hold, of points of nobody."""
+    """Return a request with each type of delete, for points that belong to no user."""
     return update_batch(collection, [DeleteMatching(_NOBODY), DeletePoints((_PROBE,))])
 
 
 def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPoints:
     """Return the query of a search job whose vector is packed.
 
-    ``rescored``: quantized vectors find more points than asked for, and the points' own vectors tell the best of them.
-    Where nothing is quantized it changes nothing.
+    With ``rescored``, the quantized vectors find more points than the limit, and the original vectors select the best
+    of them. This has no effect if nothing is quantized.
     """
     kind = KINDS[job.kind]
     request = q.QueryPoints(
@@ -83,7 +83,7 @@ def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPo
 
 
 def points_by_id(collection: str, user_id: int, point_ids: list[str]) -> q.ScrollPoints:
-    """Return the request for a user's points of these logical ids, under whatever primary id they are stored."""
+    """Return the request for a user's points with these logical ids, under any primary id."""
     request = q.ScrollPoints(
         collection_name=collection, limit=2 * len(point_ids), with_payload=q.WithPayloadSelector(enable=True)
     )
@@ -99,7 +99,7 @@ def _add_delete(request: q.UpdateBatchPoints, point_ids: Sequence[str]) -> None:
 
 def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert], *, tenants: bool) -> None:
     primary_ids = [primary_id(point.point_id) for point in points]
-    # Older points carry an integer as their primary id: an overwrite must not leave them beside the new one.
+    # Older points have an integer as their primary id. Delete them, so that the new points replace them.
     older = request.operations.add().delete_points.points.filter
     older.must.append(_any_point_id(point.point_id for point in points))
     older.must_not.append(_has_id(primary_ids))
@@ -115,7 +115,7 @@ def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert], *, tenan
 
 def _put_vector(target: q.DenseVector, packed: object) -> None:
     if not isinstance(packed, bytes):
-        raise TypeError("a vector must be packed before it gets here")
+        raise TypeError("the vector is not packed")
     target.MergeFromString(_vector_header(len(packed)) + packed)
 
 

@@ -1,4 +1,4 @@
-"""What a batch asks of one collection. Operations are applied in order."""
+"""The operations of a batch on one collection. They are applied in order."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from memory_worker.contract.kinds import KindName
 
 
 class CollectionRef(msgspec.Struct, frozen=True):
-    """A collection as jobs name it: by kind and, for memories, namespace."""
+    """A collection as jobs name it: by its kind and, for memories, by its namespace."""
 
     kind: KindName
     namespace: str | None = None
 
 
 class DeleteMatching(msgspec.Struct, frozen=True):
-    """Delete all points of a user whose payload has these values; no values: all of the user's points."""
+    """Delete all points of a user whose payload has these values; without values, all points of the user."""
 
     user_id: int
     where: tuple[tuple[str, str | int], ...] = ()
 
 
 class DeletePoints(msgspec.Struct, frozen=True):
-    """Delete points by their logical ids, under whatever primary id they are stored."""
+    """Delete points by their logical ids, under any primary id."""
 
     point_ids: tuple[str, ...]
 
 
 class UpsertPoints(msgspec.Struct, frozen=True):
-    """Write points, at most one of each logical id, replacing those stored under another primary id too."""
+    """Write points with different logical ids. They also replace points under another primary id."""
 
     points: tuple[Upsert, ...]
 

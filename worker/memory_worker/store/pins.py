@@ -1,6 +1,6 @@
-"""Pins: what a collection's own metadata says about the deployment it belongs to (Qdrant 1.16 or newer).
+"""Pins: entries in the metadata of collections that name their deployment. They need Qdrant 1.16 or newer.
 
-The registry in Redis can be rebuilt from them. Older servers ignore metadata, so nothing is pinned there.
+The registry in Redis can be restored from the pins. Older servers ignore metadata, so there are no pins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FIRST_WITH_METADATA = (1, 16)
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """The deployment of a collection, what it is to it, and its origin."""
+    """The deployment of a collection, its kind and namespace there, and its origin."""
 
     deployment: str
     ref: CollectionRef
@@ -44,10 +44,10 @@ def put_pin(metadata: Any, pin: Pin) -> None:
 
 
 def pin_of(info: q.CollectionInfo, ref: CollectionRef) -> Pin | None:
-    """Return the pin of a collection; ``None`` where it has none, or one of something other than ``ref``."""
+    """Return the pin of a collection, or ``None`` if it has none for ``ref``."""
     fields = payload_of(info.config.metadata).get(METADATA_KEY)
     if not isinstance(fields, dict) or not isinstance(fields.get("prefix"), str):
         return None
     if (fields.get("kind"), fields.get("namespace")) != (ref.kind, ref.namespace):
-        return None  # a copy under another name says what the original was
+        return None  # a copy of a collection has the pin of the original
     return Pin(fields["prefix"], ref, origin_of(fields.get("origin")))

@@ -1,4 +1,4 @@
-"""Searches of one collection that are asked for at once: one request for all, and one for each where that fails."""
+"""Sends simultaneous searches of one collection as one request, and one by one if that request fails."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from memory_worker.coalesce import Coalescer
 from memory_worker.contract.errors import AnswerTooLarge, StoreError, StoreUnavailable
 from memory_worker.store.rpc import QdrantRpc
 
-MOST_COALESCED = 16
-"""Searches in one request, at most: none should wait for many others to be done."""
+MAX_COALESCED = 16
+"""The maximum of searches in one request. All of them wait for the slowest."""
 
-_LEAST_TIME_S = 0.001
-_WIDENS_AFTER = 64
+_MIN_TIME_S = 0.001
+_GROWS_AFTER = 64
 
 
 class Query(NamedTuple):
-    """A search, until when it must be answered (monotonic), and whether its collection may not exist."""
+    """A search, its deadline (a monotonic time in seconds), and whether its collection may be absent."""
 
     request: q.QueryPoints
     deadline: float
@@ -29,12 +29,12 @@ class Query(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The collection."""
+        """The name of the collection."""
         return self.request.collection_name
 
 
 class Answer(NamedTuple):
-    """What a search found, and how long the engine took."""
+    """The points that a search found, and the time of the engine."""
 
     points: Sequence[q.ScoredPoint]
     engine_s: float
@@ -44,19 +44,19 @@ _NOTHING = Answer((), 0.0)
 
 
 class Queries:
-    """Asks one Qdrant. A search fails only when it has failed by itself, but for a Qdrant that cannot be reached."""
+    """Sends searches over one connection. A search fails only if it also fails alone, or if Qdrant is unreachable."""
 
     def __init__(self, rpc: QdrantRpc) -> None:
         self._rpc = rpc
-        self._widths = _Widths()
-        self._joiner = Coalescer(self._ask_all, most=MOST_COALESCED, key=lambda query: query.name)
+        self._group_sizes = _GroupSizes()
+        self._coalescer = Coalescer(self._ask_all, max_items=MAX_COALESCED, key=lambda query: query.name)
 
     async def ask(self, query: Query) -> Answer:
-        """Return what a search finds; raises `AnswerTooLarge` for more than this connection takes."""
-        return await self._joiner.do(query)
+        """Return the answer to a search. Raises `AnswerTooLarge` for an answer above the limit of this connection."""
+        return await self._coalescer.do(query)
 
     async def ask_alone(self, query: Query) -> Answer:
-        """Return what a search finds, asked in a request of its own."""
+        """Return the answer to a search, which is sent in its own request."""
         [answer] = await self._ask_group([query])
         if isinstance(answer, Exception):
             raise answer
@@ -65,15 +65,15 @@ class Queries:
     async def _ask_one(self, query: Query) -> Answer:
         timeout_s = query.deadline - time.monotonic()
         answer = await self._rpc.call(
-            f"searching {query.name}", self._rpc.query, query.request, timeout_s=max(timeout_s, _LEAST_TIME_S)
+            f"searching {query.name}", self._rpc.query, query.request, timeout_s=max(timeout_s, _MIN_TIME_S)
         )
         return Answer(answer.result, answer.time)
 
     async def _ask_all(self, queries: list[Query]) -> Sequence[Answer | Exception]:
-        width = self._widths.of(queries[0].name)
-        if len(queries) <= width:
+        size = self._group_sizes.of(queries[0].name)
+        if len(queries) <= size:
             return await self._ask_group(queries)
-        groups = [queries[first : first + width] for first in range(0, len(queries), width)]
+        groups = [queries[first : first + size] for first in range(0, len(queries), size)]
         answers = await asyncio.gather(*map(self._ask_group, groups))
         return [answer for group in answers for answer in group]
 
@@ -83,13 +83,13 @@ class Queries:
             answers = await self._ask_together(queries)
         except StoreError as error:
             if isinstance(error, AnswerTooLarge):
-                self._widths.narrow(name, len(queries))
+                self._group_sizes.shrink(name, len(queries))
             elif queries[0].may_be_absent and await self._is_absent(error, queries):
                 return [_NOTHING] * len(queries)
             if len(queries) == 1 or _never_sent(error):
                 return [error] * len(queries)
         else:
-            self._widths.widen(name)
+            self._group_sizes.grow(name)
             return answers
         return await asyncio.gather(*map(self._answer_or_error, queries))
 
@@ -98,7 +98,7 @@ class Queries:
             return [await self._ask_one(queries[0])]
         name = queries[0].name
         request = q.QueryBatchPoints(collection_name=name, query_points=[query.request for query in queries])
-        timeout_s = max(_left_s(queries), _LEAST_TIME_S)
+        timeout_s = max(_left_s(queries), _MIN_TIME_S)
         answer = await self._rpc.call(f"searching {name}", self._rpc.query_batch, request, timeout_s=timeout_s)
         if len(answer.result) != len(queries):
             raise StoreUnavailable(
@@ -117,15 +117,15 @@ class Queries:
 
 
 async def is_absent(rpc: QdrantRpc, name: str, error: StoreError, *, timeout_s: float) -> bool:
-    """Say whether a read failed because its collection is known not to exist.
+    """Say whether a read failed because its collection does not exist.
 
-    A NOT_FOUND alone does not say so: it may speak of a shard, or come from something in between.
+    This asks Qdrant again, because NOT_FOUND can also concern a shard, or come from a proxy.
     """
-    if not isinstance(error, StoreUnavailable) or error.code != "NOT_FOUND" or timeout_s < _LEAST_TIME_S:
+    if not isinstance(error, StoreUnavailable) or error.code != "NOT_FOUND" or timeout_s < _MIN_TIME_S:
         return False
     request = q.CollectionExistsRequest(collection_name=name)
     try:
-        answer = await rpc.call(f"looking for {name}", rpc.collection_exists, request, timeout_s=timeout_s)
+        answer = await rpc.call(f"checking for {name}", rpc.collection_exists, request, timeout_s=timeout_s)
     except StoreError:
         return False
     return answer.HasField("result") and not answer.result.exists
@@ -136,29 +136,29 @@ def _left_s(queries: Sequence[Query]) -> float:
 
 
 def _never_sent(error: StoreError) -> bool:
-    """Say whether there was no connection: asking again, and for each, would only add to the load."""
+    """Say whether there was no connection. Then sending each search by itself would only add load."""
     return isinstance(error, StoreUnavailable) and error.code == "UNAVAILABLE" and not error.in_doubt
 
 
-class _Widths:
-    """How many searches of a collection go into one request, so that its answer is not too large to be taken."""
+class _GroupSizes:
+    """The number of searches in one request, by collection. It is limited so that the answer is not too large."""
 
     def __init__(self) -> None:
-        self._narrow: dict[str, tuple[int, int]] = {}
+        self._shrunk: dict[str, tuple[int, int]] = {}
 
     def of(self, name: str) -> int:
-        return self._narrow.get(name, (MOST_COALESCED, 0))[0]
+        return self._shrunk.get(name, (MAX_COALESCED, 0))[0]
 
-    def narrow(self, name: str, width: int) -> None:
-        """Halve it: that many were too many. One that is too large by itself says nothing of the others."""
-        if width > 1:
-            self._narrow[name] = (width // 2, 0)
+    def shrink(self, name: str, size: int) -> None:
+        """Halve the size, because the answer to ``size`` searches was too large. One search alone changes nothing."""
+        if size > 1:
+            self._shrunk[name] = (size // 2, 0)
 
-    def widen(self, name: str) -> None:
-        """Count a success; double it after many of them."""
-        if name in self._narrow:
-            width, successes = self._narrow.pop(name)
-            if successes < _WIDENS_AFTER:
-                self._narrow[name] = (width, successes + 1)
-            elif 2 * width < MOST_COALESCED:
-                self._narrow[name] = (2 * width, 0)
+    def grow(self, name: str) -> None:
+        """Count a success. Double the size after many of them."""
+        if name in self._shrunk:
+            size, successes = self._shrunk.pop(name)
+            if successes < _GROWS_AFTER:
+                self._shrunk[name] = (size, successes + 1)
+            elif 2 * size < MAX_COALESCED:
+                self._shrunk[name] = (2 * size, 0)

@@ -1,7 +1,7 @@
-"""The registry of collections: which namespaces belong to this deployment.
+"""The registry of collections: it names the collections that belong to this deployment.
 
-A collection belongs to the deployment because the registry names it, not because of how its own name begins. Where it
-is kept is none of the store's business; `memory_worker.queue.registry` keeps it in Redis.
+A collection belongs to the deployment because it is in the registry, not because of its name.
+`memory_worker.queue.registry` keeps the registry in Redis.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from memory_worker.contract.kinds import KINDS
 from memory_worker.store.operations import CollectionRef
 
 Origin = Literal["made", "adopted"]
-"""``made``: a worker created the collection. ``adopted``: it existed before, and may hold points of other writers."""
+"""``made``: a worker created the collection. ``adopted``: it existed before, and may have points of other writers."""
 
 _SEPARATOR = ":"
 
 
 class Registry(Protocol):
-    """Collections by key, with their origin; `key_of` makes the keys."""
+    """The origin of each collection, by the key from `key_of`."""
 
     @property
     def deployment(self) -> str:
-        """What this deployment is called: the ``QUEUE_PREFIX``."""
+        """The name of this deployment, which is the ``QUEUE_PREFIX``."""
 
     async def names(self) -> Mapping[str, str]:
         """Return the origin of each registered collection, by key."""
@@ -33,7 +33,7 @@ class Registry(Protocol):
 
 
 class MemoryRegistry:
-    """A registry that ends with the process, for tests and for tools with collections of their own."""
+    """A registry in memory, for tests and for tools with their own collections."""
 
     def __init__(self, deployment: str = "mw") -> None:
         self.deployment = deployment
@@ -54,7 +54,7 @@ def key_of(ref: CollectionRef) -> str:
 
 
 def ref_of(key: str) -> CollectionRef | None:
-    """Return the collection of a key; ``None`` for one that this version does not know."""
+    """Return the collection of a key, or ``None`` if this version does not know the kind."""
     name, separator, namespace = key.partition(_SEPARATOR)
     for kind in KINDS:
         if kind == name:
@@ -63,5 +63,5 @@ def ref_of(key: str) -> CollectionRef | None:
 
 
 def origin_of(value: object) -> Origin:
-    """Return an origin as it is stored; whatever is not ``made`` may hold points of other writers."""
+    """Return a stored origin. Unknown values count as ``adopted``."""
     return "made" if value == "made" else "adopted"

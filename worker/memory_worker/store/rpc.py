@@ -1,4 +1,4 @@
-"""Calls to Qdrant: the stubs, the credentials and the deadline, with failures turned into this project's errors."""
+"""Calls to Qdrant: stubs, credentials, deadlines, and errors as those of this project."""
 
 from __future__ import annotations
 
@@ -25,35 +25,50 @@ class _Stub(Protocol[_Request_contra, _Answer_co]):
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[_Request_contra, _Answer_co]):
-    """A method of Qdrant, under the name by which it is counted."""
+    """A method of Qdrant, with its name in the metrics."""
 
     name: str
     stub: _Stub[_Request_contra, _Answer_co]
 
 
 @dataclass(slots=True)
-class Sealed:
-    """A request as the bytes that go over the wire; after ``deadline`` (monotonic seconds) they may not go any more."""
+class SerializedWrite:
+    """A serialized batch of writes, which must not be sent after ``deadline`` (a monotonic time in seconds)."""
 
     body: bytes
     deadline: float
     was_sent: bool = True
 
 
-def _unseal(sealed: Sealed) -> bytes:
-    """Return what is sent; gRPC asks for it last of all, right before it sends.
+def _body_before_deadline(write: SerializedWrite) -> bytes:
+    """Return the bytes to send. gRPC calls this right before it sends.
 
-    Too late, that is an empty request: it names no collection, so Qdrant refuses it. An exception would be swallowed.
+    After the deadline the request is empty. It names no collection, so Qdrant refuses it. gRPC would swallow an
+    exception here.
     """
     failpoint("sending")
-    if time.monotonic() < sealed.deadline:
-        return sealed.body
-    sealed.was_sent = False
+    if time.monotonic() < write.deadline:
+        return write.body
+    write.was_sent = False
     return b""
 
 
 class QdrantRpc:
     """The methods of Qdrant that this worker calls."""
+
+    health_check: Method[q.HealthCheckRequest, q.HealthCheckReply]
+    list_collections: Method[q.ListCollectionsRequest, q.ListCollectionsResponse]
+    list_aliases: Method[q.ListAliasesRequest, q.ListAliasesResponse]
+    get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse]
+    collection_exists: Method[q.CollectionExistsRequest, q.CollectionExistsResponse]
+    create_collection: Method[q.CreateCollection, q.CollectionOperationResponse]
+    update_collection: Method[q.UpdateCollection, q.CollectionOperationResponse]
+    delete_collection: Method[q.DeleteCollection, q.CollectionOperationResponse]
+    create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse]
+    update_batch: Method[SerializedWrite, q.UpdateBatchResponse]
+    query: Method[q.QueryPoints, q.QueryResponse]
+    query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse]
+    scroll: Method[q.ScrollPoints, q.ScrollResponse]
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str | None, timeout_s: float) -> None:
         collections, points, service = (
@@ -61,66 +76,44 @@ class QdrantRpc:
         )
         self._metadata = (("api-key", api_key),) if api_key else ()
         self._timeout_s = timeout_s
-        self.health_check: Method[q.HealthCheckRequest, q.HealthCheckReply] = Method(
-            "health_check", service.HealthCheck
+        self.health_check = Method("health_check", service.HealthCheck)
+        self.list_collections = Method("list_collections", collections.List)
+        self.list_aliases = Method("list_aliases", collections.ListAliases)
+        self.get_collection = Method("get_collection", collections.Get)
+        self.collection_exists = Method("collection_exists", collections.CollectionExists)
+        self.create_collection = Method("create_collection", collections.Create)
+        self.update_collection = Method("update_collection", collections.Update)
+        self.delete_collection = Method("delete_collection", collections.Delete)
+        self.create_index = Method("create_index", points.CreateFieldIndex)
+        update_batch = channel.unary_unary(
+            "/qdrant.Points/UpdateBatch",
+            request_serializer=_body_before_deadline,
+            response_deserializer=q.UpdateBatchResponse.FromString,
         )
-        self.list_collections: Method[q.ListCollectionsRequest, q.ListCollectionsResponse] = Method(
-            "list_collections", collections.List
-        )
-        self.list_aliases: Method[q.ListAliasesRequest, q.ListAliasesResponse] = Method(
-            "list_aliases", collections.ListAliases
-        )
-        self.get_collection: Method[q.GetCollectionInfoRequest, q.GetCollectionInfoResponse] = Method(
-            "get_collection", collections.Get
-        )
-        self.collection_exists: Method[q.CollectionExistsRequest, q.CollectionExistsResponse] = Method(
-            "collection_exists", collections.CollectionExists
-        )
-        self.create_collection: Method[q.CreateCollection, q.CollectionOperationResponse] = Method(
-            "create_collection", collections.Create
-        )
-        self.update_collection: Method[q.UpdateCollection, q.CollectionOperationResponse] = Method(
-            "update_collection", collections.Update
-        )
-        self.delete_collection: Method[q.DeleteCollection, q.CollectionOperationResponse] = Method(
-            "delete_collection", collections.Delete
-        )
-        self.create_index: Method[q.CreateFieldIndexCollection, q.PointsOperationResponse] = Method(
-            "create_index", points.CreateFieldIndex
-        )
-        self.update_batch: Method[Sealed, q.UpdateBatchResponse] = Method(
-            "update_batch",
-            cast(
-                "Any",
-                channel.unary_unary(
-                    "/qdrant.Points/UpdateBatch",
-                    request_serializer=_unseal,
-                    response_deserializer=q.UpdateBatchResponse.FromString,
-                ),
-            ),
-        )
-        self.query: Method[q.QueryPoints, q.QueryResponse] = Method("query", points.Query)
-        self.query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse] = Method("query_batch", points.QueryBatch)
-        self.scroll: Method[q.ScrollPoints, q.ScrollResponse] = Method("scroll", points.Scroll)
+        self.update_batch = Method("update_batch", cast("Any", update_batch))
+        self.query = Method("query", points.Query)
+        self.query_batch = Method("query_batch", points.QueryBatch)
+        self.scroll = Method("scroll", points.Scroll)
 
     async def write(self, doing: str, request: q.UpdateBatchPoints, *, deadline: float) -> q.UpdateBatchResponse:
-        """Send a batch of writes that must have ended at ``deadline``, a monotonic time in seconds.
+        """Send a batch of writes that must end before ``deadline``, a monotonic time in seconds.
 
-        Raises `DeadlinePassed` when it is too late to send it; `StoreRefused`, `StoreUnavailable` as `call`.
+        Raises `DeadlinePassed` if it is too late to send it, and as `call`.
         """
-        sealed = Sealed(request.SerializeToString(), deadline)
+        write = SerializedWrite(request.SerializeToString(), deadline)
+        too_late = DeadlinePassed(f"{doing}: too late to send it")
         failpoint("serialized")
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            raise DeadlinePassed(f"{doing}: too late to send it")
+            raise too_late
         try:
-            answer = await self.call(doing, self.update_batch, sealed, timeout_s=left_s)
+            answer = await self.call(doing, self.update_batch, write, timeout_s=left_s)
         except StoreError as error:
-            if not sealed.was_sent:
-                raise DeadlinePassed(f"{doing}: too late to send it") from error
+            if not write.was_sent:
+                raise too_late from error
             raise
-        if not sealed.was_sent:
-            raise DeadlinePassed(f"{doing}: too late to send it")
+        if not write.was_sent:
+            raise too_late
         return answer
 
     async def call(
@@ -131,9 +124,9 @@ class QdrantRpc:
         *,
         timeout_s: float | None = None,
     ) -> _Answer_co:
-        """Call ``method``; ``doing`` says in an error what was asked.
+        """Call ``method``. ``doing`` describes the call in error messages.
 
-        Raises `StoreRefused` when the request is to blame, `StoreUnavailable` for everything else.
+        Raises `StoreRefused` if the request is to blame, `StoreUnavailable` otherwise. See `store_error`.
         """
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
         with timed(QDRANT_REQUESTS, method.name) as timing:

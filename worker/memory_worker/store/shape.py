@@ -1,4 +1,4 @@
-"""The collections of a deployment: their names, and how new ones are made."""
+"""The names of a deployment's collections, and the settings of new collections."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from memory_worker.store.operations import CollectionRef
 
 @dataclass(frozen=True, slots=True)
 class CollectionShape:
-    """How new collections are made. Of existing ones only dimension and distance are checked.
+    """The settings of new collections. Of existing collections only dimension and distance are checked.
 
-    ``namespaces`` belong to the deployment from the start, if their collections exist.
+    ``namespaces`` belong to the deployment without being registered, if their collections exist.
     """
 
     memories: str = "user_memories"
@@ -32,7 +32,7 @@ class CollectionShape:
     write_consistency_factor: int = 1
 
     def base(self, kind: KindName) -> str:
-        """Return the collection of a kind, without a namespace."""
+        """Return the name of the base collection of a kind."""
         return self.memories if kind == "memory" else self.documents
 
     def name(self, ref: CollectionRef) -> str:
@@ -41,7 +41,7 @@ class CollectionShape:
         return base if ref.namespace is None else f"{base}_{ref.namespace}"
 
     def ref(self, name: str) -> CollectionRef | None:
-        """Return what a collection of this name would be to this deployment; ``None``: it cannot be one of its own."""
+        """Return the kind and the namespace that fit a name, or ``None`` if it cannot belong to this deployment."""
         for base in self.bases():
             if name == self.name(base):
                 return base
@@ -52,11 +52,11 @@ class CollectionShape:
         return None
 
     def bases(self) -> list[CollectionRef]:
-        """Return the collections that every installation has."""
+        """Return the base collections, which every deployment has."""
         return [CollectionRef(kind) for kind in KINDS]
 
     def configured(self) -> list[CollectionRef]:
-        """Return the namespaces that the settings name."""
+        """Return the namespaces from the settings."""
         return [
             CollectionRef(kind.name, namespace)
             for kind in KINDS.values()
@@ -65,6 +65,6 @@ class CollectionShape:
         ]
 
     def indexes(self, kind: KindName) -> Mapping[str, IndexType]:
-        """Return the payload fields that are indexed, and how."""
+        """Return the type of each payload index."""
         fields = KINDS[kind].indexes
         return MappingProxyType({**fields, TENANT_FIELD: "keyword"}) if self.tenant_index else fields

@@ -1,23 +1,24 @@
-"""The vector store: batches in, searches and reads out. It never knows which engine answers."""
+"""The vector store: it applies batches, and answers searches and reads. It works alike with every engine."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from qdrant_client import grpc as q
 
-from memory_worker.budget import Holding
+from memory_worker.budget import Reservation
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
-from memory_worker.contract.errors import AnswerTooLarge, CollectionUnfit, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import CollectionUnfit, StoreRefused, StoreUnavailable
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
 from memory_worker.store.collections import Collections
-from memory_worker.store.copies import add_newest, best_of_each
+from memory_worker.store.duplicates import add_newest, distinct_hits
 from memory_worker.store.indexing import is_held, threshold_of
-from memory_worker.store.large import LargeAnswers
+from memory_worker.store.large_answers import LargeAnswers
 from memory_worker.store.operations import CollectionRef, Operation, UpsertPoints
 from memory_worker.store.queries import Answer, Queries, Query, is_absent
 from memory_worker.store.registry import MemoryRegistry, Registry
@@ -31,7 +32,7 @@ _STATUSES = {number: name.lower() for name, number in q.CollectionStatus.items()
 
 
 class AnswerLimits(NamedTuple):
-    """How large an answer with points may be: ``small_bytes`` at any time, ``most_bytes`` once there is room.
+    """The limits of answers with points. Up to ``small_bytes`` they need no room; ``most_bytes`` is the maximum.
 
     -1 is no limit.
     """
@@ -44,12 +45,13 @@ _ANY_SIZE = AnswerLimits()
 
 
 class VectorStore:
-    """Qdrant, over two gRPC channels. Open it within the event loop that uses it, and close it there.
+    """Qdrant, over two gRPC channels. Open and close it in the event loop that uses it.
 
-    ``registry`` knows which collections belong to the deployment; without one, this store alone does.
+    ``registry`` names the collections of the deployment. Without one, the registry is in memory.
 
-    What returns points is asked over a channel that takes small answers only. Where the answer is larger, gRPC tells
-    how large it is without taking it, and it is asked for again, over the other channel, once there is room for it.
+    Reads and searches are sent over a channel that accepts only small answers. If the answer is larger, gRPC reports
+    its size without receiving it. Then the request is sent again over the other channel, once there is room for the
+    answer.
     """
 
     def __init__(
@@ -63,7 +65,6 @@ class VectorStore:
         timeout_s: float = 5.0,
         answers: AnswerLimits = _ANY_SIZE,
     ) -> None:
-        self._most_bytes = answers.most_bytes
         self._timeout_s = timeout_s
         self._channels = [
             open_channel(url, tls_ca_file=tls_ca_file, max_answer_bytes=most)
@@ -72,7 +73,7 @@ class VectorStore:
         self._rpc, self._small = (
             QdrantRpc(channel, api_key=api_key, timeout_s=timeout_s) for channel in self._channels
         )
-        self._large = LargeAnswers()
+        self._large = LargeAnswers(answers.most_bytes)
         self._queries, self._large_queries = Queries(self._small), Queries(self._rpc)
         self.collections = Collections(self._rpc, shape, registry or MemoryRegistry())
 
@@ -83,24 +84,25 @@ class VectorStore:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channels; calls in flight are cancelled."""
+        """Close the channels. Running calls are cancelled."""
         for channel in self._channels:
             await channel.close()
 
     async def version(self) -> str:
-        """Return the engine's version, which shows that it is reachable; raises `StoreUnavailable`."""
+        """Return the engine's version. Raises `StoreUnavailable` if it is not reachable."""
         answer = await self._rpc.call("health check", self._rpc.health_check, q.HealthCheckRequest())
         return answer.version
 
     async def prepare(self) -> None:
-        """Restore the registry of collections; make and check the collections that every installation has."""
+        """Restore the registry of collections, and create and check the base collections."""
         await self.collections.prepare()
 
     async def make_ready(self, ref: CollectionRef, operations: Sequence[Operation]) -> bool:
-        """Make sure that the collection takes ``operations``; ``False``: it is not there, and they delete only.
+        """Create the collection if ``operations`` write points; register it otherwise.
 
-        Making a collection may take longer than a write, so it is best done before a deadline is reckoned. Raises
-        `CollectionUnfit` for a namespace that can never take them, `ConfigurationError` for such a base collection.
+        Return ``False`` if it does not exist and the operations only delete. Do this before the deadline is computed,
+        because creating a collection may take longer than a write. Raises `CollectionUnfit` for a namespace that
+        cannot store the operations, `ConfigurationError` for such a base collection.
         """
         if any(isinstance(operation, UpsertPoints) for operation in operations):
             await self.collections.ensure(ref)
@@ -108,17 +110,17 @@ class VectorStore:
         return await self.collections.adopt(ref)
 
     async def apply(self, ref: CollectionRef, operations: Sequence[Operation], *, timeout_s: float) -> None:
-        """Make the collection ready, and apply operations as `send` does, within ``timeout_s`` seconds."""
+        """Call `make_ready` and `send`, within ``timeout_s`` seconds."""
         deadline = time.monotonic() + timeout_s
         if await self.make_ready(ref, operations):
             await self.send(ref, operations, deadline=deadline)
 
     async def send(self, ref: CollectionRef, operations: Sequence[Operation], *, deadline: float) -> None:
-        """Apply operations in order, in one request, to a collection that is ready; return when all are applied.
+        """Apply operations in order, in one request, to a collection that is ready. Return once all are applied.
 
-        It is not atomic: when an operation fails, those before it are applied. Applying all of them again does no
-        harm. ``deadline`` is a monotonic time in seconds. Raises `StoreRefused` when Qdrant refuses the request,
-        `DeadlinePassed` when it was too late to send it, `StoreUnavailable` for everything else.
+        The request is not atomic: if an operation fails, earlier ones are applied. It is safe to apply all of them
+        again. ``deadline`` is a monotonic time in seconds. Raises `StoreRefused` if Qdrant refuses the request,
+        `DeadlinePassed` if it was too late to send it, `StoreUnavailable` otherwise.
         """
         name = self.collections.name(ref)
         request = messages.update_batch(name, operations, tenants=self.collections.tenants)
@@ -134,9 +136,9 @@ class VectorStore:
         _check_applied(name, request, answer)
 
     async def probe(self, ref: CollectionRef) -> None:
-        """Write and remove a point that belongs to nobody: raises `StoreError` unless Qdrant takes writes.
+        """Write and remove a point that belongs to no user. Raises `StoreError` unless Qdrant accepts writes.
 
-        To a namespace that takes no vectors of ours only deletes are sent, so one is tried there.
+        A namespace that cannot store our vectors only gets deletes, so only a delete is tried.
         """
         name = self.collections.name(ref)
         try:
@@ -148,39 +150,38 @@ class VectorStore:
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
 
-    async def search(self, job: Search, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Hit], float]:
-        """Return the points nearest to the job's (packed) vector, best first, and the engine's own time in ms.
+    async def search(
+        self, job: Search, *, timeout_s: float, reservation: Reservation | None = None
+    ) -> tuple[list[Hit], float]:
+        """Return the points nearest to the job's packed vector, best first, and the engine's time in milliseconds.
 
-        Searches of one collection that are asked for at once go as one request, and share its time. Of a point that
-        is stored under an older id, too, the better copy counts. A large answer waits until ``holding`` has taken room
-        for it. Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
+        Simultaneous searches of one collection are sent as one request, and report its time. If a point has two
+        copies, the better one counts. A large answer waits until ``reservation`` has room for it.
+
+        Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
         """
         ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
         request = messages.search(self.collections.name(ref), job, rescored=self.collections.quantized)
         wanted, engine_s = request.limit, 0.0
         while True:
-            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, holding)
+            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, reservation)
             engine_s += answer.engine_s
-            hits = best_of_each(answer.points)
+            hits = distinct_hits(answer.points)
             if len(hits) >= wanted or len(answer.points) < request.limit:
                 return hits[:wanted], engine_s * 1000
             request.limit *= 2
 
-    async def _query(self, query: Query, user_id: int, holding: Holding | None) -> Answer:
+    async def _query(self, query: Query, user_id: int, reservation: Reservation | None) -> Answer:
         key = ("query", query.name, user_id, query.request.limit.bit_length())
-        if self._large.expects(key):
-            await self._make_room(self._most_bytes, holding)
-        else:
-            try:
-                return await self._queries.ask(query)
-            except AnswerTooLarge as error:
-                await self._admit(key, error, holding)
-        return await self._large_queries.ask_alone(query)
+        small, large = partial(self._queries.ask, query), partial(self._large_queries.ask_alone, query)
+        return await self._large.ask(key, small, large, reservation)
 
-    async def get(self, job: Get, *, timeout_s: float, holding: Holding | None = None) -> tuple[list[Point], float]:
-        """Return the user's points of these ids, in the order asked for, and the engine's own time in ms.
+    async def get(
+        self, job: Get, *, timeout_s: float, reservation: Reservation | None = None
+    ) -> tuple[list[Point], float]:
+        """Return the user's points with these ids, in this order, and the engine's time in milliseconds.
 
-        Of a point that is stored under an older id, too, the newer copy counts. Else as `search`.
+        If a point has two copies, the newer one counts. Otherwise as `search`.
         """
         ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
         request = messages.points_by_id(self.collections.name(ref), job.user_id, job.point_ids)
@@ -188,7 +189,7 @@ class VectorStore:
         engine_s = 0.0
         while True:
             try:
-                answer = await self._scroll(request, job.user_id, deadline, holding)
+                answer = await self._scroll(request, job.user_id, deadline, reservation)
             except StoreUnavailable as error:
                 left_s = deadline - time.monotonic()
                 if ref.namespace and await is_absent(self._rpc, request.collection_name, error, timeout_s=left_s):
@@ -202,29 +203,15 @@ class VectorStore:
         return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found], engine_s * 1000
 
     async def _scroll(
-        self, request: q.ScrollPoints, user_id: int, deadline: float, holding: Holding | None
+        self, request: q.ScrollPoints, user_id: int, deadline: float, reservation: Reservation | None
     ) -> q.ScrollResponse:
-        doing, left_s = f"reading {request.collection_name}", deadline - time.monotonic()
-        key = ("scroll", request.collection_name, user_id, request.limit.bit_length())
-        if self._large.expects(key):
-            await self._make_room(self._most_bytes, holding)
-        else:
-            try:
-                return await self._small.call(doing, self._small.scroll, request, timeout_s=left_s)
-            except AnswerTooLarge as error:
-                await self._admit(key, error, holding)
-        return await self._rpc.call(doing, self._rpc.scroll, request, timeout_s=deadline - time.monotonic())
+        name = request.collection_name
 
-    async def _admit(self, key: Hashable, error: AnswerTooLarge, holding: Holding | None) -> None:
-        """Wait for room for an answer that is known by its size; raises ``error`` for one that is larger than any."""
-        if 0 <= self._most_bytes < error.answer_bytes:
-            raise error
-        self._large.note(key)
-        await self._make_room(error.answer_bytes, holding)
+        def scroll(rpc: QdrantRpc) -> Awaitable[q.ScrollResponse]:
+            return rpc.call(f"reading {name}", rpc.scroll, request, timeout_s=deadline - time.monotonic())
 
-    async def _make_room(self, size: int, holding: Holding | None) -> None:
-        if holding is not None:
-            await holding.take(size)
+        key = ("scroll", name, user_id, request.limit.bit_length())
+        return await self._large.ask(key, partial(scroll, self._small), partial(scroll, self._rpc), reservation)
 
     async def info(self) -> list[CollectionInfo]:
         """Describe all collections of this deployment that exist."""
@@ -237,7 +224,7 @@ class VectorStore:
 
 
 def _check_applied(name: str, request: q.UpdateBatchPoints, answer: q.UpdateBatchResponse) -> None:
-    """Only COMPLETED counts: ACKNOWLEDGED and WAIT_TIMEOUT come back as success too."""
+    """Check that all operations are COMPLETED: Qdrant also reports success for ACKNOWLEDGED and WAIT_TIMEOUT."""
     statuses = [result.status for result in answer.result]
     if len(statuses) != len(request.operations):
         raise StoreUnavailable(

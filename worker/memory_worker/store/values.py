@@ -1,4 +1,4 @@
-"""Payloads between Python and protobuf's value messages."""
+"""Converts payloads between Python and the value messages of protobuf."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _put(target: Value, value: Any) -> None:
         case float():
             target.double_value = value
         case None:
-            target.null_value = 0  # type: ignore[assignment]  # the only null there is
+            target.null_value = 0  # type: ignore[assignment]  # the only null value
         case dict():
             target.struct_value.SetInParent()
             put_payload(target.struct_value.fields, value)

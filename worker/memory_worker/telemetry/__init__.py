@@ -1,5 +1,5 @@
 """Metrics, logs and health of a process.
 
-Here: the definition of every metric, the format of log lines, the state of the parts a process depends on. Not here:
-the code that observes something; it lies where the thing happens.
+Here: the definitions of metrics and log events, the format of log lines, the health of the components of a process. Not
+here: the code that measures something. It is where the thing happens.
 """

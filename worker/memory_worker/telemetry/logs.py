@@ -1,4 +1,4 @@
-"""Logs: one line an event, with a stable name; text for people, JSON for machines. Never a payload or a vector."""
+"""Logs: one line per event, with a stable name, as text or as JSON. Payloads and vectors are never logged."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _FIELDS = "fields"
 def log_event(
     logger: logging.Logger, level: int, event: str, /, *, failure: BaseException | None = None, **fields: Any
 ) -> None:
-    """Log ``event`` with its fields; ``failure`` is an unexpected error, logged with its traceback."""
+    """Log ``event`` with its fields. ``failure`` is an unexpected error, which is logged with its traceback."""
     logger.log(level, event, extra={_FIELDS: fields}, exc_info=failure)
 
 
 def configure_logs(level: str, *, as_json: bool) -> None:
-    """Send the logs of this process to standard error."""
+    """Write the logs of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # arq writes two lines for every job, with its arguments.
+    # arq's other messages (its start, its health checks) say nothing new.
     logging.getLogger("arq").setLevel(logging.ERROR)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

@@ -1,5 +1,6 @@
-"""What producers and workers share: connections to Redis, key names, and the scripts that producers run.
+"""The Redis code that producers and workers share.
 
-Here: push, call, waiting for a receipt, what workers publish for producers. Everything works with redis-py 5 to 8 and
-without arq. Not here: what only a worker does (`memory_worker.queue`).
+Here: connections, key names, push, read calls, waiting for a receipt, the limits that workers publish, and the Lua
+scripts of producers. Everything works with redis-py 5 to 8 and without arq. Not here: what only a worker does
+(`memory_worker.queue`).
 """

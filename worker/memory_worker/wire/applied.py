@@ -13,28 +13,28 @@ from memory_worker.wire.keys import Keys
 
 
 async def wait_applied(redis: Redis, keys: Keys, receipt: Receipt, *, timeout_s: float) -> None:
-    """Return once the job of ``receipt`` has been applied; one blocking command, no polling.
+    """Wait until the job of ``receipt`` has been applied. This takes one blocking command and does not poll.
 
     Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` if the job can never be applied, `UnknownReceipt`
-    if Redis has lost data since the push, `QueueUnavailable`. The connection must allow replies to take that long.
+    if Redis has lost data since the push, or `QueueUnavailable`. The connection must allow replies to take that long.
     """
     give_up = time.monotonic() + timeout_s
     async with Deadline(redis, timeout_s + LATE_REPLY_S):
         if await _is_applied(redis, keys, receipt):
             return
-        left_ms = max(1, int((give_up - time.monotonic()) * 1000))
-        if await _is_applied(redis, keys, receipt, block_ms=left_ms):
+        remaining_ms = max(1, int((give_up - time.monotonic()) * 1000))
+        if await _is_applied(redis, keys, receipt, block_ms=remaining_ms):
             return
     raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
 
 
 async def _is_applied(redis: Redis, keys: Keys, receipt: Receipt, *, block_ms: int | None = None) -> bool:
-    """Say whether the mark of the partition has reached the receipt, or does within ``block_ms`` milliseconds."""
+    """Return whether the job has been applied, or is applied within ``block_ms`` milliseconds."""
     partition, entry_id = receipt.partition, receipt.entry_id
     with queue_errors():
         async with redis.pipeline(transaction=False) as pipe:
-            # The mark's id is that of the last entry that left the stream, so it may also be behind this entry.
-            pipe.xread({keys.applied(partition): _before(entry_id)}, count=1, block=block_ms)
+            # The id of the mark is that of the last entry that left the stream. This may be a later entry than ours.
+            pipe.xread({keys.applied(partition): _id_before(entry_id)}, count=1, block=block_ms)
             pipe.hmget(keys.since, ["epoch", str(partition)])
             pipe.xrange(keys.dead(partition), entry_id, entry_id)
             mark, since, dead = await pipe.execute()
@@ -47,12 +47,12 @@ async def _is_applied(redis: Redis, keys: Keys, receipt: Receipt, *, block_ms: i
 
 
 def _is_known(entry_id: str, epoch: bytes | None, stream_since: bytes | None) -> bool:
-    """Say whether Redis still has all it knew when the entry was pushed."""
+    """Return whether Redis has lost no data of the partition since the entry was pushed."""
     pushed_ms = int(entry_id.partition("-")[0])
     return epoch is not None and pushed_ms >= max(int(epoch), int(stream_since or 0))
 
 
-def _before(entry_id: str) -> str:
+def _id_before(entry_id: str) -> str:
     milliseconds, sequence = map(int, entry_id.split("-"))
     if sequence:
         return f"{milliseconds}-{sequence - 1}"

@@ -1,6 +1,6 @@
-"""How arq's own records are encoded: MessagePack, or JSON from producers that prefer it; never pickle.
+"""Encode arq's jobs and results as MessagePack. Jobs may also arrive as JSON.
 
-arq's default would run code that anyone who can write to Redis may have put there.
+arq uses pickle by default. Whoever can write to Redis could then run code in the worker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _json_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_arq(record: dict[str, Any]) -> bytes:
-    """Encode a job or a result of arq's. A result keeps no arguments; one that is ``None`` is not kept at all."""
+    """Encode one of arq's jobs or results.
+
+    A result is stored without the job's arguments. A result of ``None`` becomes empty bytes, which arq does not store.
+    """
     if "r" not in record:
         return _encoder.encode(record)
     if record["r"] is None:
@@ -31,7 +34,7 @@ def encode_arq(record: dict[str, Any]) -> bytes:
 
 
 def decode_arq(body: bytes) -> dict[str, Any]:
-    """Decode a job or a result of arq's; raises ``msgspec.DecodeError``."""
+    """Decode one of arq's jobs or results. Raises ``msgspec.DecodeError``."""
     try:
         return _json_decoder.decode(body) if body[:1] == b"{" else _decoder.decode(body)
     except (UnicodeDecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Make a call: enqueue a read job, and wait for its reply on a list of the caller.
+"""Make a read call: enqueue a read job, and wait for its reply on a list that only this call uses.
 
 The caller waits with one blocking command instead of polling for arq's result.
 """
@@ -21,21 +21,21 @@ from memory_worker.wire.connection import LATE_REPLY_S, Deadline, queue_errors, 
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.scripts import scripts
 
-_CANCEL_S = 0.25
+_CANCEL_TIMEOUT_S = 0.25
 _JOB_GRACE_MS = 1000
 
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
 
 
 async def enqueue_call(redis: Redis, keys: Keys, job: ReadJob) -> str:
-    """Enqueue a read job whose reply goes to a list; return the key of that list. One round trip.
+    """Enqueue a read job in one round trip. Return the key of the list that will receive its reply.
 
-    Raises `QueueFull` if too many read jobs wait already, `QueueUnavailable`.
+    Raises `QueueFull` if too many read jobs are waiting, or `QueueUnavailable`.
     """
-    tag = op_of(job)
-    job_id = f"{keys.prefix}:{tag}:{secrets.token_hex(12)}"
+    op = op_of(job)
+    job_id = f"{keys.prefix}:{op}:{secrets.token_hex(12)}"
     reply_to = keys.reply(job_id)
-    record: dict[str, Any] = {"t": None, "f": tag, "a": (job,), "k": {"reply_to": reply_to}}
+    record: dict[str, Any] = {"t": None, "f": op, "a": (job,), "k": {"reply_to": reply_to}}
     body = encode_arq({**record, "et": int(time.time() * 1000)})
     with queue_request("call"):
         await scripts.run(
@@ -47,11 +47,11 @@ async def enqueue_call(redis: Redis, keys: Keys, job: ReadJob) -> str:
     return reply_to
 
 
-async def take_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Reply | None:
-    """Wait for the reply; return ``None`` if it does not come within ``timeout_s`` seconds.
+async def wait_for_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Reply | None:
+    """Wait for a reply. Return ``None`` if none arrives within ``timeout_s`` seconds.
 
-    Raises `QueueUnavailable` soon after that time if Redis hangs or no connection becomes free. If it is cancelled, it
-    removes the job from the queue, provided that Redis answers at once.
+    Raises `QueueUnavailable` soon after that time if Redis hangs or no connection becomes free. When this call is
+    cancelled, it removes the job from the queue, provided that Redis answers at once.
     """
     try:
         async with Deadline(redis, timeout_s + LATE_REPLY_S):
@@ -65,14 +65,14 @@ async def take_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Reply 
     try:
         return _reply_decoder.decode(found[1])
     except msgspec.DecodeError as error:
-        raise QueueError(f"a reply that cannot be read: {error}") from error
+        raise QueueError(f"the reply cannot be read: {error}") from error
 
 
 async def _cancel(redis: Redis, reply_to: str) -> None:
     prefix, _, job_id = reply_to.partition(":reply:")
     keys = Keys(prefix)
-    # The job and its reply expire in any case.
+    # If this fails, the job and its reply expire.
     with suppress(QueueError, TimeoutError):
-        async with asyncio.timeout(_CANCEL_S):
+        async with asyncio.timeout(_CANCEL_TIMEOUT_S):
             with queue_request("cancel"):
                 await scripts.run(redis, "cancel", [keys.search_queue, keys.arq_job(job_id), reply_to], [job_id])

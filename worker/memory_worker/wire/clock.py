@@ -1,4 +1,4 @@
-"""Redis's clock, by which entries are stamped and jobs fall due, kept beside the local monotonic one."""
+"""The clock of the Redis server, which stamps entries and decides when jobs are due."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ from redis.asyncio import Redis
 from memory_worker.wire.connection import queue_request
 
 
-class RedisClock:
-    """The time as Redis has it. The local clock may be wrong by hours, and be set; its pace is trusted between looks.
+async def redis_time_ms(redis: Redis) -> float:
+    """Return the time of Redis in unix milliseconds. One round trip."""
+    seconds, microseconds = await redis.time()
+    return float(seconds * 1000 + microseconds / 1000)
 
-    ``offset_ms`` is how far Redis's clock was ahead of the local one at the last look.
+
+class RedisClock:
+    """The time of Redis, computed from the local monotonic clock between refreshes.
+
+    The local wall clock is not trusted: it may be wrong by hours, and it may be set. ``offset_ms`` is how far Redis's
+    clock was ahead of it at the last refresh.
     """
 
     def __init__(self) -> None:
         self.offset_ms = 0.0
         self._since_start_ms = (time.time() - time.monotonic()) * 1000
-        self._least_since_start_ms = self._since_start_ms
+        self._earliest_since_start_ms = self._since_start_ms
 
     async def refresh(self, redis: Redis) -> None:
-        """Look again; raises `QueueUnavailable`."""
+        """Ask Redis for its time. Raises `QueueUnavailable`."""
         asked = time.monotonic()
         with queue_request("time"):
-            seconds, microseconds = await redis.time()
+            redis_ms = await redis_time_ms(redis)
         answered = time.monotonic()
-        redis_ms = seconds * 1000 + microseconds / 1000
         self._since_start_ms = redis_ms - (asked + answered) * 500
-        self._least_since_start_ms = redis_ms - answered * 1000
+        self._earliest_since_start_ms = redis_ms - answered * 1000
         self.offset_ms = self.now_ms() - time.time() * 1000
 
     def now_ms(self) -> float:
         """Return Redis's time in unix milliseconds."""
         return time.monotonic() * 1000 + self._since_start_ms
 
-    def least_ms(self) -> float:
-        """Return what Redis's time is at least, however long its answer was on its way."""
-        return time.monotonic() * 1000 + self._least_since_start_ms
+    def earliest_ms(self) -> float:
+        """Return a lower bound of Redis's time, however long the last answer took to arrive."""
+        return time.monotonic() * 1000 + self._earliest_since_start_ms

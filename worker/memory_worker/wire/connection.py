@@ -1,6 +1,6 @@
-"""Connections to Redis, and the one place where its errors become this project's.
+"""Open connections to Redis, and map its errors to the errors of this project. This is the only place that does so.
 
-Errors of scripts carry a word in front (``QUEUEFULL jobs 1000``) that says what they become.
+An error of a script begins with a word, as in ``QUEUEFULL jobs 1000``, that decides what it is mapped to.
 """
 
 from __future__ import annotations
@@ -38,26 +38,33 @@ from memory_worker.contract.errors import (
     QueueUnavailable,
     TooLate,
 )
-from memory_worker.wire.pool import PlainConnection, TlsConnection, UnixConnection, WaitingPool, log_in, said
-from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, is_tls, not_a_url
+from memory_worker.wire.pool import (
+    PlainConnection,
+    TlsConnection,
+    UnixConnection,
+    WaitingPool,
+    full_message,
+    log_in,
+)
+from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls
 
 RETRIES = 3
-_A_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
+_IS_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 LATE_REPLY_S = 0.25
-"""How much longer than Redis waits on purpose its caller waits for Redis to say so."""
+"""How long a caller waits beyond the timeout of a blocking command, so that the reply can arrive."""
 
-_MEANINGS: dict[str, Callable[[Sequence[str]], Exception]] = {
+_SCRIPT_ERRORS: dict[str, Callable[[Sequence[str]], Exception]] = {
     "LEASELOST": lambda _: LeaseLost(),
     "NOTEMPTY": lambda counts: QueueNotEmpty(*map(int, counts)),
     "PARTITIONS": lambda found: PartitionMismatch(None, int(found[0])),
     "QUEUEFULL": lambda limit: QueueFull(limit[0], int(limit[1])),
     "TOOLARGE": lambda sizes: InvalidJob("job", f"at most {int(sizes[1]):,} bytes are allowed, got {int(sizes[0]):,}"),
-    "TOOLATE": lambda _: TooLate("the push came too late, and was not stored"),
+    "TOOLATE": lambda _: TooLate("the push reached Redis too late and was not stored"),
 }
-"""What an error of a script becomes, by its first word, from those behind it."""
+"""The errors of scripts, by their first word. Each function takes the words after it."""
 
-_UNAVAILABLE = frozenset(
+_TEMPORARY_ERRORS = frozenset(
     {
         *("BUSY", "DENIED", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "READONLY"),
         *("REDIRECT", "TRYAGAIN", "UNBLOCKED"),
@@ -65,16 +72,16 @@ _UNAVAILABLE = frozenset(
 )
 """First words of errors after which Redis, or another Redis, may accept the same request later."""
 
-_OF_A_CLUSTER = frozenset({"ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"})
+_CLUSTER_ERRORS = frozenset({"ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How both sides show who they are: what is set overrides the URL, and is taken as it is,
-    where a URL would percent-encode it.
+    """Credentials and certificates for Redis. User name and password override those in the URL.
 
-    ``tls_ca_file`` is the authority that must have signed Redis's certificate, and the only one; ``None`` stands for
-    those of the system. ``tls_cert_file`` and ``tls_key_file`` are this side's own certificate. All are PEM files.
+    They are used as they are, not percent-decoded. ``tls_ca_file`` is the only authority that may sign Redis's
+    certificate; ``None`` means the authorities of the system. ``tls_cert_file`` and ``tls_key_file`` are the client
+    certificate. All of these are PEM files.
     """
 
     username: str | None = None
@@ -84,19 +91,22 @@ class Access:
     tls_key_file: Path | str | None = None
 
 
-MOST_COALESCED = 64
-"""Scripts in one round trip, at most: none should wait for many others."""
+MAX_COALESCED = 64
+"""The most scripts in one round trip. With more of them, each would wait too long for the others."""
 
 
 class _CoalescingRedis(Redis):
-    """Send scripts that are run at about the same time in one round trip. Each script remains its own atomic step."""
+    """A client that sends scripts in one round trip if they are run at about the same time.
+
+    Each script remains its own atomic step.
+    """
 
     def __init__(self, pool: WaitingPool) -> None:
         super().__init__(connection_pool=pool)
-        self._scripts: Coalescer[tuple[Any, ...], Any] = Coalescer(self._run_scripts, most=MOST_COALESCED)
+        self._scripts: Coalescer[tuple[Any, ...], Any] = Coalescer(self._run_scripts, max_items=MAX_COALESCED)
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script that Redis has; as redis-py, but coalesced with others."""
+        """Run a script that Redis has loaded, together with other scripts."""
         return await self._scripts.do(("EVALSHA", sha, numkeys, *keys_and_args))
 
     async def _run_scripts(self, commands: list[tuple[Any, ...]]) -> list[Any]:
@@ -108,29 +118,29 @@ class _CoalescingRedis(Redis):
             return list(await pipe.execute(raise_on_error=False))
 
 
-_FROM_URL = Access()
-_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomainSocketConnection: UnixConnection}
-"""What connections are made of, by what redis-py would make of the URL; TLS is the rest."""
+_NO_ACCESS = Access()
+_CONNECTION_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomainSocketConnection: UnixConnection}
+"""Our connection classes, by the class that redis-py would use for the URL. All others become `TlsConnection`."""
 
 
-def open_redis(url: str, *, timeout_s: float | None, access: Access = _FROM_URL, max_connections: int = 1000) -> Redis:
-    """Return a pool of connections to ``url`` (``redis://``, ``rediss://`` or ``unix://``); nothing connects yet.
+def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS, max_connections: int = 1000) -> Redis:
+    """Return a client with its own connection pool for ``url`` (``redis://``, ``rediss://`` or ``unix://``).
 
-    ``timeout_s`` bounds each reply, and how long a request waits for a connection while all ``max_connections`` are in
-    use; ``None`` is for connections that wait on purpose, until their caller gives up. ``rediss://`` checks the
-    certificate and the host name. Raises `ConfigurationError`, which shows nothing of the URL, for one that cannot be
-    one, and for files that cannot be used.
+    Nothing connects yet. ``timeout_s`` bounds the wait for each reply, and the wait for a connection while all
+    ``max_connections`` are in use. ``None`` is for blocking commands: each wait lasts until the caller gives up.
+    ``rediss://`` checks the certificate and the host name. Raises `ConfigurationError` for a URL or a file that cannot
+    be used. The error shows no part of the URL.
     """
     secure = _is_secure(url, access)
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s or 5.0,
         "socket_keepalive": True,
-        # No health checks: redis-py's own, on a server that accepts but does not answer, connects again without end.
+        # No health checks: if a server accepts connections but does not answer, redis-py reconnects without end.
         "health_check_interval": 0,
         "wait_s": timeout_s,
-        # Done again once a connection has ended, for every script does no harm when it is done twice. What timed out is
-        # not: there is no time left.
+        # Retry when a connection has ended, because every script may run twice without harm. After a timeout there is
+        # no time left to retry.
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
         "retry_on_error": [RedisConnectionError],
         "max_connections": max_connections,
@@ -141,12 +151,12 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _FROM_URL,
     try:
         options |= parse_url(url) | credentials(url)
     except ValueError:
-        raise not_a_url("host, port or an option is wrong") from None
+        raise invalid_url("host, port or an option is wrong") from None
     for name in WITHOUT_EFFECT:
         options.pop(name, None)
     # The replies of RESP2 look alike in every version of redis-py.
     pool = WaitingPool(**options, **_driver_info(), protocol=2)
-    pool.connection_class = _CLASSES.get(pool.connection_class, TlsConnection)
+    pool.connection_class = _CONNECTION_CLASSES.get(pool.connection_class, TlsConnection)
     if secure:
         pool.connection_kwargs["context"] = _tls_context(access)
     for name, value in (("username", access.username), ("password", access.password)):
@@ -164,38 +174,38 @@ def _driver_info() -> dict[str, Any]:
 
 
 async def close_redis(redis: Redis) -> None:
-    """Close all connections of the pool. It may be used again afterwards."""
+    """Close all connections of the pool. The pool may be used again afterwards."""
     await redis.connection_pool.disconnect()
 
 
-def belong_together(*opened: Redis) -> None:
-    """Let pools to one Redis leave it together, once one of them finds that it is the wrong one."""
-    pools = [_pool(redis) for redis in opened]
+def link_pools(*clients: Redis) -> None:
+    """Link pools that lead to the same Redis. When one finds a wrong server, all close their idle connections."""
+    pools = [_pool(redis) for redis in clients]
     for pool in pools:
-        pool.together = pools
+        pool.linked = pools
 
 
 class Deadline:
-    """Makes what is done inside (``async with``) raise `QueueUnavailable` when it takes longer than ``seconds``.
+    """A context manager that raises `QueueUnavailable` if its body takes longer than ``seconds``.
 
-    Idle connections are closed then, for they lead to the same server. It may be entered again and again: ``left_s`` is
-    what is left of the time.
+    Idle connections are then closed, because they lead to the same server. A deadline may be entered several times:
+    ``remaining_s`` is the time that is left for all further entries.
     """
 
     def __init__(self, redis: Redis, seconds: float) -> None:
-        self.left_s = seconds
+        self.remaining_s = seconds
         self._redis = redis
         self._seconds = seconds
 
     async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout(self.left_s)
+        self._timeout = asyncio.timeout(self.remaining_s)
         self._began = time.monotonic()
         await self._timeout.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.left_s = max(0.0, self.left_s - (time.monotonic() - self._began))
+        self.remaining_s = max(0.0, self.remaining_s - (time.monotonic() - self._began))
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
@@ -208,17 +218,17 @@ def _pool(redis: Redis) -> WaitingPool:
 
 
 def _is_secure(url: str, access: Access) -> bool:
-    """Say whether the URL asks for TLS; raises `ConfigurationError` for one that cannot mean what it says."""
+    """Return whether the URL asks for TLS. Raises `ConfigurationError` for a URL that cannot be used."""
     secure = is_tls(url)
     if not secure and (access.tls_ca_file or access.tls_cert_file or access.tls_key_file):
-        raise not_a_url("files for TLS are given, but it does not begin with rediss://")
+        raise invalid_url("files for TLS are given, but it does not begin with rediss://")
     return secure
 
 
 def _tls_context(access: Access) -> ssl.SSLContext:
     ca_file, cert_file, key_file = access.tls_ca_file, access.tls_cert_file, access.tls_key_file
     try:
-        # Not ssl.create_default_context, which writes the keys of all connections to the file that SSLKEYLOGFILE names.
+        # ssl.create_default_context would write the keys of all connections to the file in SSLKEYLOGFILE.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if ca_file:
             context.load_verify_locations(ca_file)
@@ -226,12 +236,14 @@ def _tls_context(access: Access) -> ssl.SSLContext:
             context.load_default_certs()
     except OSError as error:
         raise ConfigurationError(f"REDIS_TLS_CA_FILE: {ca_file}: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of Python says so by itself
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # not every build of Python has this default
     if cert_file or key_file:
         if not (cert_file and key_file):
             raise ConfigurationError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
         try:
-            context.load_cert_chain(cert_file, key_file, password="")  # never ask for one at the terminal
+            context.load_cert_chain(
+                cert_file, key_file, password=""
+            )  # so that no password is asked for on the terminal
         except OSError as error:
             files = f"{cert_file}, {key_file}"
             raise ConfigurationError(f"REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: {files}: {error}") from error
@@ -242,40 +254,40 @@ _UNTIMED = nullcontext()
 
 
 def request_timer(_command: str) -> AbstractContextManager[object]:
-    """Time a request to Redis under its command; a worker replaces this by its metrics, which producers do not load."""
+    """Measure the time of a request to Redis. Workers replace this function with one that records metrics."""
     return _UNTIMED
 
 
 @contextmanager
 def queue_request(command: str) -> Iterator[None]:
-    """Time a request to Redis under the name ``command``, and turn errors as `queue_errors` does."""
+    """Measure the time of a request under the name ``command``, and map its errors as `queue_errors` does."""
     with request_timer(command), queue_errors():
         yield
 
 
 @contextmanager
 def queue_errors() -> Iterator[None]:
-    """Turn what Redis or its client raises into an error of ours.
+    """Map what redis-py raises to the errors of this project.
 
-    That is `QueueUnavailable` for whatever may pass, `QueueError` for what Redis will never do, and what the words of
-    scripts mean.
+    Temporary errors become `QueueUnavailable`, permanent ones `QueueError`. Errors of scripts become the error that
+    their first word stands for.
     """
     try:
         yield
     except OutOfMemoryError as error:
-        raise QueueOutOfMemory(f"Redis is full: {said(error)}") from error
+        raise QueueOutOfMemory(f"Redis is full: {full_message(error)}") from error
     except ResponseError as error:
-        raise _of_response(said(error)) from error
+        raise _map_response(full_message(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise QueueUnavailable(f"Redis: {error or type(error).__name__}") from error
 
 
-def _of_response(message: str) -> Exception:
+def _map_response(message: str) -> Exception:
     first, *others = message.split() or [""]
-    if first in _MEANINGS:
-        return _MEANINGS[first](others)
-    if first in _OF_A_CLUSTER:
-        return QueueUnavailable(f"{_A_CLUSTER} ({message})")
-    if first in _UNAVAILABLE:
+    if first in _SCRIPT_ERRORS:
+        return _SCRIPT_ERRORS[first](others)
+    if first in _CLUSTER_ERRORS:
+        return QueueUnavailable(f"{_IS_CLUSTER} ({message})")
+    if first in _TEMPORARY_ERRORS:
         return QueueUnavailable(f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

@@ -1,32 +1,33 @@
 """The names of all Redis keys.
 
-All names begin with ``QUEUE_PREFIX`` (``mw``). The names that arq gives begin with ``arq:``, followed by the prefix.
+All names begin with the ``QUEUE_PREFIX``, which is ``mw`` by default. arq's own keys begin with ``arq:`` and then the
+prefix.
 
     mw:meta                     hash    the number of partitions, and the limits that producers must keep
-    mw:since                    hash    since when receipts are known (unix ms): ``epoch`` for the whole queue, and
-                                        by partition for streams that were made later
-    mw:pushed:{token}           string  the entry ids of one push, so that a late copy is not stored again; expires
+    mw:since                    hash    times (unix ms) before which receipts are unknown: ``epoch`` for the whole
+                                        queue, and one for each partition whose stream was created later
+    mw:pushed:{token}           string  the entry ids of one push, so that no late copy of it is stored; expires
     mw:backlog                  hash    jobs, bytes, dead and dead_bytes: totals over all partitions
-    mw:collections              hash    the registry of collections, each with its origin
-    mw:orphaned                 hash    drain jobs that are in progress without a lease, and since when
+    mw:collections              hash    the collections of this deployment, each with its origin
+    mw:orphaned                 hash    drain jobs in progress without a lease, each with the time at which it was found
     mw:canary                   string  written every few seconds to test whether Redis accepts writes; expires
-    mw:processes                zset    worker processes, each with the time at which it counts as dead (unix ms)
-    mw:process:{id}             string  the role of a worker process; expires unless the process is alive
+    mw:processes                zset    worker processes, each with the time from which it counts as dead (unix ms)
+    mw:process:{id}             string  the role of a worker process; expires once the process has died
     mw:leader                   string  the token of the replica that collects the queue stats; expires
     mw:stats                    string  the latest queue stats (JSON); expires
     mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry; its id is that of the last entry that left the stream
-    mw:dead:{p}                 stream  dead letters, with the ids of their entries
-    mw:guarded:{p}              set     replay guard: the users who have dead letters
-    mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters, by the position of their first push
-    mw:guarded:{p}:{user}:touched  hash  replay guard: the points of these, each with the last position that touched it
-    mw:attempts:{p}             hash    what is being tried, and the processes that have tried it
+    mw:dead:{p}                 stream  the dead letters of a partition, with the ids of their entries
+    mw:guarded:{p}              set     replay guard: users who have dead letters
+    mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters by position
+    mw:guarded:{p}:{user}:touched  hash  replay guard: their points, each with the last position that touched it
+    mw:attempts:{p}             hash    the batch that is being tried, and the processes that have tried it
     mw:drain, mw:search         zset    arq's queues: job ids by due time
-    mw:drain:wakeup             list    an idle ingest worker blocks on it
-    mw:search:wakeup            list    an idle search worker blocks on it
+    mw:drain:wakeup             list    idle ingest workers block on it
+    mw:search:wakeup            list    idle search workers block on it
     mw:reply:{job}              list    the reply to one read job; expires
-    mw:replies                  zset    large replies that may still wait, as size:key, by expiry; expires
+    mw:replies                  zset    large replies not known to be taken, as size:key by expiry time; expires
     mw:replies:bytes            string  the sum of their sizes; expires
     arq:job:mw:drain:{p}        string  the drain job of a partition; expires
     arq:in-progress:mw:...      string  arq's mark of a job in progress; expires
@@ -45,12 +46,12 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """The number of partitions and the limits of producers."""
+        """The number of partitions, and the limits of producers."""
         return f"{self.prefix}:meta"
 
     @property
     def since(self) -> str:
-        """Since when receipts are known."""
+        """The times from which receipts are known."""
         return f"{self.prefix}:since"
 
     def pushed(self, token: str) -> str:
@@ -59,7 +60,7 @@ class Keys:
 
     @property
     def backlog(self) -> str:
-        """Totals of jobs and bytes."""
+        """The totals of jobs and bytes."""
         return f"{self.prefix}:backlog"
 
     @property
@@ -74,7 +75,7 @@ class Keys:
 
     @property
     def canary(self) -> str:
-        """A value that is written to test whether Redis accepts writes."""
+        """The key that is written to test whether Redis accepts writes."""
         return f"{self.prefix}:canary"
 
     @property
@@ -93,7 +94,7 @@ class Keys:
 
     @property
     def leader(self) -> str:
-        """The replica that collects the queue stats."""
+        """The token of the replica that collects the queue stats."""
         return f"{self.prefix}:leader"
 
     @property
@@ -135,7 +136,7 @@ class Keys:
         return f"{self.prefix}:lease:{partition}"
 
     def applied(self, partition: int) -> str:
-        """Return the key of the mark that shows how far a partition has been applied."""
+        """Return the key that shows how far a partition has been applied."""
         return f"{self.prefix}:applied:{partition}"
 
     def dead(self, partition: int) -> str:
@@ -143,7 +144,7 @@ class Keys:
         return f"{self.prefix}:dead:{partition}"
 
     def guarded(self, partition: int) -> str:
-        """Return the key of the users who have dead letters. The keys of each user begin with it."""
+        """Return the key of the users who have dead letters. Scripts derive each user's keys from it."""
         return f"{self.prefix}:guarded:{partition}"
 
     def guarded_dead_letters(self, partition: int, user_id: int | str) -> str:
@@ -155,7 +156,7 @@ class Keys:
         return f"{self.guarded_dead_letters(partition, user_id)}:touched"
 
     def attempts(self, partition: int) -> str:
-        """Return the key of what is being tried, and by which processes."""
+        """Return the key of the batch that is being tried."""
         return f"{self.prefix}:attempts:{partition}"
 
     def reply(self, job_id: str) -> str:
@@ -164,7 +165,7 @@ class Keys:
 
     @property
     def replies(self) -> str:
-        """Large replies that may still wait."""
+        """The large replies that are not known to be taken."""
         return f"{self.prefix}:replies"
 
     @property
@@ -182,9 +183,9 @@ class Keys:
         return f"{self.drain_job_id_prefix}{partition}"
 
     def arq_job(self, job_id: str) -> str:
-        """Return arq's key of a job."""
+        """Return arq's key for a job."""
         return f"arq:job:{job_id}"
 
     def arq_in_progress(self, job_id: str) -> str:
-        """Return arq's key of a job in progress."""
+        """Return arq's key for a job in progress."""
         return f"arq:in-progress:{job_id}"

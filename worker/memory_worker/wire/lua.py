@@ -1,4 +1,4 @@
-"""Run Lua scripts. Each script is one atomic step; its file lies beside the typed function that calls it."""
+"""Run Lua scripts. Each script is one atomic step, and has its own ``.lua`` file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _USE = re.compile(r"^-- use (\w+)\n", re.MULTILINE)
 
 
 class Scripts:
-    """The scripts ``*.lua`` of one package; the pieces that several of them share lie in its folder ``parts``."""
+    """The scripts ``*.lua`` of one package. Code that several scripts share is in its folder ``parts``."""
 
     def __init__(self, package: str) -> None:
         self._package = package
 
     def source(self, name: str) -> str:
-        """Return the text of the script ``name``. A line ``-- use reading`` is replaced by that part."""
+        """Return the text of the script ``name``. Each line ``-- use reading`` is replaced by ``parts/reading.lua``."""
         return _source(self._package, name)
 
     async def run(self, redis: Redis, name: str, keys: list[str], args: list[Any]) -> Any:
-        """Run the script ``name`` in one round trip, or in two if Redis does not have it yet."""
+        """Run the script ``name`` in one round trip, or in two if Redis has not loaded it yet."""
         digest = _digest(self._package, name)
         try:
             return await redis.evalsha(digest, len(keys), *keys, *args)  # type: ignore[misc]  # sync or async in the stubs
@@ -40,8 +40,8 @@ class Scripts:
     async def run_replicated(self, redis: Redis, name: str, keys: list[str], args: list[Any], *, replicas: int) -> Any:
         """Run the script ``name`` and wait until ``replicas`` replicas have its writes, in one round trip.
 
-        Raises `NotReplicated` if they do not within `REPLICATION_TIMEOUT_S`. The writes are done then, but a failover
-        may lose them.
+        Raises `NotReplicated` if too few replicas confirm within `REPLICATION_TIMEOUT_S`. The script has run in that
+        case, but a failover may lose its writes.
         """
         if not replicas:
             return await self.run(redis, name, keys, args)
@@ -63,14 +63,14 @@ class Scripts:
 
 @cache
 def _source(package: str, name: str) -> str:
-    return _with_parts(package, _text(package, f"{name}.lua"))
+    return _with_parts(package, _read(package, f"{name}.lua"))
 
 
 def _with_parts(package: str, text: str) -> str:
-    return _USE.sub(lambda use: _with_parts(package, _text(package, f"parts/{use[1]}.lua")), text)
+    return _USE.sub(lambda use: _with_parts(package, _read(package, f"parts/{use[1]}.lua")), text)
 
 
-def _text(package: str, path: str) -> str:
+def _read(package: str, path: str) -> str:
     return resources.files(package).joinpath(path).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What the queue says of itself in Redis: the number of partitions, and the limits that producers must keep."""
+"""The metadata of the queue in Redis: the number of partitions, and the limits that producers must keep."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
 DEFAULT_PARTITIONS = 32
-BOUNDS = ("max_jobs", "max_bytes", "max_reads", "min_replicas")
-_KNOWN = ("partitions", "dimension", "max_job_bytes", *BOUNDS)
+QUEUE_LIMITS = ("max_jobs", "max_bytes", "max_reads", "min_replicas")
+_FIELDS = ("partitions", "dimension", "max_job_bytes", *QUEUE_LIMITS)
 
 
 class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What producers must keep to; all but ``partitions``, which is fixed at first use, follows the workers' settings.
+    """The number of partitions, which is fixed at first use, and the limits, which follow the workers' settings.
 
-    ``max_jobs`` and ``max_bytes`` bound the whole backlog, ``max_reads`` the read jobs that wait; 0 is no bound.
+    ``max_jobs`` and ``max_bytes`` bound the whole backlog, ``max_reads`` the read jobs that wait. 0 means no limit.
     ``min_replicas`` replicas of Redis must have a job before its push returns.
     """
 
@@ -30,21 +30,18 @@ class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_meta(redis: Redis, keys: Keys) -> QueueMeta | None:
-    """Return what a worker has published, or ``None`` where none has yet."""
+    """Return the published metadata, or ``None`` if no worker has published any. Raises `QueueUnavailable`."""
     with queue_request("meta"):
         found = await redis.execute_command("HGETALL", keys.meta)
-    if b"partitions" not in found:
-        return None
-    # Only what is known: another version of the worker may publish more, and in another form.
-    numbers = {name: int(found[name.encode()]) for name in _KNOWN if found.get(name.encode(), b"").isdigit()}
+    # Other fields are ignored: another version of the worker may publish more, and in another form.
+    numbers = {name: int(found[name.encode()]) for name in _FIELDS if found.get(name.encode(), b"").isdigit()}
     if "partitions" not in numbers:
         return None
-    defaults = Limits()
     return QueueMeta(
         partitions=numbers["partitions"],
         limits=Limits(
             dimension=numbers.get("dimension"),
-            max_job_bytes=numbers.get("max_job_bytes", defaults.max_job_bytes),
+            max_job_bytes=numbers.get("max_job_bytes", Limits().max_job_bytes),
         ),
-        **{name: numbers.get(name, 0) for name in BOUNDS},
+        **{name: numbers.get(name, 0) for name in QUEUE_LIMITS},
     )

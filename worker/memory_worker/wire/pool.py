@@ -1,8 +1,8 @@
-"""A pool of connections that is waited for, and that leaves a server which turns out to be the wrong one.
+"""A connection pool in which requests wait for a free connection, and which leaves the old server after a failover.
 
-After a failover the address in the URL leads to another server. Connections that are open already stay with the old
-one, and their requests would fail for ever. So a connection that shows a sign of it is closed, with all that are idle,
-and the next request resolves the address anew.
+After a failover the address in the URL leads to another server. Open connections stay with the old one, where all of
+their requests would fail. So when a connection shows signs of a wrong server, the pool closes it and all idle
+connections. The next request then resolves the address again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 HAS_HIREDIS = find_spec("hiredis") is not None
-"""It is optional, and packs commands in a sixth of the time."""
+"""hiredis is optional. It packs commands in a sixth of the time."""
 
 if HAS_HIREDIS:
     import hiredis
@@ -56,73 +56,73 @@ _FIRST_WORDS: dict[type[RedisError], str] = {
     ReadOnlyError: "READONLY",
     TryAgainError: "TRYAGAIN",
 }
-"""The first word of an error, by its class. redis-py removes that word from errors that have a class of their own.
+"""The first word of an error by its class. redis-py removes it from errors that have a class of their own.
 
-Which errors have one depends on its version.
+Which errors have one depends on the version of redis-py.
 """
 
 _WRONG_SERVER = frozenset({"CLUSTERDOWN", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
-"""First words of errors of a server that is not the primary, or no longer."""
+"""First words of the errors of a server that is not, or no longer, the primary."""
 
-_NO_ROOM = (errno.EMFILE, errno.ENFILE)
-"""Error numbers if this process, or this machine, may open no more files."""
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""Error numbers when this process or this machine may open no more files."""
 
-_HAS_UNREAD = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
-"""The same method under the name of redis-py 8, and of the versions before."""
+_CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
+"""The name of this method in redis-py 8, and in earlier versions."""
 
 _Waiter: TypeAlias = "asyncio.Future[AbstractConnection | None]"
 
 
 class _TurnedAway(RedisConnectionError):
-    """A connection that was taken, and ended at once: Redis has too many."""
+    """Redis accepted a connection and closed it at once, because it has too many."""
 
 
 async def log_in(connection: AbstractConnection) -> None:
-    """Log in on a connection that was opened, as redis-py does."""
+    """Log in on a connection that was just opened, as redis-py does."""
     try:
         await connection.on_connect()
     except (AuthenticationError, BusyLoadingError):
         raise
     except RedisConnectionError as error:
-        raise _TurnedAway(f"Redis takes no more connections, or is going down: {error}") from error
+        raise _TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
 
 
-class _Watching(AbstractConnection):
+class _WatchedConnection(AbstractConnection):
     """A connection that notices signs of a wrong server."""
 
-    leads_astray = False
+    wrong_server = False
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """Return a command as it goes over the wire; its first argument may be several words."""
+        """Return a command in its wire format. The first argument may consist of several words."""
         if not HAS_HIREDIS:
             return super().pack_command(*args)
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
-        """Return the reply to a command; as redis-py."""
+        """Return the reply to a command, as redis-py does."""
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            vars(error)["said"] = _with_first_word(error)
-            self.leads_astray = self.leads_astray or _is_sign(error)
+            vars(error)["full_message"] = _with_first_word(error)
+            self.wrong_server = self.wrong_server or _indicates_wrong_server(error)
             raise
 
 
-def said(error: RedisError) -> str:
-    """Return what Redis said: redis-py puts the command of a pipeline in front of it, with all that it holds."""
-    return str(vars(error).get("said", error))
+def full_message(error: RedisError) -> str:
+    """Return the message as Redis sent it: with its first word, but without the command that pipelines prepend."""
+    return str(vars(error).get("full_message", error))
 
 
-class PlainConnection(_Watching, Connection):
-    """A connection in the clear."""
+class PlainConnection(_WatchedConnection, Connection):
+    """A TCP connection without TLS."""
 
 
-class UnixConnection(_Watching, UnixDomainSocketConnection):
-    """A connection to a socket of this machine."""
+class UnixConnection(_WatchedConnection, UnixDomainSocketConnection):
+    """A connection to a Unix socket."""
 
 
-class TlsConnection(_Watching, SSLConnection):
-    """A connection by a context that is made, and its files read, once for all connections."""
+class TlsConnection(_WatchedConnection, SSLConnection):
+    """A TLS connection. All connections share one context, so that its files are read once."""
 
     def __init__(self, *, context: ssl.SSLContext, **options: Any) -> None:
         super().__init__(**options)
@@ -130,23 +130,23 @@ class TlsConnection(_Watching, SSLConnection):
 
 
 class WaitingPool(ConnectionPool):
-    """Gives a connection to those who ask, in turn; who finds none free waits for one.
+    """A pool in which requests wait in order until a connection is free.
 
-    A wait ends after ``wait_s`` seconds with an error; ``None``: its caller ends it. ``together`` are the pools whose
-    idle connections are closed when one of them finds a wrong server.
+    A wait fails after ``wait_s`` seconds. With ``None`` it lasts until the caller gives up. When one of the ``linked``
+    pools finds a wrong server, the idle connections of all of them are closed.
     """
 
     def __init__(self, *args: Any, wait_s: float | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.together: list[WaitingPool] = [self]
+        self.linked: list[WaitingPool] = [self]
         self._wait_s = wait_s
         self._waiting: deque[_Waiter] = deque()
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
-        """Return a connection that is open. The arguments of older versions of redis-py are not needed."""
-        given: AbstractConnection | None = None
+        """Return an open connection. The arguments are those of older versions of redis-py, and are ignored."""
+        freed: AbstractConnection | None = None
         while True:
-            connection = given or self._idle_or_new() or await self._next_free()
+            connection = freed or self._idle_or_new() or await self._next_free()
             if connection is None:
                 continue
             try:
@@ -154,29 +154,29 @@ class WaitingPool(ConnectionPool):
             except BaseException as error:
                 await connection.disconnect(nowait=True)
                 self._in_use_connections.discard(connection)
-                if not (_lacks_room(error) and await self._has_others()):
-                    self._hand_on(None)
+                if not (_is_out_of_room(error) and await self._has_others()):
+                    self._wake_next(None)
                     raise
             else:
                 return connection
-            in_use_only = self._in_use_connections and not self._available_connections
-            given = await self._next_free() if in_use_only else None
+            all_in_use = self._in_use_connections and not self._available_connections
+            freed = await self._next_free() if all_in_use else None
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Take a connection back; whoever waits longest gets it."""
-        if isinstance(connection, _Watching) and connection.leads_astray:
-            connection.leads_astray = False
+        """Release a connection. The longest-waiting request gets it."""
+        if isinstance(connection, _WatchedConnection) and connection.wrong_server:
+            connection.wrong_server = False
             await connection.disconnect(nowait=True)
             await self.close_idle()
         self._pass_on(connection)
 
     async def close_idle(self, *, for_room: bool = False) -> int:
-        """Close the connections that nobody uses now, in all pools that belong together; return how many.
+        """Close the idle connections of all linked pools. Return how many were closed.
 
-        ``for_room``: each pool keeps one, and the others are closed when this returns.
+        With ``for_room`` each pool keeps one, and the others are fully closed when this returns.
         """
         closed = []
-        for pool in self.together:
+        for pool in self.linked:
             closed += pool._available_connections[int(for_room) :]
             del pool._available_connections[int(for_room) :]
         for connection in closed:
@@ -184,7 +184,7 @@ class WaitingPool(ConnectionPool):
         return len(closed)
 
     async def _has_others(self) -> bool:
-        """Say whether there are other connections than the one that could not be opened, or room for one by now."""
+        """Return whether the pool has other connections, or could make room for one by closing idle ones."""
         return bool(self._available_connections or self._in_use_connections) or await self.close_idle(for_room=True) > 0
 
     def _idle_or_new(self) -> AbstractConnection | None:
@@ -198,26 +198,27 @@ class WaitingPool(ConnectionPool):
         return connection
 
     async def _next_free(self) -> AbstractConnection | None:
-        """Wait for a connection that is given back; ``None``: one may be opened now."""
+        """Wait until a connection is released, and return it. ``None`` means that a new one may be opened."""
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._wait_s):
                 return await waiter
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():  # it was given one in the same moment
+            if waiter.done() and not waiter.cancelled():  # it was given a connection at the same moment
                 self._pass_on(waiter.result())
             if isinstance(error, TimeoutError):
                 raise RedisTimeoutError(f"no connection became free within {self._wait_s:g} s") from None
             raise
 
     def _pass_on(self, connection: AbstractConnection | None) -> None:
-        if not self._hand_on(connection) and connection is not None:
+        """Give a connection to the next waiting request, or keep it as idle if none waits."""
+        if not self._wake_next(connection) and connection is not None:
             self._in_use_connections.discard(connection)
             self._available_connections.append(connection)
 
-    def _hand_on(self, connection: AbstractConnection | None) -> bool:
-        """Give a connection, or leave to open one, to whoever waits longest; say whether anybody waits."""
+    def _wake_next(self, connection: AbstractConnection | None) -> bool:
+        """Give a connection to the longest-waiting request, or let it open one. Return whether any request waits."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -227,10 +228,10 @@ class WaitingPool(ConnectionPool):
 
 
 async def _connect(connection: AbstractConnection) -> None:
-    """Connect if needed. A connection with unread data, or one that the server closed, is opened anew."""
+    """Connect if needed. Reconnect if there is unread data, or if the server has closed the connection."""
     await connection.connect()
     try:
-        usable = not await getattr(connection, _HAS_UNREAD)()
+        usable = not await getattr(connection, _CAN_READ)()
     except (RedisConnectionError, RedisTimeoutError, OSError):
         usable = False
     if not usable:
@@ -238,11 +239,11 @@ async def _connect(connection: AbstractConnection) -> None:
         await connection.connect()
 
 
-def _is_sign(error: RedisError) -> bool:
-    """Say whether this is a sign of a wrong server; one that hangs may be one that nobody leads to any more."""
+def _indicates_wrong_server(error: RedisError) -> bool:
+    """Return whether a wrong server may have caused the error. After a failover, a server that hangs may be one."""
     if isinstance(error, (BusyLoadingError, RedisTimeoutError)):
         return True
-    return isinstance(error, ResponseError) and said(error).partition(" ")[0] in _WRONG_SERVER
+    return isinstance(error, ResponseError) and full_message(error).partition(" ")[0] in _WRONG_SERVER
 
 
 def _with_first_word(error: RedisError) -> str:
@@ -250,11 +251,11 @@ def _with_first_word(error: RedisError) -> str:
     return f"{word} {text}" if word and not text.startswith(f"{word} ") else text
 
 
-def _lacks_room(error: BaseException) -> bool:
-    """Say whether one connection less might help: Redis has too many, or this process has too many open files."""
+def _is_out_of_room(error: BaseException) -> bool:
+    """Return whether it may help to close another connection: Redis has too many, or too many files are open."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, _TurnedAway) or (isinstance(cause, OSError) and cause.errno in _NO_ROOM):
+        if isinstance(cause, _TurnedAway) or (isinstance(cause, OSError) and cause.errno in _TOO_MANY_FILES):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -1,4 +1,4 @@
-"""Push: the producer's side of the streams. One round trip stores the jobs and wakes a worker."""
+"""Push jobs: one round trip stores them in their streams and wakes a worker."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION, Receipt
 from memory_worker.wire.connection import queue_request
+from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.scripts import scripts
-from memory_worker.wire.wakeup import DRAIN_JOB_LIFE_MS, drain_job
 
 _LIFE_MS = 60_000
 
 
 def new_token() -> str:
-    """Return what tells one push from all others."""
+    """Return a token by which Redis recognizes copies of one push."""
     return secrets.token_hex(12)
 
 
@@ -29,33 +29,35 @@ async def push(
     *,
     version: int = CONTRACT_VERSION,
     token: str = "",
-    latest_ms: float = 0,
+    deadline_ms: float = 0,
     life_ms: int = _LIFE_MS,
     min_replicas: int = 0,
 ) -> list[Receipt]:
-    """Append encoded jobs, each with its partition, in this order; return their receipts.
+    """Append encoded jobs in this order, each to the stream of its partition. Return their receipts.
 
-    All of them are stored or none is, and a push that is repeated with the same ``token`` (by default a new one) is
-    stored once. What gets to Redis after ``latest_ms`` (unix milliseconds by Redis's clock; 0: any time) is not stored:
-    it could come after what the caller, having given up, pushed in its stead. Nor is anything whose ``latest_ms`` lies
-    more than ``life_ms`` ahead: its clock is wrong. Without ``latest_ms``, copies are known for ``life_ms``.
+    All jobs are stored or none. A push that is repeated with the same ``token`` (by default a new one) is stored once.
 
-    Raises `InvalidJob` for a job above the size that the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate` or
-    `QueueUnavailable`; `NotReplicated` when all are stored, but fewer than ``min_replicas`` replicas have them.
+    ``deadline_ms`` is the last moment at which Redis may store the push, in unix milliseconds by Redis's clock; 0 means
+    no deadline. A later arrival is refused, because the caller has given up and may have pushed other jobs instead. A
+    deadline more than ``life_ms`` ahead is refused too, because it was computed from a wrong clock. Without a deadline,
+    ``life_ms`` is how long copies are recognized.
+
+    Raises `InvalidJob` for a job that is larger than the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate`,
+    `QueueUnavailable`, or `NotReplicated` if fewer than ``min_replicas`` replicas of Redis have the stored jobs.
     """
-    named: dict[int, int] = {}
-    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup]
-    script_keys += [keys.since, keys.pushed(token or new_token())]
+    numbers: dict[int, int] = {}
+    pushed = keys.pushed(token or new_token())
+    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, pushed]
     drain_jobs: list[int | str | bytes] = []
     entries: list[int | bytes] = []
     for partition, body in jobs:
-        if partition not in named:
+        if partition not in numbers:
             job_id = keys.drain_job_id(partition)
-            named[partition] = len(named) + 1
+            numbers[partition] = len(numbers) + 1
             script_keys += [keys.stream(partition), keys.arq_job(job_id)]
             drain_jobs += [partition, job_id, drain_job(partition)]
-        entries += [named[partition], body]
-    args = [partitions, version, DRAIN_JOB_LIFE_MS, int(latest_ms), life_ms, len(named), *drain_jobs, *entries]
+        entries += [numbers[partition], body]
+    args = [partitions, version, DRAIN_JOB_LIFE_MS, int(deadline_ms), life_ms, len(numbers), *drain_jobs, *entries]
     with queue_request("push"):
         ids = await scripts.run_replicated(redis, "push", script_keys, args, replicas=min_replicas)
     return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]

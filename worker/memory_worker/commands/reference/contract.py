@@ -19,11 +19,11 @@ from memory_worker.contract import (
     MAX_TIMEOUT_MS,
     json_schema,
 )
-from memory_worker.contract.vectors import LEAST_NORM, MOST_NORM
+from memory_worker.contract.vectors import MAX_NORM, MIN_NORM
 from memory_worker.wire import keys as wire_keys
 from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.scripts import scripts
-from memory_worker.wire.wakeup import drain_job
 
 _JOBS: Final = ("Upsert", "Delete", "Purge", "Search", "Get", "Info")
 _REPLIES: Final = ("Reply", "Hit", "Point", "CollectionInfo", "ReadError")
@@ -55,7 +55,7 @@ def limits() -> str:
         ("`point_ids`", f"1 to {MAX_POINT_IDS:,}"),
         (
             "`vector`",
-            f"exactly `QDRANT_VECTOR_DIMENSION` finite numbers with a norm from {LEAST_NORM:.3g} to {MOST_NORM:.3g}, "
+            f"exactly `QDRANT_VECTOR_DIMENSION` finite numbers with a norm from {MIN_NORM:.3g} to {MAX_NORM:.3g}, "
             "because no search finds others",
         ),
         (

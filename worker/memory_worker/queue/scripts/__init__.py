@@ -1,4 +1,4 @@
-"""The scripts of the worker's side of the queue."""
+"""The Lua scripts of the worker's side of the queue."""
 
 from __future__ import annotations
 

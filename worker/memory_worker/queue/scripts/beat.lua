@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Record that a worker process lives, for as long as it says so again in time.
--- Invariant: a process that is listed with a score that lies ahead has its own key; the life of that is never cut.
+-- Record that a worker process is alive. The record expires unless it is renewed in time.
+-- Invariant: if the score of a listed process is in the future, the key of this process exists. The life of the key is
+-- never shortened.
 --
 -- KEYS  list of processes, key of this process
 -- ARGV  member of the list, role, time to live (ms)

@@ -1,42 +1,45 @@
 #!lua flags=allow-oom
--- Remove batches from the heads of their partitions: what was applied leaves, what never can be becomes a dead letter.
--- Invariant: an entry leaves the stream in the same step in which it is counted as applied or is stored as a dead
--- letter, and only for the drain that holds the lease. Done twice, because a reply was lost, it counts once.
--- A lease is renewed or, when nothing is left, given back.
+-- Remove batches from the heads of their partitions: applied entries leave the stream, and entries that can never be
+-- applied become dead letters. Renew each lease, or release it.
+-- Invariant: an entry leaves its stream in the same step in which it counts as applied or is stored as a dead letter,
+-- and only for the drain that holds the lease. If the call is repeated because the reply was lost, it counts once.
 --
 -- KEYS  backlog, then for each partition: lease, stream, applied, dead letters, attempts, guarded users
--- ARGV  life of a lease (ms; 0: it is given back, whatever is left), then for each partition a map in MessagePack:
---       token, last (the last id of the batch), behind (the id right behind it), bytes (of the batch),
---       dead (dead letters: id, reason, detail, op, user_id, position),
---       guards (what is new about a user's dead letters: user_id, touched, dead_letters, forgotten),
---       gone (older dead letters that a purge deletes: user_id, position, entry_id)
--- Returns for each partition how many entries are left; less than 0: its lease is held no longer, nothing was changed.
+-- ARGV  life of a lease (ms; 0: release it in any case), then for each partition a map in MessagePack:
+--       token, last (the last id of the batch), after (the id right after it), bytes (of the batch),
+--       dead (new dead letters: id, reason, detail, op, user_id, position),
+--       guards (changes of replay guards: user_id, points, dead_letters, forgotten),
+--       purged (older dead letters that a purge deletes: user_id, position, entry_id)
+-- Returns for each partition how many entries are left, or -1 if the lease is no longer held and nothing was changed.
+-- A lease is released once no entries are left.
 -- use guarding
 -- use counting
 -- use fields
+-- use attempts
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function bury(stream, dead, dead_letter)
+local function add_dead_letter(stream, dead, dead_letter)
   local entry = redis.call('XRANGE', stream, dead_letter.id, dead_letter.id)[1]
   if not entry then
     return
   end
-  -- Only the version and the job of it: a foreign entry may have thousands of fields, or some that are named like ours.
+  -- Only the version and the job of the entry are kept. A foreign entry may have thousands of other fields, or fields
+  -- with the same names as ours.
   local fields = fields_of(entry)
-  local words = {
-    'reason', dead_letter.reason, 'detail', dead_letter.detail, 'op', dead_letter.op, 'user_id', dead_letter.user_id, 'at', now,
-    'v', fields.v, 'j', fields.j, 'r', dead_letter.position,
+  local values = {
+    'reason', dead_letter.reason, 'detail', dead_letter.detail, 'op', dead_letter.op, 'user_id', dead_letter.user_id,
+    'at', now, 'v', fields.v, 'j', fields.j, 'r', dead_letter.position,
   }
-  local added = redis.pcall('XADD', dead, dead_letter.id, unpack(words))
+  local added = redis.pcall('XADD', dead, dead_letter.id, unpack(values))
   if type(added) == 'table' and added.err then
-    -- The letters are ahead of their stream only when somebody removed the stream by hand: keep it all the same.
-    redis.call('XADD', dead, '*', unpack(words))
+    -- The dead letters have later ids than the stream if somebody removed the stream by hand. Use a new id.
+    redis.call('XADD', dead, '*', unpack(values))
   end
-  count_dead(KEYS[1], 1, #fields.j)
+  add_dead(KEYS[1], 1, #fields.j)
 end
 
-local function guard(guarded, change)
+local function update_guard(guarded, change)
   local dead_letters, points = dead_letters_of(guarded, change.user_id), points_of(guarded, change.user_id)
   for position, dead_letter in pairs(change.dead_letters) do
     redis.call('HSET', dead_letters, position, dead_letter)
@@ -46,35 +49,35 @@ local function guard(guarded, change)
     redis.call('HDEL', dead_letters, position)
   end
   if redis.call('EXISTS', dead_letters) == 1 then  -- else the last one was dropped since this batch was read
-    for field, position in pairs(change.touched) do
-      redis.call('HSET', points, field, position)
+    for point, position in pairs(change.points) do
+      redis.call('HSET', points, point, position)
     end
   end
-  forget_if_none(guarded, change.user_id)
+  remove_user_without_dead_letters(guarded, change.user_id)
 end
 
-local function delete_dead_letters(dead, guarded, gone)
-  for _, one in ipairs(gone) do
+local function delete_purged(dead, guarded, purged)
+  for _, one in ipairs(purged) do
     local dead_letter = redis.call('XRANGE', dead, one.entry_id, one.entry_id)[1]
-    if dead_letter then  -- else it waits to be replayed, and is refused in its turn
+    if dead_letter then  -- else it is being replayed, and its replay will be refused
       redis.call('XDEL', dead, one.entry_id)
-      count_dead(KEYS[1], -1, -#fields_of(dead_letter).j)
-      forget_dead_letter(guarded, one.user_id, one.position)
+      add_dead(KEYS[1], -1, -#fields_of(dead_letter).j)
+      unguard(guarded, one.user_id, one.position)
     end
   end
 end
 
 local function mark_applied(applied, last_id, removed)
-  local mark = {'XADD', applied, 'MAXLEN', '=', 1, last_id, 'jobs', removed}
-  local marked = redis.pcall(unpack(mark))
-  if type(marked) == 'table' and marked.err then
-    -- The mark is ahead of its stream only when somebody removed the stream by hand: begin the mark anew.
+  local add_mark = {'XADD', applied, 'MAXLEN', '=', 1, last_id, 'jobs', removed}
+  local added = redis.pcall(unpack(add_mark))
+  if type(added) == 'table' and added.err then
+    -- The mark has a later id than the stream if somebody removed the stream by hand. Start a new mark.
     redis.call('DEL', applied)
-    redis.call(unpack(mark))
+    redis.call(unpack(add_mark))
   end
 end
 
-local function left_in(stream, lease)
+local function renew_or_release(stream, lease)
   local left = redis.call('XLEN', stream)
   if left > 0 and ARGV[1] ~= '0' then
     redis.call('PEXPIRE', lease, ARGV[1])
@@ -86,24 +89,24 @@ end
 
 local function commit(batch, lease, stream, applied, dead, attempts, guarded)
   if redis.call('GET', lease) ~= batch.token then
-    -- Committed before all the same, if that gave the lease back.
+    -- If the batch was committed before, that call has released the lease.
     local mark = redis.call('XRANGE', applied, '-', '+', 'COUNT', 1)[1]
     return mark and mark[1] == batch.last and redis.call('XLEN', stream) or -1
   end
-  redis.call('HDEL', attempts, 'head', 'last', 'tried')
+  remove_attempt(attempts)
   for _, dead_letter in ipairs(batch.dead) do
-    bury(stream, dead, dead_letter)
+    add_dead_letter(stream, dead, dead_letter)
   end
-  local removed = redis.call('XTRIM', stream, 'MINID', '=', batch.behind)
-  if removed > 0 then  -- else it was committed before, and the reply was lost
+  local removed = redis.call('XTRIM', stream, 'MINID', '=', batch.after)
+  if removed > 0 then  -- else it was committed before
     for _, change in ipairs(batch.guards) do
-      guard(guarded, change)
+      update_guard(guarded, change)
     end
-    delete_dead_letters(dead, guarded, batch.gone)
+    delete_purged(dead, guarded, batch.purged)
     mark_applied(applied, batch.last, removed)
-    count_waiting(KEYS[1], -removed, -batch.bytes)
+    add_waiting(KEYS[1], -removed, -batch.bytes)
   end
-  return left_in(stream, lease)
+  return renew_or_release(stream, lease)
 end
 
 local found = {}

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Return a page of dead letters, each with the length of its job in place of the job.
--- Invariant: no more than one job at a time is held, however large they are.
+-- Return a page of dead letters. Each has the size of its job instead of the job.
+-- Invariant: at most one job is in memory at a time, however large the jobs are.
 --
 -- KEYS  dead letters
--- ARGV  first id, last id (both as XRANGE takes them), most
+-- ARGV  first id, last id (both as in XRANGE), most dead letters
 local page = {}
 local first = ARGV[1]
 while #page < tonumber(ARGV[3]) do

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Forget dead letters of a partition for good.
+-- Delete dead letters of a partition for good.
 --
 -- KEYS  dead letters, backlog, guarded users
 -- ARGV  their ids
--- Returns how many there were.
+-- Returns how many were deleted.
 -- use guarding
 -- use counting
 -- use fields
@@ -13,8 +13,8 @@ for _, id in ipairs(ARGV) do
   if dead_letter then
     local fields = fields_of(dead_letter)
     redis.call('XDEL', KEYS[1], id)
-    count_dead(KEYS[2], -1, -#fields.j)
-    forget_dead_letter(KEYS[3], fields.user_id or '', fields.r ~= '' and fields.r or id)
+    add_dead(KEYS[2], -1, -#fields.j)
+    unguard(KEYS[3], fields.user_id or '', fields.r ~= '' and fields.r or id)
     dropped = dropped + 1
   end
 end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Elect a leader: the first to ask becomes it, and stays it while it asks again in time.
+-- Elect a leader. The first to ask becomes the leader, and remains so while it asks again in time.
 -- Invariant: at most one token is the leader.
 --
 -- KEYS  leader

@@ -1,22 +1,34 @@
 #!lua flags=allow-oom
--- Read what the replay guard knows of users, as far as they have dead letters.
+-- Read the replay guards of users.
 --
 -- KEYS  guarded users
--- ARGV  for each user a map in MessagePack: user_id, fields (of the points), positions (of dead letters), all (whether
---       all dead letters are wanted)
--- Returns for each user nothing where there are no dead letters, else: the values of the fields, and the dead letters,
--- by turns position and letter.
+-- ARGV  for each user a map in MessagePack: user_id, points, positions (of dead letters), all (whether to return all
+--       dead letters)
+-- Returns for each user nothing if the user has no dead letters, else: a list with the last position of each point, and
+-- a list of dead letters, in which each position is followed by its dead letter.
 -- use guarding
-local AT_ONCE = 1000  -- Lua hands on no more than some thousand values
+local CHUNK = 1000  -- Lua's unpack is limited to some thousand values
 
-local function values_of(key, fields)
+local function hmget(key, fields)
   local values = {}
-  for first = 1, #fields, AT_ONCE do
-    for _, value in ipairs(redis.call('HMGET', key, unpack(fields, first, math.min(first + AT_ONCE - 1, #fields)))) do
+  for first = 1, #fields, CHUNK do
+    local last = math.min(first + CHUNK - 1, #fields)
+    for _, value in ipairs(redis.call('HMGET', key, unpack(fields, first, last))) do
       values[#values + 1] = value
     end
   end
   return values
+end
+
+local function dead_letters_at(key, positions)
+  local found = {}
+  for _, position in ipairs(positions) do
+    local dead_letter = redis.call('HGET', key, position)
+    if dead_letter then
+      found[#found + 1], found[#found + 2] = position, dead_letter
+    end
+  end
+  return found
 end
 
 local found = {}
@@ -24,18 +36,9 @@ for i, packed in ipairs(ARGV) do
   local wanted = cmsgpack.unpack(packed)
   found[i] = false
   if redis.call('SISMEMBER', KEYS[1], wanted.user_id) == 1 then
-    local key, dead_letters = dead_letters_of(KEYS[1], wanted.user_id), {}
-    if wanted.all then
-      dead_letters = redis.call('HGETALL', key)
-    else
-      for _, position in ipairs(wanted.positions) do
-        local dead_letter = redis.call('HGET', key, position)
-        if dead_letter then
-          dead_letters[#dead_letters + 1], dead_letters[#dead_letters + 2] = position, dead_letter
-        end
-      end
-    end
-    found[i] = {values_of(points_of(KEYS[1], wanted.user_id), wanted.fields), dead_letters}
+    local key = dead_letters_of(KEYS[1], wanted.user_id)
+    local dead_letters = wanted.all and redis.call('HGETALL', key) or dead_letters_at(key, wanted.positions)
+    found[i] = {hmget(points_of(KEYS[1], wanted.user_id), wanted.points), dead_letters}
   end
 end
 return found

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Fix the number of partitions at first use, and publish the limits that producers must keep.
--- Invariant: the number of partitions never changes here; a limit of 0 is no limit.
+-- Publish the number of partitions, which is fixed at first use, and the limits of producers.
+-- Invariant: the number of partitions never changes here. A limit of 0 means no limit.
 --
 -- KEYS  meta, since
--- ARGV  partitions, whether (0 or 1) to publish only limits of which there is none, then pairs: name of a limit, limit
+-- ARGV  number of partitions, whether (0 or 1) to publish only missing limits, then pairs: name of a limit, limit
 -- Returns how many limits were published.
 redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
 local fixed = redis.call('HGET', KEYS[1], 'partitions')

@@ -1,22 +1,22 @@
 #!lua flags=allow-oom
--- Read entries of a partition, for the drain that holds its lease, and renew the lease.
--- Invariant: only the holder of the lease reads; what is read stays in the stream.
+-- Read entries of a partition for the drain that holds its lease, and renew the lease.
+-- Invariant: only the holder of the lease reads. Entries stay in the stream.
 --
 -- KEYS  lease, stream, attempts
--- ARGV  how to read, in MessagePack (see reading), token, life of the lease (ms), most entries, most bytes, where to
---       start ('-', or '(' and the id of the entry before)
+-- ARGV  read options in MessagePack (see reading), token, life of the lease (ms), most entries, most bytes, where to
+--       start ('-' for the head, or '(' and the id of the entry before)
 -- Returns what was read.
 -- use reading
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then
   return redis.error_reply('LEASELOST')
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-local reading = cmsgpack.unpack(ARGV[1])
+local options = cmsgpack.unpack(ARGV[1])
 local found, room = {}, {entries = tonumber(ARGV[4]), bytes = tonumber(ARGV[5])}
 if ARGV[6] == '-' then
-  read_head(found, reading, KEYS[2], KEYS[3], room.entries, room)
+  append_head(found, options, KEYS[2], KEYS[3], room.entries, room)
 else
   found[1] = 0
-  read_from(found, reading, KEYS[2], ARGV[6], room.entries, room)
+  append_entries(found, options, KEYS[2], ARGV[6], room.entries, room)
 end
 return found

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Renew a lease.
--- Invariant: only its holder renews it; an expired lease stays expired.
+-- Invariant: only the holder renews a lease. An expired lease stays expired.
 --
 -- KEYS  lease
 -- ARGV  token, life of the lease (ms)

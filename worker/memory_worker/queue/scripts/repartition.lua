@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- Give an empty queue another number of partitions.
--- Invariant: it changes only in a moment in which nothing waits, nobody drains and no dead letter could be replayed into
--- a partition that is not its user's any more.
+-- Change the number of partitions of an empty queue.
+-- Invariant: the number changes only while no jobs wait, no drain holds a lease and there are no dead letters. A dead
+-- letter could be replayed into a partition that is no longer its user's.
 --
--- KEYS  meta, then for each partition there is: stream, lease, dead letters
--- ARGV  number of partitions there are, number of partitions there shall be
+-- KEYS  meta, then for each old partition: stream, lease, dead letters
+-- ARGV  old number of partitions, new number of partitions
 local partitions = redis.call('HGET', KEYS[1], 'partitions')
 if partitions == ARGV[2] then
-  return 1  -- done before, and the reply was lost
+  return 1  -- it was changed before, and the reply was lost
 elseif partitions ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. (partitions or '0'))
 end

@@ -1,27 +1,29 @@
 #!lua flags=allow-oom
--- Send replies, each to where its caller looks for it, and take their jobs off the queue.
--- Invariants: nothing stays for ever because nobody takes it. A job that its caller has taken off the queue gets no reply.
--- Large replies that nobody has taken yet hold no more than so many bytes together, and leave a tenth of Redis to writes:
--- one that is too many is replaced. Returns how many were.
+-- Send replies to their callers, and remove the jobs from the queue.
+-- Invariants: every reply expires. A job that its caller has removed from the queue gets no reply. All large replies
+-- that were not taken yet have at most so many bytes, and leave a tenth of Redis's memory to writes. A large reply that
+-- has no room is replaced by its fallback.
 --
--- KEYS  arq queue, large replies, their bytes, then for each reply: a list, or a key of arq's
--- ARGV  most bytes of large replies, bytes from which on a reply is large, longest life (ms), then for each reply:
---       job id, life (ms), "list" or "result", the reply, what is sent instead where it has no room
+-- KEYS  arq queue, large replies, their bytes, then for each reply: its list, or arq's key for the result
+-- ARGV  most bytes of large replies, smallest size of a large reply, longest life (ms), then for each reply: job id,
+--       life (ms), "list" or "result", the reply, the fallback
+-- Returns how many replies had no room.
 local refused = 0
-local most, large, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local max_bytes, large, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Forget those that were taken or have expired; return the bytes of the others.
-local function bytes_left()
+-- Remove the records of large replies that were taken or have expired. Return the bytes of the others.
+local function count_bytes()
   local bytes = 0
-  local noted = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '+inf', 'WITHSCORES')
-  for i = 1, #noted, 2 do
-    local size, key = noted[i]:match('^(%d+):(.*)$')
-    if tonumber(noted[i + 1]) > now and redis.pcall('EXISTS', key) == 1 then
+  local records = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '+inf', 'WITHSCORES')
+  for i = 1, #records, 2 do
+    local record, expires_at = records[i], tonumber(records[i + 1])
+    local size, key = record:match('^(%d+):(.*)$')
+    if expires_at > now and redis.pcall('EXISTS', key) == 1 then
       bytes = bytes + tonumber(size)
     else
-      redis.call('ZREM', KEYS[2], noted[i])
+      redis.call('ZREM', KEYS[2], record)
     end
   end
   redis.call('SET', KEYS[3], bytes, 'PX', longest)
@@ -30,18 +32,19 @@ end
 
 local function leaves_room_for_writes(size)
   local info = redis.call('INFO', 'memory')
-  local used, all = tonumber(info:match('used_memory:(%d+)')), tonumber(info:match('maxmemory:(%d+)'))
-  return all == 0 or used + size <= 0.9 * all
+  local used, limit = tonumber(info:match('used_memory:(%d+)')), tonumber(info:match('maxmemory:(%d+)'))
+  return limit == 0 or used + size <= 0.9 * limit
 end
 
-local function has_room(key, size, life)
+-- Record a large reply. Return false if there is no room for it.
+local function take_room(key, size, life)
   if not leaves_room_for_writes(size) then
     return false
   end
   local bytes = tonumber(redis.call('GET', KEYS[3]) or 0)
-  if bytes + size > most then
-    bytes = bytes_left()
-    if bytes + size > most then
+  if bytes + size > max_bytes then
+    bytes = count_bytes()
+    if bytes + size > max_bytes then
       return false
     end
   end
@@ -53,16 +56,16 @@ end
 
 for i = 4, #KEYS do
   local at = 5 * i - 16
-  local life, body = ARGV[at + 1], ARGV[at + 3]
-  if redis.call('ZREM', KEYS[1], ARGV[at]) == 1 then
-    if #body >= large and not has_room(KEYS[i], #body, life) then
-      body = ARGV[at + 4]
+  local job_id, life, kind, reply, fallback = unpack(ARGV, at, at + 4)
+  if redis.call('ZREM', KEYS[1], job_id) == 1 then
+    if #reply >= large and not take_room(KEYS[i], #reply, life) then
+      reply = fallback
       refused = refused + 1
     end
-    -- What one caller has done to its own key is not to be felt by the others.
-    if ARGV[at + 2] == 'result' then
-      redis.pcall('SET', KEYS[i], body, 'PX', life)
-    elseif type(redis.pcall('RPUSH', KEYS[i], body)) == 'number' then
+    -- pcall: if one caller's key has the wrong type, the others still get their replies.
+    if kind == 'result' then
+      redis.pcall('SET', KEYS[i], reply, 'PX', life)
+    elseif type(redis.pcall('RPUSH', KEYS[i], reply)) == 'number' then
       redis.call('PEXPIRE', KEYS[i], life)
     end
   end

@@ -1,4 +1,4 @@
-"""The scripts that producers run. They use no shared parts, because apps in other languages copy them."""
+"""The Lua scripts of producers. They share no parts, because apps in other languages copy them."""
 
 from __future__ import annotations
 

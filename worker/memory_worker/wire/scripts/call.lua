@@ -5,9 +5,9 @@
 -- KEYS  mw:search, arq:job:ID, mw:meta, mw:search:wakeup
 -- ARGV  arq job id, arq job, life of the job (ms)
 -- Returns the time of the push (unix ms by Redis's clock).
-local most = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
-if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then
-  return redis.error_reply('QUEUEFULL reads ' .. most)
+local max_reads = tonumber(redis.call('HGET', KEYS[3], 'max_reads') or 0)
+if max_reads > 0 and redis.call('ZCARD', KEYS[1]) >= max_reads then
+  return redis.error_reply('QUEUEFULL reads ' .. max_reads)
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000

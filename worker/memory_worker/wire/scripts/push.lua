@@ -10,14 +10,14 @@
 --       then for each of these partitions: P, arq job id mw:drain:P, drain job,
 --       then for each job: the place of its partition in KEYS (1, 2, ...), the encoded job
 -- Returns the ids of the entries.
-local MARGIN_MS = 2000
-local named = tonumber(ARGV[6])
-local first_job = 7 + 3 * named
+local COPY_MARGIN_MS = 2000
+local partitions_given = tonumber(ARGV[6])
+local first_job = 7 + 3 * partitions_given
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Return the ids that an earlier copy of this push was given.
-local function stored_before()
+-- Return the ids that an earlier copy of this push was given, if there was one.
+local function ids_of_earlier_copy()
   local found, ids = redis.call('GET', KEYS[6]), {}
   for id in string.gmatch(found or '', '%S+') do
     ids[#ids + 1] = id
@@ -25,13 +25,14 @@ local function stored_before()
   return found and ids
 end
 
--- A push that the caller has given up must not be done after what the caller pushed since. One that says it may be
--- done for longer than its caller waits goes by a clock that Redis does not have any more.
+-- After the deadline the caller has given up and may have pushed other jobs, which must not be overtaken. A deadline
+-- that is too far ahead was computed before Redis's clock was set back.
 local function is_too_late()
   local left = tonumber(ARGV[4]) - now
   return ARGV[4] ~= '0' and (left < 0 or left > tonumber(ARGV[5]))
 end
 
+-- Return the number of jobs and bytes in this push; or nil and an error if a job is too large.
 local function count_jobs(max_job_bytes)
   local jobs, bytes = 0, 0
   for i = first_job + 1, #ARGV, 2 do
@@ -43,20 +44,20 @@ local function count_jobs(max_job_bytes)
   return {jobs = jobs, bytes = bytes}
 end
 
--- Say why there is no room for so many more, if there is none: dead letters take room, too.
-local function is_full(more, max_jobs, max_bytes)
+-- Return an error if the queue has no room for these jobs. Dead letters take room, too.
+local function no_room_for(pushed, max_jobs, max_bytes)
   local stored = redis.call('HMGET', KEYS[2], 'jobs', 'bytes', 'dead', 'dead_bytes')
   local jobs, bytes = (stored[1] or 0) + (stored[3] or 0), (stored[2] or 0) + (stored[4] or 0)
-  if max_jobs and jobs + more.jobs > tonumber(max_jobs) then
+  if max_jobs and jobs + pushed.jobs > tonumber(max_jobs) then
     return 'QUEUEFULL jobs ' .. max_jobs
-  elseif max_bytes and bytes + more.bytes > tonumber(max_bytes) then
+  elseif max_bytes and bytes + pushed.bytes > tonumber(max_bytes) then
     return 'QUEUEFULL bytes ' .. max_bytes
   end
 end
 
--- Note since when receipts mean something: what was pushed before a stream was lost is not known any more.
-local function note_new_streams()
-  for n = 1, named do
+-- Record when a stream was created. If Redis has lost an older stream, nothing is known of the receipts from before.
+local function record_new_streams()
+  for n = 1, partitions_given do
     if redis.call('EXISTS', KEYS[5 + 2 * n]) == 0 then
       redis.call('HSET', KEYS[5], ARGV[4 + 3 * n], now)
     end
@@ -64,7 +65,7 @@ local function note_new_streams()
 end
 
 local function wake_workers()
-  for n = 1, named do
+  for n = 1, partitions_given do
     local job_id, job = ARGV[5 + 3 * n], ARGV[6 + 3 * n]
     if redis.call('SET', KEYS[6 + 2 * n], job, 'PX', ARGV[3], 'NX') then
       redis.call('ZADD', KEYS[3], now, job_id)
@@ -75,7 +76,7 @@ local function wake_workers()
   end
 end
 
-local ids = stored_before()
+local ids = ids_of_earlier_copy()
 if ids then
   return ids
 end
@@ -86,8 +87,8 @@ local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes',
 if meta[1] and meta[1] ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. meta[1])
 end
-local more, too_large = count_jobs(meta[4])
-local refusal = too_large or is_full(more, meta[2], meta[3])
+local pushed, too_large = count_jobs(meta[4])
+local refusal = too_large or no_room_for(pushed, meta[2], meta[3])
 if refusal then
   return redis.error_reply(refusal)
 end
@@ -96,16 +97,16 @@ if not meta[1] then
   redis.call('HSET', KEYS[1], 'partitions', ARGV[1])
   redis.call('HSET', KEYS[5], 'epoch', now)
 end
-note_new_streams()
+record_new_streams()
 ids = {}
 for i = first_job, #ARGV, 2 do
   local stream = KEYS[5 + 2 * tonumber(ARGV[i])]
   ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[2], 'j', ARGV[i + 1])
 end
-redis.call('HINCRBY', KEYS[2], 'jobs', more.jobs)
-redis.call('HINCRBY', KEYS[2], 'bytes', more.bytes)
--- For as long as a copy of this push could still be stored.
-local life = ARGV[4] == '0' and tonumber(ARGV[5]) or tonumber(ARGV[4]) - now
-redis.call('SET', KEYS[6], table.concat(ids, ' '), 'PX', life + MARGIN_MS)
+redis.call('HINCRBY', KEYS[2], 'jobs', pushed.jobs)
+redis.call('HINCRBY', KEYS[2], 'bytes', pushed.bytes)
+-- Remember the ids for as long as a copy of this push could still be stored.
+local copies_for = ARGV[4] == '0' and tonumber(ARGV[5]) or tonumber(ARGV[4]) - now
+redis.call('SET', KEYS[6], table.concat(ids, ' '), 'PX', copies_for + COPY_MARGIN_MS)
 wake_workers()
 return ids

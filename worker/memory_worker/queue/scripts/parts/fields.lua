@@ -1,5 +1,5 @@
--- The fields of a stream's entry as a table: v (contract version), j (the job), r (the position of a replayed job) and
--- those of a dead letter. Empty strings stand for the first three where they are missing.
+-- Return the fields of a stream entry as a table. v (contract version), j (the job) and r (the position of a replayed
+-- job) are empty strings if they are missing.
 local function fields_of(entry)
   local fields = {v = '', j = '', r = ''}
   for i = 1, #entry[2], 2 do

@@ -1,4 +1,4 @@
--- Queue the drain job of a partition for `due`. A worker is woken only if that is now.
+-- Queue the drain job of a partition for the time `due`. Wake a worker only if this is now.
 local function wake(queue, wakeup, job_id, due, now)
   redis.call('ZADD', queue, due, job_id)
   if due <= now and redis.call('LLEN', wakeup) == 0 then

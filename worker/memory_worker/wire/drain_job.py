@@ -1,4 +1,4 @@
-"""The drain job: the arq job that makes a worker drain a partition. At most one waits for each partition."""
+"""The drain job: the arq job that makes a worker drain a partition. At most one waits per partition."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ DRAIN_JOB_LIFE_MS = 24 * 3600 * 1000
 
 @lru_cache(maxsize=4096)
 def drain_job(partition: int) -> bytes:
-    """Return arq's record of the drain job of a partition, as arq itself would write it.
+    """Return the drain job of a partition, encoded as arq itself encodes it.
 
-    Its enqueue time is zero. The entries of the partition show since when they wait.
+    Its enqueue time is zero, because the ids of the entries show how long they have waited.
     """
     return encode_arq({"t": None, "f": DRAIN, "a": (partition,), "k": {}, "et": 0})

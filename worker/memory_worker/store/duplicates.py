@@ -1,6 +1,6 @@
-"""Points that are stored twice: under their UUID and, by an older version of the app, under an integer.
+"""Points that are stored twice: under their UUID, and under an integer id from an older version of the app.
 
-Both copies carry the same logical id. A write or a delete by this worker removes the older one.
+Both copies have the same logical id. A write or a delete by this worker removes the older copy.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
 from memory_worker.store.values import payload_of
 
 
-def best_of_each(found: Iterable[q.ScoredPoint]) -> list[Hit]:
-    """Return points that come best first, each logical id once."""
+def distinct_hits(found: Iterable[q.ScoredPoint]) -> list[Hit]:
+    """Return the hits, which are sorted best first, with each logical id only once."""
     hits: dict[str, Hit] = {}
     for point in found:
         payload = payload_of(point.payload)
@@ -26,7 +26,7 @@ def best_of_each(found: Iterable[q.ScoredPoint]) -> list[Hit]:
 
 
 def add_newest(points: dict[str, Point], found: Iterable[q.RetrievedPoint]) -> None:
-    """Add points by their logical ids; of two copies the one under its UUID is the newer."""
+    """Add points to ``points`` by their logical ids. The copy under the UUID is the newer one."""
     for record in found:
         payload = payload_of(record.payload)
         point_id = payload[POINT_ID_FIELD]

@@ -1,4 +1,4 @@
-"""Whether a collection can take what this deployment writes, and whether it is one collection under one name."""
+"""Whether a collection can store the vectors of this deployment, and whether two names are one collection."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from memory_worker.store.operations import CollectionRef
 from memory_worker.store.shape import CollectionShape
 
 
-def misfit(name: str, info: q.CollectionInfo, dimension: int) -> str | None:
-    """Return why a collection cannot hold vectors of ``dimension``; ``None``: it can."""
+def incompatibility(name: str, info: q.CollectionInfo, dimension: int) -> str | None:
+    """Return why a collection cannot store vectors of ``dimension``, or ``None`` if it can."""
     vectors = info.config.params.vectors_config
     if vectors.WhichOneof("config") != "params":
         return f"collection {name} has named vectors; one unnamed vector is expected"
@@ -26,15 +26,15 @@ def misfit(name: str, info: q.CollectionInfo, dimension: int) -> str | None:
 
 
 def needs_indexes(info: q.CollectionInfo) -> bool:
-    """Say whether a collection refuses updates by a filter on fields without an index (strict mode)."""
+    """Say whether a collection refuses updates by a filter on a field without an index (strict mode)."""
     strict = info.config.strict_mode_config
     return strict.enabled and strict.HasField("unindexed_filtering_update") and not strict.unindexed_filtering_update
 
 
-def same_collection(
+def alias_conflict(
     shape: CollectionShape, ref: CollectionRef, others: Iterable[CollectionRef], listing: Listing
 ) -> str | None:
-    """Return how ``ref`` and one of ``others`` are the same collection, as an alias makes them; ``None``: none is."""
+    """Describe the alias that makes ``ref`` and one of ``others`` the same collection; ``None`` if there is none."""
     name = shape.name(ref)
     target = listing.target(name)
     for other in others:
@@ -44,10 +44,10 @@ def same_collection(
     return None
 
 
-def unfit(ref: CollectionRef, why: str) -> Exception:
+def unfit_error(ref: CollectionRef, problem: str) -> Exception:
     """Return the error for a collection that cannot be used.
 
-    A namespace concerns only the jobs that name it, so those are refused. A base collection concerns every job, so it
-    is a matter of configuration, and no job is to blame.
+    A namespace concerns only the jobs that name it, so those jobs are refused. A base collection concerns all jobs, so
+    it is a configuration error, and no job is to blame.
     """
-    return ConfigurationError(why) if ref.namespace is None else CollectionUnfit(why)
+    return ConfigurationError(problem) if ref.namespace is None else CollectionUnfit(problem)

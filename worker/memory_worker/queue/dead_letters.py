@@ -1,0 +1,164 @@
+"""Dead letters are entries that can never be applied. They are kept until somebody replays or drops them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Self
+
+import msgspec
+from redis.asyncio import Redis
+
+from memory_worker.contract import Receipt, decode_write
+from memory_worker.contract.errors import InvalidJob, Superseded, Unguarded
+from memory_worker.queue.guards import load_guards
+from memory_worker.queue.log import parse_position, parse_version
+from memory_worker.queue.replay_guard import Position
+from memory_worker.queue.scripts import scripts
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta, read_meta
+
+_PAGE = 200
+
+
+class DeadLetterHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter without its job: its receipt, the reason, the time of its death, and the size of its job.
+
+    ``position`` is the place of the job in the order in which jobs were first pushed. A job that was replayed and died
+    again keeps it. Dead letters should be replayed in this order.
+    """
+
+    receipt: Receipt
+    position: Position
+    reason: str
+    detail: str
+    op: str
+    user_id: str
+    died_s: float
+    """Unix seconds."""
+    version: int
+    size: int
+    """Bytes."""
+
+
+class DeadLetter(DeadLetterHeader, frozen=True, kw_only=True):
+    """A dead letter with its job as it was pushed."""
+
+    body: bytes
+
+
+class DeadLetters:
+    """The dead letters of all partitions, by their receipts. All methods raise `QueueUnavailable`."""
+
+    def __init__(self, redis: Redis, keys: Keys, partitions: int) -> None:
+        self.partitions = partitions
+        self._redis = redis
+        self._keys = keys
+
+    @classmethod
+    async def open(cls, redis: Redis, keys: Keys) -> Self:
+        """Return the dead letters of a queue. The number of partitions is read from Redis."""
+        return cls(redis, keys, (await read_meta(redis, keys) or QueueMeta()).partitions)
+
+    async def headers(self, partition: int, *, first: str = "-", last: str = "+") -> AsyncIterator[DeadLetterHeader]:
+        """Yield the headers of a partition, oldest first, from the id ``first`` to the id ``last``.
+
+        They are read page by page, and without the jobs. So any number of them takes little memory.
+        """
+        while True:
+            with queue_request("dead_list"):
+                page = await scripts.run(self._redis, "dead_page", [self._keys.dead(partition)], [first, last, _PAGE])
+            for entry_id, flat in page:
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                receipt = Receipt(partition, entry_id.decode())
+                yield DeadLetterHeader(size=int(fields.get(b"j", 0)), **_header_fields(receipt, fields))
+            if len(page) < _PAGE:
+                return
+            first = f"({page[-1][0].decode()}"
+
+    async def header(self, receipt: Receipt) -> DeadLetterHeader | None:
+        """Return the header of a dead letter, or ``None`` if there is no such dead letter."""
+        async for found in self.headers(receipt.partition, first=receipt.entry_id, last=receipt.entry_id):
+            return found
+        return None
+
+    async def get(self, receipt: Receipt) -> DeadLetter | None:
+        """Return a dead letter, or ``None`` if there is no such dead letter."""
+        with queue_request("dead_get"):
+            found = await self._redis.xrange(self._keys.dead(receipt.partition), receipt.entry_id, receipt.entry_id)
+        if not found:
+            return None
+        fields = found[0][1]
+        body = fields.get(b"j", b"")
+        return DeadLetter(size=len(body), body=body, **_header_fields(receipt, fields))
+
+    async def drop(self, receipts: Sequence[Receipt]) -> int:
+        """Delete dead letters for good. Return how many were deleted."""
+        by_partition: dict[int, list[str]] = {}
+        for receipt in receipts:
+            by_partition.setdefault(receipt.partition, []).append(receipt.entry_id)
+        dropped = 0
+        with queue_request("dead_drop"):
+            for partition, ids in by_partition.items():
+                keys = [self._keys.dead(partition), self._keys.backlog, self._keys.guarded(partition)]
+                dropped += int(await scripts.run(self._redis, "drop", keys, list(ids)))
+        return dropped
+
+    async def replay(self, receipt: Receipt, *, force: bool = False) -> Receipt | None:
+        """Push the job of a dead letter again, at the tail of its partition. Return the new receipt.
+
+        Return ``None`` if there is no such dead letter. Raises `Superseded` if newer jobs of the same points have been
+        applied since, or `Unguarded` if this is unknown. With ``force`` there is no such check. If such a job is still
+        waiting, the replayed job becomes a dead letter again when it is its turn.
+        """
+        if not force:
+            dead_letter = await self.get(receipt)
+            if dead_letter is None:
+                return None
+            await self._check_replay(dead_letter)
+        keys, partition = self._keys, receipt.partition
+        job_id = keys.drain_job_id(partition)
+        with queue_request("replay"):
+            entry_id = await scripts.run(
+                self._redis,
+                "replay",
+                [
+                    *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
+                    *(keys.arq_job(job_id), keys.drain_wakeup, keys.guarded(partition)),
+                    keys.since,
+                ],
+                [receipt.entry_id, job_id, drain_job(partition), DRAIN_JOB_LIFE_MS, int(force), partition],
+            )
+        return Receipt(partition, entry_id.decode()) if entry_id else None
+
+    async def _check_replay(self, dead_letter: DeadLetter) -> None:
+        position = dead_letter.position
+        try:
+            job = decode_write(dead_letter.body)
+        except InvalidJob:
+            raise Unguarded from None
+        guards = await load_guards(self._redis, self._keys, dead_letter.receipt.partition, [(position, job)])
+        guard = guards.get(job.user_id)
+        if guard is None or position not in guard.dead_letters:
+            raise Unguarded
+        if guard.is_stale(job, position):
+            raise Superseded
+
+
+def _header_fields(receipt: Receipt, fields: dict[bytes, Any]) -> dict[str, Any]:
+    """Return the fields of a header, except the size."""
+
+    def text(name: bytes) -> str:
+        return str(fields.get(name, b"").decode(errors="replace"))
+
+    return {
+        "receipt": receipt,
+        "position": parse_position(fields.get(b"r", b"")) or receipt.entry_id,
+        "reason": text(b"reason"),
+        "detail": text(b"detail"),
+        "op": text(b"op"),
+        "user_id": text(b"user_id"),
+        "died_s": int(fields.get(b"at", b"0")) / 1000,
+        "version": parse_version(fields.get(b"v", b"")),
+    }
