@@ -149,7 +149,7 @@ def test_a_login_needs_name_and_password(server: str) -> None:
 
 
 class TestAtWork:
-    async def test_a_worker_and_a_producer(
+    async def test_a_worker_and_a_producer_work_with_their_users(
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
         """Including partitions that are rescued, and a read job of arq's own client that was tried before."""
@@ -193,7 +193,7 @@ class TestAtWork:
             connect(role).script_load("return 1")
         assert denied(connect("test")) == []
 
-    async def test_a_caller_that_gives_up(self, url: Callable[[str], str], connect: Connect) -> None:
+    async def test_a_caller_that_gives_up_removes_its_job(self, url: Callable[[str], str], connect: Connect) -> None:
         async with RedisProxy(url("producer")) as proxy, MemoryQueue.connect(proxy.url) as queue:
             waits = proxy.seen(b"BLPOP")
             giving_up = asyncio.create_task(queue.info(timeout=60))
@@ -227,7 +227,7 @@ class TestAtWork:
             async with running(chosen(), role="ingest"):
                 await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
 
-    def test_an_operator(
+    def test_an_operator_can_run_every_command(
         self,
         url: Callable[[str], str],
         connect: Connect,

@@ -225,7 +225,9 @@ async def test_collections_of_another_installation_are_not_changed(
         assert not is_held(threshold(engine, store.collections.name(FEEDBACK)))
 
 
-def test_the_bulk_command(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str) -> None:
+def test_the_bulk_command_switches_bulk_mode(
+    redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str
+) -> None:
     environment = {
         **os.environ,
         "COLUMNS": "160",

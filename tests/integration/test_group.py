@@ -323,7 +323,7 @@ class TestOutage:
 class TestLeasesAreGivenBack:
     """Leases are given back even if it is not known whether they were acquired, so that no drain must wait for them."""
 
-    async def test_after_a_lost_reply(
+    async def test_leases_are_given_back_after_a_lost_reply(
         self, drainer: MakeDrainer, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         taken: list[int] = []
@@ -341,7 +341,7 @@ class TestLeasesAreGivenBack:
         assert taken == list(ALL)
         assert await held(redis, keys) == []
 
-    async def test_after_a_cancellation(
+    async def test_leases_are_given_back_after_a_cancellation(
         self, drainer: MakeDrainer, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reached = asyncio.Event()

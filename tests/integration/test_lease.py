@@ -98,14 +98,14 @@ async def test_a_holder_keeps_its_lease_if_the_number_of_partitions_changes(redi
 class TestOrphaned:
     """The next drain learns that the one before it did not end."""
 
-    async def test_after_a_drain_that_died_with_a_batch(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_partition_is_orphaned_after_a_drain_that_died_with_a_batch(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         assert not (await opened(redis, keys)).was_orphaned
         await redis.delete(keys.lease(0))  # as if it had expired
         assert (await opened(redis, keys)).was_orphaned
         assert not (await opened(redis, keys, 1)).was_orphaned  # another partition
 
-    async def test_not_after_a_drain_that_gave_its_lease_back(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_partition_is_not_orphaned_after_a_drain_that_ended(self, redis: Redis, keys: Keys) -> None:
         log = JobLog(redis, keys, reading(keys))
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
         ended = await held_lease(redis, keys)
@@ -115,7 +115,9 @@ class TestOrphaned:
         await give_back(redis, keys, ended)
         assert not (await opened(redis, keys)).was_orphaned
 
-    async def test_not_after_a_drain_that_lost_its_lease_and_then_ended(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_partition_is_not_orphaned_after_a_drain_that_lost_its_lease_and_ended(
+        self, redis: Redis, keys: Keys
+    ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         slow = await held_lease(redis, keys)
         await JobLog(redis, keys, reading(keys)).read(slow, max_jobs=10, max_bytes=1000)

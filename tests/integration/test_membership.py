@@ -78,7 +78,7 @@ class TestForeign:
     """A collection of another program whose name begins like those of the deployment."""
 
     @pytest.mark.parametrize("size", [DIMENSION, 2 * DIMENSION])
-    async def test_a_purge_does_not_reach_it_and_succeeds(
+    async def test_a_purge_does_not_reach_a_foreign_collection(
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, size: int
     ) -> None:
         await store.prepare()
@@ -125,7 +125,7 @@ class TestForeign:
         [memory(1, 1, namespace="staging"), delete(1, "staging"), purge(kind="memory", namespace="staging")],
         ids=type,
     )
-    async def test_a_job_that_names_it_adds_it_to_the_deployment(
+    async def test_a_job_adds_its_collection_to_the_deployment(
         self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents, registry: CollectionRegistry,
         job: WriteJob,
     ) -> None:  # fmt: skip
@@ -138,7 +138,7 @@ class TestForeign:
             assert await drain(purge(), by=another) == "empty"
         assert engine.points(name) == set()
 
-    async def test_a_read_that_names_it_does_not_add_it(
+    async def test_a_read_does_not_add_its_collection(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
     ) -> None:
         engine.create(f"{shape.memories}_staging")

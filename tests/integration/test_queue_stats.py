@@ -226,7 +226,7 @@ class TestFollower:
         assert follower.stats_collector.latest() == status
         assert follower.exported() == {}
 
-    async def test_there_are_no_stats_yet(self, follower: Replica) -> None:
+    async def test_a_follower_without_a_leader_has_no_stats(self, follower: Replica) -> None:
         await follower.stats_collector._turn()
         assert follower.stats_collector.latest() is None
 

@@ -78,7 +78,7 @@ async def expire(redis: Redis, keys: Keys) -> None:
 
 @pytest.mark.usefixtures("ready")
 class TestAppliedLate:
-    async def test_later_jobs_are_applied_after_it(
+    async def test_later_jobs_are_applied_after_a_late_request(
         self,
         drainer: MakeDrainer,
         pushed: Push,
@@ -129,7 +129,7 @@ class TestAppliedLate:
         assert (await drainer().drain(0)).ending == "empty"
         assert engine.points(shape.memories) == set()
 
-    async def test_a_worker_waits_by_itself_and_then_goes_on(
+    async def test_a_worker_waits_for_a_late_request_and_then_goes_on(
         self,
         settings: MakeSettings,
         queue: MemoryQueue,

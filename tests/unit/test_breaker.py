@@ -44,7 +44,7 @@ def test_after_the_delay_one_drain_probes_and_the_others_wait(breaker: Breaker, 
     assert breaker.wait_s() == 0, "a probe without an answer must not keep it open for ever"
 
 
-def test_a_success_closes_it(breaker: Breaker, clock: Clock) -> None:
+def test_a_success_closes_the_breaker(breaker: Breaker, clock: Clock) -> None:
     breaker.failed(outage())
     clock.now_s += 1.0
     breaker.wait_s()

@@ -39,7 +39,7 @@ def descendants(of: type[BaseException]) -> set[type[BaseException]]:
     return found.union(*map(descendants, found))
 
 
-def test_the_drawing_shows_the_tree_of_errors() -> None:
+def test_the_docstring_shows_the_tree_of_errors() -> None:
     defined = {
         name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
     }

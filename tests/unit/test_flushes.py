@@ -62,7 +62,7 @@ def test_no_flush_during_small_writes(collection: Collection, shard: Shard) -> N
     assert shard.flushes == 0
 
 
-def test_one_flush_in_a_pause(collection: Collection, shard: Shard, pause: Callable[[], None]) -> None:
+def test_there_is_one_flush_in_a_pause(collection: Collection, shard: Shard, pause: Callable[[], None]) -> None:
     write(collection, 16)
     pause()
     for _ in range(5):

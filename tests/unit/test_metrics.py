@@ -50,7 +50,7 @@ def everything() -> Iterator[CollectorRegistry]:
 
 
 class TestExposition:
-    def test_promtool_accepts_it(self, everything: CollectorRegistry) -> None:
+    def test_promtool_accepts_the_metrics(self, everything: CollectorRegistry) -> None:
         promtool = tool("promtool")
         done = subprocess.run(
             [promtool, "check", "metrics"], input=generate_latest(everything), capture_output=True, check=False

@@ -23,7 +23,7 @@ class TestRates:
     def rates(self, clock: Clock) -> Rates:
         return Rates(now=clock)
 
-    def test_a_rate_is_the_growth_between_two_looks(self, rates: Rates, clock: Clock) -> None:
+    def test_a_rate_is_the_growth_between_two_samples(self, rates: Rates, clock: Clock) -> None:
         JOBS.labels("upsert", "memory", "applied").inc(70)
         JOBS.labels("purge", "all", "applied").inc(10)
         JOBS.labels("unknown", "unknown", "dead").inc(4)
@@ -45,7 +45,7 @@ class TestRates:
         rates.sample()
         assert rates.per_second()["applied"] == 2
 
-    def test_frequent_looks_are_kept_once_per_second(self, rates: Rates, clock: Clock) -> None:
+    def test_there_is_at_most_one_sample_per_second(self, rates: Rates, clock: Clock) -> None:
         for _ in range(10_000):
             clock.now_s += 0.01
             rates.sample()

@@ -141,7 +141,7 @@ def test_only_a_purge_that_is_not_narrowed_removes_dead_letters() -> None:
     assert not guard.is_purged(newer, LATER)
 
 
-def test_dead_purges_of_different_reach_are_watched_separately() -> None:
+def test_dead_purges_with_different_scopes_are_guarded_separately() -> None:
     narrow, wide = Purge(user_id=1, kind="document", file_id=2), Purge(user_id=1, kind="document")
     guard = Guard()
     guard.add(wide, EARLIER, EARLIER)
