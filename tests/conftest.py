@@ -1,4 +1,4 @@
-"""Engines for the tests: real servers where their URLs are given, embedded ones otherwise."""
+"""Servers for the tests: those at the given URLs, or else embedded ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The length and the seed of the chaos suite."""
+    """Add options for the length and the seed of the long tests."""
     group = parser.getgroup("chaos")
-    group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed while the nemesis rages")
-    group.addoption("--rate", default=700, type=float, help="jobs a second, at most")
+    group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed during the faults")
+    group.addoption("--rate", default=700, type=float, help="jobs per second, at most")
     group.addoption("--stops", default=5, type=int, help="workers that are stopped between a lease and a request")
     group.addoption("--steps", default=600, type=int, help="steps of the oracle over replays")
-    group.addoption("--seed", default=None, type=int, help="seed of jobs and nemesis; a fresh one by default")
+    group.addoption("--seed", default=None, type=int, help="seed of jobs and faults; a random one by default")
 
 
 def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Path) -> Iterator[str]:
@@ -44,7 +44,7 @@ def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Pa
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Redis or Valkey: ``TEST_REDIS_URL``, or an embedded one."""
+    """Return the URL of a Redis or Valkey: ``TEST_REDIS_URL``, or an embedded one."""
     if url := os.environ.get("TEST_REDIS_URL"):
         yield url
     else:
@@ -53,7 +53,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The gRPC URL of a Qdrant: ``TEST_QDRANT_URL``, or the embedded one."""
+    """Return the gRPC URL of a Qdrant: ``TEST_QDRANT_URL``, or the embedded one."""
     if url := os.environ.get("TEST_QDRANT_URL"):
         yield url
     else:
@@ -62,7 +62,7 @@ def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis_prefix(redis_url: str) -> Iterator[str]:
-    """A ``QUEUE_PREFIX`` of this test's own; all keys that hold it are deleted afterwards."""
+    """Return a new ``QUEUE_PREFIX``; all keys that contain it are deleted afterwards."""
     import redis  # noqa: PLC0415 - only tests that ask for it need it
 
     prefix = f"test-{uuid.uuid4().hex[:12]}"
@@ -74,7 +74,7 @@ def redis_prefix(redis_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def qdrant_channel(qdrant_url: str) -> Iterator[grpc.Channel]:
-    """A channel to Qdrant that sends ``TEST_QDRANT_API_KEY``, where set."""
+    """Open a channel to Qdrant that sends ``TEST_QDRANT_API_KEY``, if it is set."""
     target = qdrant_url.removeprefix("http://")
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(target, options=options) as channel:
@@ -93,7 +93,7 @@ class _SendApiKey(grpc.UnaryUnaryClientInterceptor):
 
 @pytest.fixture
 def collection_name(qdrant_channel: grpc.Channel) -> Iterator[str]:
-    """A collection name of this test's own; the collection, if created, is deleted afterwards."""
+    """Return a new collection name; the collection, if created, is deleted afterwards."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     yield name
     q.CollectionsStub(qdrant_channel).Delete(q.DeleteCollection(collection_name=name))
@@ -101,7 +101,7 @@ def collection_name(qdrant_channel: grpc.Channel) -> Iterator[str]:
 
 @pytest.fixture
 def collection_names(qdrant_channel: grpc.Channel) -> Iterator[Callable[[], str]]:
-    """As ``collection_name``, for tests that need several."""
+    """Make collection names, for tests that need several."""
     names: list[str] = []
 
     def make() -> str:

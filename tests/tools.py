@@ -1,9 +1,14 @@
-"""Tools that some tests need and that no package brings, and arq's own client."""
+"""Helpers for all lanes: tools that no package brings, arq's own client, costs that are counted instead of timed."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
@@ -13,7 +18,7 @@ from memory_worker.wire.arq_records import decode_arq, encode_arq
 
 
 def tool(name: str) -> str:
-    """Return where a tool is. A missing one skips the test, or fails it where ``TEST_REQUIRED_TOOLS`` names it."""
+    """Return the path of a tool. If it is missing, skip the test, or fail if ``TEST_REQUIRED_TOOLS`` names it."""
     found = shutil.which(name)
     if found is None:
         if name in os.environ.get("TEST_REQUIRED_TOOLS", "").split():
@@ -25,3 +30,28 @@ def tool(name: str) -> str:
 def arq_client(redis: Redis) -> ArqRedis:
     """Return arq's own client on the connections of ``redis``, with the serializer that workers read."""
     return ArqRedis(redis.connection_pool, job_serializer=encode_arq, job_deserializer=decode_arq)
+
+
+async def let_others_run(turns: int = 5) -> None:
+    """Let all other tasks run as far as they can, for a few turns of the event loop."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+def instructions(work: Callable[[], None]) -> int:
+    """Count the bytecode instructions that ``work`` runs. The count is the same on every machine."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count

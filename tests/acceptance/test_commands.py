@@ -20,8 +20,8 @@ from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION
 from tests.acceptance.processes import WorkerProcess
-from tests.chaos.servers import free_port
 from tests.documents import ROOT, blocks
+from tests.servers import free_port
 
 PARTITIONS = 16
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]

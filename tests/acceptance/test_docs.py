@@ -26,8 +26,8 @@ from arq.jobs import ResultNotFound, SerializationError
 
 from memory_worker import MemoryQueue, Receipt
 from tests.acceptance.processes import WorkerProcess
-from tests.chaos.servers import free_port
 from tests.documents import ROOT, Block, blocks, text
+from tests.servers import free_port
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]

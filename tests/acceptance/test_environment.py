@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.commands.library_variables import HIDDEN, hide_from_libraries
+from memory_worker.commands.library_variables import HIDDEN
 from tests.acceptance.conftest import DIMENSION, MEMORY_WORKER
 from tests.acceptance.processes import WorkerProcess
 
@@ -73,12 +73,6 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         timeout=90,
         check=False,
     )
-
-
-def test_each_of_them_is_hidden() -> None:
-    environment = {**dict.fromkeys(HIDDEN, "1"), "PATH": "/bin", "PORT": "1"}
-    hide_from_libraries(environment)
-    assert environment == {"PATH": "/bin", "PORT": "1"}
 
 
 async def test_a_worker_is_not_moved_by_any_of_them(
@@ -145,12 +139,3 @@ def test_an_embedded_engine_beside_a_server_elsewhere_is_a_warning(
         assert [line for line in worker.lines if "warning embedded_engine" in line and f"{missing} is not set" in line]
     finally:
         worker.close()
-
-
-def test_a_foreign_server_on_the_embedded_port_is_refused_by_name(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = run("run", cwd=tmp_path, DATA_DIR=str(tmp_path / "data"), EMBEDDED_REDIS_PORT=port)
-    assert done.returncode == 1
-    assert f"memory-worker: EMBEDDED_REDIS_PORT: cannot listen on 127.0.0.1:{port}" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.commands import interrupts
-
 WITHIN_S = 2.0
 SLACK_S = 2.0
 """For a machine that is busy with other tests."""
@@ -130,13 +128,3 @@ def test_a_worker_on_servers_elsewhere_stops_in_good_order(tmp_path: Path, envir
     assert said is not None
     assert " stopped " in said
     assert command.process.returncode == 130
-
-
-def test_a_directory_is_removed_with_all_that_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with interrupts.temporary_directory("some-") as path:
-        assert Path(path).stat().st_mode & 0o777 == 0o700
-        (Path(path) / "a" / "b").mkdir(parents=True)
-        (Path(path) / "a" / "b" / "file").write_text("x")
-        (Path(path) / "link").symlink_to(tmp_path)
-    assert list(tmp_path.iterdir()) == []

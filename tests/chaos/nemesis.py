@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 import grpc
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.servers import EngineServer, RedisServer
 from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.servers import EngineServer, RedisServer
 
 CALM_S = (0.2, 1.2)
 WRITE = "Points/UpdateBatch"

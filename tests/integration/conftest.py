@@ -1,4 +1,4 @@
-"""The parts of the worker, on the real engines, with keys and collections of each test's own."""
+"""The parts of the worker on real servers. Each test has its own keys and collections."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,6 +18,10 @@ from qdrant_client import grpc as q
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job
+from memory_worker.ingest.drainer import Drainer
+from memory_worker.ingest.options import DrainOptions
+from memory_worker.queue.dead import DeadLetter, DeadLetters
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
@@ -25,8 +30,10 @@ from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of, put_payload
 from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS
 from tests.integration.proxies import QdrantProxy, RedisProxy
+from tests.servers import RedisServer
 
 SIGNAL_TIMEOUT_S = 20.0
 API_KEY = os.environ.get("TEST_QDRANT_API_KEY")
@@ -34,7 +41,7 @@ API_KEY = os.environ.get("TEST_QDRANT_API_KEY")
 
 @asynccontextmanager
 async def connected(url: str, *, timeout_s: float = 5) -> AsyncIterator[Redis]:
-    """Connections to Redis as a worker has them."""
+    """Open connections to Redis as a worker does."""
     opened = open_redis(url, timeout_s=timeout_s)
     try:
         yield opened
@@ -51,8 +58,32 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def keys(redis_prefix: str) -> Keys:
-    """The keys of this test's own queue."""
+    """The keys of the test's queue."""
     return Keys(redis_prefix)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for this test alone, which may be killed, frozen or flushed."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def replica(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A replica of `own_redis` that has all of its data."""
+    server = RedisServer(tmp_path / "replica")
+    server.start()
+    async with connected(server.url) as copy, connected(own_redis.url) as primary:
+        await primary.config_set("repl-diskless-sync-delay", 0)
+        await copy.execute_command("REPLICAOF", "127.0.0.1", own_redis.port)
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+            while await primary.execute_command("WAIT", 1, 500) < 1:  # the first full copy may take longer
+                await primary.set("tick", "1")
+    yield server
+    server.kill()
 
 
 @pytest.fixture
@@ -64,7 +95,7 @@ async def redis_proxy(redis_url: str) -> AsyncIterator[RedisProxy]:
 
 @pytest.fixture
 async def watched(redis_proxy: RedisProxy) -> AsyncIterator[Redis]:
-    """Connections to Redis through the proxy; the first of them is open."""
+    """Connections to Redis through the proxy; the first one is open."""
     async with connected(redis_proxy.url) as opened:
         await opened.ping()
         redis_proxy.words()
@@ -76,9 +107,9 @@ Everything = Callable[[], Awaitable[dict[bytes, bytes]]]
 
 @pytest.fixture
 def everything(redis: Redis, keys: Keys) -> Everything:
-    """Return all that Redis holds of this test's queue, to show that something changed nothing.
+    """Return the content of all keys of the test's queue, to show that they did not change.
 
-    Signs of living processes are left out: they come and expire by themselves.
+    The signs of life of processes are left out, because they expire by themselves.
     """
 
     async def dump() -> dict[bytes, bytes]:
@@ -91,31 +122,31 @@ def everything(redis: Redis, keys: Keys) -> Everything:
 
 @pytest.fixture
 def shape(qdrant_channel: grpc.Channel) -> Iterator[CollectionShape]:
-    """Collections of this test's own; those that it made are deleted afterwards, namespaces too."""
+    """The collections of this test; those that it made are deleted afterwards, with their namespaces."""
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     yield CollectionShape(memories=f"{prefix}-memories", documents=f"{prefix}-documents", dimension=DIMENSION)
     stub = q.CollectionsStub(qdrant_channel)
     for found in stub.List(q.ListCollectionsRequest()).collections:
-        if found.name.startswith(prefix):  # and its aliases with it
+        if found.name.startswith(prefix):  # which deletes its aliases, too
             stub.Delete(q.DeleteCollection(collection_name=found.name))
 
 
 @pytest.fixture
 def registry(redis: Redis, keys: Keys) -> CollectionRegistry:
-    """The registry of this test's own collections."""
+    """The registry of the test's collections."""
     return CollectionRegistry(redis, keys)
 
 
 @pytest.fixture
 async def store(qdrant_url: str, shape: CollectionShape, registry: CollectionRegistry) -> AsyncIterator[VectorStore]:
-    """The store, straight to the engine."""
+    """A store that is connected to Qdrant directly."""
     async with VectorStore(qdrant_url, shape, registry=registry, api_key=API_KEY) as opened:
         yield opened
 
 
 @pytest.fixture
 async def qdrant_proxy(qdrant_url: str) -> AsyncIterator[QdrantProxy]:
-    """A proxy in front of Qdrant, where faults are injected."""
+    """A proxy in front of Qdrant, which injects faults."""
     async with QdrantProxy(qdrant_url) as proxy:
         yield proxy
 
@@ -124,31 +155,74 @@ async def qdrant_proxy(qdrant_url: str) -> AsyncIterator[QdrantProxy]:
 async def proxied_store(
     qdrant_proxy: QdrantProxy, shape: CollectionShape, registry: CollectionRegistry
 ) -> AsyncIterator[VectorStore]:
-    """The store, through the proxy."""
+    """A store that is connected to Qdrant through the proxy."""
     async with VectorStore(qdrant_proxy.url, shape, registry=registry, api_key=API_KEY, timeout_s=5) as opened:
         yield opened
 
 
+MakeDrainer = Callable[..., Drainer]
+
+
+@pytest.fixture
+def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer:
+    """Make a drainer of a queue with one partition. It writes through the proxy and waits for nothing to settle."""
+
+    def make(*, through: Redis | None = None, stopping: Callable[[], bool] = lambda: False, **options: Any) -> Drainer:
+        chosen = DrainOptions(**{"partitions": 1, "limits": LIMITS, "slice_s": 10, "settle_s": 0, **options})
+        return Drainer(through or redis, keys, proxied_store, chosen, stopping=stopping)
+
+    return make
+
+
+Push = Callable[..., Awaitable[list[str]]]
+
+
+@pytest.fixture
+def pushed(redis: Redis, keys: Keys) -> Push:
+    """Push jobs or raw bodies to a partition; return the ids of their entries."""
+
+    async def do(
+        *jobs: WriteJob | bytes, partition: int = 0, partitions: int = 1, version: int = CONTRACT_VERSION
+    ) -> list[str]:
+        encoded = [(partition, job if isinstance(job, bytes) else encode_job(job)) for job in jobs]
+        return [receipt.entry_id for receipt in await push(redis, keys, partitions, encoded, version=version)]
+
+    return do
+
+
+Dead = Callable[[], Awaitable[list[DeadLetter]]]
+
+
+@pytest.fixture
+def dead_letters(redis: Redis, keys: Keys) -> Dead:
+    """Return the dead letters of all partitions."""
+
+    async def collect() -> list[DeadLetter]:
+        return [dead_letter async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+
+    return collect
+
+
 class Contents:
-    """What the engine holds, read and written behind the worker's back."""
+    """The content of Qdrant, read and written without the worker."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._points = q.PointsStub(channel)
         self._collections = q.CollectionsStub(channel)
 
     def payloads(self, collection: str) -> dict[str, dict[str, Any]]:
-        """Return the payloads in a collection by logical id, which must be there once each."""
-        found = [payload_of(point.payload) for point in self._scroll(collection)]
+        """Return the payloads in a collection by their logical ids, each of which must be there once."""
+        found = [payload_of(point.payload) for point in self.whole(collection)]
         by_id = {payload["_point_id"]: payload for payload in found}
-        assert len(by_id) == len(found), f"a logical id stands twice among {found}"
+        assert len(by_id) == len(found), f"a logical id occurs twice in {found}"
         return by_id
 
     def points(self, collection: str) -> set[str]:
-        """Return the logical ids in a collection; none where there is no such collection."""
+        """Return the logical ids in a collection, which need not exist."""
         return set(self.payloads(collection)) if collection in self.names() else set()
 
     def primary_ids(self, collection: str) -> set[int | str]:
-        return {point.id.uuid or point.id.num for point in self._scroll(collection)}
+        return {point.id.uuid or point.id.num for point in self.whole(collection)}
 
     def vector(self, collection: str, primary_id: str) -> list[float]:
         request = q.GetPoints(
@@ -160,7 +234,7 @@ class Contents:
         return list(output.dense.data if output.WhichOneof("vector") == "dense" else output.data)
 
     def insert(self, collection: str, primary_id: int | str, vector: list[float], **payload: Any) -> None:
-        """Write a point as the main app's own client would."""
+        """Write a point as the client of the main app does."""
         point = q.PointStruct(
             id=q.PointId(num=primary_id) if isinstance(primary_id, int) else q.PointId(uuid=primary_id)
         )
@@ -185,7 +259,7 @@ class Contents:
         self._collections.UpdateAliases(q.ChangeAliases(actions=[q.AliasOperations(create_alias=create)]))
 
     def without_metadata(self, collection: str) -> None:
-        """Remove the metadata of a collection, as those have none that were made by others or long ago."""
+        """Remove the metadata of a collection. Collections of other programs or older versions have none."""
         request = q.UpdateCollection(collection_name=collection)
         for key in self.info(collection).config.metadata:
             request.metadata[key].null_value = q.NullValue.NULL_VALUE
@@ -194,22 +268,29 @@ class Contents:
     def drop(self, collection: str) -> None:
         self._collections.Delete(q.DeleteCollection(collection_name=collection))
 
-    def _scroll(self, collection: str) -> list[q.RetrievedPoint]:
+    def whole(self, collection: str) -> list[q.RetrievedPoint]:
+        """Return all points with their payloads and vectors."""
         request = q.ScrollPoints(
-            collection_name=collection, limit=10_000, with_payload=q.WithPayloadSelector(enable=True)
+            collection_name=collection,
+            limit=10_000,
+            with_payload=q.WithPayloadSelector(enable=True),
+            with_vectors=q.WithVectorsSelector(enable=True),
         )
         return list(self._points.Scroll(request).result)
 
 
 @pytest.fixture
 def engine(qdrant_channel: grpc.Channel) -> Contents:
-    """What the engine holds."""
+    """The content of Qdrant."""
     return Contents(qdrant_channel)
 
 
+MakeSettings = Callable[..., Settings]
+
+
 @pytest.fixture
-def settings(redis_url: str, qdrant_url: str, redis_prefix: str, shape: CollectionShape) -> Callable[..., Settings]:
-    """Make settings for this test's own queue and collections."""
+def settings(redis_url: str, qdrant_url: str, redis_prefix: str, shape: CollectionShape) -> MakeSettings:
+    """Make settings for the test's queue and collections."""
 
     def make(**overrides: Any) -> Settings:
         values: dict[str, Any] = {
@@ -234,9 +315,8 @@ def settings(redis_url: str, qdrant_url: str, redis_prefix: str, shape: Collecti
     return make
 
 
-@asynccontextmanager
-async def running(settings: Settings, role: Any = "all") -> AsyncIterator[WorkerProcess]:
-    """Run the worker in this event loop; it must come up, and stop when told to."""
+async def started(settings: Settings, role: Any = "all") -> tuple[WorkerProcess, asyncio.Task[None]]:
+    """Start a worker in this event loop; return it and its task once it is ready."""
     app, ready = WorkerProcess(settings, role), asyncio.Event()
     task = asyncio.create_task(app.run(on_ready=ready.set))
     waiting = asyncio.create_task(ready.wait())
@@ -245,6 +325,13 @@ async def running(settings: Settings, role: Any = "all") -> AsyncIterator[Worker
     if task.done():
         task.result()
     assert ready.is_set()
+    return app, task
+
+
+@asynccontextmanager
+async def running(settings: Settings, role: Any = "all") -> AsyncIterator[WorkerProcess]:
+    """Run a worker in this event loop for the length of the block; it must stop in time."""
+    app, task = await started(settings, role)
     try:
         yield app
     finally:
@@ -254,21 +341,21 @@ async def running(settings: Settings, role: Any = "all") -> AsyncIterator[Worker
 
 
 @pytest.fixture
-async def app(settings: Callable[..., Settings]) -> AsyncIterator[WorkerProcess]:
-    """A worker of both roles, until the test ends."""
-    async with running(settings()) as started:
-        yield started
+async def app(settings: MakeSettings) -> AsyncIterator[WorkerProcess]:
+    """A worker with both roles, which runs until the test ends."""
+    async with running(settings()) as worker:
+        yield worker
 
 
 @pytest.fixture
 async def queue(redis_url: str, redis_prefix: str) -> AsyncIterator[MemoryQueue]:
-    """The queue as the main app has it."""
+    """The client of the main app."""
     async with MemoryQueue.connect(redis_url, prefix=redis_prefix) as opened:
         yield opened
 
 
 class Events(logging.Handler):
-    """The worker's log, as signals: what it logs can be waited for."""
+    """The log of the worker. A test can wait for an event in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,11 +367,11 @@ class Events(logging.Handler):
         self._arrived.set()
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        """Return the fields of each ``event`` so far."""
+        """Return the fields of every ``event`` so far."""
         return [fields for name, fields in self.seen if name == event]
 
     async def wait_for(self, event: str, *, times: int = 1) -> list[dict[str, Any]]:
-        """Return once ``event`` was logged so many times."""
+        """Wait until ``event`` was logged so many times; return the fields of each."""
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while len(self.of(event)) < times:
                 self._arrived.clear()
@@ -294,7 +381,7 @@ class Events(logging.Handler):
 
 @pytest.fixture
 async def events() -> AsyncIterator[Events]:
-    """The worker's log."""
+    """The log of the worker."""
     logger, handler = logging.getLogger("memory_worker"), Events()
     level = logger.level
     logger.addHandler(handler)

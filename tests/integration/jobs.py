@@ -1,4 +1,4 @@
-"""Jobs as the tests write them: small vectors, one axis each, so that what is near to what is plain to see."""
+"""Jobs with small vectors, each along one axis, so that their distances are obvious."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTITIONS = 4
 
 
 def axis(number: int, *, tilt: float = 0.0) -> bytes:
-    """Return the unit vector along one axis, tilted towards the next one: the tilt makes scores differ."""
+    """Return the unit vector along one axis. ``tilt`` turns it towards the next axis, which lowers its score."""
     numbers = [0.0] * DIMENSION
     numbers[number % DIMENSION] = 1.0
     numbers[(number + 1) % DIMENSION] = tilt
@@ -21,7 +21,7 @@ def axis(number: int, *, tilt: float = 0.0) -> bytes:
 
 
 def memory(user_id: int, number: int, *, at: int = 0, tilt: float = 0.0, **options: Any) -> Upsert:
-    """Return the write of a memory, complete as a worker has it once it was taken in."""
+    """Return the upsert of a memory, complete as a worker has it after decoding."""
     namespace, vector = options.pop("namespace", None), options.pop("vector", axis(at, tilt=tilt))
     job = Upsert(
         user_id=user_id, point_id=f"mem_{user_id}_{number}", vector=vector, payload=options, namespace=namespace
@@ -30,7 +30,7 @@ def memory(user_id: int, number: int, *, at: int = 0, tilt: float = 0.0, **optio
 
 
 def chunk(user_id: int, file_id: int, number: int, *, at: int = 0, tilt: float = 0.0, **payload: Any) -> Upsert:
-    """Return the write of a document chunk, complete as a worker has it once it was taken in."""
+    """Return the upsert of a document chunk, complete as a worker has it after decoding."""
     job = Upsert(
         kind="document",
         user_id=user_id,

@@ -1,4 +1,4 @@
-"""What stands between the worker and its servers, to look on and to do harm: real calls, real failures."""
+"""Proxies between the worker and its servers. They record real calls and cause real failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import grpc
 import hiredis
 from qdrant_client import grpc as q
 
+from memory_worker.contract.kinds import primary_id
+
 HOST = "127.0.0.1"
+UPDATE = "Points/UpdateBatch"
 
 _NO_CAP = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 _MESSAGES: dict[str, tuple[Any, Any]] = {
@@ -32,9 +35,9 @@ _MESSAGES: dict[str, tuple[Any, Any]] = {
 
 @dataclass
 class Call:
-    """A call on its way to Qdrant. ``time_left_s`` is what its deadline leaves of it.
+    """A call to Qdrant, with the time until its deadline.
 
-    ``forward`` hands on ``request``, which a rule may have changed, and returns the answer.
+    ``forward`` sends ``request``, which a rule may have changed, and returns the answer.
     """
 
     request: Any
@@ -48,17 +51,74 @@ Rule = Callable[[Call], Awaitable[Any]]
 class Refusal(Exception):
     """Raised by a rule: the call ends with this status."""
 
-    def __init__(self, code: grpc.StatusCode, details: str = "as the test wants it", **metadata: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str = "refused by the test", **metadata: str) -> None:
         super().__init__(details)
         self.code = code
         self.details = details
         self.metadata = tuple((name.replace("_", "-"), value) for name, value in metadata.items())
 
 
-class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """A gRPC server that hands every call on to Qdrant, except where a rule for its method does otherwise.
+def failing(code: grpc.StatusCode, details: str = "refused by the test", **metadata: str) -> Rule:
+    """Fail every call with this status."""
 
-    ``calls`` are the methods called so far, such as ``Points/UpdateBatch``; ``rules`` may be changed at any time.
+    async def rule(call: Call) -> Any:
+        raise Refusal(code, details, **metadata)
+
+    return rule
+
+
+unavailable = failing(grpc.StatusCode.UNAVAILABLE)
+
+
+def refusing(*point_ids: str) -> Rule:
+    """Refuse every batch that writes one of these points; forward all other calls."""
+    refused = {primary_id(point_id) for point_id in point_ids}
+
+    async def rule(call: Call) -> Any:
+        if written_ids(call) & refused:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: a bad point")
+        return await call.forward()
+
+    return rule
+
+
+def written_ids(call: Call) -> set[str]:
+    """Return the primary ids of the points that a batch writes."""
+    return {point.id.uuid for operation in call.request.operations for point in operation.upsert.points}
+
+
+async def lose_reply(call: Call) -> Any:
+    """Forward the call, and lose the reply."""
+    await call.forward()
+    raise Refusal(grpc.StatusCode.UNAVAILABLE, "applied, but the reply is lost")
+
+
+async def never_answer(call: Call) -> Any:
+    """Keep the caller waiting for ever."""
+    await asyncio.Event().wait()
+
+
+class Hold:
+    """A rule that holds calls until `release`; ``reached`` is set once it holds one."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        """Forward the calls that are held, and all later ones."""
+        self._released.set()
+
+    async def __call__(self, call: Call) -> Any:
+        self.reached.set()
+        await self._released.wait()
+        return await call.forward()
+
+
+class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """A gRPC server that forwards every call to Qdrant, unless there is a rule for its method.
+
+    ``calls`` are the methods called so far, such as ``Points/UpdateBatch``. ``rules`` may be changed at any time.
     """
 
     def __init__(self, target: str) -> None:
@@ -119,9 +179,9 @@ class QdrantProxy(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 @dataclass
 class RedisProxy:
-    """A TCP server in front of Redis. ``commands`` are those that came by, in order, as lists of their words.
+    """A TCP server in front of Redis. ``commands`` are those it has received, in order, as lists of their words.
 
-    ``answered_bytes`` is the size of all replies. ``delay_s`` is how long everything is held on its way to Redis.
+    ``answered_bytes`` is the size of all replies. ``delay_s`` delays everything that is sent to Redis.
     """
 
     target: str
@@ -156,36 +216,36 @@ class RedisProxy:
         return urlunsplit(parts._replace(netloc=f"{login}{HOST}:{port}"))
 
     def words(self) -> list[str]:
-        """Return the first word of each command since the last time this was asked."""
+        """Return the first word of each command since the last call of this method."""
         found = [command[0].decode().upper() for command in self.commands]
         self.commands.clear()
         return found
 
     def lose_reply_to(self, word: bytes) -> None:
-        """Close the connection instead of handing on the reply to the next command that begins with ``word``."""
+        """Close the connection instead of forwarding the reply to the next command that begins with ``word``."""
         self._lose_reply_to = word
 
     def hold_back(self, word: bytes) -> None:
-        """Close the connection on which the next command that begins with ``word`` comes; keep it until `deliver`."""
+        """Close the connection of the next command that begins with ``word``, and keep the command until `deliver`."""
         self._hold_back = word
         self._held_back.clear()
 
     def deliver(self) -> None:
-        """Hand on what was held back, long after its sender has given that connection up."""
+        """Forward the command that was held back, long after its sender has given up that connection."""
         self._held_back.set()
 
     def seen(self, word: bytes) -> asyncio.Event:
-        """Return what is set once a command that begins with ``word`` has been handed on."""
+        """Return an event that is set once a command that begins with ``word`` has been forwarded."""
         event = asyncio.Event()
         self._waiting.append((word, event))
         return event
 
     def hang(self) -> None:
-        """Take what comes and hand nothing on, as a Redis that hangs, until `go_on`."""
+        """Accept commands but forward none, like a Redis that hangs, until `go_on`."""
         self._passing.clear()
 
     def go_on(self) -> None:
-        """Hand on what was held back, even of connections that have been given up, and all that comes."""
+        """Forward all commands, even those of connections that have been given up."""
         self._passing.set()
 
     def cut(self) -> None:
@@ -195,7 +255,7 @@ class RedisProxy:
                 writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._server.is_serving():  # accepted at the last moment: `__aexit__` does not know this connection
+        if not self._server.is_serving():  # accepted at the last moment, so `__aexit__` does not know this connection
             writer.transport.abort()
             return
         self._connections[writer] = asyncio.Event()
@@ -204,8 +264,8 @@ class RedisProxy:
         losing = asyncio.Event()
         try:
             pumps = {
-                asyncio.create_task(self._hand_on(reader, back_writer, losing, writer.transport.abort)),
-                asyncio.create_task(self._hand_back(back_reader, writer, losing)),
+                asyncio.create_task(self._forward_commands(reader, back_writer, losing, writer.transport.abort)),
+                asyncio.create_task(self._forward_replies(back_reader, writer, losing)),
             }
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -220,7 +280,7 @@ class RedisProxy:
                     await end.wait_closed()
             self._connections.pop(writer).set()
 
-    async def _hand_on(
+    async def _forward_commands(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -249,7 +309,7 @@ class RedisProxy:
                 if any(command[0] == word for command in found):
                     event.set()
 
-    async def _hand_back(
+    async def _forward_replies(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
         while data := await reader.read(65_536):

@@ -1,4 +1,4 @@
-"""The users of deploy/redis/users.acl, on a Valkey that knows no others: each can do its work, and nothing else."""
+"""The users of deploy/redis/users.acl, on a Valkey without other users: each can do its work, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ from memory_worker.contract import Delete, Receipt, encode_job
 from memory_worker.contract.errors import DeadLettered, QueueError
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
-from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.chaos.servers import free_port
 from tests.documents import blocks
-from tests.integration.conftest import Events, running
+from tests.integration.conftest import Events, connected, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
+from tests.servers import RedisServer
 from tests.tools import arq_client
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
@@ -62,31 +61,13 @@ def configured(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Valkey with these users, and one for the tests themselves; return where it serves."""
+    """Run a Valkey with these users and one for the tests; return its address."""
     directory = tmp_path_factory.mktemp("acl")
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            *(str(get_binary_path()), str(configured(directory)), "--port", str(port), "--bind", "127.0.0.1"),
-            *("--dir", str(directory), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
-            *("--enable-debug-command", "yes"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        log = []
-        for line in process.stdout:
-            log.append(line)
-            if "Ready to accept connections" in line:
-                break
-        else:
-            raise AssertionError("".join(log))
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.communicate()
+    options = ("--include", str(configured(directory)), "--enable-debug-command", "yes")
+    valkey = RedisServer(directory / "redis", *options)
+    valkey.start()
+    yield f"127.0.0.1:{valkey.port}"
+    valkey.kill()
 
 
 Connect = Callable[[str], redis_py.Redis]
@@ -94,7 +75,7 @@ Connect = Callable[[str], redis_py.Redis]
 
 @pytest.fixture
 def connect(server: str) -> Iterator[Connect]:
-    """Connect as one of the users, to a Redis that is empty."""
+    """Connect to the empty Redis as one of the users."""
     opened = []
 
     def as_user(user: str) -> redis_py.Redis:
@@ -111,13 +92,13 @@ def connect(server: str) -> Iterator[Connect]:
 
 @pytest.fixture
 def url(server: str, connect: Connect) -> Callable[[str], str]:
-    """Return the URL for one of the users, of a Redis that is empty."""
+    """Return the URL of the empty Redis for one of the users."""
     return lambda user: f"redis://{user}:{password(user)}@{server}"
 
 
 @pytest.fixture
 def chosen(settings: Callable[..., Settings], server: str) -> Callable[..., Settings]:
-    """Settings of a worker that is this user."""
+    """Make settings of a worker that uses this user."""
 
     def make(user: str = "worker", **overrides: Any) -> Settings:
         return settings(
@@ -131,7 +112,7 @@ def chosen(settings: Callable[..., Settings], server: str) -> Callable[..., Sett
     return make
 
 
-def test_it_holds_no_secret_and_no_server_starts_with_it_as_it_is(tmp_path: Path) -> None:
+def test_the_file_has_no_passwords_and_no_server_starts_without_them(tmp_path: Path) -> None:
     assert set(re.findall(r"[#>]\S+", "\n".join(user_lines()))) == {f"#{user.upper()}_SHA256" for user in USERS}
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(tmp_path / "s"), "--include", str(ACL_FILE)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=10, check=False)
@@ -143,17 +124,17 @@ def user_lines() -> list[str]:
     return [line for line in ACL_FILE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("# ")]
 
 
-BY = {"push": "producer", "call": "producer", "cancel": "producer", "replay": "operator", "state": "operator"}
-"""Who runs a script that the worker does not, or does not alone."""
+USER_OF = {"push": "producer", "call": "producer", "cancel": "producer", "replay": "operator", "state": "operator"}
+"""Users of the scripts that the worker does not run, or not alone."""
 NOT_ALLOWED = {("producer", "hset")}
-"""A producer does not set the queue up."""
+"""A producer does not set up the queue."""
 
 
 @pytest.mark.parametrize(
     "path", sorted(Path(memory_worker.__file__).parent.glob("*/scripts/*.lua")), ids=lambda path: path.stem
 )
-def test_who_runs_a_script_may_use_its_commands(path: Path) -> None:
-    user = BY.get(path.stem, "worker")
+def test_the_user_of_a_script_may_run_its_commands(path: Path) -> None:
+    user = USER_OF.get(path.stem, "worker")
     (line,) = (line for line in user_lines() if line.startswith(f"user {user} "))
     allowed = set(re.findall(r"\+([a-z]+)", line))
     used = {name.lower() for name in re.findall(r"(?:call\(|= \{)'([A-Z]+)'", path.read_text(encoding="utf-8"))}
@@ -161,7 +142,7 @@ def test_who_runs_a_script_may_use_its_commands(path: Path) -> None:
     assert {name for name in used if (user, name) not in NOT_ALLOWED} <= allowed
 
 
-def test_nobody_gets_in_without_name_and_password(server: str) -> None:
+def test_a_login_needs_name_and_password(server: str) -> None:
     for login in ("", "default:@", "worker:wrong@", "producer:@", f"operator:{password('worker')}@"):
         with redis_py.Redis.from_url(f"redis://{login}{server}") as client, pytest.raises(AuthenticationError):
             client.ping()
@@ -171,6 +152,7 @@ class TestAtWork:
     async def test_a_worker_and_a_producer(
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
+        """Including partitions that are rescued, and a read job of arq's own client that was tried before."""
         async with (
             running(chosen(rescue_interval_s=0.05)),
             MemoryQueue.connect(url("producer")) as queue,
@@ -188,22 +170,30 @@ class TestAtWork:
             assert await queue.search(user_id=1, vector=axis(0)) == []
             assert await queue.search(user_id=2, vector=axis(0)) == []
 
-            redis = open_redis(url("producer"), timeout_s=5)
             invalid = {"op": "upsert", "user_id": 4, "point_id": "mem_4_1", "vector": b""}
             bodies = [b"\xc1 no job", msgspec.msgpack.encode(invalid)]
-            for dead_letter in await push(redis, KEYS, PARTITIONS, [(0, body) for body in bodies]):
-                with pytest.raises(DeadLettered):
-                    await queue.wait_applied(dead_letter)
-            # What it claims is superseded by the next job of that point, and purged with the user.
+            async with connected(url("producer")) as redis:
+                for dead_letter in await push(redis, KEYS, PARTITIONS, [(0, body) for body in bodies]):
+                    with pytest.raises(DeadLettered):
+                        await queue.wait_applied(dead_letter)
+            # The next job of that point makes the dead letter stale, and the purge removes it.
             await queue.wait_applied(await queue.upsert(user_id=4, point_id="mem_4_1", vector=axis(0)))
             await queue.wait_applied(await queue.purge(user_id=4))
-            await close_redis(redis)
+
+            entry_id = connect("test").xadd(KEYS.stream(0), {"v": "1", "j": encode_job(memory(4, 1))})
+            await queue.wait_applied(Receipt(0, entry_id.decode()))
+            async with connected(url("test")) as redis:
+                job = await arq_client(redis).enqueue_job(
+                    "info", {}, _job_id="mw:by-arq", _job_try=2, _queue_name=KEYS.search_queue
+                )
+                assert job is not None
+                assert (await job.result(timeout=10, poll_delay=0.01))["ok"]
         for role in ("producer", "worker"):
             connect(role).wait(0, 10)
             connect(role).script_load("return 1")
         assert denied(connect("test")) == []
 
-    async def test_a_caller_that_waits_no_longer(self, url: Callable[[str], str], connect: Connect) -> None:
+    async def test_a_caller_that_gives_up(self, url: Callable[[str], str], connect: Connect) -> None:
         async with RedisProxy(url("producer")) as proxy, MemoryQueue.connect(proxy.url) as queue:
             waits = proxy.seen(b"BLPOP")
             giving_up = asyncio.create_task(queue.info(timeout=60))
@@ -213,36 +203,10 @@ class TestAtWork:
         assert not connect("test").exists(KEYS.search_queue)
         assert denied(connect("test")) == []
 
-    async def test_an_entry_that_nobody_was_woken_for(
-        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
-    ) -> None:
-        """The sweeper needs rights of its own."""
-        async with (
-            running(chosen(rescue_interval_s=0.05), role="ingest"),
-            MemoryQueue.connect(url("producer")) as queue,
-        ):
-            entry_id = connect("test").xadd(KEYS.stream(0), {"v": "1", "j": encode_job(memory(4, 1))})
-            await queue.wait_applied(Receipt(0, entry_id.decode()))
-        assert denied(connect("test")) == []
-
-    async def test_a_read_job_of_arqs_own_making(
-        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
-    ) -> None:
-        """Its reply is a result of arq's, and it was tried before."""
-        async with running(chosen(), role="search"):
-            redis = open_redis(url("test"), timeout_s=5)
-            job = await arq_client(redis).enqueue_job(
-                "info", {}, _job_id="mw:by-arq", _job_try=2, _queue_name=KEYS.search_queue
-            )
-            assert job is not None
-            assert (await job.result(timeout=10, poll_delay=0.01))["ok"]
-            await close_redis(redis)
-        assert denied(connect("test")) == []
-
-    async def test_jobs_of_others_in_its_queues(
+    async def test_a_worker_with_jobs_of_other_programs_in_its_queues(
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect, events: Events
     ) -> None:
-        """It may not touch their keys, and must go on."""
+        """The worker may not use their keys, and must go on."""
         async with running(chosen()), MemoryQueue.connect(url("producer")) as queue:
             for name in (KEYS.drain_queue, KEYS.search_queue):
                 connect("producer").zadd(name, {"session:1": 1, b"\xff": 1})
@@ -253,7 +217,7 @@ class TestAtWork:
             assert connect("test").zcard(KEYS.search_queue) == 0
             assert not events.of("role_restarts")
 
-    async def test_a_producer_that_comes_before_the_first_worker(
+    async def test_a_producer_that_pushes_before_the_first_worker_runs(
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
         async with MemoryQueue.connect(url("producer")) as queue:
@@ -321,13 +285,13 @@ class TestAtWork:
 
 
 def denied(admin: redis_py.Redis) -> list[str]:
-    """What was denied since this was asked last: a worker that is denied something may not say so."""
+    """Return what was denied since the last call. A worker may not log that it was denied something."""
     found = [f"{entry['username']}: {entry['object']}" for entry in admin.acl_log()]
     admin.acl_log_reset()
     return found
 
 
-ALL: list[tuple[str, ...]] = [
+NOT_FOR_ANY_USER: list[tuple[str, ...]] = [
     ("FLUSHALL",),
     ("FLUSHDB",),
     ("KEYS", "*"),
@@ -369,8 +333,8 @@ ALL: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('KEYS', '*')", "0"),
 ]
 
-OF_PRODUCER: list[tuple[str, ...]] = [
-    *ALL,
+NOT_FOR_PRODUCER: list[tuple[str, ...]] = [
+    *NOT_FOR_ANY_USER,
     ("INFO",),
     ("GET", "mw:lease:0"),
     ("SET", "mw:lease:0", "token"),
@@ -408,8 +372,8 @@ OF_PRODUCER: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('DEL', 'mw:lease:0')", "0"),
 ]
 
-OF_OPERATOR: list[tuple[str, ...]] = [
-    *ALL,
+NOT_FOR_OPERATOR: list[tuple[str, ...]] = [
+    *NOT_FOR_ANY_USER,
     ("GET", "mw:lease:0"),
     ("SET", "mw:lease:0", "token"),
     ("DEL", "mw:lease:0"),
@@ -424,16 +388,20 @@ OF_OPERATOR: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
 ]
 
-NOT_FOR = {"producer": OF_PRODUCER, "worker": [*ALL, ("ZRANGE", "arq:abort", "0", "-1")], "operator": OF_OPERATOR}
+NOT_FOR = {
+    "producer": NOT_FOR_PRODUCER,
+    "worker": [*NOT_FOR_ANY_USER, ("ZRANGE", "arq:abort", "0", "-1")],
+    "operator": NOT_FOR_OPERATOR,
+}
 
 
 @pytest.mark.parametrize(
     ("user", "command"),
     [pytest.param(user, command, id=f"{user}: {' '.join(command)}") for user in USERS for command in NOT_FOR[user]],
 )
-def test_what_is_denied(user: str, command: tuple[str, ...], connect: Connect) -> None:
+def test_a_command_is_denied(user: str, command: tuple[str, ...], connect: Connect) -> None:
     admin = connect("test")
-    admin.xadd(KEYS.stream(0), {"v": "1", "j": "of somebody else"}, id="1-0")
+    admin.xadd(KEYS.stream(0), {"v": "1", "j": "a job"}, id="1-0")
     with pytest.raises((NoPermissionError, redis_py.ResponseError), match=r"(?i)permission|NOPERM|ACL failure"):
         connect(user).execute_command(*command)
     assert denied(admin)

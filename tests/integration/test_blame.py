@@ -1,10 +1,9 @@
-"""Requests that fail, whatever the code: nobody waits for, or is blamed for, what one job does."""
+"""Requests that fail, with any code: a bad job becomes a dead letter and delays no other job."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -18,52 +17,45 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.judge import MAX_SINGLE_FAILURES
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.dead_letters import DeadLetters
-from memory_worker.queue.log import BatchCommit, JobLog
+from memory_worker.queue.log import Done, JobLog
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.push import push
-from tests.dead_letters import all_dead_letters
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents
-from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents, Dead, MakeDrainer, Push
+from tests.integration.jobs import LIMITS, PARTITIONS, memory
+from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, written_ids
 
-UPDATE = "Points/UpdateBatch"
 USERS = {partition_of(user_id, PARTITIONS): user_id for user_id in range(20, 0, -1)}
 BAD = memory(USERS[0], 20)
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
-Rule = Callable[[Call], Awaitable[Any]]
+RETRY = RetryPolicy(base_s=0.001, max_s=0.002)
 
 
 def writes_bad(call: Call) -> bool:
-    written = {point.id.uuid for operation in call.request.operations for point in operation.upsert.points}
-    return primary_id(BAD.point_id) in written
+    return primary_id(BAD.point_id) in written_ids(call)
 
 
 @pytest.fixture
-def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> Drainer:
-    retry = RetryPolicy(base_s=0.001, max_s=0.002)
-    options = DrainOptions(partitions=PARTITIONS, limits=LIMITS, slice_s=10, settle_s=0, retry=retry)
-    return Drainer(redis, keys, proxied_store, options)
+def drainer(drainer: MakeDrainer) -> Drainer:
+    return drainer(partitions=PARTITIONS, retry=RETRY)
 
 
 @pytest.fixture
-async def pushed(redis: Redis, keys: Keys, proxied_store: VectorStore) -> set[str]:
-    """Push 30 writes of one user, one of them bad, and a few of users of other partitions; return the good points."""
+async def good_points(pushed: Push, proxied_store: VectorStore) -> set[str]:
+    """Push 30 upserts of one user, one of them bad, and a few of other partitions; return the points of the good."""
     await proxied_store.prepare()
     jobs = {
         partition: [memory(user_id, number) for number in range(3 if partition else 30)]
         for partition, user_id in USERS.items()
     }
     for partition, chosen in jobs.items():
-        await push(redis, keys, PARTITIONS, bodies(*chosen, partition=partition))
+        await pushed(*chosen, partition=partition, partitions=PARTITIONS)
     return {job.point_id for chosen in jobs.values() for job in chosen} - {BAD.point_id}
 
 
 async def drained(drainer: Drainer, redis: Redis, keys: Keys, partitions: list[int]) -> int:
-    """Drain until nothing waits in these partitions; return how often they were drained in vain."""
+    """Drain until these partitions are empty; return how many drains failed."""
     failed = 0
     for _ in range(500):
         results = await drainer.drain_group(list(USERS))
@@ -75,13 +67,14 @@ async def drained(drainer: Drainer, redis: Redis, keys: Keys, partitions: list[i
 
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
-async def test_one_job_of_many_fails_and_all_others_are_applied(
+async def test_one_bad_job_of_many_is_a_dead_letter_and_all_others_are_applied(
     code: grpc.StatusCode,
     drainer: Drainer,
-    pushed: set[str],
+    good_points: set[str],
     qdrant_proxy: QdrantProxy,
     redis: Redis,
     keys: Keys,
+    dead_letters: Dead,
     shape: CollectionShape,
     engine: Contents,
 ) -> None:
@@ -93,24 +86,25 @@ async def test_one_job_of_many_fails_and_all_others_are_applied(
     qdrant_proxy.rules[UPDATE] = rule
     assert await drained(drainer, redis, keys, [1, 2, 3]) <= 2
     await drained(drainer, redis, keys, [0])
-    assert engine.points(shape.memories) == pushed
-    [dead_letter] = [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
+    assert engine.points(shape.memories) == good_points
+    [dead_letter] = await dead_letters()
     assert (dead_letter.reason, dead_letter.op, dead_letter.user_id) == ("refused", "upsert", str(USERS[0]))
     assert code.name in dead_letter.detail
 
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
-async def test_a_job_that_fails_for_a_while_is_not_to_blame(
+async def test_a_job_that_fails_for_a_while_is_applied(
     code: grpc.StatusCode,
     drainer: Drainer,
-    pushed: set[str],
+    good_points: set[str],
     qdrant_proxy: QdrantProxy,
     redis: Redis,
     keys: Keys,
+    dead_letters: Dead,
     shape: CollectionShape,
     engine: Contents,
 ) -> None:
-    """Only what Qdrant calls invalid is believed at once; all else may be a passing weakness."""
+    """Except if Qdrant calls the request invalid: then it is a dead letter at once."""
     refusals = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
     alone = 0
 
@@ -125,18 +119,16 @@ async def test_a_job_that_fails_for_a_while_is_not_to_blame(
 
     qdrant_proxy.rules[UPDATE] = rule
     await drained(drainer, redis, keys, list(USERS))
-    dead = [dead_letter.reason async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
-    assert dead == (["refused"] if code in refusals else [])
-    assert engine.points(shape.memories) == pushed | (set() if code in refusals else {BAD.point_id})
+    assert [dead_letter.reason for dead_letter in await dead_letters()] == (["refused"] if code in refusals else [])
+    assert engine.points(shape.memories) == good_points | (set() if code in refusals else {BAD.point_id})
 
 
-async def test_what_is_blamed_is_not_set_aside_before_its_last_request_has_settled(
-    redis: Redis, keys: Keys, proxied_store: VectorStore, pushed: set[str], qdrant_proxy: QdrantProxy
+@pytest.mark.usefixtures("good_points")
+async def test_a_bad_job_becomes_a_dead_letter_only_after_its_last_request_has_settled(
+    redis: Redis, keys: Keys, proxied_store: VectorStore, qdrant_proxy: QdrantProxy
 ) -> None:
-    """It may still be applied: what was pushed behind it must come after it."""
-    options = DrainOptions(
-        partitions=PARTITIONS, limits=LIMITS, slice_s=10, settle_s=0.05, retry=RetryPolicy(base_s=0.001, max_s=0.001)
-    )
+    """Its request may still be applied, and jobs behind it must be applied after it."""
+    options = DrainOptions(partitions=PARTITIONS, limits=LIMITS, slice_s=10, settle_s=0.05, retry=RETRY)
     drainer = Drainer(redis, keys, proxied_store, options)
     sent_at = died_at = 0.0
 
@@ -158,15 +150,11 @@ async def test_what_is_blamed_is_not_set_aside_before_its_last_request_has_settl
     assert died_at - sent_at >= options.settle_s
 
 
+@pytest.mark.usefixtures("good_points")
 async def test_a_lease_lasts_until_every_request_under_it_has_ended(
-    drainer: Drainer,
-    pushed: set[str],
-    qdrant_proxy: QdrantProxy,
-    redis: Redis,
-    keys: Keys,
-    monkeypatch: pytest.MonkeyPatch,
+    drainer: Drainer, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A group is tried apart: one partition fails at once, while the write of another is still on its way."""
+    """The partitions of a group are tried separately. One fails at once, while the request of another is in flight."""
     slow, failed, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def rule(call: Call) -> Any:
@@ -184,7 +172,7 @@ async def test_a_lease_lasts_until_every_request_under_it_has_ended(
         if done.lease.partition == 2:
             await slow.wait()
             failed.set()
-            raise QueueUnavailable("Redis is away for one of them")
+            raise QueueUnavailable("Redis is down for this partition")
         return await commit(self, done)
 
     monkeypatch.setattr(JobLog, "commit", fail)
@@ -193,8 +181,8 @@ async def test_a_lease_lasts_until_every_request_under_it_has_ended(
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         await failed.wait()
         for _ in range(5):
-            await redis.ping()  # so that whatever would give leases back too early could do so
-        assert await redis.exists(keys.lease(1)), "given back while its write was on the way"
+            await redis.ping()  # gives the drain time to give leases back too early
+        assert await redis.exists(keys.lease(1)), "given back while its request was in flight"
         go_on.set()
         with pytest.raises(QueueUnavailable):
             await draining

@@ -1,4 +1,4 @@
-"""Bulk mode: indexing held back and resumed, in every collection, whatever comes in between."""
+"""Bulk mode: indexing is held back and resumed in every collection, even if it is interrupted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.integration.proxies import Call, QdrantProxy, Refusal
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 FEEDBACK = CollectionRef("memory", "feedback_positive")
-UPDATE = "Collections/Update"
+UPDATE_COLLECTION = "Collections/Update"
 
 
 @pytest.fixture
@@ -54,10 +54,12 @@ async def set_threshold(store: VectorStore, ref: CollectionRef, threshold_kb: in
     await store.collections.set_indexing_threshold(ref, threshold_kb)
 
 
-async def test_on_and_off(store: VectorStore, bulk: BulkMode, shape: CollectionShape, engine: Contents) -> None:
+async def test_bulk_mode_is_switched_on_and_off(
+    store: VectorStore, bulk: BulkMode, shape: CollectionShape, engine: Contents
+) -> None:
     await store.collections.ensure(FEEDBACK)
     await set_threshold(store, MEMORIES, 12_345)
-    await set_threshold(store, DOCUMENTS, 0)  # an operator's own
+    await set_threshold(store, DOCUMENTS, 0)  # set by the operator
     before = all_thresholds(engine, shape)
     assert before[shape.memories] == 12_345
 
@@ -75,11 +77,11 @@ async def test_on_and_off(store: VectorStore, bulk: BulkMode, shape: CollectionS
     assert all_thresholds(engine, shape) == before
 
 
-async def test_what_was_never_on_can_be_turned_off(bulk: BulkMode) -> None:
+async def test_bulk_mode_can_be_switched_off_without_collections(bulk: BulkMode) -> None:
     assert await bulk.off() == await bulk.state() == []
 
 
-async def test_what_is_written_is_found_meanwhile(store: VectorStore, bulk: BulkMode) -> None:
+async def test_points_are_found_in_bulk_mode(store: VectorStore, bulk: BulkMode) -> None:
     await bulk.on()
     await store.apply(MEMORIES, [UpsertPoints((memory(1, 1),))], timeout_s=5)
     hits, _ = await store.search(Search(user_id=1, vector=axis(0)), timeout_s=5)
@@ -88,14 +90,16 @@ async def test_what_is_written_is_found_meanwhile(store: VectorStore, bulk: Bulk
     assert memories.points == 1
 
 
-async def test_before_the_first_write_of_all(bulk: BulkMode, shape: CollectionShape, engine: Contents) -> None:
-    """An import into a new Qdrant is the most likely one."""
+async def test_bulk_mode_makes_the_collections_of_an_empty_server(
+    bulk: BulkMode, shape: CollectionShape, engine: Contents
+) -> None:
+    """Most imports go into a new Qdrant."""
     await bulk.on()
     assert set(all_thresholds(engine, shape)) == {shape.memories, shape.documents}
     assert all(map(is_held, all_thresholds(engine, shape).values()))
 
 
-async def test_a_collection_made_meanwhile_joins(
+async def test_a_collection_that_is_made_in_bulk_mode_is_in_bulk_mode(
     store: VectorStore, bulk: BulkMode, shape: CollectionShape, engine: Contents
 ) -> None:
     usual = (await bulk.on())[0].threshold_kb
@@ -107,7 +111,7 @@ async def test_a_collection_made_meanwhile_joins(
     assert set(all_thresholds(engine, shape).values()) == {usual}
 
 
-async def test_a_collection_made_by_a_worker_that_looked_too_early(
+async def test_a_collection_that_is_made_while_bulk_mode_ends_is_restored(
     proxied_store: VectorStore,
     qdrant_proxy: QdrantProxy,
     shape: CollectionShape,
@@ -125,12 +129,12 @@ async def test_a_collection_made_by_a_worker_that_looked_too_early(
             await proxied_store.collections.set_indexing_threshold(CollectionRef("memory", "late"), held(usual))
         return await call.forward()
 
-    qdrant_proxy.rules[UPDATE] = make_it
+    qdrant_proxy.rules[UPDATE_COLLECTION] = make_it
     assert not any(state.held for state in await bulk.off())
     assert threshold(engine, late) == usual
 
 
-async def test_interrupted_and_given_again(
+async def test_an_interrupted_switch_can_be_repeated(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
 ) -> None:
     bulk = BulkMode(proxied_store.collections)
@@ -145,10 +149,10 @@ async def test_interrupted_and_given_again(
         if passing != 1:
             raise Refusal(grpc.StatusCode.UNAVAILABLE)
         await call.forward()
-        raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED)  # it was done, but who asked does not know
+        raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED)  # it was done, but the caller does not know
 
     for turn in (bulk.on, bulk.off):
-        qdrant_proxy.rules[UPDATE] = fail_after_one
+        qdrant_proxy.rules[UPDATE_COLLECTION] = fail_after_one
         passing = 0
         with pytest.raises(StoreUnavailable):
             await turn()
@@ -159,7 +163,7 @@ async def test_interrupted_and_given_again(
     assert all_thresholds(engine, shape) == before
 
 
-async def test_a_collection_dropped_in_between(
+async def test_a_collection_that_is_dropped_in_between_is_left_out(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, engine: Contents
 ) -> None:
     bulk = BulkMode(proxied_store.collections)
@@ -175,7 +179,7 @@ async def test_a_collection_dropped_in_between(
     assert await bulk.state() == []
 
 
-async def test_a_collection_that_would_take_no_more_writes(
+async def test_bulk_mode_refuses_a_collection_that_would_accept_no_more_writes(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
 ) -> None:
     async def keep_back(call: Call) -> Any:
@@ -193,7 +197,7 @@ async def test_a_collection_that_would_take_no_more_writes(
     assert all_thresholds(engine, shape) == before
 
 
-async def test_status_and_check_tell(
+async def test_status_and_check_show_bulk_mode(
     settings: Callable[..., Settings], redis: Redis, keys: Keys, store: VectorStore, bulk: BulkMode
 ) -> None:
     async def seen() -> tuple[set[bool], str]:
@@ -209,7 +213,7 @@ async def test_status_and_check_tell(
     assert await seen() == ({False}, "ok")
 
 
-async def test_workers_of_another_installation_are_left_alone(
+async def test_collections_of_another_installation_are_not_changed(
     qdrant_url: str, shape: CollectionShape, bulk: BulkMode, engine: Contents
 ) -> None:
     other = replace(shape, memories=f"{shape.memories}-2", documents=f"{shape.documents}-2")
@@ -221,7 +225,7 @@ async def test_workers_of_another_installation_are_left_alone(
         assert not is_held(threshold(engine, store.collections.name(FEEDBACK)))
 
 
-def test_the_command(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str) -> None:
+def test_the_bulk_command(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str) -> None:
     environment = {
         **os.environ,
         "COLUMNS": "160",

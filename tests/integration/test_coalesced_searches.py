@@ -1,10 +1,9 @@
-"""Searches that are asked for at once go as one request, and each gets its own answer."""
+"""Searches at the same time are sent as one request, and each gets its own answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -18,16 +17,16 @@ from memory_worker.store.queries import MAX_COALESCED
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import AnswerLimits, VectorStore
 from memory_worker.telemetry.metrics import REGISTRY
-from tests.chaos.servers import free_port
 from tests.integration.conftest import API_KEY
 from tests.integration.jobs import axis, memory
-from tests.integration.proxies import HOST, Call, QdrantProxy, Refusal
+from tests.integration.proxies import HOST, Call, QdrantProxy, Refusal, failing
+from tests.servers import free_port
 
 QUERY, BATCH = "Points/Query", "Points/QueryBatch"
 
 
-def asked(qdrant_proxy: QdrantProxy) -> list[str]:
-    """What the store has asked Qdrant for, but for writes and collections."""
+def requests(qdrant_proxy: QdrantProxy) -> list[str]:
+    """Return the searches that were sent to Qdrant."""
     return [name for name in qdrant_proxy.calls if name in (QUERY, BATCH)]
 
 
@@ -46,29 +45,29 @@ async def search(
     return (await store.search(job, timeout_s=5))[0]
 
 
-async def test_each_gets_its_own(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
-    users = range(1, MAX_COALESCED + 4)
+async def test_each_search_gets_its_own_answer(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+    users = range(1, MOST_COALESCED + 4)
     found = await asyncio.gather(*(search(filled, user) for user in users))
     assert [[hit.point_id for hit in hits] for hits in found] == [[f"mem_{user}_1"] for user in users]
-    assert asked(qdrant_proxy) == [BATCH, BATCH]
+    assert requests(qdrant_proxy) == [BATCH, BATCH]
 
 
-async def test_one_alone_goes_alone(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+async def test_a_single_search_is_sent_alone(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
     assert len(await search(filled, 1)) == 1
-    assert asked(qdrant_proxy) == [QUERY]
+    assert requests(qdrant_proxy) == [QUERY]
 
 
-async def test_a_namespace_that_is_not_there_is_empty_and_bothers_nobody(
+async def test_a_missing_namespace_is_empty_and_the_other_searches_succeed(
     filled: VectorStore, qdrant_proxy: QdrantProxy
 ) -> None:
     found = await asyncio.gather(
         search(filled, 1), search(filled, 2), search(filled, 1, namespace="none"), search(filled, 2, namespace="none")
     )
     assert [len(hits) for hits in found] == [1, 1, 0, 0]
-    assert asked(qdrant_proxy) == [BATCH, BATCH]
+    assert requests(qdrant_proxy) == [BATCH, BATCH]
 
 
-async def test_one_that_is_refused_is_refused_alone(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+async def test_a_refused_search_fails_alone(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
     one, bad, other = await asyncio.gather(
         search(filled, 1), search(filled, 2, vector=pack_vector([1.0])), search(filled, 3), return_exceptions=True
     )
@@ -77,62 +76,52 @@ async def test_one_that_is_refused_is_refused_alone(filled: VectorStore, qdrant_
         ["mem_1_1"],
         ["mem_3_1"],
     ]
-    assert asked(qdrant_proxy) == [BATCH, QUERY, QUERY, QUERY]
-
-
-def failing(code: grpc.StatusCode) -> Callable[[Call], Awaitable[Any]]:
-    async def fail(call: Call) -> Any:
-        raise Refusal(code)
-
-    return fail
+    assert requests(qdrant_proxy) == [BATCH, QUERY, QUERY, QUERY]
 
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
 
-@pytest.mark.parametrize("code", FAILURES, ids=lambda code: code.name)
-async def test_whatever_one_of_many_fails_with_the_others_are_found(
-    filled: VectorStore, qdrant_proxy: QdrantProxy, code: grpc.StatusCode
+async def test_a_search_that_fails_does_not_fail_the_others(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+    for code in FAILURES:
+
+        async def fail_for_user_2(call: Call, code: grpc.StatusCode = code) -> Any:
+            if "integer: 2\n" in str(call.request.filter):
+                raise Refusal(code)
+            return await call.forward()
+
+        qdrant_proxy.calls.clear()
+        qdrant_proxy.rules = {BATCH: failing(code), QUERY: fail_for_user_2}
+        found = await asyncio.gather(*(search(filled, user) for user in range(1, 9)), return_exceptions=True)
+        assert [isinstance(hits, StoreError) for hits in found] == [user == 2 for user in range(1, 9)], code
+        assert requests(qdrant_proxy) == [BATCH] + [QUERY] * 8, code
+
+
+async def test_after_a_failed_request_each_search_is_sent_once_more(
+    filled: VectorStore, qdrant_proxy: QdrantProxy
 ) -> None:
-    async def fail_for_user_2(call: Call) -> Any:
-        if "integer: 2\n" in str(call.request.filter):
-            raise Refusal(code)
-        return await call.forward()
-
-    qdrant_proxy.rules = {BATCH: failing(code), QUERY: fail_for_user_2}
-    found = await asyncio.gather(*(search(filled, user) for user in range(1, 9)), return_exceptions=True)
-    assert [isinstance(hits, StoreError) for hits in found] == [user == 2 for user in range(1, 9)]
-    assert asked(qdrant_proxy) == [BATCH] + [QUERY] * 8
+    for code in FAILURES:
+        qdrant_proxy.calls.clear()
+        qdrant_proxy.rules = {BATCH: failing(code), QUERY: failing(code)}
+        found = await asyncio.gather(*(search(filled, user) for user in range(1, 4)), return_exceptions=True)
+        assert all(isinstance(error, StoreError) for error in found), code
+        assert requests(qdrant_proxy) == [BATCH] + [QUERY] * 3, code
 
 
-@pytest.mark.parametrize("code", FAILURES, ids=lambda code: code.name)
-async def test_a_failure_of_all_is_one_more_try_for_each(
-    filled: VectorStore, qdrant_proxy: QdrantProxy, code: grpc.StatusCode
-) -> None:
-    qdrant_proxy.rules = {BATCH: failing(code), QUERY: failing(code)}
-    found = await asyncio.gather(*(search(filled, user) for user in range(1, 4)), return_exceptions=True)
-    assert all(isinstance(error, StoreError) for error in found)
-    assert asked(qdrant_proxy) == [BATCH] + [QUERY] * 3
+async def test_a_qdrant_that_is_not_reachable_gets_one_request(shape: CollectionShape) -> None:
+    def tries() -> list[float]:
+        name, labels = "memory_worker_qdrant_request_duration_seconds_count", {"code": "UNAVAILABLE"}
+        methods = ("query_batch", "query")
+        return [REGISTRY.get_sample_value(name, {**labels, "method": method}) or 0 for method in methods]
 
-
-async def test_a_qdrant_that_cannot_be_reached_is_asked_once(qdrant_proxy: QdrantProxy, shape: CollectionShape) -> None:
-    tries = REGISTRY.get_sample_value
-    labels = {"code": "UNAVAILABLE"}
-    before = [
-        tries("memory_worker_qdrant_request_duration_seconds_count", {**labels, "method": method}) or 0
-        for method in ("query_batch", "query")
-    ]
+    before = tries()
     async with VectorStore(f"http://{HOST}:{free_port()}", shape) as store:
         found = await asyncio.gather(*(search(store, user) for user in range(1, 9)), return_exceptions=True)
     assert all(isinstance(error, StoreUnavailable) for error in found)
-    after = [
-        tries("memory_worker_qdrant_request_duration_seconds_count", {**labels, "method": method}) or 0
-        for method in ("query_batch", "query")
-    ]
-    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 0]
+    assert tries() == [before[0] + 1, before[1]]
 
 
-async def test_each_keeps_its_own_deadline(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+async def test_each_search_keeps_its_own_deadline(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
     left_s: list[float] = []
 
     async def note(call: Call) -> Any:
@@ -146,9 +135,11 @@ async def test_each_keeps_its_own_deadline(filled: VectorStore, qdrant_proxy: Qd
 
 
 class TestLargeAnswers:
-    """Searches whose answers are too large together go in smaller requests from then on."""
+    """Searches whose answers are too large together are sent in smaller requests from then on."""
 
-    async def test_they_are_found_and_joined_less(self, qdrant_proxy: QdrantProxy, shape: CollectionShape) -> None:
+    async def test_large_answers_are_found_in_smaller_requests(
+        self, qdrant_proxy: QdrantProxy, shape: CollectionShape
+    ) -> None:
         limits = AnswerLimits(small_bytes=100_000, most_bytes=1_000_000)
         async with VectorStore(qdrant_proxy.url, shape, api_key=API_KEY, answers=limits) as store:
             await store.prepare()
@@ -161,9 +152,9 @@ class TestLargeAnswers:
         qdrant_proxy.calls.clear()
         found = await asyncio.gather(*(search(store, user) for user in range(1, 17)))
         assert [len(hits) for hits in found] == [1] * 16
-        return Counter(asked(qdrant_proxy))
+        return Counter(requests(qdrant_proxy))
 
-    async def test_one_of_many_makes_no_difference_to_the_others_for_long(
+    async def test_one_large_answer_makes_requests_smaller_for_some_time_only(
         self, qdrant_proxy: QdrantProxy, shape: CollectionShape
     ) -> None:
         limits = AnswerLimits(small_bytes=100_000, most_bytes=1_000_000)
@@ -180,10 +171,10 @@ class TestLargeAnswers:
             assert await self.search_all(store, qdrant_proxy) == {BATCH: 1}
 
 
-class TestAbsent:
-    """A namespace is empty only where its collection is known not to exist."""
+class TestMissingCollection:
+    """A namespace is empty only if its collection is known not to exist."""
 
-    async def test_a_not_found_of_something_else_is_an_outage(
+    async def test_not_found_for_another_reason_is_an_outage(
         self, filled: VectorStore, qdrant_proxy: QdrantProxy
     ) -> None:
         ref = CollectionRef("memory", "used")
@@ -200,16 +191,16 @@ class TestAbsent:
         )
         assert all(isinstance(error, StoreUnavailable) for error in found), found
 
-    @pytest.mark.parametrize("code", FAILURES, ids=lambda code: code.name)
-    async def test_nobody_knows_whether_it_exists(
-        self, filled: VectorStore, qdrant_proxy: QdrantProxy, code: grpc.StatusCode
+    async def test_a_namespace_that_may_exist_is_an_outage(
+        self, filled: VectorStore, qdrant_proxy: QdrantProxy
     ) -> None:
-        qdrant_proxy.rules = {"Collections/CollectionExists": failing(code)}
-        with pytest.raises(StoreUnavailable, match="NOT_FOUND"):
-            await search(filled, 1, namespace="none")
-        with pytest.raises(StoreUnavailable, match="NOT_FOUND"):
-            await filled.get(Get(user_id=1, point_ids=["mem_1_1"], namespace="none"), timeout_s=5)
+        for code in FAILURES:
+            qdrant_proxy.rules = {"Collections/CollectionExists": failing(code)}
+            with pytest.raises(StoreUnavailable, match="NOT_FOUND"):
+                await search(filled, 1, namespace="none")
+            with pytest.raises(StoreUnavailable, match="NOT_FOUND"):
+                await filled.get(Get(user_id=1, point_ids=["mem_1_1"], namespace="none"), timeout_s=5)
 
-    async def test_the_base_collection_is_never_just_empty(self, proxied_store: VectorStore) -> None:
+    async def test_a_missing_base_collection_is_an_outage(self, proxied_store: VectorStore) -> None:
         with pytest.raises(StoreUnavailable, match="NOT_FOUND"):
             await search(proxied_store, 1)

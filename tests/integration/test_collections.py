@@ -1,4 +1,4 @@
-"""Collections: made as the settings say, checked before use, made once."""
+"""Collections are made according to the settings, checked before use, and made once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-import grpc
 import pytest
 from qdrant_client import grpc as q
 
@@ -16,7 +15,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.proxies import Call, QdrantProxy, lose_reply, unavailable
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 MEMORY_INDEXES = {
@@ -37,7 +36,9 @@ def indexes(engine: Contents, collection: str) -> dict[str, Any]:
     return {field: schema.data_type for field, schema in engine.info(collection).payload_schema.items()}
 
 
-async def test_what_every_installation_has(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+async def test_the_collections_of_every_installation_are_made(
+    store: VectorStore, shape: CollectionShape, engine: Contents
+) -> None:
     await store.prepare()
     assert indexes(engine, shape.memories) == MEMORY_INDEXES
     assert indexes(engine, shape.documents) == DOCUMENT_INDEXES
@@ -50,7 +51,9 @@ async def test_what_every_installation_has(store: VectorStore, shape: Collection
     await store.prepare()
 
 
-async def test_the_settings_arrive(qdrant_url: str, shape: CollectionShape, engine: Contents) -> None:
+async def test_a_collection_is_made_with_the_settings(
+    qdrant_url: str, shape: CollectionShape, engine: Contents
+) -> None:
     chosen = replace(shape, quantize_int8=True, hnsw_m=24, hnsw_ef_construct=77, on_disk=True)
     async with VectorStore(qdrant_url, chosen, api_key=API_KEY) as store:
         await store.prepare()
@@ -64,7 +67,7 @@ async def test_the_settings_arrive(qdrant_url: str, shape: CollectionShape, engi
     assert counts == (1, 1, 1)
 
 
-async def test_once_ready_nobody_asks_again(proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+async def test_a_known_collection_needs_no_more_requests(proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
     names = await asyncio.gather(*(proxied_store.collections.ensure(MEMORIES) for _ in range(5)))
     assert len(set(names)) == 1
     assert qdrant_proxy.calls.count("Collections/Create") == 1
@@ -76,13 +79,13 @@ async def test_once_ready_nobody_asks_again(proxied_store: VectorStore, qdrant_p
     assert sorted(qdrant_proxy.calls) == ["Collections/Get", "Collections/List", "Collections/ListAliases"]
 
 
-async def test_indexes_that_lack_are_added(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+async def test_missing_indexes_are_added(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     engine.create(shape.memories)
     await store.collections.ensure(MEMORIES)
     assert indexes(engine, shape.memories) == MEMORY_INDEXES
 
 
-async def test_namespaces(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+async def test_a_namespace_has_its_own_collection(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     feedback = CollectionRef("memory", "feedback_positive")
     assert await store.collections.ensure(feedback) == f"{shape.memories}_feedback_positive"
     assert indexes(engine, f"{shape.memories}_feedback_positive") == MEMORY_INDEXES
@@ -93,7 +96,7 @@ async def test_namespaces(store: VectorStore, shape: CollectionShape, engine: Co
     assert sorted(existing, key=str) == sorted([feedback, MEMORIES, DOCUMENTS], key=str)
 
 
-async def test_two_workers_make_one_collection_at_once(
+async def test_several_workers_make_a_collection_at_the_same_time(
     qdrant_url: str, shape: CollectionShape, engine: Contents
 ) -> None:
     async with (
@@ -106,49 +109,35 @@ async def test_two_workers_make_one_collection_at_once(
     assert indexes(engine, shape.documents) == DOCUMENT_INDEXES
 
 
-async def test_another_worker_is_faster(
-    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+@pytest.mark.parametrize("size", [DIMENSION, 2 * DIMENSION], ids=["same dimension", "another dimension"])
+async def test_a_collection_that_another_worker_has_just_made_is_checked(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents, size: int
 ) -> None:
-    async def create_late(call: Call) -> Any:
-        engine.create(shape.memories)
+    async def create_first(call: Call) -> Any:
+        engine.create(shape.memories, size=size)
         return await call.forward()
 
-    qdrant_proxy.rules["Collections/Create"] = create_late
-    await proxied_store.collections.ensure(MEMORIES)
-    assert indexes(engine, shape.memories) == MEMORY_INDEXES
-
-
-async def test_another_worker_is_faster_and_wrong(
-    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
-) -> None:
-    async def create_late(call: Call) -> Any:
-        engine.create(shape.memories, size=DIMENSION * 2)
-        return await call.forward()
-
-    qdrant_proxy.rules["Collections/Create"] = create_late
-    with pytest.raises(ConfigurationError, match="dimension 16"):
+    qdrant_proxy.rules["Collections/Create"] = create_first
+    if size == DIMENSION:
         await proxied_store.collections.ensure(MEMORIES)
+        assert indexes(engine, shape.memories) == MEMORY_INDEXES
+    else:
+        with pytest.raises(ConfigurationError, match="dimension 16"):
+            await proxied_store.collections.ensure(MEMORIES)
 
 
-async def test_a_creation_whose_reply_is_lost_counts(
+async def test_a_collection_is_used_if_the_reply_to_its_creation_was_lost(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
 ) -> None:
-    async def lose_the_reply(call: Call) -> Any:
-        await call.forward()
-        raise Refusal(grpc.StatusCode.UNAVAILABLE)
-
-    qdrant_proxy.rules["Collections/Create"] = lose_the_reply
+    qdrant_proxy.rules["Collections/Create"] = lose_reply
     await proxied_store.collections.ensure(MEMORIES)
     assert indexes(engine, shape.memories) == MEMORY_INDEXES
 
 
-async def test_a_creation_that_fails_is_tried_again(
+async def test_a_failed_creation_is_tried_again(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
 ) -> None:
-    async def fail(call: Call) -> Any:
-        raise Refusal(grpc.StatusCode.UNAVAILABLE)
-
-    qdrant_proxy.rules["Collections/Create"] = fail
+    qdrant_proxy.rules["Collections/Create"] = unavailable
     with pytest.raises(StoreUnavailable):
         await proxied_store.collections.ensure(MEMORIES)
     assert shape.memories not in engine.names()
@@ -157,7 +146,9 @@ async def test_a_creation_that_fails_is_tried_again(
     assert indexes(engine, shape.memories) == MEMORY_INDEXES
 
 
-async def test_another_dimension(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+async def test_a_collection_of_another_dimension_is_refused(
+    store: VectorStore, shape: CollectionShape, engine: Contents
+) -> None:
     engine.create(shape.memories, size=DIMENSION + 1)
     with pytest.raises(ConfigurationError, match=f"{shape.memories} has dimension 9, .*QDRANT_VECTOR_DIMENSION is 8"):
         await store.prepare()
@@ -167,13 +158,15 @@ async def test_another_dimension(store: VectorStore, shape: CollectionShape, eng
 
 
 @pytest.mark.parametrize("distance", ["Dot", "Euclid"])
-async def test_another_distance(store: VectorStore, shape: CollectionShape, engine: Contents, distance: str) -> None:
+async def test_a_collection_with_another_distance_is_refused(
+    store: VectorStore, shape: CollectionShape, engine: Contents, distance: str
+) -> None:
     engine.create(shape.documents, distance=q.Distance.Value(distance))
     with pytest.raises(ConfigurationError, match=f"{shape.documents} measures {distance}"):
         await store.prepare()
 
 
-async def test_named_vectors(
+async def test_a_collection_with_named_vectors_is_refused(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
 ) -> None:
     async def name_the_vectors(call: Call) -> Any:
@@ -189,13 +182,13 @@ async def test_named_vectors(
         await proxied_store.prepare()
 
 
-async def test_what_does_not_exist(store: VectorStore) -> None:
+async def test_a_collection_that_does_not_exist_is_not_described(store: VectorStore) -> None:
     assert await store.collections.describe(MEMORIES) is None
     assert await store.collections.describe_and_check(MEMORIES) is None
     assert await store.info() == []
 
 
-async def test_what_is_said_of_them(store: VectorStore, shape: CollectionShape) -> None:
+async def test_collections_are_described(store: VectorStore, shape: CollectionShape) -> None:
     await store.prepare()
     await store.collections.ensure(CollectionRef("memory", "n"))
     infos = {info.name: info for info in await store.info()}

@@ -1,6 +1,6 @@
-"""What this project relies on of Qdrant's gRPC, held against the embedded engine or a server at ``TEST_QDRANT_URL``.
+"""Qdrant's gRPC as this project uses it, shown on the embedded engine or on the server at ``TEST_QDRANT_URL``.
 
-Nothing is asserted here that a Qdrant server of version 1.15 or later does not do as well.
+Everything here is true of Qdrant servers from version 1.15 on.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def delete(selector: q.PointsSelector) -> q.PointsUpdateOperation:
 
 @dataclass(frozen=True)
 class Handle:
-    """One collection, with the calls the tests make most."""
+    """One collection, with the most frequent calls of the tests."""
 
     stub: q.PointsStub
     name: str
@@ -203,12 +203,14 @@ def server_version(qdrant_channel: grpc.Channel) -> tuple[int, ...]:
 
 
 class TestHealth:
-    def test_says_its_version(self, server_version: tuple[int, ...]) -> None:
+    def test_the_version_is_reported(self, server_version: tuple[int, ...]) -> None:
         assert server_version >= (1, 15)
 
 
 class TestCollections:
-    def test_created_listed_and_deleted(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_a_collection_is_created_listed_and_deleted(
+        self, collections: q.CollectionsStub, collection_name: str
+    ) -> None:
         exists = q.CollectionExistsRequest(collection_name=collection_name)
         assert not collections.CollectionExists(exists).result.exists
         assert collections.Create(creation(collection_name)).result is True
@@ -219,7 +221,7 @@ class TestCollections:
         assert collections.Delete(deletion).result is False
         assert not collections.CollectionExists(exists).result.exists
 
-    def test_created_again_after_deletion_is_empty(self, collections: q.CollectionsStub, handle: Handle) -> None:
+    def test_a_collection_that_is_created_again_is_empty(self, collections: q.CollectionsStub, handle: Handle) -> None:
         handle.update(upsert(point(1)))
         collections.Delete(q.DeleteCollection(collection_name=handle.name))
         collections.Create(creation(handle.name, size=3))
@@ -227,7 +229,7 @@ class TestCollections:
         handle.update(upsert(point(1, [0, 0, 1])))
         assert handle.count() == 1
 
-    def test_reports_its_configuration(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_the_configuration_is_reported(self, collections: q.CollectionsStub, collection_name: str) -> None:
         scalar = q.ScalarQuantization(type=q.QuantizationType.Int8, quantile=0.99, always_ram=True)
         collections.Create(
             creation(
@@ -255,7 +257,7 @@ class TestCollections:
         assert info.config.quantization_config.scalar.always_ram is True
         assert (info.config.params.shard_number, info.config.params.replication_factor) == (1, 1)
 
-    def test_update_changes_what_it_names(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_an_update_changes_only_its_settings(self, collections: q.CollectionsStub, collection_name: str) -> None:
         collections.Create(creation(collection_name, hnsw_config=q.HnswConfigDiff(m=8, ef_construct=64)))
         update = q.UpdateCollection(
             collection_name=collection_name,
@@ -267,10 +269,8 @@ class TestCollections:
         assert config.optimizer_config.indexing_threshold == 54_321
         assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (32, 64)
 
-    def test_update_keeps_the_smallest_and_the_largest_threshold(
-        self, collections: q.CollectionsStub, handle: Handle
-    ) -> None:
-        """Either holds indexing back; nothing that is stored is missed for that."""
+    def test_an_indexing_threshold_of_any_size_is_kept(self, collections: q.CollectionsStub, handle: Handle) -> None:
+        """Searches still find every point."""
         for threshold in (0, 10**12 + 10_000, 10_000):
             optimizers = q.OptimizersConfigDiff(indexing_threshold=threshold)
             assert collections.Update(
@@ -283,7 +283,9 @@ class TestCollections:
             handle.update(upsert(point(threshold % 7, [0, 1, 0, 0], user_id=1)))
             assert {plain_id(hit.id) for hit in handle.query([0, 1, 0, 0])} >= {threshold % 7}
 
-    def test_links_among_points_of_a_payload_value(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_links_among_points_of_a_payload_value_can_be_set(
+        self, collections: q.CollectionsStub, collection_name: str
+    ) -> None:
         collections.Create(creation(collection_name, hnsw_config=q.HnswConfigDiff(m=0, payload_m=16)))
         described = q.GetCollectionInfoRequest(collection_name=collection_name)
         hnsw = collections.Get(described).result.config.hnsw_config
@@ -295,14 +297,14 @@ class TestCollections:
         hnsw = collections.Get(described).result.config.hnsw_config
         assert (hnsw.m, hnsw.payload_m) == (0, 8)
 
-    def test_without_links_of_their_own_none_are_reported(
+    def test_payload_links_are_reported_only_if_they_are_set(
         self, collections: q.CollectionsStub, collection_name: str
     ) -> None:
         collections.Create(creation(collection_name))
         described = q.GetCollectionInfoRequest(collection_name=collection_name)
         assert not collections.Get(described).result.config.hnsw_config.HasField("payload_m")
 
-    def test_update_quantizes(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_an_update_can_set_quantization(self, collections: q.CollectionsStub, collection_name: str) -> None:
         collections.Create(creation(collection_name))
         scalar = q.ScalarQuantization(type=q.QuantizationType.Int8, quantile=0.95, always_ram=True)
         collections.Update(
@@ -315,19 +317,19 @@ class TestCollections:
         assert (found.type, found.always_ram) == (q.QuantizationType.Int8, True)
         assert found.quantile == pytest.approx(0.95)
 
-    def test_counts_points(self, collections: q.CollectionsStub, handle: Handle) -> None:
+    def test_points_are_counted(self, collections: q.CollectionsStub, handle: Handle) -> None:
         handle.update(upsert(point(1), point(2)))
         info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
         assert info.points_count == 2
 
-    def test_creating_it_twice_already_exists(
+    def test_creating_a_collection_twice_is_refused(
         self, collections: q.CollectionsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
     ) -> None:
         collections.Create(creation(collection_name))
         error = refusal(grpc.StatusCode.ALREADY_EXISTS, collections.Create, creation(collection_name))
         assert f"Collection `{collection_name}` already exists!" in error.details()
 
-    def test_unknown_is_not_found(
+    def test_unknown_collections_are_not_found(
         self, collections: q.CollectionsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
     ) -> None:
         for call, request in (
@@ -356,7 +358,7 @@ class TestCollections:
 
 
 class TestMetadata:
-    """Of collections, from 1.16 on; older servers ignore it."""
+    """Metadata of collections exists from version 1.16 on; older servers ignore it."""
 
     METADATA = {  # noqa: RUF012
         "memory_worker": {"prefix": "mw", "kind": "memory", "namespace": None, "origin": "made"},
@@ -376,17 +378,19 @@ class TestMetadata:
         config = collections.Get(q.GetCollectionInfoRequest(collection_name=name)).result.config
         return {key: plain(item) for key, item in config.metadata.items()}
 
-    def test_is_kept(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_metadata_is_kept(self, collections: q.CollectionsStub, collection_name: str) -> None:
         collections.Create(
             creation(collection_name, metadata={key: value(item) for key, item in self.METADATA.items()})
         )
         assert self.of(collections, collection_name) == self.METADATA
 
-    def test_there_is_none_unless_it_was_given(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_a_collection_has_no_metadata_by_default(
+        self, collections: q.CollectionsStub, collection_name: str
+    ) -> None:
         collections.Create(creation(collection_name))
         assert self.of(collections, collection_name) == {}
 
-    def test_an_update_merges_by_key(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_an_update_merges_metadata_by_key(self, collections: q.CollectionsStub, collection_name: str) -> None:
         first = {"map": {"a": 1, "b": 2}, "kept": "x", "removed": "y"}
         collections.Create(creation(collection_name, metadata={key: value(item) for key, item in first.items()}))
         later = {"map": {"c": 3}, "removed": None, "never there": None, "new": [1]}
@@ -401,7 +405,7 @@ class TestMetadata:
         collections.Update(other)
         assert self.of(collections, collection_name) == {"map": {"c": 3}, "kept": "x", "new": [1]}
 
-    def test_a_collection_without_any_can_get_some(self, collections: q.CollectionsStub, collection_name: str) -> None:
+    def test_metadata_can_be_added_later(self, collections: q.CollectionsStub, collection_name: str) -> None:
         collections.Create(creation(collection_name))
         collections.Update(q.UpdateCollection(collection_name=collection_name, metadata={"a": value("b")}))
         assert self.of(collections, collection_name) == {"a": "b"}
@@ -409,7 +413,7 @@ class TestMetadata:
 
 @dataclass(frozen=True)
 class Alias:
-    """Changes of aliases of this test's own."""
+    """Changes the aliases of this test."""
 
     stub: q.CollectionsStub
 
@@ -448,13 +452,13 @@ class TestAliases:
 
     @pytest.fixture
     def names(self, collections: q.CollectionsStub, collection_names: Callable[[], str]) -> list[str]:
-        """Two collections, and two names of none."""
+        """The names of two collections, and two names without a collection."""
         names = [collection_names() for _ in range(4)]
         for name in names[:2]:
             collections.Create(creation(name))
         return names
 
-    def test_everything_reaches_the_collection(
+    def test_points_are_written_and_read_by_alias(
         self, collections: q.CollectionsStub, alias: Alias, handle: Handle, collection_names: Callable[[], str]
     ) -> None:
         name = collection_names()
@@ -472,7 +476,7 @@ class TestAliases:
         info = collections.Get(q.GetCollectionInfoRequest(collection_name=name)).result
         assert set(info.payload_schema) == set(INDEXES)
 
-    def test_settings_and_indexes_by_alias(
+    def test_settings_and_indexes_are_changed_by_alias(
         self, collections: q.CollectionsStub, points: q.PointsStub, alias: Alias, names: list[str]
     ) -> None:
         alias.change(alias.create(names[2], names[0]))
@@ -490,7 +494,7 @@ class TestAliases:
         assert info.config.optimizer_config.indexing_threshold == 54_321
         assert set(info.payload_schema) == {"n"}
 
-    def test_switched_renamed_and_removed(self, alias: Alias, names: list[str]) -> None:
+    def test_an_alias_can_be_switched_renamed_and_removed(self, alias: Alias, names: list[str]) -> None:
         first, second, one, other = names
         assert alias.change(alias.create(one, first))
         assert alias.change(alias.delete(one), alias.create(one, second), alias.create(other, second))
@@ -502,7 +506,7 @@ class TestAliases:
         assert alias.change(alias.delete(one))  # is not there, and that is no error
         assert alias.change()
 
-    def test_what_is_refused_and_what_stood_before_it(
+    def test_actions_before_a_refused_one_are_applied(
         self, alias: Alias, names: list[str], refusal: Callable[..., grpc.RpcError]
     ) -> None:
         first, second, one, other = names
@@ -519,14 +523,14 @@ class TestAliases:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, alias.change, q.AliasOperations())
         refusal(grpc.StatusCode.INVALID_ARGUMENT, alias.change, kept, timeout=0)
 
-    def test_no_collection_takes_its_name(
+    def test_a_collection_cannot_have_the_name_of_an_alias(
         self, collections: q.CollectionsStub, alias: Alias, names: list[str], refusal: Callable[..., grpc.RpcError]
     ) -> None:
         alias.change(alias.create(names[2], names[0]))
         error = refusal(grpc.StatusCode.INVALID_ARGUMENT, collections.Create, creation(names[2]))
         assert "Alias with the same name already exists" in error.details()
 
-    def test_deletion_is_by_the_collections_own_name_and_takes_aliases_along(
+    def test_deleting_a_collection_deletes_its_aliases(
         self, collections: q.CollectionsStub, alias: Alias, names: list[str]
     ) -> None:
         alias.change(alias.create(names[2], names[0]), alias.create(names[3], names[1]))
@@ -537,13 +541,15 @@ class TestAliases:
         assert not collections.CollectionExists(q.CollectionExistsRequest(collection_name=names[2])).result.exists
         assert collections.Create(creation(names[2])).result is True
 
-    def test_an_unknown_collection_has_none(self, alias: Alias, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_an_unknown_collection_cannot_have_an_alias(
+        self, alias: Alias, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
         assert alias.of("test-none") == set()
         refusal(grpc.StatusCode.INVALID_ARGUMENT, alias.of, "")
 
 
 class TestPayloadIndexes:
-    def test_are_reported_with_type_and_size(self, collections: q.CollectionsStub, handle: Handle) -> None:
+    def test_indexes_are_reported_with_type_and_size(self, collections: q.CollectionsStub, handle: Handle) -> None:
         handle.update(upsert(point(1, user_id=7, active=True), point(2, user_id=8)))
         info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
         schema = {name: index.data_type for name, index in info.payload_schema.items()}
@@ -556,7 +562,7 @@ class TestPayloadIndexes:
         assert info.payload_schema["user_id"].points == 2
         assert info.payload_schema["active"].points == 1
 
-    def test_parameters_are_reported(
+    def test_parameters_of_indexes_are_reported(
         self, collections: q.CollectionsStub, points: q.PointsStub, collection_name: str
     ) -> None:
         collections.Create(creation(collection_name))
@@ -579,7 +585,7 @@ class TestPayloadIndexes:
         reported = info.payload_schema["user_id"].params.integer_index_params
         assert (reported.lookup, reported.range) == (True, False)
 
-    def test_those_without_graphs_are_reported(
+    def test_indexes_without_graphs_are_reported(
         self,
         collections: q.CollectionsStub,
         points: q.PointsStub,
@@ -620,7 +626,7 @@ class TestPayloadIndexes:
             assert not found.enable_hnsw
         assert info.payload_schema["tenant"].params.keyword_index_params.is_tenant
 
-    def test_an_integer_index_for_single_values_only_finds_them(
+    def test_an_integer_index_for_lookups_finds_single_values(
         self, collections: q.CollectionsStub, points: q.PointsStub, collection_name: str
     ) -> None:
         collections.Create(creation(collection_name))
@@ -641,7 +647,7 @@ class TestPayloadIndexes:
         assert handle.ids(must=[field("user_id", integer=2**62)]) == {3}
         assert handle.ids(must=[field("user_id", range=q.Range(gte=8, lte=9))]) == {2}
 
-    def test_creating_one_again_changes_nothing(self, handle: Handle) -> None:
+    def test_creating_an_index_again_changes_nothing(self, handle: Handle) -> None:
         response = handle.stub.CreateFieldIndex(
             q.CreateFieldIndexCollection(
                 collection_name=handle.name,
@@ -652,7 +658,7 @@ class TestPayloadIndexes:
         )
         assert response.result.status == q.UpdateStatus.Completed
 
-    def test_of_unknown_type_or_collection_is_refused(
+    def test_indexes_of_an_unknown_type_or_collection_are_refused(
         self, handle: Handle, collection_names: Callable[[], str], refusal: Callable[..., grpc.RpcError]
     ) -> None:
         untyped = q.CreateFieldIndexCollection(collection_name=handle.name, wait=True, field_name="x")
@@ -667,7 +673,7 @@ class TestPayloadIndexes:
 
 
 class TestUpserts:
-    def test_store_id_payload_and_vector(self, handle: Handle) -> None:
+    def test_an_upsert_stores_id_payload_and_vector(self, handle: Handle) -> None:
         payload = {
             "user_id": 1730,
             "text": "grün 🌱",
@@ -685,12 +691,12 @@ class TestUpserts:
         assert handle.payload(key) == payload
         assert numbers(found[key].vectors) == pytest.approx([0, 0.6, 0.8, 0], abs=1e-6)  # cosine normalises
 
-    def test_accept_the_deprecated_vector_field(self, handle: Handle) -> None:
+    def test_the_deprecated_vector_field_is_accepted(self, handle: Handle) -> None:
         old = q.PointStruct(id=pid(1), vectors=q.Vectors(vector=q.Vector(data=[0, 0, 2, 0])), payload={"a": value(1)})
         handle.update(upsert(old))
         assert numbers(handle.get(1)[1].vectors) == pytest.approx([0, 0, 1, 0])
 
-    def test_overwrite_vector_and_whole_payload(self, handle: Handle) -> None:
+    def test_an_upsert_replaces_vector_and_payload(self, handle: Handle) -> None:
         handle.update(upsert(point(1, [1, 0, 0, 0], user_id=1, old=True)))
         handle.update(upsert(point(1, [0, 1, 0, 0], user_id=2)))
         assert handle.payload(1) == {"user_id": 2}
@@ -698,22 +704,24 @@ class TestUpserts:
         assert handle.count() == 1
         assert handle.count(must=[field("user_id", integer=1)]) == 0
 
-    def test_the_last_of_one_id_in_an_operation_wins(self, handle: Handle) -> None:
+    def test_the_last_upsert_of_an_id_wins(self, handle: Handle) -> None:
         handle.update(upsert(point(1, n=1), point(2, n=2), point(1, n=3)))
         assert handle.payload(1) == {"n": 3}
         assert handle.count() == 2
 
-    def test_are_one_call_of_their_own_too(self, handle: Handle) -> None:
+    def test_there_is_a_separate_call_for_upserts(self, handle: Handle) -> None:
         request = q.UpsertPoints(collection_name=handle.name, wait=True, points=[point(1), point(2)])
         assert handle.stub.Upsert(request).result.status == q.UpdateStatus.Completed
         assert handle.ids() == {1, 2}
 
-    def test_uuids_are_written_in_lower_case_with_hyphens(self, handle: Handle) -> None:
+    def test_uuids_are_returned_in_lower_case_with_hyphens(self, handle: Handle) -> None:
         key = uuid.uuid4()
         handle.update(upsert(point(key.hex.upper())))
         assert handle.ids() == {str(key)}
 
-    def test_update_filter_guards_existing_points_only(self, handle: Handle, server_version: tuple[int, ...]) -> None:
+    def test_an_update_filter_applies_only_to_existing_points(
+        self, handle: Handle, server_version: tuple[int, ...]
+    ) -> None:
         if server_version < (1, 16):
             pytest.skip("servers know update_filter since 1.16")
         handle.update(upsert(point(1, user_id=1, n=1), point(2, user_id=2, n=1)))
@@ -724,7 +732,7 @@ class TestUpserts:
 
 
 class TestRefusedUpserts:
-    def test_wrong_dimension(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_a_wrong_dimension_is_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         error = refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, upsert(point(1, [1, 2, 3])))
         assert "Vector dimension error: expected dim: 4, got 3" in error.details()
         assert handle.count() == 0
@@ -737,11 +745,13 @@ class TestRefusedUpserts:
             pytest.param(q.PointStruct(id=pid(1)), id="no vector"),
         ],
     )
-    def test_malformed(self, handle: Handle, bad: q.PointStruct, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_malformed_points_are_refused(
+        self, handle: Handle, bad: q.PointStruct, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, upsert(point(5), bad))
         assert handle.count() == 0
 
-    def test_unknown_collection(
+    def test_an_unknown_collection_is_refused(
         self, points: q.PointsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
     ) -> None:
         error = refusal(grpc.StatusCode.NOT_FOUND, Handle(points, collection_name).update, upsert(point(1)))
@@ -749,15 +759,15 @@ class TestRefusedUpserts:
 
 
 class TestBatches:
-    def test_answer_one_completed_result_per_operation(self, handle: Handle) -> None:
+    def test_a_batch_returns_a_result_per_operation(self, handle: Handle) -> None:
         response = handle.update(upsert(point(1)), delete(by_ids(1)), upsert(point(2)))
         assert [result.status for result in response.result] == [q.UpdateStatus.Completed] * 3
 
-    def test_without_wait_are_only_acknowledged(self, handle: Handle) -> None:
+    def test_a_batch_without_wait_is_only_acknowledged(self, handle: Handle) -> None:
         response = handle.update(upsert(point(1)), wait=False)
         assert [result.status for result in response.result] == [q.UpdateStatus.Acknowledged]
 
-    def test_apply_in_order(self, handle: Handle) -> None:
+    def test_operations_of_a_batch_are_applied_in_order(self, handle: Handle) -> None:
         handle.update(
             upsert(point(1, user_id=1, n=1), point(2, user_id=1, n=1), point(3, user_id=2, n=1)),
             delete(by_filter(must=[field("user_id", integer=1)])),
@@ -766,7 +776,7 @@ class TestBatches:
         assert handle.ids() == {2, 3}
         assert handle.payload(2)["n"] == 2
 
-    def test_a_failed_operation_leaves_the_earlier_applied_and_the_later_not(
+    def test_operations_after_a_failed_one_are_not_applied(
         self, handle: Handle, refusal: Callable[..., grpc.RpcError]
     ) -> None:
         error = refusal(
@@ -780,13 +790,13 @@ class TestBatches:
         assert "expected dim: 4, got 2" in error.details()
         assert handle.ids() == {1, 2}
 
-    def test_a_malformed_operation_leaves_the_earlier_applied(
+    def test_operations_before_a_malformed_one_are_applied(
         self, handle: Handle, refusal: Callable[..., grpc.RpcError]
     ) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, upsert(point(1)), upsert(point("no")))
         assert handle.ids() == {1}
 
-    def test_replaying_one_changes_nothing(self, handle: Handle) -> None:
+    def test_a_batch_that_is_replayed_changes_nothing(self, handle: Handle) -> None:
         batch = [
             upsert(point(1, user_id=1, n=1)),
             delete(by_filter(must=[field("n", integer=0)])),
@@ -810,23 +820,23 @@ class TestBatches:
         assert handle.payload(1) == {"a": 1, "b": 2}
         assert handle.payload(2) == {"c": 3}
 
-    def test_delete_payload_removes_keys(self, handle: Handle) -> None:
+    def test_keys_of_a_payload_can_be_deleted(self, handle: Handle) -> None:
         removal = Operation.DeletePayload(keys=["a"], points_selector=by_ids(1))
         handle.update(upsert(point(1, a=1, b=1)), Operation(delete_payload=removal))
         assert handle.payload(1) == {"b": 1}
 
-    def test_empty_ones_are_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_empty_operations_are_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, Operation())
 
 
 class TestDeletes:
-    def test_by_ids_ignore_unknown_ones(self, handle: Handle) -> None:
+    def test_unknown_ids_are_ignored(self, handle: Handle) -> None:
         handle.update(upsert(point(1), point(2)))
         request = q.DeletePoints(collection_name=handle.name, wait=True, points=by_ids(1, 99))
         assert handle.stub.Delete(request).result.status == q.UpdateStatus.Completed
         assert handle.ids() == {2}
 
-    def test_by_logical_id_spare_the_primary_ids(self, handle: Handle) -> None:
+    def test_deletes_by_logical_id_can_exclude_primary_ids(self, handle: Handle) -> None:
         """An overwrite must also reach a point of the same logical id under an older primary id."""
         new = [str(uuid.uuid4()) for _ in range(2)]
         handle.update(
@@ -841,24 +851,26 @@ class TestDeletes:
         )
         assert handle.ids() == {*new, 19}
 
-    def test_by_user(self, handle: Handle) -> None:
+    def test_points_of_a_user_are_deleted(self, handle: Handle) -> None:
         handle.update(upsert(*(point(n, user_id=n % 3) for n in range(9))))
         handle.update(delete(by_filter(must=[field("user_id", integer=1)])))
         assert handle.ids() == {n for n in range(9) if n % 3 != 1}
         assert handle.count(must=[field("user_id", integer=1)]) == 0
 
-    def test_by_user_but_not_what_was_written_since(self, handle: Handle) -> None:
+    def test_deletes_by_user_can_exclude_points(self, handle: Handle) -> None:
         handle.update(upsert(*(point(n, user_id=1) for n in range(4))))
         handle.update(delete(by_filter(must=[field("user_id", integer=1)], must_not=[has_id(1, 2)])))
         assert handle.ids() == {1, 2}
 
-    def test_need_a_selector(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_a_delete_without_a_selector_is_refused(
+        self, handle: Handle, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
         empty = q.DeletePoints(collection_name=handle.name, wait=True)
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.stub.Delete, empty)
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, delete(q.PointsSelector()))
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, delete(by_ids("no-uuid")))
 
-    def test_a_deleted_point_is_not_found_and_can_come_back(self, handle: Handle) -> None:
+    def test_a_deleted_point_can_be_written_again(self, handle: Handle) -> None:
         handle.update(upsert(point(1, n=1)), delete(by_ids(1)))
         assert handle.get(1) == {}
         assert handle.query([1, 0, 0, 0], limit=5) == []
@@ -881,12 +893,12 @@ def searchable(handle: Handle) -> Handle:
 
 
 class TestQueries:
-    def test_rank_by_cosine(self, searchable: Handle) -> None:
+    def test_hits_are_ranked_by_cosine(self, searchable: Handle) -> None:
         hits = searchable.query([2, 0, 0, 0], limit=10, filter=q.Filter(must=[field("user_id", integer=1)]))
         assert [plain_id(hit.id) for hit in hits] == [1, 2, 3, 5]
         assert [hit.score for hit in hits] == pytest.approx([1, 0.8, 0, -1], abs=1e-6)
 
-    def test_of_a_user_find_only_active_ones_of_that_user(self, searchable: Handle) -> None:
+    def test_a_filter_limits_hits_to_active_points_of_a_user(self, searchable: Handle) -> None:
         mine = [field("user_id", integer=1), field("active", boolean=True)]
         hits = searchable.query([1, 0, 0, 0], limit=10, filter=q.Filter(must=mine))
         assert [plain_id(hit.id) for hit in hits] == [1, 2, 5]
@@ -894,7 +906,7 @@ class TestQueries:
         hits = searchable.query([1, 0, 0, 0], limit=10, filter=q.Filter(must=mine))
         assert [plain_id(hit.id) for hit in hits] == [1, 5]
 
-    def test_two_ids_of_one_logical_id_are_two_hits(self, handle: Handle) -> None:
+    def test_two_points_with_one_logical_id_are_two_hits(self, handle: Handle) -> None:
         new = str(uuid.uuid4())
         handle.update(
             upsert(point(17, [4, 3, 0, 0], _point_id="mem_1_1"), point(new, [1, 0, 0, 0], _point_id="mem_1_1"))
@@ -910,17 +922,17 @@ class TestQueries:
         assert pages == [[17], [new]]
         assert not page.HasField("next_page_offset")
 
-    def test_score_threshold_is_inclusive_downward(self, searchable: Handle) -> None:
+    def test_a_score_threshold_removes_lower_scores(self, searchable: Handle) -> None:
         for threshold, expected in ((0.79, {1, 2, 4}), (0.81, {1, 4}), (-1.1, {1, 2, 3, 4, 5})):
             hits = searchable.query([1, 0, 0, 0], limit=10, score_threshold=threshold)
             assert {plain_id(hit.id) for hit in hits} == expected
 
-    def test_limit_and_offset_page_through(self, searchable: Handle) -> None:
+    def test_limit_and_offset_select_a_page(self, searchable: Handle) -> None:
         mine = q.Filter(must=[field("user_id", integer=1)])
         pages = [searchable.query([1, 0, 0, 0], limit=2, offset=start, filter=mine) for start in (0, 2, 4)]
         assert [[plain_id(hit.id) for hit in page] for page in pages] == [[1, 2], [3, 5], []]
 
-    def test_carry_payload_and_vector_only_when_asked(self, searchable: Handle) -> None:
+    def test_hits_contain_payload_and_vector_on_request(self, searchable: Handle) -> None:
         bare = searchable.query([0, 1, 0, 0], limit=1)[0]
         assert dict(bare.payload) == {}
         assert not bare.HasField("vectors")
@@ -932,20 +944,20 @@ class TestQueries:
         }
         assert numbers(full.vectors) == pytest.approx([0, 1, 0, 0])
 
-    def test_choose_payload_fields(self, searchable: Handle) -> None:
+    def test_fields_of_the_payload_can_be_selected(self, searchable: Handle) -> None:
         include = q.WithPayloadSelector(include=q.PayloadIncludeSelector(fields=["user_id"]))
         exclude = q.WithPayloadSelector(exclude=q.PayloadExcludeSelector(fields=["user_id"]))
         assert set(searchable.query([0, 1, 0, 0], limit=1, with_payload=include)[0].payload) == {"user_id"}
         found = searchable.query([0, 1, 0, 0], limit=1, with_payload=exclude)[0].payload
         assert set(found) == {"active", "category"}
 
-    def test_take_search_parameters(self, searchable: Handle) -> None:
+    def test_search_parameters_are_accepted(self, searchable: Handle) -> None:
         params = q.SearchParams(
             hnsw_ef=64, exact=True, quantization=q.QuantizationSearchParams(ignore=False, rescore=True)
         )
         assert plain_id(searchable.query([0, 1, 0, 0], limit=1, params=params)[0].id) == 3
 
-    def test_batches_answer_in_order(self, searchable: Handle) -> None:
+    def test_the_results_of_a_batch_are_in_order(self, searchable: Handle) -> None:
         requests = [
             searchable.query_request([0, 1, 0, 0], limit=1),
             searchable.query_request([-1, 0, 0, 0], limit=1),
@@ -954,23 +966,23 @@ class TestQueries:
         results = searchable.stub.QueryBatch(batch).result
         assert [[plain_id(hit.id) for hit in one.result] for one in results] == [[3], [5]]
 
-    def test_batches_fail_as_one(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_a_batch_with_one_bad_query_fails(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         requests = [searchable.query_request([0, 1, 0, 0]), searchable.query_request([1])]
         batch = q.QueryBatchPoints(collection_name=searchable.name, query_points=requests)
         refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.stub.QueryBatch, batch)
 
-    def test_wrong_dimension(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_a_wrong_dimension_is_refused(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         error = refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 2, 3])
         assert "Vector dimension error: expected dim: 4, got 3" in error.details()
 
-    def test_unknown_collection_and_vector(
+    def test_an_unknown_collection_or_vector_is_refused(
         self, searchable: Handle, collection_names: Callable[[], str], refusal: Callable[..., grpc.RpcError]
     ) -> None:
         unknown = Handle(searchable.stub, collection_names())
         refusal(grpc.StatusCode.NOT_FOUND, unknown.query, [1, 0, 0, 0])
         refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 0, 0, 0], using="other")
 
-    def test_limit_zero_is_refused(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_a_limit_of_zero_is_refused(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 0, 0, 0], limit=0)
 
 
@@ -1041,19 +1053,21 @@ class TestFilters:
     )
 
     @pytest.mark.parametrize(("conditions", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
-    def test_match(self, filterable: Handle, conditions: dict[str, list[q.Condition]], expected: set[int]) -> None:
+    def test_filters_select_points(
+        self, filterable: Handle, conditions: dict[str, list[q.Condition]], expected: set[int]
+    ) -> None:
         assert filterable.ids(**conditions) == expected
         assert filterable.count(**conditions) == len(expected)
         hits = filterable.query([1, 0, 0, 0], filter=q.Filter(**conditions))
         assert {plain_id(hit.id) for hit in hits} == expected
 
-    def test_malformed_ones_are_refused(self, filterable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_malformed_filters_are_refused(self, filterable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, filterable.count, must=[has_id("no-uuid")])
         refusal(grpc.StatusCode.INVALID_ARGUMENT, filterable.count, must=[field("a[", integer=1)])
 
 
 class TestScrolls:
-    def test_page_in_order_of_ids(self, handle: Handle) -> None:
+    def test_pages_are_in_order_of_ids(self, handle: Handle) -> None:
         handle.update(upsert(*(point(n) for n in (5, 3, 1, 4, 2))))
         pages: list[list[Any]] = []
         offset = None
@@ -1066,30 +1080,30 @@ class TestScrolls:
             offset = response.next_page_offset
         assert pages == [[1, 2], [3, 4], [5]]
 
-    def test_carry_what_was_asked_for(self, handle: Handle) -> None:
+    def test_points_contain_payload_and_vector_on_request(self, handle: Handle) -> None:
         handle.update(upsert(point(1, [0, 0, 0, 2], a=1)))
         request = q.ScrollPoints(collection_name=handle.name, with_payload=ALL_PAYLOAD, with_vectors=ALL_VECTORS)
         found = handle.stub.Scroll(request).result[0]
         assert plain(found.payload["a"]) == 1
         assert numbers(found.vectors) == pytest.approx([0, 0, 0, 1])
 
-    def test_limit_zero_is_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+    def test_a_limit_of_zero_is_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         request = q.ScrollPoints(collection_name=handle.name, limit=0)
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.stub.Scroll, request)
 
 
 class TestReads:
-    def test_get_skips_unknown_ids(self, handle: Handle) -> None:
+    def test_unknown_ids_are_skipped(self, handle: Handle) -> None:
         handle.update(upsert(point(1)))
         assert set(handle.get(1, 2, str(uuid.uuid4()))) == {1}
 
-    def test_get_carries_nothing_unless_asked(self, handle: Handle) -> None:
+    def test_points_contain_neither_payload_nor_vector_by_default(self, handle: Handle) -> None:
         handle.update(upsert(point(1, a=1)))
         found = handle.stub.Get(q.GetPoints(collection_name=handle.name, ids=[pid(1)])).result[0]
         assert dict(found.payload) == {}
         assert not found.HasField("vectors")
 
-    def test_of_unknown_collections_are_not_found(
+    def test_reads_of_unknown_collections_are_refused(
         self, points: q.PointsStub, collection_name: str, refusal: Callable[..., grpc.RpcError]
     ) -> None:
         unknown = Handle(points, collection_name)
@@ -1099,11 +1113,9 @@ class TestReads:
 
 @pytest.mark.skipif(not os.environ.get("TEST_QDRANT_API_KEY"), reason="TEST_QDRANT_API_KEY is not set")
 class TestApiKeys:
-    """Of a server that has one; the embedded engine's are tested where it is started."""
+    """API keys of a server; those of the embedded engine are in test_embedded.py."""
 
-    def test_missing_and_wrong_ones_are_unauthenticated(
-        self, qdrant_url: str, refusal: Callable[..., grpc.RpcError]
-    ) -> None:
+    def test_missing_and_wrong_keys_are_refused(self, qdrant_url: str, refusal: Callable[..., grpc.RpcError]) -> None:
         with grpc.insecure_channel(qdrant_url.removeprefix("http://")) as channel:
             stub = q.CollectionsStub(channel)
             for metadata in ((), (("api-key", "wrong"),)):

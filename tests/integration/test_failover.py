@@ -1,10 +1,9 @@
-"""A replica promoted behind one address: nobody stays with the server that is the primary no more."""
+"""A replica is promoted behind one address: no client stays connected to the old primary."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,51 +13,34 @@ from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.proxies import RedisProxy
+from tests.servers import RedisServer
 
 KEYS = Keys()
 IDLE = 8
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
-    pair = RedisServer(tmp_path / "primary"), RedisServer(tmp_path / "replica")
-    for server in pair:
-        server.start()
-    yield pair
-    for server in pair:
-        server.kill()
-
-
-@pytest.fixture
-async def address(servers: tuple[RedisServer, RedisServer]) -> AsyncIterator[RedisProxy]:
-    """The one address of the pair, which leads to the primary."""
-    primary, replica = servers
-    async with connected(primary.url) as redis, connected(replica.url) as copy:
-        await redis.config_set("repl-diskless-sync-delay", 0)
+async def address(own_redis: RedisServer, replica: RedisServer) -> AsyncIterator[RedisProxy]:
+    """The address of the pair, which leads to the primary."""
+    async with connected(own_redis.url) as redis:
         await publish_meta(redis, KEYS, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
-        await copy.execute_command("REPLICAOF", "127.0.0.1", primary.port)
-        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-            while await redis.execute_command("WAIT", 1, 500) < 1:  # asked again: the first full copy takes its time
-                await redis.set("tick", "1")
-    async with RedisProxy(primary.url) as proxy:
+    async with RedisProxy(own_redis.url) as proxy:
         yield proxy
 
 
-async def promote(servers: tuple[RedisServer, RedisServer], address: RedisProxy) -> None:
-    """Let the replica be the primary, the primary its replica, and the address lead to the new one."""
-    primary, replica = servers
+async def promote(primary: RedisServer, replica: RedisServer, address: RedisProxy) -> None:
+    """Exchange the roles of primary and replica, and let the address lead to the new primary."""
     async with connected(primary.url) as old, connected(replica.url) as new:
         await new.execute_command("REPLICAOF", "NO", "ONE")
         address.target = replica.url
         await old.execute_command("REPLICAOF", "127.0.0.1", replica.port)
 
 
-async def used(queue: MemoryQueue) -> None:
-    """Let the queue have several idle connections of each kind."""
+async def open_connections(queue: MemoryQueue) -> None:
+    """Open several idle connections of each kind."""
     await asyncio.gather(
         *(queue.delete(user_id=user, point_id=f"mem_{user}_1") for user in range(1, 64 * IDLE)),
         *(queue._producer.open().redis.ping() for _ in range(IDLE)),
@@ -66,25 +48,27 @@ async def used(queue: MemoryQueue) -> None:
     )
 
 
-async def test_after_one_refusal_pushes_go_to_the_new_primary(
-    servers: tuple[RedisServer, RedisServer], address: RedisProxy
+async def test_pushes_go_to_the_new_primary_after_one_error(
+    own_redis: RedisServer, replica: RedisServer, address: RedisProxy
 ) -> None:
     async with MemoryQueue.connect(address.url) as queue:
-        await used(queue)
-        await promote(servers, address)
+        await open_connections(queue)
+        await promote(own_redis, replica, address)
         with pytest.raises(QueueUnavailable, match=r"(?i)read.only"):
             await queue.delete(user_id=1, point_id="mem_1_1")
         receipts = [await queue.delete(user_id=user, point_id=f"mem_{user}_1") for user in range(1, 20)]
-    async with connected(servers[1].url) as new:
+    async with connected(replica.url) as new:
         for receipt in receipts:
             assert await new.xrange(KEYS.stream(receipt.partition), receipt.entry_id, receipt.entry_id)
 
 
-async def test_reads_follow_too(servers: tuple[RedisServer, RedisServer], address: RedisProxy) -> None:
-    """A refusal of one kind of connection closes the idle ones of the other as well."""
+async def test_reads_go_to_the_new_primary_too(
+    own_redis: RedisServer, replica: RedisServer, address: RedisProxy
+) -> None:
+    """An error on a connection for pushes also closes the idle connections for reads."""
     async with MemoryQueue.connect(address.url) as queue:
-        await used(queue)
-        await promote(servers, address)
+        await open_connections(queue)
+        await promote(own_redis, replica, address)
         with pytest.raises(QueueUnavailable):
             await queue.delete(user_id=1, point_id="mem_1_1")
         blocking = queue._producer.open().blocking
@@ -92,44 +76,47 @@ async def test_reads_follow_too(servers: tuple[RedisServer, RedisServer], addres
         assert {role[0] for role in roles} == {b"master"}
 
 
-async def test_who_waits_at_the_old_primary_is_told(
-    servers: tuple[RedisServer, RedisServer], address: RedisProxy
+async def test_a_search_that_waits_at_the_old_primary_fails(
+    own_redis: RedisServer, replica: RedisServer, address: RedisProxy
 ) -> None:
-    """Redis ends waits for a reply with UNBLOCKED when it becomes a replica."""
+    """A Redis that becomes a replica ends blocking commands with UNBLOCKED."""
     async with MemoryQueue.connect(address.url) as queue:
         waits = address.seen(b"BLPOP")
         searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=SIGNAL_TIMEOUT_S))
         await waits.wait()
-        await promote(servers, address)
+        await promote(own_redis, replica, address)
         with pytest.raises(QueueUnavailable, match="UNBLOCKED"):
             await searching
 
 
-async def test_a_primary_that_hangs_is_left(servers: tuple[RedisServer, RedisServer], address: RedisProxy) -> None:
-    """It says nothing any more: a request that gets no answer in time is a sign, too."""
+async def test_pushes_go_to_the_new_primary_if_the_old_one_hangs(
+    own_redis: RedisServer, replica: RedisServer, address: RedisProxy
+) -> None:
+    """A request without an answer closes the connections, too."""
     async with MemoryQueue.connect(address.url, timeout_s=2) as queue:
-        await used(queue)
-        servers[0].freeze()
-        async with connected(servers[1].url) as new:
+        await open_connections(queue)
+        own_redis.freeze()
+        async with connected(replica.url) as new:
             await new.execute_command("REPLICAOF", "NO", "ONE")
-        address.target = servers[1].url
+        address.target = replica.url
         with pytest.raises(QueueUnavailable):
             await queue.delete(user_id=1, point_id="mem_1_1")
         receipt = await queue.delete(user_id=1, point_id="mem_1_1")
         assert isinstance(receipt, Receipt)
 
 
-async def test_a_replica_that_has_lost_its_primary_is_left(servers: tuple[RedisServer, RedisServer]) -> None:
-    first, second = servers
+async def test_connections_to_a_replica_without_its_primary_are_closed(
+    own_redis: RedisServer, redis_url: str, keys: Keys
+) -> None:
     async with (
-        connected(first.url) as redis,
-        RedisProxy(first.url) as address,
+        connected(own_redis.url) as redis,
+        RedisProxy(own_redis.url) as address,
         connected(address.url) as through,
     ):
         await through.ping()
         await redis.config_set("replica-serve-stale-data", "no")
         await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
-        address.target = second.url
+        address.target = redis_url
         with pytest.raises(QueueUnavailable, match="MASTERDOWN"):
-            await read_meta(through, KEYS)
-        assert await read_meta(through, KEYS) is None
+            await read_meta(through, keys)
+        assert await read_meta(through, keys) is None

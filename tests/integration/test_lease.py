@@ -1,4 +1,4 @@
-"""The lease: one holder at a time, and no say for anyone else."""
+"""The lease of a partition: it has one holder at a time, and nothing else can change it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit, die, give_back, open_head, reading
-
-
-async def held(redis: Redis, keys: Keys, partition: int = 0, *, ttl_s: float = 8) -> Lease:
-    lease = await acquire_lease(redis, keys, partition, ttl_s=ttl_s, partitions=PARTITIONS)
-    assert lease is not None
-    return lease
+from tests.integration.leases import acquire_lease, commit, die, give_back, held_lease, open_head, reading
 
 
 async def opened(redis: Redis, keys: Keys, partition: int = 0) -> Head:
@@ -29,24 +23,24 @@ async def opened(redis: Redis, keys: Keys, partition: int = 0) -> Head:
     return head
 
 
-async def test_one_holder_a_partition(redis: Redis, keys: Keys) -> None:
-    first = await held(redis, keys, 0)
+async def test_a_partition_has_one_holder(redis: Redis, keys: Keys) -> None:
+    first = await held_lease(redis, keys, 0)
     assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS) is None
-    assert (await held(redis, keys, 1)).token != first.token
+    assert (await held_lease(redis, keys, 1)).token != first.token
 
     await give_back(redis, keys, first)
-    await held(redis, keys, 0)
+    await held_lease(redis, keys, 0)
 
 
-async def test_it_expires_by_itself(redis: Redis, keys: Keys) -> None:
-    lease = await held(redis, keys, ttl_s=3)
+async def test_a_lease_expires_by_itself(redis: Redis, keys: Keys) -> None:
+    lease = await held_lease(redis, keys, ttl_s=3)
     assert 2_000 < await redis.pttl(keys.lease(0)) <= 3_000
     assert lease.lasts(2)
     assert not lease.lasts(3.01)
 
 
-async def test_renewing_begins_its_life_anew(redis: Redis, keys: Keys) -> None:
-    lease = await held(redis, keys, ttl_s=8)
+async def test_a_renewed_lease_has_its_full_time_again(redis: Redis, keys: Keys) -> None:
+    lease = await held_lease(redis, keys)
     lease.until -= 5
     await redis.pexpire(keys.lease(0), 3_000)
 
@@ -56,28 +50,28 @@ async def test_renewing_begins_its_life_anew(redis: Redis, keys: Keys) -> None:
     assert lease.lasts(7)
 
 
-async def test_an_expired_lease_stays_expired(redis: Redis, keys: Keys) -> None:
-    lease = await held(redis, keys)
+async def test_an_expired_lease_cannot_be_renewed(redis: Redis, keys: Keys) -> None:
+    lease = await held_lease(redis, keys)
     await redis.pexpire(keys.lease(0), 0)
     with pytest.raises(LeaseLost):
         await renew_lease(redis, keys, lease)
     assert not await redis.exists(keys.lease(0))
 
 
-async def test_a_successor_is_left_alone(redis: Redis, keys: Keys) -> None:
-    lost = await held(redis, keys)
+async def test_a_lost_lease_does_not_change_that_of_its_successor(redis: Redis, keys: Keys) -> None:
+    lost = await held_lease(redis, keys)
     await redis.delete(keys.lease(0))
-    successor = await held(redis, keys, ttl_s=2)
+    successor = await held_lease(redis, keys, ttl_s=2)
 
     with pytest.raises(LeaseLost):
         await renew_lease(redis, keys, lost)
-    await give_back(redis, keys, lost)
+    for settle_s in (0, 0.001, 60):
+        await give_back(redis, keys, lost, settle_s=settle_s)
+        assert await redis.get(keys.lease(0)) == successor.token.encode()
+        assert 500 < await redis.pttl(keys.lease(0)) <= 2_000
 
-    assert await redis.get(keys.lease(0)) == successor.token.encode()
-    assert await redis.pttl(keys.lease(0)) <= 2_000
 
-
-async def test_drains_of_another_number_of_partitions_get_none(
+async def test_a_drain_with_another_number_of_partitions_gets_no_lease(
     redis: Redis, keys: Keys, everything: Everything
 ) -> None:
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS))
@@ -87,13 +81,13 @@ async def test_drains_of_another_number_of_partitions_get_none(
             await acquire_lease(redis, keys, 0, ttl_s=8, partitions=partitions)
         assert mismatch.value.actual == PARTITIONS
     assert await everything() == before
-    await held(redis, keys)
+    await held_lease(redis, keys)
 
 
-async def test_where_the_number_changes_the_holder_keeps_it_and_nobody_follows(redis: Redis, keys: Keys) -> None:
-    """Whoever changes it by hand: jobs that were read are finished, and no others are begun."""
+async def test_a_holder_keeps_its_lease_if_the_number_of_partitions_changes(redis: Redis, keys: Keys) -> None:
+    """It can finish the jobs that it has read, but no other drain gets the lease."""
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS))
-    lease = await held(redis, keys)
+    lease = await held_lease(redis, keys)
     await redis.hset(keys.meta, "partitions", 2 * PARTITIONS)
     await renew_lease(redis, keys, lease)
     await give_back(redis, keys, lease)
@@ -102,28 +96,28 @@ async def test_where_the_number_changes_the_holder_keeps_it_and_nobody_follows(r
 
 
 class TestOrphaned:
-    """The next drain is told when the one before never ended."""
+    """The next drain learns that the one before it did not end."""
 
-    async def test_of_a_drain_that_died_with_a_batch(self, redis: Redis, keys: Keys) -> None:
+    async def test_after_a_drain_that_died_with_a_batch(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         assert not (await opened(redis, keys)).was_orphaned
         await redis.delete(keys.lease(0))  # as if it had expired
         assert (await opened(redis, keys)).was_orphaned
-        assert not (await opened(redis, keys, 1)).was_orphaned  # another partition has nothing to do with it
+        assert not (await opened(redis, keys, 1)).was_orphaned  # another partition
 
-    async def test_not_of_one_that_gave_its_lease_back(self, redis: Redis, keys: Keys) -> None:
+    async def test_not_after_a_drain_that_gave_its_lease_back(self, redis: Redis, keys: Keys) -> None:
         log = JobLog(redis, keys, reading(keys))
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
-        ended = await held(redis, keys)
+        ended = await held_lease(redis, keys)
         batch = await log.read(ended, max_jobs=1, max_bytes=1000)
         await commit(log, ended, batch)
         await log.read(ended, max_jobs=1, max_bytes=1000)
         await give_back(redis, keys, ended)
         assert not (await opened(redis, keys)).was_orphaned
 
-    async def test_not_of_one_that_lost_its_lease_and_then_ended(self, redis: Redis, keys: Keys) -> None:
+    async def test_not_after_a_drain_that_lost_its_lease_and_then_ended(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
-        slow = await held(redis, keys)
+        slow = await held_lease(redis, keys)
         await JobLog(redis, keys, reading(keys)).read(slow, max_jobs=10, max_bytes=1000)
         await redis.delete(keys.lease(0))
         await give_back(redis, keys, slow)
@@ -131,32 +125,34 @@ class TestOrphaned:
 
 
 class TestCrashed:
-    """A death is a process that is gone."""
+    """A crash is counted only if its process has died."""
 
     @staticmethod
     async def tried(redis: Redis, keys: Keys, process: str) -> Head:
-        """Be a process that reads and does not end its drain: Redis, or the process itself, is away."""
+        """Read like a process that does not end its drain."""
         await redis.delete(keys.lease(0))
         head = await open_head(redis, keys, Lease(0, 8), partitions=PARTITIONS, most=10, process=process)
         assert head is not None
         return head
 
-    async def test_while_its_processes_live_no_entry_is_suspect(self, redis: Redis, keys: Keys) -> None:
+    async def test_an_entry_is_not_in_quarantine_while_its_processes_live(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
         for process in ["one", "other", "third", "fourth"] * 5:
             head = await self.tried(redis, keys, process)
             assert not head.needs_quarantine
             assert [entry.crashed for entry in head.entries] == [False, False]
 
-    async def test_one_process_that_fails_ever_again_is_no_death(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_process_that_fails_repeatedly_is_not_a_crash(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         for _ in range(10):
             assert not (await self.tried(redis, keys, "same")).needs_quarantine
-            await die(redis, keys, "same")  # it was away for so long that its sign of life is gone
+            await die(redis, keys, "same")  # its sign of life has expired
         head = await self.tried(redis, keys, "another")
         assert not head.needs_quarantine
 
-    async def test_three_that_are_gone_make_it_suspect_and_two_more_dead(self, redis: Redis, keys: Keys) -> None:
+    async def test_an_entry_is_in_quarantine_after_three_crashes_and_crashed_after_two_more(
+        self, redis: Redis, keys: Keys
+    ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
         seen = []
         for number in range(6):
@@ -165,7 +161,7 @@ class TestCrashed:
             await die(redis, keys, f"process-{number}")
         assert seen == [(2, False, False)] * 3 + [(1, True, False)] * 2 + [(1, True, True)]
 
-    async def test_one_that_comes_back_is_no_death_any_more(self, redis: Redis, keys: Keys) -> None:
+    async def test_a_process_that_returns_no_longer_counts_as_a_crash(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         for number in range(3):
             await self.tried(redis, keys, f"process-{number}")
@@ -174,23 +170,7 @@ class TestCrashed:
         assert not (await self.tried(redis, keys, "next")).needs_quarantine
 
 
-async def test_given_back_to_settle_it_is_nobodys_for_a_while(redis: Redis, keys: Keys) -> None:
-    lease = await held(redis, keys)
-    await give_back(redis, keys, lease, settle_s=2)
-    assert await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS) is None
-    assert 0 < await redis.pttl(keys.lease(0)) <= 2_000
-
-
-async def test_a_successor_does_not_settle_for_another(redis: Redis, keys: Keys) -> None:
-    lost = await held(redis, keys)
-    await redis.delete(keys.lease(0))
-    successor = await held(redis, keys, ttl_s=8)
-    await give_back(redis, keys, lost, settle_s=0.001)
-    assert await redis.get(keys.lease(0)) == successor.token.encode()
-    assert await redis.pttl(keys.lease(0)) > 2_000
-
-
-async def test_a_redis_that_is_gone_is_not_a_lost_lease(keys: Keys) -> None:
+async def test_without_a_redis_the_lease_is_not_lost_but_unavailable(keys: Keys) -> None:
     async with connected("redis://127.0.0.1:1", timeout_s=1) as redis:
         with pytest.raises(QueueUnavailable):
             await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)

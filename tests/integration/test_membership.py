@@ -1,4 +1,4 @@
-"""Which collections are ours: no foreign one is touched, none of ours is missed, whatever their names."""
+"""The collections of a deployment: no other collection is changed, and none of the deployment is missed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,16 @@ from memory_worker.contract.errors import CollectionUnfit, ConfigurationError
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.inspection.check import run_checks
-from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.registry import CollectionRegistry
-from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, UpsertPoints
 from memory_worker.store.pins import pin_of
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.dead_letters import all_dead_letters
-from tests.integration.conftest import API_KEY, Contents, running
+from tests.integration.conftest import API_KEY, Contents, Dead, MakeSettings, running
 from tests.integration.jobs import DIMENSION, LIMITS, axis, bodies, memory
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, failing
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 FEEDBACK, STAGING = CollectionRef("memory", "feedback"), CollectionRef("memory", "staging")
@@ -40,7 +37,7 @@ Drain = Callable[..., Any]
 
 @pytest.fixture
 def open_worker(qdrant_url: str, shape: CollectionShape, registry: CollectionRegistry) -> Callable[..., Any]:
-    """Open the store of another worker of the same deployment, or of another one."""
+    """Open the store of another worker, of the same deployment or of another one."""
 
     @asynccontextmanager
     async def opened(**overrides: Any) -> AsyncIterator[VectorStore]:
@@ -54,7 +51,7 @@ def open_worker(qdrant_url: str, shape: CollectionShape, registry: CollectionReg
 
 @pytest.fixture
 def drain(redis: Redis, keys: Keys, store: VectorStore) -> Drain:
-    """Push jobs and drain them, by the worker of ``store`` or of another one; return how it ended."""
+    """Push jobs and drain them with ``store`` or another store; return how the drain ended."""
 
     async def push_and_drain(*jobs: WriteJob, by: VectorStore | None = None) -> str:
         await push(redis, keys, 1, bodies(*jobs))
@@ -72,20 +69,16 @@ def delete(number: int, namespace: str | None) -> Delete:
     return checked(Delete(user_id=1, point_ids=[f"mem_1_{number}"], namespace=namespace), LIMITS)
 
 
-async def dead_letters(redis: Redis, keys: Keys) -> list[DeadLetter]:
-    return [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, 1))]
-
-
 def insert(engine: Contents, collection: str, *, size: int = DIMENSION) -> None:
-    """Write a point of user 1, as others would."""
+    """Write a point of user 1 without the worker."""
     engine.insert(collection, 7, [1.0] * size, user_id=1, _point_id="mem_1_7", active=True)
 
 
 class TestForeign:
-    """A collection whose name begins as ours do, and nothing more."""
+    """A collection of another program whose name begins like those of the deployment."""
 
     @pytest.mark.parametrize("size", [DIMENSION, 2 * DIMENSION])
-    async def test_no_purge_reaches_it_and_it_blocks_none(
+    async def test_a_purge_does_not_reach_it_and_succeeds(
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, size: int
     ) -> None:
         await store.prepare()
@@ -98,16 +91,14 @@ class TestForeign:
             assert engine.points(name) == {"mem_1_7"}
             assert not engine.info(name).payload_schema
 
-    async def test_it_is_neither_described_nor_counted(
-        self, store: VectorStore, shape: CollectionShape, engine: Contents
-    ) -> None:
+    async def test_it_is_not_described(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
         engine.create(f"{shape.memories}_staging")
         await store.prepare()
         assert {info.name for info in await store.info()} == {shape.memories, shape.documents}
         assert await store.collections.existing() == [MEMORIES, DOCUMENTS]
         assert await store.collections.foreign() == [f"{shape.memories}_staging"]
 
-    async def test_one_that_cannot_be_described_blocks_nobody(
+    async def test_a_collection_that_cannot_be_described_blocks_no_purge(
         self,
         drain: Drain,
         proxied_store: VectorStore,
@@ -118,12 +109,12 @@ class TestForeign:
         await proxied_store.prepare()
         engine.create(f"{shape.memories}_staging")
 
-        async def forbidden(call: Call) -> Any:
+        async def forbid_staging(call: Call) -> Any:
             if call.request.collection_name.endswith("_staging"):
                 raise Refusal(grpc.StatusCode.PERMISSION_DENIED)
             return await call.forward()
 
-        qdrant_proxy.rules["Collections/Get"] = forbidden
+        qdrant_proxy.rules["Collections/Get"] = forbid_staging
         await proxied_store.collections.restore()
         assert await drain(memory(1, 1), purge(), by=proxied_store) == "empty"
 
@@ -132,7 +123,7 @@ class TestForeign:
         [memory(1, 1, namespace="staging"), delete(1, "staging"), purge(kind="memory", namespace="staging")],
         ids=type,
     )
-    async def test_a_job_that_names_it_makes_it_ours(
+    async def test_a_job_that_names_it_adds_it_to_the_deployment(
         self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents, registry: CollectionRegistry,
         job: WriteJob,
     ) -> None:  # fmt: skip
@@ -145,7 +136,7 @@ class TestForeign:
             assert await drain(purge(), by=another) == "empty"
         assert engine.points(name) == set()
 
-    async def test_a_read_that_names_it_does_not(
+    async def test_a_read_that_names_it_does_not_add_it(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
     ) -> None:
         engine.create(f"{shape.memories}_staging")
@@ -153,21 +144,21 @@ class TestForeign:
         await store.search(job, timeout_s=5)
         assert await registry.names() == {}
 
-    async def test_a_delete_of_a_namespace_that_is_not_there_registers_nothing(
+    async def test_a_delete_in_a_missing_namespace_registers_nothing(
         self, drain: Drain, registry: CollectionRegistry, engine: Contents, shape: CollectionShape
     ) -> None:
         assert await drain(delete(1, "staging"), purge(kind="memory", namespace="staging")) == "empty"
         assert "memory:staging" not in await registry.names()
         assert f"{shape.memories}_staging" not in engine.names()
 
-    async def test_one_that_the_settings_name_is_ours_once_it_exists(
+    async def test_a_namespace_of_the_settings_belongs_to_the_deployment_once_it_exists(
         self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
         name = f"{shape.memories}_feedback"
         async with open_worker(namespaces=("feedback", "never")) as worker:
             await worker.prepare()
             assert await worker.collections.existing() == [MEMORIES, DOCUMENTS]
-            engine.create(name, size=2 * DIMENSION)  # the purge does not depend on its dimension
+            engine.create(name, size=2 * DIMENSION)  # a purge works with any dimension
             insert(engine, name, size=2 * DIMENSION)
             assert await worker.collections.existing() == [MEMORIES, DOCUMENTS, FEEDBACK]
             assert await drain(purge(), by=worker) == "empty"
@@ -176,7 +167,7 @@ class TestForeign:
 
 
 class TestAliased:
-    """A namespace, or a base collection, whose name is an alias."""
+    """A namespace or a base collection whose name is an alias."""
 
     @pytest.fixture
     def feedback(self, shape: CollectionShape, engine: Contents) -> str:
@@ -185,7 +176,7 @@ class TestAliased:
         engine.alias(f"{shape.memories}_feedback", real)
         return real
 
-    async def test_a_purge_of_any_worker_reaches_it(
+    async def test_a_purge_reaches_the_collection_of_the_alias(
         self, drain: Drain, open_worker: Any, engine: Contents, feedback: str
     ) -> None:
         assert await drain(memory(1, 1, namespace="feedback"), memory(2, 1, namespace="feedback")) == "empty"
@@ -196,7 +187,7 @@ class TestAliased:
             assert await drain(purge(), by=another) == "empty"
         assert engine.points(feedback) == {"mem_2_1"}
 
-    async def test_the_base_collection(
+    async def test_a_base_collection_may_be_an_alias(
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.create(f"{shape.memories}_v2")
@@ -209,7 +200,7 @@ class TestAliased:
         assert await drain(purge()) == "empty"
         assert engine.points(f"{shape.memories}_v2") == {"mem_2_1"}
 
-    async def test_an_alias_that_is_not_ours(
+    async def test_an_alias_of_another_program_is_not_purged(
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, feedback: str
     ) -> None:
         insert(engine, feedback)
@@ -219,7 +210,7 @@ class TestAliased:
 
 
 class TestUnfit:
-    """A namespace of another dimension: what can be done there is done, what cannot is a dead letter."""
+    """A namespace of another dimension: deletes and purges are applied there, and an upsert becomes a dead letter."""
 
     @pytest.fixture
     def staging(self, shape: CollectionShape, engine: Contents) -> str:
@@ -228,8 +219,8 @@ class TestUnfit:
         insert(engine, name, size=2 * DIMENSION)
         return name
 
-    async def test_an_upsert_is_a_dead_letter_and_all_else_is_applied(
-        self, drain: Drain, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents, staging: str
+    async def test_an_upsert_becomes_a_dead_letter_and_other_jobs_are_applied(
+        self, drain: Drain, dead_letters: Dead, shape: CollectionShape, engine: Contents, staging: str
     ) -> None:
         jobs = [memory(1, number) for number in range(6)]
         jobs[2:2] = [memory(1, 10, namespace="staging")]
@@ -237,13 +228,13 @@ class TestUnfit:
         assert await drain(*jobs) == "empty"
         assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(6)}
         assert engine.points(f"{shape.memories}_other") == {"mem_2_1"}
-        found = await dead_letters(redis, keys)
+        found = await dead_letters()
         assert [dead_letter.reason for dead_letter in found] == ["refused", "refused"]
         for dead_letter in found:
             assert f"collection {staging} has dimension 16, but QDRANT_VECTOR_DIMENSION is 8" in dead_letter.detail
         assert engine.points(staging) == {"mem_1_7"}
 
-    async def test_what_is_refused_does_not_make_it_ours(
+    async def test_a_refused_upsert_does_not_add_it_to_the_deployment(
         self, drain: Drain, registry: CollectionRegistry, engine: Contents, staging: str
     ) -> None:
         assert await drain(memory(1, 10, namespace="staging"), purge()) == "empty"
@@ -251,31 +242,28 @@ class TestUnfit:
         assert engine.points(staging) == {"mem_1_7"}
 
     @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
-    async def test_deletes_and_purges_work(
-        self, drain: Drain, redis: Redis, keys: Keys, engine: Contents, staging: str, job: WriteJob
+    async def test_deletes_and_purges_are_applied(
+        self, drain: Drain, dead_letters: Dead, engine: Contents, staging: str, job: WriteJob
     ) -> None:
         assert await drain(job) == "empty"
         assert engine.points(staging) == set()
-        assert await dead_letters(redis, keys) == []
+        assert await dead_letters() == []
 
     @pytest.mark.parametrize("job", [delete(7, "staging"), purge(kind="memory", namespace="staging")], ids=type)
-    async def test_an_outage_there_makes_no_dead_letter(
-        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys,
+    async def test_an_outage_causes_no_dead_letter(
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, dead_letters: Dead,
         engine: Contents, staging: str, job: WriteJob,
     ) -> None:  # fmt: skip
-        async def unavailable(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode.INTERNAL)
-
-        qdrant_proxy.rules["Points/UpdateBatch"] = unavailable
+        qdrant_proxy.rules[UPDATE] = failing(grpc.StatusCode.INTERNAL)
         drained = [await drain(*jobs, by=proxied_store) for jobs in ([job], *[[]] * 8)]
         assert drained == ["outage"] * 9
         qdrant_proxy.rules.clear()
         assert await drain(by=proxied_store) == "empty"
-        assert await dead_letters(redis, keys) == []
+        assert await dead_letters() == []
         assert engine.points(staging) == set()
 
-    async def test_a_delete_that_is_refused_there_is_a_dead_letter(
-        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys,
+    async def test_a_refused_delete_becomes_a_dead_letter(
+        self, drain: Drain, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, dead_letters: Dead,
         staging: str,
     ) -> None:  # fmt: skip
         async def refuse_one(call: Call) -> Any:
@@ -283,12 +271,12 @@ class TestUnfit:
                 raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
             return await call.forward()
 
-        qdrant_proxy.rules["Points/UpdateBatch"] = refuse_one
+        qdrant_proxy.rules[UPDATE] = refuse_one
         jobs = [delete(7, "staging"), delete(8, "staging"), memory(1, 1)]
         assert await drain(*jobs, by=proxied_store) == "empty"
-        assert [dead_letter.reason for dead_letter in await dead_letters(redis, keys)] == ["refused"]
+        assert [dead_letter.reason for dead_letter in await dead_letters()] == ["refused"]
 
-    async def test_it_makes_indexes_for_deletes_only_where_they_are_refused_without(
+    async def test_indexes_are_made_only_if_the_server_refuses_deletes_without_them(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, staging: str
     ) -> None:
         operations = [DeleteMatching(user_id=1)]
@@ -306,8 +294,8 @@ class TestUnfit:
         await proxied_store.apply(STAGING, operations, timeout_s=5)
         assert qdrant_proxy.calls.count("Points/CreateFieldIndex") == 4
 
-    async def test_a_base_collection_is_a_matter_of_configuration(
-        self, drain: Drain, redis: Redis, keys: Keys, store: VectorStore, shape: CollectionShape, engine: Contents
+    async def test_a_base_collection_of_another_dimension_is_a_configuration_error(
+        self, drain: Drain, dead_letters: Dead, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.create(shape.memories, size=2 * DIMENSION)
         insert(engine, shape.memories, size=2 * DIMENSION)
@@ -316,14 +304,14 @@ class TestUnfit:
         assert await drain(purge()) == "empty"
         assert engine.points(shape.memories) == set()
         assert await drain(memory(1, 1)) == "outage"
-        assert await dead_letters(redis, keys) == []
+        assert await dead_letters() == []
 
 
 class TestColliding:
-    """Two names of ours that lead to one collection."""
+    """Two names of the deployment that lead to one collection."""
 
     @pytest.mark.parametrize("first", ["memories", "documents"])
-    async def test_base_collections_are_told_at_the_start(
+    async def test_colliding_base_collections_are_refused_at_the_start(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, first: str
     ) -> None:
         names = [shape.memories, shape.documents]
@@ -333,7 +321,7 @@ class TestColliding:
         with pytest.raises(ConfigurationError, match=f"{names[0]} and {names[1]} are one collection, {real}"):
             await store.prepare()
 
-    async def test_a_namespace_of_the_settings_is_told_at_the_start(
+    async def test_a_colliding_namespace_of_the_settings_is_refused_at_the_start(
         self, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.create(shape.memories)
@@ -347,8 +335,8 @@ class TestColliding:
         [memory(1, 1, namespace="staging"), delete(7, "staging"), purge(kind="memory", namespace="staging")],
         ids=type,
     )
-    async def test_a_job_that_names_such_a_namespace_is_a_dead_letter(
-        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents,
+    async def test_a_job_that_names_a_colliding_namespace_becomes_a_dead_letter(
+        self, drain: Drain, store: VectorStore, dead_letters: Dead, shape: CollectionShape, engine: Contents,
         job: WriteJob,
     ) -> None:  # fmt: skip
         await store.prepare()
@@ -356,14 +344,14 @@ class TestColliding:
         engine.alias(f"{shape.memories}_staging", shape.memories)
         assert await drain(memory(2, 1), job, memory(2, 2)) == "empty"
         assert engine.points(shape.memories) == {"mem_1_7", "mem_2_1", "mem_2_2"}
-        (dead_letter,) = await dead_letters(redis, keys)
+        (dead_letter,) = await dead_letters()
         assert dead_letter.reason == "refused"
         assert f"{shape.memories} and {shape.memories}_staging are one collection" in dead_letter.detail
 
-    async def test_an_alias_that_came_later_stops_purges_and_not_upserts(
-        self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, shape: CollectionShape, engine: Contents
+    async def test_a_later_alias_stops_purges_but_not_upserts(
+        self, drain: Drain, store: VectorStore, dead_letters: Dead, shape: CollectionShape, engine: Contents
     ) -> None:
-        """What a purge of memories reaches must be memories."""
+        """A purge of memories must not delete documents."""
         await store.prepare()
         await drain(memory(1, 1, namespace="staging"))
         insert(engine, shape.documents)
@@ -372,12 +360,12 @@ class TestColliding:
         assert await drain(memory(1, 1)) == "empty"
         assert await drain(purge(kind="memory")) == "outage"
         assert engine.points(shape.documents) == {"mem_1_7"}
-        assert await dead_letters(redis, keys) == []
+        assert await dead_letters() == []
 
-    async def test_names_that_are_the_same_without_an_alias(
+    async def test_a_namespace_with_the_name_of_the_documents_is_refused(
         self, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
-        """Settings refuse such names. A store that has them all the same takes no documents for a namespace."""
+        """Settings refuse such names, but a store must not rely on that."""
         async with open_worker(documents=f"{shape.memories}_docs") as worker:
             await worker.prepare()
             for operation in (DeletePoints(("mem_1_1",)), UpsertPoints((memory(1, 1),))):
@@ -386,9 +374,9 @@ class TestColliding:
 
 
 class TestRegistry:
-    """Who made what, and what is left when the registry is lost."""
+    """The registry of the collections that were made or adopted, and what is restored if it is lost."""
 
-    async def test_what_a_worker_makes_and_what_it_finds(
+    async def test_made_and_adopted_collections_are_registered(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
     ) -> None:
         engine.create(shape.documents)
@@ -410,22 +398,22 @@ class TestRegistry:
             assert pin is not None
             assert (pin.deployment, pin.origin) == (registry.deployment, store.collections.origin(ref))
 
-    async def test_it_is_registered_before_anything_is_written(
+    async def test_a_collection_is_registered_before_points_are_written(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, registry: CollectionRegistry
     ) -> None:
         seen = []
 
-        async def look(call: Call) -> Any:
+        async def read_registry(call: Call) -> Any:
             seen.append(dict(await registry.names()))
             return await call.forward()
 
-        qdrant_proxy.rules["Points/UpdateBatch"] = look
+        qdrant_proxy.rules[UPDATE] = read_registry
         for _ in range(2):
             await proxied_store.apply(FEEDBACK, [UpsertPoints((memory(1, 1),))], timeout_s=5)
         assert seen[0] == {"memory:feedback": "made"}
         assert qdrant_proxy.calls.count("Collections/Get") == 2  # once before it is made, and once after
 
-    async def test_workers_of_one_deployment_at_once(
+    async def test_two_workers_register_a_collection_at_the_same_time(
         self, open_worker: Any, registry: CollectionRegistry, drain: Drain, shape: CollectionShape, engine: Contents
     ) -> None:
         async with open_worker() as first, open_worker() as second, open_worker() as third:
@@ -438,7 +426,7 @@ class TestRegistry:
             assert await drain(purge(), by=third) == "empty"
         assert engine.points(f"{shape.memories}_feedback") == set()
 
-    async def test_a_lost_registry_is_read_back_by_a_purge(
+    async def test_a_lost_registry_is_restored_by_a_purge(
         self, drain: Drain, store: VectorStore, open_worker: Any, redis: Redis, keys: Keys,
         registry: CollectionRegistry, shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
@@ -456,7 +444,7 @@ class TestRegistry:
             assert engine.points(name) == set()
         assert engine.points(f"{shape.memories}_foreign") == {"mem_1_7"}
 
-    async def test_a_lost_registry_is_read_back_at_the_start(
+    async def test_a_lost_registry_is_restored_at_the_start(
         self, drain: Drain, store: VectorStore, open_worker: Any, redis: Redis, keys: Keys,
         registry: CollectionRegistry,
     ) -> None:  # fmt: skip
@@ -468,7 +456,7 @@ class TestRegistry:
             await another.prepare()
         assert await registry.names() == before
 
-    async def test_an_alias_is_read_back(
+    async def test_an_alias_is_restored(
         self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
@@ -480,7 +468,7 @@ class TestRegistry:
         await store.collections.restore()
         assert await registry.names() == {"memory:feedback": "adopted"}
 
-    async def test_without_metadata_a_worker_registers_again_what_it_knows(
+    async def test_without_metadata_a_worker_restores_the_collections_that_it_knows(
         self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
@@ -494,7 +482,7 @@ class TestRegistry:
         assert engine.points(f"{shape.memories}_feedback") == set()
         assert await registry.names() == before
 
-    async def test_an_entry_that_a_failover_lost_is_registered_again(
+    async def test_a_lost_entry_of_the_registry_is_restored(
         self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry
     ) -> None:
         await store.prepare()
@@ -503,7 +491,7 @@ class TestRegistry:
         assert await drain(purge()) == "empty"
         assert (await registry.names())["memory:feedback"] == "made"
 
-    async def test_what_is_pinned_by_others_or_under_another_name_is_not_read_back(
+    async def test_a_collection_of_another_deployment_or_name_is_not_restored(
         self, open_worker: Any, redis: Redis, registry: CollectionRegistry, keys: Keys,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
@@ -511,7 +499,7 @@ class TestRegistry:
         async with open_worker(registry=other) as worker:
             await worker.collections.ensure(FEEDBACK)
         async with open_worker(memories=f"{shape.memories}_staging") as worker:
-            await worker.collections.ensure(MEMORIES)  # of this deployment, before it was renamed
+            await worker.collections.ensure(MEMORIES)  # of this deployment before its collections were renamed
         await redis.delete(keys.collections)
         async with open_worker() as worker:
             await worker.collections.restore()
@@ -519,10 +507,10 @@ class TestRegistry:
             foreign = [f"{shape.memories}_feedback", f"{shape.memories}_staging"]
             assert await worker.collections.foreign() == foreign
 
-    async def test_what_others_made_anew_is_adopted(
+    async def test_a_collection_that_was_made_again_by_others_is_adopted(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
     ) -> None:
-        """It may hold points under older ids."""
+        """It may have points with older ids."""
         await store.prepare()
         engine.drop(shape.memories)
         engine.create(shape.memories)
@@ -530,12 +518,10 @@ class TestRegistry:
         await store.collections.ensure(MEMORIES)
         assert (await registry.names())["memory"] == "adopted"
 
-    async def test_a_server_without_metadata(
+    async def test_without_metadata_the_registry_knows_who_made_a_collection(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, open_worker: Any, shape: CollectionShape,
         engine: Contents, registry: CollectionRegistry,
     ) -> None:  # fmt: skip
-        """There the registry alone knows who made what."""
-
         async def ignores_metadata(call: Call) -> Any:
             call.request.metadata.clear()
             return await call.forward()
@@ -555,21 +541,18 @@ class TestRegistry:
         assert await registry.names() == {"memory": "made", "document": "adopted"}
         assert "Collections/Update" not in qdrant_proxy.calls
 
-    async def test_a_pin_that_is_not_allowed(
+    async def test_a_collection_that_cannot_be_pinned_is_used(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents,
         registry: CollectionRegistry,
     ) -> None:  # fmt: skip
-        async def forbidden(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode.PERMISSION_DENIED)
-
         engine.create(shape.memories)
-        qdrant_proxy.rules["Collections/Update"] = forbidden
+        qdrant_proxy.rules["Collections/Update"] = failing(grpc.StatusCode.PERMISSION_DENIED)
         await proxied_store.prepare()
         await proxied_store.apply(MEMORIES, [UpsertPoints((memory(1, 1),))], timeout_s=5)
         assert engine.points(shape.memories) == {"mem_1_1"}
         assert (await registry.names())["memory"] == "adopted"
 
-    async def test_what_another_version_registered_is_left_alone(
+    async def test_an_unknown_entry_of_the_registry_is_kept(
         self, store: VectorStore, registry: CollectionRegistry
     ) -> None:
         await registry.add("note:of another version", "made")
@@ -579,10 +562,8 @@ class TestRegistry:
 
 
 class TestWorker:
-    """The whole worker."""
-
-    async def test_a_purge_reaches_what_is_ours_and_nothing_else(
-        self, settings: Callable[..., Settings], queue: MemoryQueue, shape: CollectionShape, engine: Contents
+    async def test_a_purge_reaches_exactly_the_collections_of_the_deployment(
+        self, settings: MakeSettings, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
         ours, foreign = f"{shape.memories}_feedback_positive", f"{shape.memories}_staging"
         real = shape.memories.replace("memories", "of-2026")
@@ -602,8 +583,8 @@ class TestWorker:
         assert engine.points(real) == engine.points(f"{shape.memories}_mine") == set()
         assert engine.points(foreign) == {"mem_1_7"}
 
-    async def test_check_names_what_is_not_ours(
-        self, settings: Callable[..., Settings], redis: Redis, store: VectorStore, shape: CollectionShape,
+    async def test_check_names_collections_of_other_programs(
+        self, settings: MakeSettings, redis: Redis, store: VectorStore, shape: CollectionShape,
         engine: Contents,
     ) -> None:  # fmt: skip
         await store.prepare()
@@ -624,8 +605,8 @@ class TestWorker:
             f"collection {shape.memories}_staging has dimension 16, but QDRANT_VECTOR_DIMENSION is 8",
         )
 
-    async def test_check_fails_where_an_alias_makes_two_of_ours_one(
-        self, settings: Callable[..., Settings], redis: Redis, store: VectorStore, shape: CollectionShape,
+    async def test_check_fails_if_two_names_lead_to_one_collection(
+        self, settings: MakeSettings, redis: Redis, store: VectorStore, shape: CollectionShape,
         engine: Contents,
     ) -> None:  # fmt: skip
         engine.create(shape.memories)

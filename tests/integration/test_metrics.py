@@ -1,9 +1,8 @@
-"""What a worker counts of what it really does, and that nobody can make it count under names of their own."""
+"""The metrics count what a worker does, and a producer cannot add series to them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -15,22 +14,16 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Purge, Upsert, encode_job, partition_of
 from memory_worker.contract.errors import NotApplied, ReadFailed
-from memory_worker.contract.kinds import primary_id
-from memory_worker.ingest.drainer import Drainer
-from memory_worker.ingest.options import DrainOptions
 from memory_worker.queue.log import JobLog
-from memory_worker.settings import Settings
-from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
-from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
-from tests.integration.leases import acquire_lease, reading
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, MakeDrainer, MakeSettings, Push, running
+from tests.integration.jobs import PARTITIONS, axis, chunk, memory
+from tests.integration.leases import held_lease, reading
+from tests.integration.proxies import UPDATE, Call, QdrantProxy, failing, refusing, unavailable
 from tests.tools import arq_client
 
-UPDATE = "Points/UpdateBatch"
 USER = 4  # of partition 0
 
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -46,13 +39,13 @@ def series() -> dict[Series, float]:
 
 
 class Counted:
-    """What has been counted since this was made."""
+    """Counts by how much the series have grown since this object was made."""
 
     def __init__(self) -> None:
         self._before = series()
 
     def of(self, name: str, **labels: str) -> float:
-        """Return by how much the series of a name and, as far as given, of these labels have grown together."""
+        """Return by how much all series with this name and these labels have grown together."""
         return sum(
             value - self._before.get((found, of), 0.0)
             for (found, of), value in series().items()
@@ -60,7 +53,7 @@ class Counted:
         )
 
     def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """Return by how much each series of a name has grown, if it has, by these labels."""
+        """Return the growth of each series that has grown, by these labels."""
         grown: dict[tuple[str, ...], float] = {}
         for found, of in series():
             key = tuple(dict(of).get(label, "") for label in labels)
@@ -81,27 +74,17 @@ def counted() -> Counted:
     return Counted()
 
 
-def refuse(point_id: str) -> Callable[[Call], Awaitable[Any]]:
-    async def rule(call: Call) -> Any:
-        written = {point.id.uuid for operation in call.request.operations for point in operation.upsert.points}
-        if primary_id(point_id) in written:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: a bad point")
-        return await call.forward()
-
-    return rule
-
-
 class TestWrites:
-    async def test_each_job_once_by_what_became_of_it(
+    async def test_each_job_is_counted_once_by_its_outcome(
         self,
         counted: Counted,
-        settings: Callable[..., Settings],
+        settings: MakeSettings,
         queue: MemoryQueue,
         qdrant_proxy: QdrantProxy,
         redis: Redis,
         keys: Keys,
     ) -> None:
-        qdrant_proxy.rules[UPDATE] = refuse(f"mem_{USER}_3")
+        qdrant_proxy.rules[UPDATE] = refusing(f"mem_{USER}_3")
         jobs = [
             memory(USER, 1),
             memory(USER, 2),
@@ -158,18 +141,15 @@ class TestWrites:
             assert counted.of("redis_request_duration_seconds_count", command=command, code="OK") >= 1, command
         assert not counted.of("role_restarts_total")
 
-    async def test_an_outage_and_its_end(
+    async def test_an_outage_and_its_end_are_counted(
         self,
         counted: Counted,
-        settings: Callable[..., Settings],
+        settings: MakeSettings,
         queue: MemoryQueue,
         qdrant_proxy: QdrantProxy,
         events: Events,
     ) -> None:
-        async def unavailable(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-        qdrant_proxy.rules[UPDATE] = unavailable
+        qdrant_proxy.rules[UPDATE] = failing(grpc.StatusCode.RESOURCE_EXHAUSTED)
         async with running(settings(qdrant_url=qdrant_proxy.url), role="ingest"):
             receipt = await queue.upsert(user_id=USER, point_id=f"mem_{USER}_1", vector=axis(0))
             await events.wait_for("outage", times=2)
@@ -189,33 +169,24 @@ class TestWrites:
 
 
 class TestLeases:
-    @pytest.fixture
-    def drainer(self, redis: Redis, keys: Keys, proxied_store: VectorStore) -> Drainer:
-        return Drainer(redis, keys, proxied_store, DrainOptions(partitions=1, limits=LIMITS, settle_s=0))
-
-    @pytest.fixture
-    async def waiting(self, redis: Redis, keys: Keys, proxied_store: VectorStore) -> None:
-        await push(redis, keys, 1, [(0, encode_job(memory(USER, 1)))])
-
-    @pytest.mark.usefixtures("waiting")
-    async def test_one_whose_drain_never_ended_is_taken_over(
-        self, counted: Counted, drainer: Drainer, redis: Redis, keys: Keys, events: Events
+    async def test_a_lease_of_a_drain_that_did_not_end_is_counted_as_taken_over(
+        self, counted: Counted, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys, events: Events
     ) -> None:
-        died = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=1)
-        assert died is not None
+        await pushed(memory(USER, 1))
+        died = await held_lease(redis, keys, partitions=1)
         await JobLog(redis, keys, reading(keys)).read(died, max_jobs=10, max_bytes=10_000)
-        assert (await drainer.drain(0)).ending == "busy"
+        assert (await drainer().drain(0)).ending == "busy"
         await redis.delete(keys.lease(0))  # as if it had expired
-        assert (await drainer.drain(0)).ending == "empty"
-        assert (await drainer.drain(0)).ending == "empty"
+        assert (await drainer().drain(0)).ending == "empty"
+        assert (await drainer().drain(0)).ending == "empty"
         assert counted.by("leases_total", "outcome") == {("busy",): 1, ("acquired",): 2, ("taken_over",): 1}
         assert counted.by("drains_total", "ending") == {("busy",): 1, ("empty",): 2}
         assert events.of("lease_taken_over") == [{"partition": 0}]
 
-    @pytest.mark.usefixtures("waiting")
-    async def test_one_that_ran_out_is_lost(
-        self, counted: Counted, drainer: Drainer, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
+    async def test_a_lease_that_expired_is_counted_as_lost(
+        self, counted: Counted, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
     ) -> None:
+        await pushed(memory(USER, 1))
         held = []
 
         async def lose_the_lease(call: Call) -> Any:
@@ -226,25 +197,22 @@ class TestLeases:
         qdrant_proxy.rules[UPDATE] = lose_the_lease
         before = now("leases_held")
         assert before is not None
-        assert (await drainer.drain(0)).ending == "lost"
+        assert (await drainer().drain(0)).ending == "lost"
         assert counted.by("leases_total", "outcome") == {("acquired",): 1, ("lost",): 1}
         assert (held, now("leases_held")) == ([before + 1], before)
         assert not counted.of("jobs_total")
 
 
 class TestReads:
-    async def test_each_job_once_by_its_answer(
+    async def test_each_read_is_counted_once_by_its_outcome(
         self,
         counted: Counted,
-        settings: Callable[..., Settings],
+        settings: MakeSettings,
         queue: MemoryQueue,
         qdrant_proxy: QdrantProxy,
         redis: Redis,
         keys: Keys,
     ) -> None:
-        async def unavailable(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE)
-
         async with running(settings(qdrant_url=qdrant_proxy.url), role="search"):
             for _ in range(2):
                 await queue.search(user_id=USER, vector=axis(0))
@@ -271,11 +239,11 @@ class TestReads:
             assert 0 <= queued <= counted.of("read_duration_seconds_sum", op=op) < 60
         answered = counted.by("qdrant_request_duration_seconds_count", "method", "code")
         assert (answered["query", "OK"], answered["query", "UNAVAILABLE"], answered["scroll", "OK"]) == (2, 1, 1)
-        # The engine's own time, where the engine was asked and told it.
+        # The time of the engine is counted for requests that it answered.
         assert counted.by("read_engine_seconds_count", "op") == {("search",): 2, ("get",): 1}
 
 
-TEXT, STRANGER = "zebra", 8_675_309_123_456
+TEXT, OTHER_USER = "zebra", 8_675_309_123_456
 
 BOUNDED = {
     "op": {*OPS, *READ_OPS, UNKNOWN},
@@ -285,22 +253,22 @@ BOUNDED = {
 }
 
 
-async def test_a_hostile_producer_adds_no_series_and_leaves_no_trace(
-    settings: Callable[..., Settings], queue: MemoryQueue, redis: Redis, keys: Keys
+async def test_a_hostile_producer_adds_no_series_and_no_text(
+    settings: MakeSettings, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
-    partition = partition_of(STRANGER, PARTITIONS)
-    good: dict[str, Any] = {"op": "upsert", "user_id": STRANGER, "point_id": f"mem_{STRANGER}_{TEXT}"}
+    partition = partition_of(OTHER_USER, PARTITIONS)
+    good: dict[str, Any] = {"op": "upsert", "user_id": OTHER_USER, "point_id": f"mem_{OTHER_USER}_{TEXT}"}
     good["vector"], good["payload"] = axis(0), {"category": TEXT, "value": TEXT}
     hostile = [
-        {"op": "purge", "user_id": STRANGER},  # first, for it takes the dead letters of its user with it
+        {"op": "purge", "user_id": OTHER_USER},  # first, because it removes the dead letters of its user
         *({**good, "op": op} for op in (TEXT, 5, None, [TEXT], "search", "get", "info", "")),
         *({**good, "kind": kind} for kind in (TEXT, None, 7)),
-        *({**good, "user_id": user_id} for user_id in (TEXT, -1, STRANGER + 1)),
+        *({**good, "user_id": user_id} for user_id in (TEXT, -1, OTHER_USER + 1)),
         {**good, TEXT: TEXT},
         {**good, "namespace": TEXT.upper()},
-        {"op": "purge", "user_id": STRANGER, "category": TEXT, "kind": "document"},
-        {"op": "delete", "user_id": STRANGER, "point_ids": [f"mem_1_{TEXT}"]},
-        {"op": "delete", "user_id": STRANGER, "point_ids": [f"mem_{STRANGER}_{n}" for n in range(50)]},
+        {"op": "purge", "user_id": OTHER_USER, "category": TEXT, "kind": "document"},
+        {"op": "delete", "user_id": OTHER_USER, "point_ids": [f"mem_1_{TEXT}"]},
+        {"op": "delete", "user_id": OTHER_USER, "point_ids": [f"mem_{OTHER_USER}_{n}" for n in range(50)]},
         good,
     ]
     bodies = [msgspec.msgpack.encode(job) for job in hostile] + [TEXT.encode(), b"", b"\xff"]
@@ -309,15 +277,15 @@ async def test_a_hostile_producer_adds_no_series_and_leaves_no_trace(
         await push(redis, keys, PARTITIONS, [(partition, body) for body in bodies])
         for name, argument in [
             (TEXT, None),
-            ("search", {"user_id": STRANGER, "vector": axis(0)}),
-            ("search", {"user_id": STRANGER, "vector": TEXT}),
-            ("get", {"user_id": STRANGER, "point_ids": [TEXT]}),
+            ("search", {"user_id": OTHER_USER, "vector": axis(0)}),
+            ("search", {"user_id": OTHER_USER, "vector": TEXT}),
+            ("get", {"user_id": OTHER_USER, "point_ids": [TEXT]}),
             ("info", TEXT),
         ]:
             job = await arq_client(redis).enqueue_job(name, argument, _queue_name=keys.search_queue)
             assert job is not None
             await job.result_info()
-        last = await queue.delete(user_id=STRANGER, point_id=f"mem_{STRANGER}_1")
+        last = await queue.delete(user_id=OTHER_USER, point_id=f"mem_{OTHER_USER}_1")
         await queue.wait_applied(last)
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
             while await redis.zcard(keys.search_queue):
@@ -331,4 +299,4 @@ async def test_a_hostile_producer_adds_no_series_and_leaves_no_trace(
                 assert value in BOUNDED[label], (name, label)
     exposition = generate_latest(REGISTRY).decode()
     assert TEXT not in exposition.lower()
-    assert str(STRANGER) not in exposition
+    assert str(OTHER_USER) not in exposition

@@ -1,4 +1,4 @@
-"""What a running worker tells over HTTP: whether it lives, whether it is ready and why not, and how the queue is."""
+"""The pages of a running worker: whether it is alive and ready, why not, and the state of the queue."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.telemetry import health as health_module
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, running
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, MakeSettings, running
 from tests.integration.jobs import PARTITIONS, axis
-from tests.integration.proxies import Call, QdrantProxy, RedisProxy, Refusal
+from tests.integration.proxies import UPDATE, Hold, QdrantProxy, RedisProxy, failing
 from tests.integration.web import PATIENCE_S, Answer, ask
 
-MakeSettings = Callable[..., Settings]
 PATHS = ("/livez", "/readyz", "/health", "/metrics")
-UPDATE, HEALTH_CHECK = "Points/UpdateBatch", "Qdrant/HealthCheck"
+HEALTH_CHECK = "Qdrant/HealthCheck"
+refused = failing(grpc.StatusCode.UNAUTHENTICATED, "a wrong key")
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers look at everything often, and make pages anew for everybody."""
+    """Let workers check their components often, and make a new page for each request."""
     monkeypatch.setattr(app_module, "_WATCH_EVERY_S", 0.05)
     monkeypatch.setattr(app_module, "_STATS_EVERY_S", 0.1)
     monkeypatch.setattr(server_module, "PAGE_LIFE_S", 0.0)
 
 
 class Page:
-    """The pages of a worker, waited for."""
+    """The pages of a worker."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -52,9 +52,9 @@ class Page:
         return await asyncio.to_thread(ask, self.port, path)
 
     async def until(self, path: str, met: Callable[[Answer], Any]) -> Answer:
-        """Return the first answer that will do."""
+        """Ask for a page until the answer meets a condition."""
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-            while not met(answer := await self.get(path)):  # noqa: ASYNC110  # a page tells nobody that it changed
+            while not met(answer := await self.get(path)):  # noqa: ASYNC110  # a page has no signal for a change
                 await asyncio.sleep(0.02)
         return answer
 
@@ -62,7 +62,7 @@ class Page:
         await self.until("/readyz", lambda answer: answer.status == 200)
 
     async def unready(self, component: str) -> str:
-        """Return the reason for which a part is down, once it is."""
+        """Wait until a component is down; return its reason."""
         answer = await self.until("/readyz", lambda answer: not answer.json()["components"][component]["up"])
         assert answer.status == 503
         reason = answer.json()["components"][component]["reason"]
@@ -72,7 +72,7 @@ class Page:
 
 @pytest.fixture
 def serving(events: Events) -> Callable[..., Any]:
-    """Run a worker; yield its pages once it is ready."""
+    """Run a worker, and yield its pages once it is ready."""
 
     @asynccontextmanager
     async def run(settings: Settings, role: str = "all") -> AsyncIterator[Page]:
@@ -84,31 +84,27 @@ def serving(events: Events) -> Callable[..., Any]:
     return run
 
 
-async def refused(call: Call) -> Any:
-    raise Refusal(grpc.StatusCode.UNAUTHENTICATED, "a wrong key")
-
-
 class TestReady:
     @pytest.mark.parametrize("role", ["ingest", "search"])
-    async def test_each_role_names_its_parts(self, serving: Any, settings: MakeSettings, role: str) -> None:
+    async def test_each_role_has_its_components(self, serving: Any, settings: MakeSettings, role: str) -> None:
         async with serving(settings(), role) as page:
             parts = (await page.get("/readyz")).json()["components"]
         assert parts == {name: {"up": True} for name in ("redis", "qdrant", role)}
 
-    async def test_not_while_qdrant_does_not_answer(
+    async def test_a_worker_is_not_ready_while_qdrant_does_not_answer(
         self, serving: Any, settings: MakeSettings, qdrant_proxy: QdrantProxy
     ) -> None:
         async with serving(settings(qdrant_url=qdrant_proxy.url)) as page:
             qdrant_proxy.rules[HEALTH_CHECK] = refused
             assert "UNAUTHENTICATED: a wrong key" in await page.unready("qdrant")
             assert (await page.get("/livez")).status == 200
-            told = (await page.get("/health")).json()
-            assert told["status"] == "degraded"
-            assert "a wrong key" in told["components"]["qdrant"]["reason"]
+            shown = (await page.get("/health")).json()
+            assert shown["status"] == "degraded"
+            assert "a wrong key" in shown["components"]["qdrant"]["reason"]
             qdrant_proxy.rules.clear()
             await page.ready()
 
-    async def test_not_while_qdrant_answers_but_takes_no_writes(
+    async def test_a_worker_is_not_ready_while_qdrant_refuses_writes(
         self, serving: Any, settings: MakeSettings, qdrant_proxy: QdrantProxy, queue: MemoryQueue
     ) -> None:
         async with serving(settings(qdrant_url=qdrant_proxy.url)) as page:
@@ -119,7 +115,9 @@ class TestReady:
             await queue.wait_applied(receipt)
             await page.ready()
 
-    async def test_not_while_redis_hangs(self, serving: Any, settings: MakeSettings, redis_proxy: RedisProxy) -> None:
+    async def test_a_worker_is_not_ready_while_redis_hangs(
+        self, serving: Any, settings: MakeSettings, redis_proxy: RedisProxy
+    ) -> None:
         chosen = settings(redis_url=SecretStr(redis_proxy.url), redis_timeout_s=0.3, rescue_interval_s=0.05)
         async with serving(chosen) as page:
             redis_proxy.hang()
@@ -128,7 +126,7 @@ class TestReady:
             redis_proxy.go_on()
             await page.ready()
 
-    async def test_not_while_a_role_looks_for_no_work(
+    async def test_a_worker_is_not_ready_while_a_role_takes_no_work(
         self, serving: Any, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(app_module, "_STALE_S", 0.3)
@@ -147,14 +145,14 @@ class TestReady:
             goes_on.set()
             await page.ready()
 
-    async def test_pages_are_there_before_redis_is(
+    async def test_pages_are_served_before_redis_answers(
         self, settings: MakeSettings, redis_proxy: RedisProxy, events: Events
     ) -> None:
         redis_proxy.hang()
         app = WorkerProcess(settings(redis_url=SecretStr(redis_proxy.url)), "all")
         task = asyncio.create_task(app.run())
-        [told] = await events.wait_for("http")
-        page = Page(told["port"])
+        [shown] = await events.wait_for("http")
+        page = Page(shown["port"])
         assert (await page.get("/livez")).status == 200
         assert await page.unready("redis") == "not checked yet"
         assert (await page.get("/metrics")).status == 200
@@ -163,7 +161,7 @@ class TestReady:
         app.stop()
         await task
 
-    async def test_a_worker_that_waits_for_qdrant_at_the_start_lives(
+    async def test_a_worker_that_waits_for_qdrant_at_its_start_is_alive(
         self,
         settings: MakeSettings,
         qdrant_proxy: QdrantProxy,
@@ -171,31 +169,23 @@ class TestReady:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(health_module, "_BEAT_S", 0.02)
-        asked, goes_on = asyncio.Event(), asyncio.Event()
-
-        async def wait(call: Call) -> Any:
-            asked.set()
-            await goes_on.wait()
-            return await call.forward()
-
-        qdrant_proxy.rules["Collections/Get"] = wait
+        hold = qdrant_proxy.rules["Collections/Get"] = Hold()
         app = WorkerProcess(settings(qdrant_url=qdrant_proxy.url), "all")
         task = asyncio.create_task(app.run())
         try:
             async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-                await asked.wait()
-            app._health._now = lambda: time.monotonic() + 100  # it has waited for so long
+                await hold.reached.wait()
+            app._health._now = lambda: time.monotonic() + 100  # it has waited for 100 s
             page = Page(events.of("http")[-1]["port"])
-            async with asyncio.timeout(0.5):
-                await page.until("/livez", lambda answer: answer.status == 200)
+            await page.until("/livez", lambda answer: answer.status == 200)
         finally:
-            goes_on.set()
+            hold.release()
             app.stop()
             await task
 
 
 class TestHealth:
-    async def test_of_a_worker_at_work(
+    async def test_health_shows_the_queue_and_the_rates(
         self,
         serving: Any,
         settings: MakeSettings,
@@ -213,18 +203,20 @@ class TestHealth:
             await push(redis, keys, PARTITIONS, [(0, b"of a newer contract")], version=9)
 
             def complete(answer: Answer) -> bool:
-                told = answer.json()
-                complete = told["queue"] and told["queue"]["dead"] and told["queue"]["held"] and told["collections"]
-                return bool(complete and told["rates"]["per_second"]["reads"])
+                shown = answer.json()
+                complete_stats = (
+                    shown["queue"] and shown["queue"]["dead"] and shown["queue"]["held"] and shown["collections"]
+                )
+                return bool(complete_stats and shown["rates"]["a_second"]["reads"])
 
-            told = (await page.until("/health", complete)).json()
-            assert (told["status"], told["role"]) == ("ok", "all")
-            assert all(component == {"up": True} for component in told["components"].values())
-            queued = told["queue"]
+            shown = (await page.until("/health", complete)).json()
+            assert (shown["status"], shown["role"]) == ("ok", "all")
+            assert all(component == {"up": True} for component in shown["components"].values())
+            queued = shown["queue"]
             assert (queued["partitions"], queued["waiting"], queued["dead"], queued["held"]) == (PARTITIONS, 1, 1, 1)
             assert queued["waiting_bytes"] == len(b"of a newer contract")
-            assert {info["name"] for info in told["collections"]} == {shape.memories, shape.documents}
-            rates = told["rates"]["per_second"]
+            assert {info["name"] for info in shown["collections"]} == {shape.memories, shape.documents}
+            rates = shown["rates"]["a_second"]
             assert 0 < rates["applied"] <= 3
             assert 0 < rates["dead"] <= 1
 
@@ -235,7 +227,7 @@ class TestHealth:
 
 
 class TestBusy:
-    async def test_a_worker_whose_event_loop_is_blocked_answers(self, serving: Any, settings: MakeSettings) -> None:
+    async def test_pages_are_served_while_the_event_loop_is_blocked(self, serving: Any, settings: MakeSettings) -> None:
         async with serving(settings()) as page:
             answers: dict[str, Answer] = {}
 
@@ -244,5 +236,5 @@ class TestBusy:
 
             asking = threading.Thread(target=ask_all)
             asking.start()
-            asking.join(PATIENCE_S)  # in the thread of the event loop: it does not turn until there are answers
+            asking.join(PATIENCE_S)  # blocks the event loop, because this is its thread
             assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(PATHS, 200)

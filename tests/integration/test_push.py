@@ -1,4 +1,4 @@
-"""Push: what one round trip stores, and that it stores all of it or nothing."""
+"""Push: one round trip stores all jobs or none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.client.producer import PUSH_MAX_JOBS
-from memory_worker.contract import CONTRACT_VERSION, Upsert
+from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.contract.errors import PartitionMismatch, PushedInPart, QueueFull, QueueUnavailable
 from memory_worker.embedded.engines import start_valkey
 from memory_worker.queue.log import DeadEntry, JobLog
@@ -19,25 +19,18 @@ from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
 from tests.integration.conftest import Everything, connected
-from tests.integration.jobs import LIMITS, PARTITIONS, axis
-from tests.integration.leases import acquire_lease, commit, give_back, reading
+from tests.integration.jobs import LIMITS, PARTITIONS, memory
+from tests.integration.leases import commit, drain_all, give_back, held_lease, reading
 from tests.integration.proxies import RedisProxy
 from tests.tools import arq_client
 
 DAY_MS = 24 * 3600 * 1000
 
 
-async def drain_all(redis: Redis, keys: Keys, partition: int) -> None:
-    """Remove all entries of a partition, as a drain would."""
-    lease = await acquire_lease(redis, keys, partition, ttl_s=8, partitions=PARTITIONS)
-    assert lease is not None
-    log = JobLog(redis, keys, reading(keys))
-    await commit(log, lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
-    await give_back(redis, keys, lease)
-
-
-async def test_one_round_trip_whatever_it_stores(watched: Redis, redis_proxy: RedisProxy, keys: Keys) -> None:
-    await push(watched, keys, PARTITIONS, [(0, b"loads the script, if need be")])
+async def test_a_push_is_one_round_trip_for_any_number_of_jobs(
+    watched: Redis, redis_proxy: RedisProxy, keys: Keys
+) -> None:
+    await push(watched, keys, PARTITIONS, [(0, b"loads the script")])
     redis_proxy.words()
     await push(watched, keys, PARTITIONS, [(0, b"one")])
     assert redis_proxy.words() == ["EVALSHA"]
@@ -45,8 +38,7 @@ async def test_one_round_trip_whatever_it_stores(watched: Redis, redis_proxy: Re
     assert redis_proxy.words() == ["EVALSHA"]
 
 
-async def test_a_redis_that_has_lost_its_scripts_gets_them_again(tmp_path: Path, keys: Keys) -> None:
-    """A Redis of its own: all of its scripts are lost."""
+async def test_a_script_that_redis_has_lost_is_sent_again(tmp_path: Path, keys: Keys) -> None:
     with start_valkey(tmp_path) as valkey:
         async with RedisProxy(valkey.url) as proxy, connected(proxy.url) as redis:
             await push(redis, keys, PARTITIONS, [(0, b"loads the script")])
@@ -71,7 +63,7 @@ async def test_receipts_name_the_entries_in_the_order_of_the_jobs(redis: Redis, 
     assert await redis.hgetall(keys.backlog) == {b"jobs": b"4", b"bytes": b"4"}
 
 
-async def test_the_doorbell_is_what_arq_itself_would_write(redis: Redis, keys: Keys) -> None:
+async def test_the_wakeup_of_a_push_is_the_same_as_arq_would_write(redis: Redis, keys: Keys) -> None:
     partition, arqs = 3, Keys(f"{keys.prefix}-arq")
     await push(redis, keys, PARTITIONS, [(partition, b"x")], token="a")
     job = await arq_client(redis).enqueue_job(
@@ -100,45 +92,37 @@ async def test_the_doorbell_is_what_arq_itself_would_write(redis: Redis, keys: K
     assert own_score == pytest.approx(arq_score, abs=5_000)
 
 
-async def test_a_doorbell_that_waits_is_left_as_it_is(redis: Redis, keys: Keys) -> None:
+async def test_a_second_push_leaves_the_wakeup_unchanged(redis: Redis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(1, b"a")])
     before = await redis.zrange(keys.drain_queue, 0, -1, withscores=True)
     await push(redis, keys, PARTITIONS, [(1, b"b"), (1, b"c")])
     assert await redis.zrange(keys.drain_queue, 0, -1, withscores=True) == before
 
 
-async def test_full_by_jobs(redis: Redis, keys: Keys, everything: Everything) -> None:
-    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, max_jobs=3))
-    await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
+@pytest.mark.parametrize(("what", "limit"), [("jobs", 3), ("bytes", 1000)])
+async def test_a_push_above_the_limit_is_refused(
+    redis: Redis, keys: Keys, everything: Everything, what: str, limit: int
+) -> None:
+    """Two of three jobs, or 900 of 1,000 bytes, are stored first. Drains make room again."""
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, **{f"max_{what}": limit}))
+    size = 450 if what == "bytes" else 1
+    await push(redis, keys, PARTITIONS, [(0, b"a" * size), (0, b"b" * size)])
     before = await everything()
 
     with pytest.raises(QueueFull) as full:
-        await push(redis, keys, PARTITIONS, [(0, b"c"), (1, b"d")])
+        await push(redis, keys, PARTITIONS, [(0, b"c"), (1, b"d" * 100)])
 
-    assert (full.value.what, full.value.limit) == ("jobs", 3)
+    assert (full.value.what, full.value.limit) == (what, limit)
     assert await everything() == before
-    await push(redis, keys, PARTITIONS, [(1, b"c")])
+    await push(redis, keys, PARTITIONS, [(1, b"c" * 100)])
     await drain_all(redis, keys, 0)
-    await push(redis, keys, PARTITIONS, [(1, b"d"), (2, b"e")])
-    assert await redis.hgetall(keys.backlog) == {b"jobs": b"3", b"bytes": b"3"}
+    await push(redis, keys, PARTITIONS, [(1, b"d" * size), (2, b"e" * size)])
+    assert await redis.hget(keys.backlog, "jobs") == b"3"
 
 
-async def test_full_by_bytes(redis: Redis, keys: Keys, everything: Everything) -> None:
-    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, max_bytes=1000))
-    await push(redis, keys, PARTITIONS, [(0, b"x" * 900)])
-    before = await everything()
-
-    with pytest.raises(QueueFull) as full:
-        await push(redis, keys, PARTITIONS, [(0, b"y"), (1, b"z" * 100)])
-
-    assert (full.value.what, full.value.limit) == ("bytes", 1000)
-    assert await everything() == before
-    await push(redis, keys, PARTITIONS, [(1, b"z" * 100)])
-    await drain_all(redis, keys, 0)
-    await push(redis, keys, PARTITIONS, [(1, b"z" * 900)])
-
-
-async def test_another_number_of_partitions(redis: Redis, keys: Keys, everything: Everything) -> None:
+async def test_a_push_with_another_number_of_partitions_is_refused(
+    redis: Redis, keys: Keys, everything: Everything
+) -> None:
     await push(redis, keys, PARTITIONS, [(0, b"a")])
     before = await everything()
     with pytest.raises(PartitionMismatch) as mismatch:
@@ -147,28 +131,35 @@ async def test_another_number_of_partitions(redis: Redis, keys: Keys, everything
     assert await everything() == before
 
 
-async def test_pushed_in_part_tells_what_was_stored(redis: Redis, keys: Keys, queue: MemoryQueue) -> None:
-    await publish_meta(redis, keys, QueueMeta(partitions=1, limits=LIMITS, max_jobs=PUSH_MAX_JOBS + 10))
-    jobs = [Upsert(user_id=1, point_id=f"mem_1_{number}", vector=axis(number)) for number in range(PUSH_MAX_JOBS + 11)]
-
+@pytest.mark.parametrize(
+    ("limit", "jobs", "size", "stored"),
+    [
+        ({"max_jobs": PUSH_MAX_JOBS + 10}, PUSH_MAX_JOBS + 11, 0, PUSH_MAX_JOBS),
+        ({"max_bytes": 1_500_000}, 30, 60_000, 17),
+    ],
+    ids=["in parts of so many jobs", "in parts of 1 MiB"],
+)
+async def test_a_push_in_parts_says_which_jobs_were_stored(
+    redis: Redis, keys: Keys, queue: MemoryQueue, limit: dict[str, int], jobs: int, size: int, stored: int
+) -> None:
+    await publish_meta(redis, keys, QueueMeta(partitions=1, limits=LIMITS, **limit))
     with pytest.raises(PushedInPart) as in_part:
-        await queue.push_many(jobs)
+        await queue.push_many([memory(1, number, value="x" * size) for number in range(jobs)])
 
     assert isinstance(in_part.value.__cause__, QueueFull)
-    assert in_part.value.wanted == len(jobs)
-    stored = [entry_id.decode() for entry_id, _ in await redis.xrange(keys.stream(0))]
-    assert [receipt.entry_id for receipt in in_part.value.stored] == stored
-    assert len(stored) == PUSH_MAX_JOBS
+    assert in_part.value.wanted == jobs
+    entries = [entry_id.decode() for entry_id, _ in await redis.xrange(keys.stream(0))]
+    assert [receipt.entry_id for receipt in in_part.value.stored] == entries
+    assert len(entries) == stored
 
 
-async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(tmp_path: Path) -> None:
+async def test_a_redis_without_memory_refuses_pushes_and_allows_commits(tmp_path: Path) -> None:
     keys, size = Keys("full"), 50_000
     with start_valkey(tmp_path) as valkey:
         async with connected(valkey.url) as redis:
             log = JobLog(redis, keys, reading(keys))
             await push(redis, keys, PARTITIONS, [(0, b"x" * size) for _ in range(40)])
-            lease = await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
-            assert lease is not None
+            lease = await held_lease(redis, keys)
             used = (await redis.info("memory"))["used_memory"]
             await redis.config_set("maxmemory", used - 10 * size)
 
@@ -185,9 +176,3 @@ async def test_a_redis_out_of_memory_refuses_producers_and_lets_drains_free_it(t
             assert (await redis.info("memory"))["used_memory"] < used - 20 * size
             assert (await redis.xlen(keys.stream(0)), await redis.xlen(keys.dead(0))) == (10, 1)
             await push(redis, keys, PARTITIONS, [(1, b"y")])
-
-
-async def test_nothing_listens(keys: Keys) -> None:
-    async with connected("redis://127.0.0.1:1", timeout_s=1) as redis:
-        with pytest.raises(QueueUnavailable, match="Redis"):
-            await push(redis, keys, PARTITIONS, [(0, b"a")])

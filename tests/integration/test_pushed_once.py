@@ -1,4 +1,4 @@
-"""A push is stored once or not at all, however often its connection ends and however late a copy of it comes."""
+"""A push is stored once or not at all, even if its connection ends or a copy of it arrives late."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ META = QueueMeta(partitions=PARTITIONS, limits=LIMITS)
 
 
 async def written(redis: Redis, keys: Keys) -> list[str]:
-    """Return what the entries of the user's partition do, in order."""
+    """Return the operations of the entries in the user's partition, in order."""
     jobs = [decode_write(fields[b"j"]) for _, fields in await redis.xrange(keys.stream(partition_of(USER, PARTITIONS)))]
     return [
         f"upsert {job.point_id}" if isinstance(job, Upsert) else f"delete {job.point_ids[0]}"
@@ -34,7 +34,9 @@ async def written(redis: Redis, keys: Keys) -> list[str]:
     ]
 
 
-async def test_a_first_copy_that_comes_after_a_later_delete(redis_proxy: RedisProxy, redis: Redis, keys: Keys) -> None:
+async def test_a_copy_that_arrives_after_a_later_delete_is_not_stored(
+    redis_proxy: RedisProxy, redis: Redis, keys: Keys
+) -> None:
     await publish_meta(redis, keys, META)
     async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix) as queue:
         await queue.upsert(user_id=USER, point_id=f"mem_{USER}_1", vector=axis(0))
@@ -54,15 +56,10 @@ async def test_a_first_copy_that_comes_after_a_later_delete(redis_proxy: RedisPr
     assert await redis.hget(keys.backlog, "jobs") == b"4"
 
 
-async def test_without_the_token_it_would_be_stored_twice(redis: Redis, keys: Keys) -> None:
-    """So that the tests here show something."""
-    for _ in range(2):
-        await push(redis, keys, PARTITIONS, [(0, b"a")])
-    assert await redis.xlen(keys.stream(0)) == 2
-
-
 @pytest.mark.parametrize("at_once", [1, 40])
-async def test_a_reply_that_is_lost(redis_proxy: RedisProxy, redis: Redis, keys: Keys, at_once: int) -> None:
+async def test_a_push_whose_reply_was_lost_is_stored_once(
+    redis_proxy: RedisProxy, redis: Redis, keys: Keys, at_once: int
+) -> None:
     await publish_meta(redis, keys, META)
     async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix) as queue:
         await queue.upsert(user_id=USER, point_id=f"mem_{USER}_a", vector=axis(0))
@@ -75,14 +72,14 @@ async def test_a_reply_that_is_lost(redis_proxy: RedisProxy, redis: Redis, keys:
     assert sorted(receipt.entry_id.encode() for receipt in receipts) == sorted(entry_id for entry_id, _ in entries[1:])
 
 
-async def test_a_copy_changes_nothing_and_gets_the_same_answer(
+async def test_a_copy_changes_nothing_and_gets_the_same_receipts(
     redis: Redis, keys: Keys, everything: Everything
 ) -> None:
     jobs = [(2, b"a"), (0, b"b"), (2, b"c")]
-    deadline_ms = time.time() * 1000 + 5_000
-    receipts = await push(redis, keys, PARTITIONS, jobs, token="t", deadline_ms=deadline_ms)
-    assert await push(redis, keys, PARTITIONS, jobs, token="t", deadline_ms=deadline_ms) == receipts
-    # Nor does one that comes when the queue has become full, or its time is over: it is stored already.
+    latest_ms = time.time() * 1000 + 5_000
+    receipts = await push(redis, keys, PARTITIONS, jobs, token="t", latest_ms=latest_ms)
+    assert await push(redis, keys, PARTITIONS, jobs, token="t", latest_ms=latest_ms) == receipts
+    # The same holds if the queue is full by then, or the time of the push is over.
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, max_jobs=1))
     before = await everything()
     assert await push(redis, keys, PARTITIONS, jobs, token="t", deadline_ms=deadline_ms) == receipts
@@ -90,14 +87,16 @@ async def test_a_copy_changes_nothing_and_gets_the_same_answer(
     assert await everything() == before
 
 
-async def test_it_is_remembered_for_as_long_as_a_copy_could_be_stored(redis: Redis, keys: Keys) -> None:
-    await push(redis, keys, PARTITIONS, [(0, b"a")], token="t", deadline_ms=time.time() * 1000 + 5_000)
+async def test_a_push_is_remembered_as_long_as_a_copy_could_be_stored(redis: Redis, keys: Keys) -> None:
+    await push(redis, keys, PARTITIONS, [(0, b"a")], token="t", latest_ms=time.time() * 1000 + 5_000)
     assert 5_000 < await redis.pttl(keys.pushed("t")) <= 7_100
     await push(redis, keys, PARTITIONS, [(0, b"a")], token="any time", life_ms=30_000)
     assert 30_000 < await redis.pttl(keys.pushed("any time")) <= 32_000
 
 
-async def test_a_repartition_whose_reply_is_lost(redis_proxy: RedisProxy, watched: Redis, keys: Keys) -> None:
+async def test_a_repartition_whose_reply_was_lost_is_done_once(
+    redis_proxy: RedisProxy, watched: Redis, keys: Keys
+) -> None:
     await publish_meta(watched, keys, META)
     redis_proxy.lose_reply_to(b"EVALSHA")
     assert await repartition(watched, keys, 2 * PARTITIONS) == PARTITIONS
@@ -105,9 +104,9 @@ async def test_a_repartition_whose_reply_is_lost(redis_proxy: RedisProxy, watche
 
 
 class TestSizes:
-    """They are checked by Redis, too: a producer may know other limits, or none."""
+    """Redis checks sizes, too, because a producer may know other limits or none."""
 
-    async def test_one_that_is_too_large_and_nothing_of_its_call_is_stored(
+    async def test_a_push_with_a_job_that_is_too_large_stores_nothing(
         self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         await publish_meta(redis, keys, META)
@@ -118,7 +117,7 @@ class TestSizes:
         assert await everything() == before
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"x" * (size - 1))])
 
-    async def test_a_producer_that_knows_older_limits(
+    async def test_a_producer_with_older_limits_learns_the_new_ones(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await publish_meta(redis, keys, META)
@@ -132,7 +131,7 @@ class TestSizes:
             await queue.push_many(jobs)
         assert len(in_part.value.stored) == 2
         assert isinstance(in_part.value.__cause__, InvalidJob)
-        with pytest.raises(InvalidJob, match="1,024"):  # before anything is stored: it knows by now
+        with pytest.raises(InvalidJob, match="1,024"):  # before any job is sent
             await queue.push_many(jobs)
         assert len(await written(redis, keys)) == 6
         assert len(encode_job(jobs[-1])) > 1_024

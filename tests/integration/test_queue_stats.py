@@ -1,4 +1,4 @@
-"""The queue stats: the leader collects and exports them, and the other replicas know them."""
+"""Queue stats: one replica collects them and exports them to Prometheus, and the others can read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from memory_worker.inspection import queue_stats as queue_stats_module
+from memory_worker.inspection import queue_stats
 from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
 from memory_worker.inspection.status import Status, collect_status
 from memory_worker.queue.leader_election import LeaderElection
@@ -26,7 +26,7 @@ from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, bodies, memory
-from tests.integration.leases import acquire_lease, commit, reading
+from tests.integration.leases import commit, held_lease, reading
 from tests.integration.proxies import RedisProxy
 
 INTERVAL_S = 0.05
@@ -34,7 +34,7 @@ LIFE_S = 4 * INTERVAL_S
 
 
 class Replica:
-    """A stats collector, and the metrics that it exports."""
+    """A stats collector and its metrics."""
 
     def __init__(self, stats_collector: StatsCollector) -> None:
         self.stats_collector = stats_collector
@@ -42,7 +42,7 @@ class Replica:
         self._registry.register(StatsExporter(stats_collector))
 
     def exported(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """Return the values by name and labels."""
+        """Return the values of the metrics by name and labels."""
         found: dict[str, dict[tuple[str, ...], float]] = {}
         for metric in self._registry.collect():
             name = metric.name.removeprefix("memory_worker_")
@@ -65,31 +65,30 @@ async def at_work(*replicas: Replica) -> AsyncIterator[list[asyncio.Task[None]]]
         yield tasks
     finally:
         pending = set(tasks)
-        while pending:  # again and again: redis-py may swallow a cancellation that comes while it looks for stale data
+        while pending:  # repeatedly, because redis-py may swallow a cancellation
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=1)
 
 
 async def until(met: Callable[[], Any]) -> Any:
-    """Return what ``met`` returns once it is true."""
+    """Wait until ``met`` returns something that is true; return it."""
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-        while not (found := met()):  # noqa: ASYNC110  # there is no signal for collected stats
+        while not (found := met()):  # noqa: ASYNC110  # there is no signal for new stats
             await asyncio.sleep(0.01)
     return found
 
 
 @pytest.fixture
 async def queued(redis: Redis, keys: Keys, store: VectorStore) -> None:
-    """A value of everything in the queue stats."""
+    """Fill the queue so that every figure of the stats has a value."""
     await store.prepare()
     meta = QueueMeta(partitions=PARTITIONS, limits=LIMITS, max_jobs=1000, max_bytes=0)
     await publish_meta(redis, keys, meta)
     await push(redis, keys, PARTITIONS, bodies(memory(4, 1), memory(4, 2), memory(4, 3)))
     await push(redis, keys, PARTITIONS, bodies(memory(2, 1), partition=1))
     await push(redis, keys, PARTITIONS, [(2, b"of a newer contract")], version=9)
-    lease = await acquire_lease(redis, keys, 0, ttl_s=60, partitions=PARTITIONS)
-    assert lease is not None
+    lease = await held_lease(redis, keys, ttl_s=60)
     log = JobLog(redis, keys, reading(keys))
     [entry] = await log.read(lease, max_jobs=1, max_bytes=10_000)
     await commit(log, lease, [entry], [DeadEntry(entry=entry, reason="invalid", detail="a test")])
@@ -98,10 +97,12 @@ async def queued(redis: Redis, keys: Keys, store: VectorStore) -> None:
 
 @pytest.mark.usefixtures("queued")
 class TestExported:
-    async def test_what_there_is(self, replica: Make, redis: Redis, keys: Keys, store: VectorStore, shape: Any) -> None:
+    async def test_all_figures_of_the_queue_are_exported(
+        self, replica: Make, redis: Redis, keys: Keys, store: VectorStore, shape: Any
+    ) -> None:
         own = replica()
         async with at_work(own):
-            await until(lambda: (stats := own.stats_collector.latest_as_leader()) and stats.collections)
+            await until(lambda: (stats := own.stats_collector.own()) and stats.collections)
             exported = own.exported()
         by_partition = {("0",): 2.0, ("1",): 1.0, ("2",): 1.0, ("3",): 0.0}
         assert exported["backlog_jobs"] == by_partition
@@ -120,7 +121,7 @@ class TestExported:
         assert exported["collection_points"] == {(shape.memories,): 0, (shape.documents,): 0}
         assert exported["collection_indexed_vectors"] == {(shape.memories,): 0, (shape.documents,): 0}
 
-        # What `memory-worker status` says is the same.
+        # `memory-worker status` shows the same figures.
         status, stats = await collect_status(redis, keys, store), own.stats_collector.latest()
         assert stats is not None
         assert status.waiting == stats.waiting == sum(by_partition.values())
@@ -128,17 +129,13 @@ class TestExported:
         assert status.collections == stats.collections
         assert (status.draining, status.dead) == (stats.draining, stats.dead) == (1, 1)
 
-    async def test_of_two_replicas_by_one_and_known_to_both(self, replica: Make) -> None:
+    async def test_one_of_two_replicas_exports_the_stats_and_both_can_read_them(self, replica: Make) -> None:
         leader, follower = replica(), replica()
         for each in (leader, follower):
             await each.stats_collector._turn()
-        assert (
-            leader.stats_collector.latest()
-            == follower.stats_collector.latest()
-            == leader.stats_collector.latest_as_leader()
-        )
+        assert leader.stats_collector.latest() == follower.stats_collector.latest() == leader.stats_collector.own()
         assert leader.exported()
-        assert follower.stats_collector.latest_as_leader() is None
+        assert follower.stats_collector.own() is None
         assert follower.exported() == {}
         async with at_work(leader, follower):
             before = leader.stats_collector.latest()
@@ -146,7 +143,9 @@ class TestExported:
             assert leader.exported()
             assert follower.exported() == {}
 
-    async def test_by_another_once_the_first_is_gone(self, replica: Make, redis: Redis, keys: Keys) -> None:
+    async def test_another_replica_takes_over_when_the_first_one_ends(
+        self, replica: Make, redis: Redis, keys: Keys
+    ) -> None:
         one, other = replica(), replica()
         async with at_work(one) as [first]:
             await until(one.stats_collector.latest_as_leader)
@@ -155,27 +154,27 @@ class TestExported:
                 assert other.stats_collector.latest_as_leader() is None
                 first.cancel()
                 await asyncio.wait([first])
-                assert await redis.pttl(keys.leader) <= 1000 * LIFE_S  # so long, at most, nobody tells
-                await until(other.stats_collector.latest_as_leader)
+                assert await redis.pttl(keys.leader) <= 1000 * LIFE_S
+                await until(other.stats_collector.own)
                 assert other.exported()
                 await until(lambda: not one.exported())
                 assert one.stats_collector.latest() is None
 
 
-class TestOffice:
-    async def test_one_holder_who_may_stay_as_long_as_it_comes_again(self, redis: Redis, keys: Keys) -> None:
+class TestLeaderElection:
+    async def test_the_leader_stays_leader_as_long_as_it_renews(self, redis: Redis, keys: Keys) -> None:
         one, other = (LeaderElection(redis, keys, life_s=60) for _ in range(2))
         assert [await election.elect() for election in (one, other, one, other)] == [True, False, True, False]
         await redis.pexpire(keys.leader, 1000)
         assert not await other.elect()
-        assert await redis.pttl(keys.leader) <= 1000  # who asks in vain prolongs nothing
+        assert await redis.pttl(keys.leader) <= 1000  # the failed election has not renewed it
         assert await one.elect()
         assert await redis.pttl(keys.leader) > 50_000
         await redis.delete(keys.leader)  # as if it had expired
         assert await other.elect()
         assert not await one.elect()
 
-    async def test_stats_expire_without_a_successor(self, redis: Redis, keys: Keys) -> None:
+    async def test_published_stats_expire(self, redis: Redis, keys: Keys) -> None:
         election = LeaderElection(redis, keys, life_s=60)
         assert await election.latest() is None
         await election.publish(b"{}")
@@ -184,7 +183,7 @@ class TestOffice:
 
 
 class TestFollower:
-    """Another replica has the office; what it left is read with care."""
+    """Another replica is the leader, possibly of another version."""
 
     @pytest.fixture
     async def follower(self, replica: Make, redis: Redis, keys: Keys) -> Replica:
@@ -192,7 +191,7 @@ class TestFollower:
         return replica()
 
     @pytest.mark.parametrize(
-        "left",
+        "stored",
         [
             b"",
             b"null",
@@ -203,15 +202,17 @@ class TestFollower:
             b'{"at": 1, "partitions": [{"partition": 0}], "a field of another version": {}}',
             b'{"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
         ],
-        ids=lambda left: repr(left[:30]),
+        ids=lambda stored: repr(stored[:30]),
     )
-    async def test_unreadable_stats_are_ignored(self, follower: Replica, redis: Redis, keys: Keys, left: bytes) -> None:
-        await redis.set(keys.stats, left)
+    async def test_stats_that_cannot_be_decoded_are_ignored(
+        self, follower: Replica, redis: Redis, keys: Keys, stored: bytes
+    ) -> None:
+        await redis.set(keys.stats, stored)
         await follower.stats_collector._turn()
         assert follower.stats_collector.latest() is None
         assert follower.exported() == {}
 
-    async def test_a_field_that_a_newer_version_adds_does_no_harm(
+    async def test_an_unknown_field_of_a_newer_version_is_ignored(
         self, follower: Replica, redis: Redis, keys: Keys, store: VectorStore
     ) -> None:
         status = await collect_status(redis, keys, store)
@@ -221,25 +222,25 @@ class TestFollower:
         assert follower.stats_collector.latest() == status
         assert follower.exported() == {}
 
-    async def test_none_is_left_yet(self, follower: Replica) -> None:
+    async def test_there_are_no_stats_yet(self, follower: Replica) -> None:
         await follower.stats_collector._turn()
         assert follower.stats_collector.latest() is None
 
 
 class TestAge:
-    async def test_what_is_too_old_is_neither_told_nor_known(
+    async def test_old_stats_are_neither_exported_nor_returned(
         self, replica: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         own = replica()
         await own.stats_collector._turn()
         assert own.exported()
         later = time.monotonic() + LIFE_S
-        monkeypatch.setattr(queue_stats_module, "time", SimpleNamespace(monotonic=lambda: later))
+        monkeypatch.setattr(queue_stats, "time", SimpleNamespace(monotonic=lambda: later))
         assert own.exported() == {}
         assert own.stats_collector.latest() is None
         assert own.stats_collector.latest_as_leader() is None
 
-    async def test_a_hanging_redis_does_not_end_the_collector_and_its_stats_expire(
+    async def test_a_collector_goes_on_after_redis_hung(
         self, redis_proxy: RedisProxy, keys: Keys, store: VectorStore
     ) -> None:
         async with connected(redis_proxy.url, timeout_s=0.1) as redis:
@@ -252,7 +253,7 @@ class TestAge:
                 await until(own.stats_collector.latest_as_leader)
                 assert not task.done()
 
-    async def test_with_a_store_that_is_down_the_queue_stats_are_still_collected(
+    async def test_stats_of_the_queue_are_collected_while_qdrant_is_down(
         self, redis: Redis, keys: Keys, shape: Any
     ) -> None:
         async with VectorStore("http://127.0.0.1:1", shape, timeout_s=1) as nowhere:

@@ -1,16 +1,14 @@
-"""Read jobs: what is found, what is not, and how it is said that nobody could look."""
+"""Read jobs: which points are found, and which errors are returned."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import pickle
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,19 +21,16 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Get, Info, Reply, Search, Upsert
 from memory_worker.contract.errors import ReadFailed
-from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.process import WorkerProcess
-from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.arq_records import decode_arq
-from memory_worker.wire.call import enqueue_call, wait_for_reply
-from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.call import enqueue_call, take_reply
 from memory_worker.wire.keys import Keys
-from tests.integration.conftest import Contents, running
-from tests.integration.jobs import LIMITS, axis, chunk, memory
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.conftest import Contents, MakeSettings, running
+from tests.integration.jobs import axis, chunk, memory
+from tests.integration.proxies import Call, QdrantProxy, failing, never_answer
 from tests.tools import arq_client
 
 Stored = Callable[..., Awaitable[None]]
@@ -43,7 +38,7 @@ Stored = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 def stored(store: VectorStore) -> Stored:
-    """Have points in Qdrant, without a queue."""
+    """Store points in Qdrant without the queue."""
 
     async def do(*points: Upsert) -> None:
         for ref in {CollectionRef(point.kind, point.namespace) for point in points}:
@@ -58,30 +53,38 @@ async def ids(queue: MemoryQueue, **search: Any) -> list[str]:
 
 
 class TestSearch:
-    async def test_own_memories_only(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_a_search_finds_memories_of_its_user_only(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored
+    ) -> None:
         await stored(memory(1, 1), memory(2, 1), memory(11, 1))
         assert await ids(queue) == ["mem_1_1"]
         assert await ids(queue, user_id=2) == ["mem_2_1"]
         assert await ids(queue, user_id=3) == []
 
-    async def test_nearest_first_down_to_a_score(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_hits_are_sorted_by_score_and_limited_by_it(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored
+    ) -> None:
         await stored(*(memory(1, number, tilt=number / 2) for number in (3, 0, 2, 1)), memory(1, 9, at=4))
         hits = await queue.search(user_id=1, vector=axis(0))
-        assert [hit.point_id for hit in hits] == ["mem_1_0", "mem_1_1", "mem_1_2"]  # 0.7 by default
+        assert [hit.point_id for hit in hits] == ["mem_1_0", "mem_1_1", "mem_1_2"]  # the default is 0.7
         expected = [1 / (1 + (number / 2) ** 2) ** 0.5 for number in (0, 1, 2)]
         assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-5)
         assert await ids(queue, min_score=0.8) == ["mem_1_0", "mem_1_1"]
         assert await ids(queue, min_score=0.5) == ["mem_1_0", "mem_1_1", "mem_1_2", "mem_1_3"]
         assert len(await ids(queue, min_score=-1)) == 5
 
-    async def test_limits(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_a_search_has_a_default_limit_and_a_maximum(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored
+    ) -> None:
         await stored(*(memory(1, number) for number in range(120)), *(chunk(1, 5, number) for number in range(15)))
         assert len(await ids(queue)) == 5
         assert len(await ids(queue, kind="document")) == 10
         assert len(await ids(queue, limit=1)) == 1
         assert len(await ids(queue, limit=100)) == 100
 
-    async def test_what_narrows_memories(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_a_search_of_memories_is_narrowed(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored
+    ) -> None:
         await stored(
             memory(1, 1, category="a"),
             memory(1, 2, category="b"),
@@ -94,7 +97,9 @@ class TestSearch:
         assert await ids(queue, namespace="n") == ["mem_1_4"]
         assert await ids(queue, namespace="n", category="b") == []
 
-    async def test_what_narrows_documents(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_a_search_of_documents_is_narrowed(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored
+    ) -> None:
         await stored(
             chunk(1, 5, 0, group_key="g", tilt=1),
             chunk(1, 5, 1, group_key="h"),
@@ -106,7 +111,7 @@ class TestSearch:
         assert await ids(queue, kind="document", file_id=5) == ["doc_1_5_1", "doc_1_5_0"]
         assert await ids(queue, kind="document", file_id=5, group_key="g") == ["doc_1_5_0"]
 
-    async def test_older_points_are_found(
+    async def test_points_with_older_ids_are_found(
         self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.insert(shape.memories, 77, [1.0] + [0.0] * 7, user_id=1, active=True, _point_id="mem_1_77")
@@ -119,7 +124,9 @@ class TestSearch:
 
 
 class TestGet:
-    async def test_in_the_order_asked_for(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_points_are_returned_in_the_requested_order(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored
+    ) -> None:
         await stored(*(memory(1, number, value=str(number)) for number in range(5)))
         wanted = ["mem_1_4", "mem_1_99", "mem_1_0", "mem_1_2", "mem_1_0"]
         found = await queue.get(user_id=1, point_ids=wanted)
@@ -129,7 +136,7 @@ class TestGet:
             ("mem_1_2", "2"),
         ]
 
-    async def test_inactive_and_older_points_too(
+    async def test_inactive_points_and_points_with_older_ids_are_returned(
         self, app: WorkerProcess, queue: MemoryQueue, stored: Stored, shape: CollectionShape, engine: Contents
     ) -> None:
         await stored(memory(1, 1, active=False))
@@ -137,20 +144,20 @@ class TestGet:
         found = await queue.get(user_id=1, point_ids=["mem_1_77", "mem_1_1"])
         assert [point.point_id for point in found] == ["mem_1_77", "mem_1_1"]
 
-    async def test_what_is_marked_as_another_users_is_not_shown(
+    async def test_a_point_of_another_user_is_not_returned(
         self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
         engine.insert(shape.memories, 77, [1.0] * 8, user_id=2, _point_id="mem_1_77")
         assert await queue.get(user_id=1, point_ids=["mem_1_77"]) == []
 
-    async def test_a_thousand(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
+    async def test_a_thousand_points_are_returned(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:
         await stored(*(memory(1, number) for number in range(1000)))
         wanted = [f"mem_1_{number}" for number in reversed(range(1000))]
         assert [point.point_id for point in await queue.get(user_id=1, point_ids=wanted)] == wanted
 
 
 async def enqueue(redis: Redis, keys: Keys, name: str, *args: Any, **options: Any) -> Job:
-    """Enqueue a read job as a plain arq client does, under an id that this test's keys are known by."""
+    """Enqueue a read job as a plain arq client does, with an id that contains the prefix of the test."""
     job_id = f"{keys.prefix}-{uuid.uuid4().hex}"
     job = await arq_client(redis).enqueue_job(name, *args, _queue_name=keys.search_queue, _job_id=job_id, **options)
     assert job is not None
@@ -158,13 +165,13 @@ async def enqueue(redis: Redis, keys: Keys, name: str, *args: Any, **options: An
 
 
 async def ask(redis: Redis, keys: Keys, name: str, document: dict[str, Any], **options: Any) -> tuple[Job, Reply]:
-    """Ask as a plain arq client does, and decode the reply."""
+    """Enqueue a read job as a plain arq client does, and decode the reply."""
     job = await enqueue(redis, keys, name, document, **options)
     return job, msgspec.convert(await job.result(timeout=10, poll_delay=0.01), Reply)
 
 
 class TestPlainArq:
-    async def test_the_same_replies(
+    async def test_a_plain_arq_client_gets_the_same_replies(
         self, app: WorkerProcess, queue: MemoryQueue, stored: Stored, redis: Redis, keys: Keys
     ) -> None:
         await stored(memory(1, 1, value="x", tilt=0.1), memory(1, 2))
@@ -185,7 +192,7 @@ class TestPlainArq:
         assert info.success
         assert await redis.pttl(result_key_prefix + job.job_id) <= 60_000
 
-    async def test_the_result_keeps_no_vector(
+    async def test_a_result_contains_no_vector(
         self, app: WorkerProcess, stored: Stored, redis: Redis, keys: Keys
     ) -> None:
         await stored(memory(1, 1))
@@ -198,7 +205,9 @@ class TestPlainArq:
         record = decode_arq(kept)
         assert (record["a"], record["k"]) == ([], {})
 
-    async def test_a_job_in_json(self, app: WorkerProcess, stored: Stored, redis: Redis, keys: Keys) -> None:
+    async def test_a_job_in_json_is_answered(
+        self, app: WorkerProcess, stored: Stored, redis: Redis, keys: Keys
+    ) -> None:
         await stored(memory(1, 1))
         document = {"op": "search", "user_id": 1, "vector": [1] + [0] * 7}
         record = {"t": None, "f": "search", "a": [document], "k": {}, "et": 0}
@@ -209,111 +218,54 @@ class TestPlainArq:
         reply = msgspec.convert(await job.result(timeout=10, poll_delay=0.01), Reply)
         assert [hit.point_id for hit in reply.hits or []] == ["mem_1_1"]
 
-    async def test_a_pickle_is_not_opened(
-        self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, tmp_path: Path
-    ) -> None:
-        harm = tmp_path / "harm"
-
-        class Harmful:
-            def __reduce__(self) -> tuple[Any, ...]:
-                return Path.touch, (harm,)
-
-        job_id = f"{keys.prefix}-pickle"
-        await redis.set(keys.arq_job(job_id), pickle.dumps(Harmful()), px=60_000)
-        await redis.zadd(keys.search_queue, {job_id: 1})
-        job = Job(job_id, redis, _queue_name=keys.search_queue, _deserializer=decode_arq)
-        with pytest.raises(Exception, match="unable to deserialize job"):
-            await job.result(timeout=10, poll_delay=0.01)
-        assert await queue.search(user_id=1, vector=axis(0)) == []
-        assert not harm.exists()
-
 
 class TestErrors:
-    @pytest.mark.parametrize(
-        ("name", "document", "field"),
-        [
-            ("search", {"user_id": 1, "vector": [1.0]}, "vector"),
-            ("search", {"user_id": 1, "vector": axis(0), "limit": 0}, "limit"),
-            ("search", {"user_id": 1, "vector": axis(0), "limit": 101}, "limit"),
-            ("search", {"user_id": 1, "vector": axis(0), "min_score": 1.5}, "min_score"),
-            ("search", {"user_id": 1, "vector": axis(0), "file_id": 5}, "file_id"),
-            ("search", {"user_id": 1, "vector": axis(0), "namespace": "Upper Case"}, "namespace"),
-            ("search", {"user_id": 1, "vector": axis(0), "colour": "red"}, "colour"),
-            ("search", {"vector": axis(0)}, "user_id"),
-            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_ids[1]"),
-            ("get", {"user_id": 1, "point_ids": []}, "point_ids"),
-            ("info", {"timeout_ms": 0}, "timeout_ms"),
-        ],
-    )
-    async def test_invalid(
-        self, app: WorkerProcess, redis: Redis, keys: Keys, name: str, document: dict[str, Any], field: str
+    async def test_an_invalid_job_gets_an_error_that_names_the_field(
+        self, app: WorkerProcess, redis: Redis, keys: Keys
     ) -> None:
-        _, reply = await ask(redis, keys, name, document)
-        assert not reply.ok
-        assert reply.hits is None
-        assert reply.error is not None
-        assert reply.error.code == "invalid"
-        assert reply.error.message.startswith(f"{field}: ")
+        for name, document, field in [
+            ("search", {"user_id": 1, "vector": [1.0]}, "vector"),
+            ("get", {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_ids[1]"),
+            ("info", {"timeout_ms": 0}, "timeout_ms"),
+        ]:
+            _, reply = await ask(redis, keys, name, document)
+            assert (reply.ok, reply.hits, reply.points, reply.collections) == (False, None, None, None)
+            assert reply.error is not None
+            assert reply.error.code == "invalid"
+            assert reply.error.message.startswith(f"{field}: ")
 
-    async def test_its_time_was_up_before_anybody_looked(self, app: WorkerProcess, redis: Redis, keys: Keys) -> None:
+    async def test_a_job_that_waited_too_long_gets_a_timeout(
+        self, app: WorkerProcess, redis: Redis, keys: Keys
+    ) -> None:
         document = {"user_id": 1, "vector": axis(0), "timeout_ms": 2_000}
         ago = datetime.now(UTC) - timedelta(seconds=3)
         _, reply = await ask(redis, keys, "search", document, _defer_until=ago, _expires=60)
         assert reply.error is not None
         assert (reply.error.code, reply.error.message) == ("timeout", "the job waited longer than its 2000 ms")
 
-    async def test_time_is_redis_time(self, redis: Redis, keys: Keys, store: VectorStore) -> None:
-        """A worker whose own clock is an hour off answers all the same."""
-        await store.prepare()
-        clock = RedisClock()
-        await clock.refresh(redis)
-        clock.offset_ms += 3_600_000
-        reads = Reads(redis, keys, store, LIMITS, clock)
-        document = {"user_id": 1, "vector": axis(0)}
-        assert (await reads.answer(Search, document, pushed_ms=clock.now_ms())).ok
-        late = await reads.answer(Search, document, pushed_ms=clock.now_ms() - 6_000)
-        assert late.error is not None
-        assert late.error.code == "timeout"
-
-    @pytest.mark.parametrize(
-        ("code", "said"),
-        [
-            ("UNAVAILABLE", "unavailable"),
-            ("INTERNAL", "unavailable"),
-            ("UNAUTHENTICATED", "unavailable"),
-            ("NOT_FOUND", "unavailable"),
-            ("DEADLINE_EXCEEDED", "timeout"),
-            ("INVALID_ARGUMENT", "invalid"),
-        ],
-    )
-    async def test_what_qdrant_says(
-        self, settings: Callable[..., Settings], queue: MemoryQueue, qdrant_proxy: QdrantProxy, code: str, said: str
+    async def test_an_error_of_qdrant_becomes_an_error_code(
+        self, settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy
     ) -> None:
-        async def fail(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode[code])
-
-        qdrant_proxy.rules["Points/Query"] = fail
         async with running(settings(qdrant_url=qdrant_proxy.url), role="search"):
-            with pytest.raises(ReadFailed) as failed:
-                await queue.search(user_id=1, vector=axis(0))
-            assert failed.value.code == said
+            for code, expected in {
+                "UNAVAILABLE": "unavailable",
+                "INTERNAL": "unavailable",
+                "UNAUTHENTICATED": "unavailable",
+                "NOT_FOUND": "unavailable",
+                "DEADLINE_EXCEEDED": "timeout",
+                "INVALID_ARGUMENT": "invalid",
+            }.items():
+                qdrant_proxy.rules["Points/Query"] = failing(grpc.StatusCode[code])
+                with pytest.raises(ReadFailed) as failed:
+                    await queue.search(user_id=1, vector=axis(0))
+                assert failed.value.code == expected, code
+            qdrant_proxy.rules["Points/Query"] = never_answer
+            with pytest.raises(ReadFailed, match="timeout"):
+                await queue.search(user_id=1, vector=axis(0), timeout=0.3)
             qdrant_proxy.rules.clear()
             assert await queue.search(user_id=1, vector=axis(0)) == []
 
-    async def test_a_qdrant_that_hangs(
-        self, settings: Callable[..., Settings], queue: MemoryQueue, qdrant_proxy: QdrantProxy
-    ) -> None:
-        async def never(call: Call) -> Any:
-            await asyncio.Event().wait()
-
-        qdrant_proxy.rules["Points/Query"] = never
-        async with running(settings(qdrant_url=qdrant_proxy.url), role="search"):
-            started = time.monotonic()
-            with pytest.raises(ReadFailed, match="timeout"):
-                await queue.search(user_id=1, vector=axis(0), timeout=0.3)
-            assert time.monotonic() - started < 3
-
-    async def test_a_reply_for_somewhere_else_is_not_sent(
+    async def test_a_reply_to_another_key_is_not_sent(
         self, app: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys
     ) -> None:
         job = await enqueue(redis, keys, "info", {}, reply_to=keys.stream(0))
@@ -327,8 +279,8 @@ SMALL, MOST = 65_536, 200_000
 
 
 @pytest.fixture
-async def bounded(settings: Callable[..., Settings], qdrant_proxy: QdrantProxy) -> AsyncIterator[WorkerProcess]:
-    """A search worker with room for one large answer at a time."""
+async def bounded(settings: MakeSettings, qdrant_proxy: QdrantProxy) -> AsyncIterator[WorkerProcess]:
+    """A search worker with memory for one large answer at a time."""
     bounds = {"read_max_bytes": MOST, "read_budget_bytes": 2 * MOST, "replies_max_bytes": 2 * MOST}
     async with running(settings(**bounds, qdrant_url=qdrant_proxy.url), role="search") as started:
         yield started
@@ -336,7 +288,7 @@ async def bounded(settings: Callable[..., Settings], qdrant_proxy: QdrantProxy) 
 
 @pytest.fixture
 async def large(store: VectorStore) -> list[str]:
-    """Twenty points of user 1, of 15 kB each; return their ids."""
+    """Store twenty points of user 1, of 15 kB each; return their ids."""
     await store.prepare()
     for first in range(0, 20, 4):
         points = [memory(1, number, value='"' * 15_000) for number in range(first, first + 4)]
@@ -344,21 +296,21 @@ async def large(store: VectorStore) -> list[str]:
     return [f"mem_1_{number}" for number in range(20)]
 
 
-class TestBytes:
-    """Answers are bounded in bytes, one by one and together."""
+class TestLargeAnswers:
+    """Answers have a limit of bytes, each of them and all together."""
 
-    async def test_an_answer_that_is_too_large(
+    async def test_an_answer_that_is_too_large_is_refused(
         self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str]
     ) -> None:
-        said = rf"too_large: the answer has 30\d,\d+ bytes, READ_MAX_BYTES allows {MOST:,}: ask for fewer points"
-        with pytest.raises(ReadFailed, match=said):
+        message = rf"too_large: the answer has 30\d,\d+ bytes, READ_MAX_BYTES allows {MOST:,}: ask for fewer points"
+        with pytest.raises(ReadFailed, match=message):
             await queue.get(user_id=1, point_ids=large)
-        with pytest.raises(ReadFailed, match=said):
+        with pytest.raises(ReadFailed, match=message):
             await queue.search(user_id=1, vector=axis(0), limit=20)
         assert len(await queue.get(user_id=1, point_ids=large[:12])) == 12
         assert len(await queue.search(user_id=1, vector=axis(0), limit=12)) == 12
 
-    async def test_json_may_be_larger_than_what_qdrant_answered(
+    async def test_the_limit_counts_the_json_of_a_reply(
         self, bounded: WorkerProcess, redis: Redis, keys: Keys, large: list[str]
     ) -> None:
         reply = await self.by_json(redis, keys, large[:6])
@@ -373,13 +325,13 @@ class TestBytes:
         _, body = await redis.blpop([reply_to], 10)  # type: ignore[misc]
         return msgspec.json.decode(body, type=Reply)
 
-    async def test_large_answers_come_one_after_the_other_and_all_of_them(
+    async def test_many_large_answers_are_all_returned(
         self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str]
     ) -> None:
         found = await asyncio.gather(*(queue.get(user_id=1, point_ids=large[:12], timeout=30) for _ in range(20)))
         assert [len(points) for points in found] == [12] * 20
 
-    async def test_qdrant_is_asked_twice_for_the_first_of_them_only(
+    async def test_only_the_first_large_answer_needs_two_requests(
         self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy
     ) -> None:
         qdrant_proxy.calls.clear()
@@ -389,14 +341,14 @@ class TestBytes:
         asked = [name for name in qdrant_proxy.calls if name in ("Points/Query", "Points/Scroll")]
         assert asked == ["Points/Scroll"] * 2 + ["Points/Query"] * 2 + ["Points/Scroll", "Points/Query"] * 2
 
-    async def test_small_ones_do_not_wait_behind_large_ones_and_those_keep_their_deadline(
+    async def test_small_answers_do_not_wait_for_large_ones(
         self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy, stored: Stored
     ) -> None:
         await stored(memory(2, 1))
         has_room, go_on, calls = asyncio.Event(), asyncio.Event(), count()
 
         async def hold_the_second(call: Call) -> Any:
-            if next(calls) == 1:  # the first has shown that the answer is large
+            if next(calls) == 1:  # the first request has shown that the answer is large
                 has_room.set()
                 await go_on.wait()
             return await call.forward()
@@ -412,7 +364,7 @@ class TestBytes:
         assert len(await queue.get(user_id=1, point_ids=large[:12])) == 12
 
     @pytest.mark.parametrize("by_arq", [False, True])
-    async def test_answers_that_nobody_takes_leave_room(
+    async def test_replies_without_a_caller_are_limited(
         self, bounded: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, large: list[str], by_arq: bool
     ) -> None:
         document = {"user_id": 1, "point_ids": large[:8], "timeout_ms": 20_000}
@@ -437,7 +389,7 @@ class TestBytes:
         [body] = await redis.lrange(key, 0, -1)  # type: ignore[misc]
         return len(body)
 
-    async def test_a_caller_that_goes_away_leaves_nothing(
+    async def test_cancelled_reads_leave_nothing_behind(
         self, bounded: WorkerProcess, queue: MemoryQueue, redis: Redis, keys: Keys, large: list[str]
     ) -> None:
         gone = [asyncio.create_task(queue.get(user_id=1, point_ids=large[:12], timeout=30)) for _ in range(20)]
@@ -450,13 +402,11 @@ class TestBytes:
         assert await redis.zcard(keys.search_queue) == 0
 
 
-@pytest.mark.parametrize("job", [Info(), Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))])
-async def test_a_reply_on_a_list_leaves_no_result_behind(
-    app: WorkerProcess, redis: Redis, keys: Keys, job: Any
-) -> None:
-    reply_to = await enqueue_call(redis, keys, job)
-    reply = await wait_for_reply(redis, reply_to, timeout_s=10)
-    assert reply is not None
-    assert reply.ok
-    job_id = reply_to.removeprefix(keys.reply(""))
-    assert not await redis.exists(result_key_prefix + job_id)
+async def test_a_reply_on_a_list_leaves_no_result_behind(app: WorkerProcess, redis: Redis, keys: Keys) -> None:
+    for job in (Info(), Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))):
+        reply_to = await enqueue_call(redis, keys, job)
+        reply = await take_reply(redis, reply_to, timeout_s=10)
+        assert reply is not None
+        assert reply.ok
+        job_id = reply_to.removeprefix(keys.reply(""))
+        assert not await redis.exists(result_key_prefix + job_id)

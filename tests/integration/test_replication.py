@@ -1,10 +1,8 @@
-"""A primary and a replica that lags: what is confirmed survives a failover, and nothing else is confirmed."""
+"""A primary with a lagging replica: a confirmed push survives a failover, and no other push is confirmed."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
@@ -21,39 +19,17 @@ from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Contents, connected
 from tests.integration.jobs import LIMITS, axis, memory
+from tests.servers import RedisServer
 
 KEYS = Keys()
 
 
 @pytest.fixture
-def primary(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "primary")
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def replica(primary: RedisServer, tmp_path: Path) -> AsyncIterator[RedisServer]:
-    server = RedisServer(tmp_path / "replica")
-    server.start()
-    async with connected(server.url) as redis, connected(primary.url) as leader:
-        await leader.config_set("repl-diskless-sync-delay", 0)
-        await redis.execute_command("REPLICAOF", "127.0.0.1", primary.port)
-        async with asyncio.timeout(20):
-            # Asked again and again: the first full copy takes its time.
-            while await leader.execute_command("WAIT", 1, 500) < 1:
-                await leader.set("tick", "1")
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def redis(primary: RedisServer) -> AsyncIterator[Redis]:
-    async with connected(primary.url) as opened:
+async def redis(own_redis: RedisServer) -> AsyncIterator[Redis]:
+    """Connections to the primary."""
+    async with connected(own_redis.url) as opened:
         yield opened
 
 
@@ -73,22 +49,22 @@ async def test_a_push_that_no_replica_confirms_is_an_error(redis: Redis, replica
     with pytest.raises(NotReplicated, match="only 0 of 1 replicas"):
         await pushed(redis, 1)
     replica.thaw()
-    await pushed(redis, 1)  # once more is harmless
+    await pushed(redis, 1)  # a second time does no harm
     assert await redis.xlen(KEYS.stream(0)) == 2
 
 
-async def test_the_client_keeps_to_what_the_workers_publish(
-    redis: Redis, primary: RedisServer, replica: RedisServer
+async def test_the_client_waits_for_as_many_replicas_as_the_workers_publish(
+    redis: Redis, own_redis: RedisServer, replica: RedisServer
 ) -> None:
     await publish_meta(redis, KEYS, QueueMeta(partitions=1, limits=LIMITS, min_replicas=1))
-    async with MemoryQueue.connect(primary.url) as queue:
+    async with MemoryQueue.connect(own_redis.url) as queue:
         await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
         replica.freeze()
         with pytest.raises(QueueUnavailable, match="replicas"):
             await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0))
 
 
-async def test_nothing_is_applied_that_a_failover_could_take_back(
+async def test_a_job_that_a_failover_could_lose_is_not_applied(
     redis: Redis, replica: RedisServer, store: VectorStore, engine: Contents, shape: CollectionShape
 ) -> None:
     options = DrainOptions(partitions=1, limits=LIMITS, min_replicas=1, retry=RetryPolicy(0.1, 0.1))
@@ -103,14 +79,14 @@ async def test_nothing_is_applied_that_a_failover_could_take_back(
     assert engine.points(shape.memories) == {"mem_1_1"}
 
 
-async def test_what_was_confirmed_survives_the_promotion_of_a_replica_that_lagged(
-    redis: Redis, primary: RedisServer, replica: RedisServer
+async def test_a_confirmed_push_survives_the_promotion_of_a_lagging_replica(
+    redis: Redis, own_redis: RedisServer, replica: RedisServer
 ) -> None:
     await pushed(redis, 1, 2, 3)
     replica.freeze()
     with pytest.raises(NotReplicated):
         await pushed(redis, 4)
-    primary.kill()
+    own_redis.kill()
     replica.thaw()
     async with connected(replica.url) as promoted:
         await promoted.execute_command("REPLICAOF", "NO", "ONE")

@@ -1,4 +1,4 @@
-"""The state of all partitions, in one round trip."""
+"""The state of all partitions takes one round trip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memory_worker.queue.state import PartitionState, partition_states
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.integration.jobs import PARTITIONS
-from tests.integration.leases import acquire_lease, commit, reading
+from tests.integration.leases import commit, held_lease, reading
 from tests.integration.proxies import RedisProxy
 
 
@@ -21,17 +21,15 @@ def idle(partition: int, *, dead: int = 0) -> PartitionState:
     return PartitionState(partition=partition, waiting=0, oldest_pushed_s=None, version=None, lease_s=None, dead=dead)
 
 
-async def test_nothing_has_happened(redis: Redis, keys: Keys) -> None:
+async def test_new_partitions_are_empty(redis: Redis, keys: Keys) -> None:
     assert await partition_states(redis, keys, PARTITIONS) == [idle(partition) for partition in range(PARTITIONS)]
 
 
-async def test_what_waits_who_drains_what_died(redis: Redis, keys: Keys) -> None:
+async def test_states_contain_waiting_jobs_leases_and_dead_letters(redis: Redis, keys: Keys) -> None:
     await push(redis, keys, PARTITIONS, [(1, b"a"), (1, b"b"), (2, b"c")])
     await push(redis, keys, PARTITIONS, [(3, b"d")], version=CONTRACT_VERSION + 1)
-    lease = await acquire_lease(redis, keys, 1, ttl_s=8, partitions=PARTITIONS)
-    other = await acquire_lease(redis, keys, 2, ttl_s=8, partitions=PARTITIONS)
-    assert lease is not None
-    assert other is not None
+    await held_lease(redis, keys, 1)
+    other = await held_lease(redis, keys, 2)
     log = JobLog(redis, keys, reading(keys))
     batch = await log.read(other, max_jobs=1, max_bytes=1)
     await commit(log, other, batch, [DeadEntry(entry=batch[0], reason="invalid", detail="")])
@@ -47,12 +45,14 @@ async def test_what_waits_who_drains_what_died(redis: Redis, keys: Keys) -> None
     assert (newer.waiting, newer.version, newer.lease_s) == (1, CONTRACT_VERSION + 1, None)
 
 
-async def test_an_entry_without_a_version(redis: Redis, keys: Keys) -> None:
+async def test_an_entry_without_a_version_has_version_zero(redis: Redis, keys: Keys) -> None:
     await redis.xadd(keys.stream(0), {"j": "a"})
     assert (await partition_states(redis, keys, 1))[0].version == 0
 
 
-async def test_one_round_trip(watched: Redis, redis_proxy: RedisProxy, keys: Keys) -> None:
+async def test_states_of_many_partitions_take_one_round_trip(
+    watched: Redis, redis_proxy: RedisProxy, keys: Keys
+) -> None:
     await partition_states(watched, keys, 1)
     redis_proxy.words()
     await partition_states(watched, keys, 256)

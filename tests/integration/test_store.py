@@ -1,11 +1,11 @@
-"""The store: batches in, outages and refusals told apart."""
+"""The store applies batches to Qdrant, and distinguishes outages from refusals."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from memory_worker.store import rpc
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
-from tests.integration.conftest import Contents
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents
 from tests.integration.jobs import DIMENSION, axis, chunk, memory
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, failing, never_answer
+from tests.servers import free_port
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -39,7 +40,7 @@ def write(*points: Upsert) -> UpsertPoints:
 
 
 class TestUpsert:
-    async def test_a_point_as_the_main_app_writes_it(
+    async def test_a_point_is_stored_as_the_main_app_writes_it(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await apply(store, write(memory(1730, 12, at=3, category="personal", value="likes tea", created=5)))
@@ -57,7 +58,9 @@ class TestUpsert:
             }
         }
 
-    async def test_payloads_of_every_type(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_values_of_every_type_keep_their_types(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         payload = {
             "text": "Grüße \U0001f375",
             "empty": "",
@@ -93,14 +96,12 @@ class TestUpsert:
     ) -> None:
         await store.prepare()
         for number in (1, 2):
-            engine.insert(
-                shape.memories, number, OLD_VECTOR, user_id=1, _point_id=f"mem_1_{number}", value="of long ago"
-            )
+            engine.insert(shape.memories, number, OLD_VECTOR, user_id=1, _point_id=f"mem_1_{number}", value="older")
         await apply(store, write(memory(1, 1, value="new")))
         assert engine.primary_ids(shape.memories) == {2, str(uuid.uuid5(NAMESPACE, "mem_1_1"))}
         assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "new"
 
-    async def test_an_overwrite_that_ends_half_way_loses_nothing(
+    async def test_an_overwrite_that_is_applied_in_part_loses_nothing(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
     ) -> None:
         await apply(proxied_store, write(memory(1, 1, value="old")))
@@ -110,12 +111,14 @@ class TestUpsert:
             await call.forward()
             raise Refusal(grpc.StatusCode.UNAVAILABLE)
 
-        qdrant_proxy.rules["Points/UpdateBatch"] = apply_the_first_operation
+        qdrant_proxy.rules[UPDATE] = apply_the_first_operation
         with pytest.raises(StoreUnavailable):
             await apply(proxied_store, write(memory(1, 1, value="new")))
         assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "old"
 
-    async def test_again_does_no_harm(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_a_batch_that_is_applied_twice_changes_nothing_more(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         batch = (DeleteMatching(1), DeletePoints(("mem_2_1",)), write(memory(1, 1), memory(1, 2)))
         await apply(store, *batch)
         before = engine.payloads(shape.memories)
@@ -124,12 +127,16 @@ class TestUpsert:
 
 
 class TestDelete:
-    async def test_by_ids(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_points_are_deleted_by_their_ids(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         await apply(store, write(*(memory(1, number) for number in range(4))))
         await apply(store, DeletePoints(("mem_1_1", "mem_1_3", "mem_1_99")))
         assert engine.points(shape.memories) == {"mem_1_0", "mem_1_2"}
 
-    async def test_it_reaches_older_points(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_a_delete_reaches_points_of_the_main_app(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         await store.prepare()
         engine.insert(shape.memories, 1, OLD_VECTOR, user_id=1, _point_id="mem_1_1")
         engine.insert(shape.memories, 2, OLD_VECTOR, user_id=1, _point_id="mem_1_2")
@@ -137,19 +144,23 @@ class TestDelete:
         await apply(store, DeletePoints(("mem_1_1", "mem_1_3")))
         assert engine.points(shape.memories) == {"mem_1_2"}
 
-    async def test_all_of_a_user(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_all_points_of_a_user_are_deleted(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         await apply(store, write(memory(1, 1), memory(1, 2, category="a"), memory(12, 1)))
         engine.insert(shape.memories, 7, OLD_VECTOR, user_id=1, _point_id="mem_1_7")
         await apply(store, DeleteMatching(1))
         assert engine.points(shape.memories) == {"mem_12_1"}
 
-    async def test_narrowed_by_a_word(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_a_delete_can_be_limited_to_a_category(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         points = [memory(1, 1, category="a"), memory(1, 2, category="b"), memory(1, 3), memory(2, 1, category="a")]
         await apply(store, write(*points))
         await apply(store, DeleteMatching(1, (("category", "a"),)))
         assert engine.points(shape.memories) == {"mem_1_2", "mem_1_3", "mem_2_1"}
 
-    async def test_narrowed_by_numbers_and_words(
+    async def test_a_delete_can_be_limited_by_numbers_and_words(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         points = [chunk(1, 5, 0, group_key="g"), chunk(1, 5, 1, group_key="h"), chunk(1, 6, 0), chunk(2, 5, 0)]
@@ -171,7 +182,7 @@ class TestNotApplied:
     @pytest.mark.parametrize(
         "status", [name for name, number in q.UpdateStatus.items() if number != q.UpdateStatus.Completed]
     )
-    async def test_only_completed_counts(
+    async def test_an_operation_that_did_not_complete_is_an_outage(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, status: str
     ) -> None:
         async def last_differs(call: Call) -> Any:
@@ -179,24 +190,24 @@ class TestNotApplied:
             answer.result[-1].status = q.UpdateStatus.Value(status)
             return answer
 
-        qdrant_proxy.rules["Points/UpdateBatch"] = last_differs
+        qdrant_proxy.rules[UPDATE] = last_differs
         with pytest.raises(StoreUnavailable, match=f"operation 2 ended {status}"):
             await apply(proxied_store, DeletePoints(("mem_1_1",)), write(memory(1, 1)))
         with pytest.raises(StoreUnavailable, match=status):
             await proxied_store.probe(MEMORIES)
 
-    async def test_too_few_results(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+    async def test_too_few_results_are_an_outage(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
         async def one_lacks(call: Call) -> Any:
             answer = await call.forward()
             del answer.result[-1]
             return answer
 
-        qdrant_proxy.rules["Points/UpdateBatch"] = one_lacks
+        qdrant_proxy.rules[UPDATE] = one_lacks
         with pytest.raises(StoreUnavailable, match="3 operations, 2 results") as incomplete:
             await apply(proxied_store, DeletePoints(("mem_1_1",)), write(memory(1, 1)))
         assert incomplete.value.code == "INCOMPLETE"
 
-    async def test_what_qdrant_refuses_is_not_an_outage(
+    async def test_a_refusal_is_not_an_outage(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         too_short = msgspec.structs.replace(memory(1, 2), vector=axis(0)[:16])
@@ -204,17 +215,16 @@ class TestNotApplied:
             await apply(store, write(memory(1, 1), too_short))
         assert engine.points(shape.memories) == set()
 
-    async def test_no_answer_in_time(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
-        async def never(call: Call) -> Any:
-            await asyncio.Event().wait()
-
+    async def test_an_answer_that_does_not_come_in_time_is_an_outage(
+        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy
+    ) -> None:
         await proxied_store.prepare()
-        qdrant_proxy.rules["Points/UpdateBatch"] = never
+        qdrant_proxy.rules[UPDATE] = never_answer
         with pytest.raises(StoreUnavailable) as late:
             await proxied_store.apply(MEMORIES, [write(memory(1, 1))], timeout_s=0.1)
         assert late.value.code == "DEADLINE_EXCEEDED"
 
-    async def test_nothing_is_sent_too_late(
+    async def test_nothing_is_sent_after_the_deadline(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
     ) -> None:
         await proxied_store.prepare()
@@ -224,38 +234,27 @@ class TestNotApplied:
         assert qdrant_proxy.calls == []
         assert engine.points(shape.memories) == set()
 
-    async def test_nothing_is_sent_if_the_process_slept_right_before(
+    async def test_nothing_is_sent_if_the_process_slept_past_the_deadline(
         self,
         proxied_store: VectorStore,
         shape: CollectionShape,
         engine: Contents,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """gRPC would still send what it was given: its own deadline is noticed only later."""
+        """gRPC itself would still send the call: it notices its deadline only later."""
         await proxied_store.prepare()
         deadline = time.monotonic() + 0.3
 
         def sleep(place: str) -> None:
             while place == "sending" and time.monotonic() < deadline:
-                time.sleep(0.01)  # the process is stopped, and its loop with it
+                time.sleep(0.01)  # as if the process was stopped
 
         monkeypatch.setattr(rpc, "failpoint", sleep)
         with pytest.raises(DeadlinePassed):
             await proxied_store.send(MEMORIES, [write(memory(1, 1))], deadline=deadline)
         assert engine.points(shape.memories) == set()
 
-    async def test_how_long_a_busy_server_wants_to_be_left_alone(
-        self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy
-    ) -> None:
-        async def busy(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after="7.5")
-
-        qdrant_proxy.rules["Points/UpdateBatch"] = busy
-        with pytest.raises(StoreUnavailable) as outage:
-            await apply(proxied_store, write(memory(1, 1)))
-        assert (outage.value.code, outage.value.retry_after_s) == ("RESOURCE_EXHAUSTED", 7.5)
-
-    async def test_a_dropped_collection_is_made_again(
+    async def test_a_dropped_collection_is_created_again(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await apply(store, write(memory(1, 1)))
@@ -269,16 +268,15 @@ class TestNotApplied:
 
 
 class TestProbe:
-    async def test_it_leaves_nothing_behind(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_a_probe_leaves_nothing_behind(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         await apply(store, write(memory(1, 1)))
         await store.probe(MEMORIES)
         assert engine.points(shape.memories) == {"mem_1_1"}
 
-    async def test_it_fails_where_writes_fail(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
-        async def refuse(call: Call) -> Any:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT)
-
-        qdrant_proxy.rules["Points/UpdateBatch"] = refuse
+    async def test_a_probe_fails_where_writes_fail(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+        qdrant_proxy.rules[UPDATE] = failing(grpc.StatusCode.INVALID_ARGUMENT)
         with pytest.raises(StoreRefused):
             await proxied_store.probe(MEMORIES)
 
@@ -296,32 +294,19 @@ class TestConnection:
                         await apply(store, write(memory(1, 1)))
                     assert refused.value.code == "UNAUTHENTICATED"
 
-    async def test_nothing_listens_until_it_does(self, tmp_path: Path) -> None:
-        with socket.socket() as reserved:
-            reserved.bind(("127.0.0.1", 0))
-            port = reserved.getsockname()[1]
+    async def test_a_store_reconnects_to_a_server_that_starts_late(self, tmp_path: Path) -> None:
+        port = free_port()
         async with VectorStore(f"http://127.0.0.1:{port}", CollectionShape(dimension=DIMENSION)) as store:
-            started = time.monotonic()
-            for _ in range(8):  # enough for a channel to back off
+            for _ in range(8):  # enough that gRPC waits longer before it connects again
                 with pytest.raises(StoreUnavailable) as gone:
                     await apply(store, write(memory(1, 1)))
                 assert gone.value.code == "UNAVAILABLE"
-            assert time.monotonic() - started < 10
-
             with await asyncio.to_thread(start_edge, tmp_path, port=port):
-                async with asyncio.timeout(2.5):
-                    await until_it_answers(store)
-                await apply(store, write(memory(1, 1)))
+                async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+                    while True:  # a channel has no signal for this
+                        with suppress(StoreUnavailable):
+                            await apply(store, write(memory(1, 1)))
+                            break
 
-    async def test_it_says_what_answers(self, store: VectorStore) -> None:
+    async def test_the_version_of_the_server_is_known(self, store: VectorStore) -> None:
         assert int((await store.version()).partition(".")[0]) >= 1
-
-
-async def until_it_answers(store: VectorStore) -> None:
-    while True:
-        try:
-            await store.version()
-        except StoreUnavailable:
-            await asyncio.sleep(0.02)  # a channel has no signal for this
-        else:
-            return

@@ -1,6 +1,6 @@
-"""Users apart: whatever is pushed or asked in one user's name never changes or shows a point of another.
+"""Isolation of users: no write or read of one user changes or shows a point of another user.
 
-Jobs are pushed raw, past all checks of the client, as a producer in another language might push them.
+Jobs are pushed without the checks of the client, as a producer in another language may push them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from qdrant_client import grpc as q
 
 from memory_worker.contract import partition_of
 from memory_worker.contract.kinds import primary_id
@@ -32,7 +31,7 @@ from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, chunk, memory
 
 ATTACKER, VICTIM = 7, 71
-"""One number begins with the other, for whoever compares prefixes."""
+"""One number begins with the other, so that a comparison of prefixes would confuse them."""
 
 NAMESPACE = "feedback_positive"
 VICTIMS = [
@@ -43,22 +42,22 @@ VICTIMS = [
     chunk(VICTIM, 5, 1, at=1, group_key="b"),
 ]
 OLDER = 4_711
-"""The integer id of a point that the app wrote long ago."""
+"""The integer id of a point that an older version of the app wrote."""
 
 
 def mostly(usual: st.SearchStrategy[Any], hostile: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Draw the usual three times in four: a job that is wrong in every field shows little."""
+    """Draw the usual value three times in four, because a job that is wrong in every field shows little."""
     return st.one_of(usual, usual, usual, hostile)
 
 
-def spelt(name: str, owner: int) -> list[str]:
+def ids_of(name: str, owner: int) -> list[str]:
     return [f"{name}_{owner}_1", f"{name}_{owner}_2", f"{name}_{owner}_5_0", f"{name}_{owner}_5_1", f"{name}_{owner}_"]
 
 
-OWN_IDS = [*spelt("mem", ATTACKER), *spelt("doc", ATTACKER), f"mem_{ATTACKER}_.._mem_{VICTIM}_1"]
+OWN_IDS = [*ids_of("mem", ATTACKER), *ids_of("doc", ATTACKER), f"mem_{ATTACKER}_.._mem_{VICTIM}_1"]
 HOSTILE_IDS = [
-    *spelt("mem", VICTIM),
-    *spelt("doc", VICTIM),
+    *ids_of("mem", VICTIM),
+    *ids_of("doc", VICTIM),
     *(f"mem_{ATTACKER}_1{tail}" for tail in ("\n", "\0", " ", f"\nmem_{VICTIM}_1", f"/../mem_{VICTIM}_1")),
     f"mem_{ATTACKER}_{'1' * 300}",
     f"MEM_{VICTIM}_1",
@@ -136,7 +135,7 @@ reads = st.one_of(
 
 
 class Tenants:
-    """A worker without its loops, on a store where both users have points."""
+    """A drainer and the read handlers, on a store in which both users have points."""
 
     def __init__(self, redis_url: str, qdrant_url: str, keys: Keys, shape: CollectionShape, engine: Contents) -> None:
         self._runner = asyncio.Runner()
@@ -159,7 +158,7 @@ class Tenants:
         return store
 
     def points_of_victim(self) -> dict[tuple[str, str], tuple[Any, Any]]:
-        """Return payload and vector of each point that is not the attacker's, by collection and primary id."""
+        """Return payload and vector of every point except the attacker's, by collection and primary id."""
         found = {}
         for name in sorted(self._engine.names()):
             if name.startswith((self._shape.memories, self._shape.documents)):
@@ -179,7 +178,7 @@ class Tenants:
         self._runner.run(apply())
 
     def read(self, document: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the payloads that a read job of this kind answers with."""
+        """Return the payloads in the reply to a read job."""
         (job,) = (job for job in READ_JOBS if job.__struct_config__.tag == document["op"])
         reply = self._runner.run(self._reads.answer(job, document, pushed_ms=self._clock.now_ms()))
         return [found.payload for found in [*(reply.hits or []), *(reply.points or [])]]
@@ -193,28 +192,11 @@ class Tenants:
         self._runner.close()
 
 
-class WholePoints(Contents):
-    """What the engine holds, vectors and all."""
-
-    def __init__(self, channel: Any) -> None:
-        super().__init__(channel)
-        self._stub = q.PointsStub(channel)
-
-    def whole(self, collection: str) -> list[q.RetrievedPoint]:
-        request = q.ScrollPoints(
-            collection_name=collection,
-            limit=10_000,
-            with_payload=q.WithPayloadSelector(enable=True),
-            with_vectors=q.WithVectorsSelector(enable=True),
-        )
-        return list(self._stub.Scroll(request).result)
-
-
 @pytest.fixture
 def tenants(
     redis_url: str, qdrant_url: str, redis_prefix: str, shape: CollectionShape, qdrant_channel: Any
 ) -> Iterator[Tenants]:
-    opened = Tenants(redis_url, qdrant_url, Keys(redis_prefix), shape, WholePoints(qdrant_channel))
+    opened = Tenants(redis_url, qdrant_url, Keys(redis_prefix), shape, Contents(qdrant_channel))
     yield opened
     opened.close()
 
@@ -229,7 +211,7 @@ fuzzed = settings(
 
 @fuzzed
 @given(jobs=st.lists(writes, min_size=1, max_size=12))
-def test_no_write_of_one_user_touches_a_point_of_another(tenants: Tenants, jobs: list[tuple[int, Any, Any]]) -> None:
+def test_no_write_of_one_user_changes_a_point_of_another(tenants: Tenants, jobs: list[tuple[int, Any, Any]]) -> None:
     tenants.write([(partition, encode(job)) for partition, job, encode in jobs])
     assert tenants.points_of_victim() == tenants.victims
 
@@ -245,8 +227,8 @@ def test_no_read_of_one_user_shows_a_point_of_another(tenants: Tenants, document
             assert payload["_point_id"].startswith((f"mem_{ATTACKER}_", f"doc_{ATTACKER}_"))
 
 
-def test_the_jobs_that_are_drawn_do_something(tenants: Tenants) -> None:
-    """A fuzz that is always refused would prove nothing."""
+def test_valid_jobs_of_the_fuzz_are_applied(tenants: Tenants) -> None:
+    """If all jobs were refused, the tests above could not fail."""
     partition, point_id = partition_of(ATTACKER, PARTITIONS), f"mem_{ATTACKER}_1"
     upsert = {"op": "upsert", "user_id": ATTACKER, "point_id": point_id, "vector": axis(0)}
     tenants.write([(partition, msgspec.msgpack.encode(upsert))])

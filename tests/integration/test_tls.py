@@ -1,4 +1,4 @@
-"""TLS to both servers: it works with the right certificates, and nothing is said to a server that has others."""
+"""TLS to both servers works with the right certificates; nothing is sent to a server with other ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from pydantic import SecretStr
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract.errors import QueueUnavailable, StoreUnavailable
 from memory_worker.runtime.process import WorkerProcess
-from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.connection import Access
-from tests.integration.conftest import API_KEY, running
+from tests.integration.conftest import API_KEY, MakeSettings, running
 from tests.integration.jobs import axis
 from tests.integration.proxies import HOST, QdrantProxy, RedisProxy
 
@@ -31,7 +30,7 @@ ELSEWHERE = "elsewhere.example"
 
 @dataclass
 class Certificates:
-    """An authority, and what it has issued, as PEM files."""
+    """An authority and its certificates as PEM files."""
 
     directory: Path
     authority: trustme.CA = field(default_factory=trustme.CA)
@@ -62,23 +61,18 @@ class Certificates:
 @pytest.fixture
 def ours(tmp_path: Path) -> Certificates:
     """The authority that the worker trusts."""
-    return _certificates(tmp_path / "ours")
+    return Certificates(tmp_path)
 
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Certificates:
     """Another authority."""
-    return _certificates(tmp_path / "theirs")
-
-
-def _certificates(directory: Path) -> Certificates:
-    directory.mkdir()
-    return Certificates(directory)
+    return Certificates(tmp_path)
 
 
 @dataclass(kw_only=True)
 class TlsRedis(RedisProxy):
-    """A Redis that speaks TLS."""
+    """A proxy with TLS in front of Redis."""
 
     context: ssl.SSLContext
 
@@ -93,7 +87,7 @@ class TlsRedis(RedisProxy):
 
 
 class TlsQdrant(QdrantProxy):
-    """A Qdrant that speaks TLS."""
+    """A proxy with TLS in front of Qdrant."""
 
     def __init__(self, target: str, credentials: grpc.ServerCredentials) -> None:
         super().__init__(target)
@@ -137,8 +131,8 @@ async def serve_qdrant(qdrant_url: str) -> AsyncIterator[Serve]:
         yield serve
 
 
-async def test_worker_and_client_end_to_end(
-    ours: Certificates, serve_redis: Serve, serve_qdrant: Serve, settings: Callable[..., Settings], redis_prefix: str
+async def test_a_worker_and_a_client_work_with_tls_to_both_servers(
+    ours: Certificates, serve_redis: Serve, serve_qdrant: Serve, settings: MakeSettings, redis_prefix: str
 ) -> None:
     context = ours.server_context(HOST)
     ours.authority.configure_trust(context)
@@ -157,47 +151,48 @@ async def test_worker_and_client_end_to_end(
 
 
 class TestRedis:
-    async def said(self, redis: TlsRedis, access: Access) -> str:
-        """Return what a client says that gets no connection; Redis must not have heard of it."""
+    async def refused(self, redis: TlsRedis, access: Access) -> str:
+        """Return the error of a client that gets no connection; it must not have sent anything."""
         queue = MemoryQueue(redis.url.replace("rediss://", "rediss://:hunter2@"), access=access)
         async with queue:
-            with pytest.raises(QueueUnavailable) as refused:
+            with pytest.raises(QueueUnavailable) as error:
                 await queue.delete(user_id=1, point_id="mem_1_1")
         assert redis.commands == []
-        assert "hunter2" not in str(refused.value)
-        return str(refused.value)
+        assert "hunter2" not in str(error.value)
+        return str(error.value)
 
-    async def test_a_certificate_of_another_authority(
+    async def test_a_certificate_of_another_authority_is_refused(
         self, ours: Certificates, theirs: Certificates, serve_redis: Serve
     ) -> None:
         redis = await serve_redis(theirs.server_context(HOST))
-        assert "certificate verify failed" in await self.said(redis, Access(tls_ca_file=ours.ca_file))
+        assert "certificate verify failed" in await self.refused(redis, Access(tls_ca_file=ours.ca_file))
 
-    async def test_a_certificate_that_no_authority_of_the_system_has_signed(
+    async def test_a_certificate_of_an_unknown_authority_is_refused(
         self, theirs: Certificates, serve_redis: Serve
     ) -> None:
         redis = await serve_redis(theirs.server_context(HOST))
-        assert "certificate verify failed" in await self.said(redis, Access())
+        assert "certificate verify failed" in await self.refused(redis, Access())
 
-    async def test_a_certificate_for_another_host(self, ours: Certificates, serve_redis: Serve) -> None:
+    async def test_a_certificate_for_another_host_is_refused(self, ours: Certificates, serve_redis: Serve) -> None:
         redis = await serve_redis(ours.server_context(ELSEWHERE))
-        said = await self.said(redis, Access(tls_ca_file=ours.ca_file))
-        assert "not valid for '127.0.0.1'" in said
+        assert "not valid for '127.0.0.1'" in await self.refused(redis, Access(tls_ca_file=ours.ca_file))
 
-    async def test_no_certificate_of_ours_where_one_is_asked_for(self, ours: Certificates, serve_redis: Serve) -> None:
+    async def test_a_client_without_the_certificate_that_redis_requires_is_refused(
+        self, ours: Certificates, serve_redis: Serve
+    ) -> None:
         context = ours.server_context(HOST)
         ours.authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
-        await self.said(await serve_redis(context), Access(tls_ca_file=ours.ca_file))
+        await self.refused(await serve_redis(context), Access(tls_ca_file=ours.ca_file))
 
-    async def test_a_redis_without_tls(self, ours: Certificates, redis_proxy: RedisProxy) -> None:
+    async def test_a_redis_without_tls_is_refused(self, ours: Certificates, redis_proxy: RedisProxy) -> None:
         url = redis_proxy.url.replace("redis://", "rediss://")
         async with MemoryQueue.connect(url, tls_ca_file=ours.ca_file, timeout_s=2) as queue:
             with pytest.raises(QueueUnavailable):
                 await queue.delete(user_id=1, point_id="mem_1_1")
 
-    async def test_a_worker_does_not_start(
-        self, ours: Certificates, theirs: Certificates, serve_redis: Serve, settings: Callable[..., Settings]
+    async def test_a_worker_does_not_start_with_a_certificate_of_another_authority(
+        self, ours: Certificates, theirs: Certificates, serve_redis: Serve, settings: MakeSettings
     ) -> None:
         redis = await serve_redis(theirs.server_context(HOST))
         chosen = settings(redis_url=SecretStr(redis.url), redis_tls_ca_file=ours.ca_file)
@@ -207,7 +202,7 @@ class TestRedis:
 
 class TestQdrant:
     @pytest.mark.parametrize("wrong", ["authority", "host"])
-    async def test_a_certificate_that_is_not_right(
+    async def test_a_wrong_certificate_is_an_outage(
         self, wrong: str, ours: Certificates, theirs: Certificates, serve_qdrant: Serve, shape: CollectionShape
     ) -> None:
         signer, host = (theirs, HOST) if wrong == "authority" else (ours, ELSEWHERE)
@@ -219,7 +214,7 @@ class TestQdrant:
         assert qdrant.calls == []
         assert "hunter2" not in str(refused.value)
 
-    async def test_a_certificate_that_no_authority_of_the_system_has_signed(
+    async def test_a_certificate_of_an_unknown_authority_is_refused(
         self, theirs: Certificates, serve_qdrant: Serve, shape: CollectionShape
     ) -> None:
         qdrant = await serve_qdrant(theirs.grpc_credentials(HOST))
@@ -228,7 +223,7 @@ class TestQdrant:
                 await store.version()
         assert qdrant.calls == []
 
-    async def test_the_host_name_of_the_url_counts(
+    async def test_the_certificate_must_match_the_host_of_the_url(
         self, ours: Certificates, serve_qdrant: Serve, shape: CollectionShape
     ) -> None:
         qdrant = await serve_qdrant(ours.grpc_credentials("localhost"))
@@ -240,9 +235,7 @@ class TestQdrant:
                 await store.version()
 
 
-async def test_connections_of_a_redis_with_tls_may_be_dropped(
-    ours: Certificates, serve_redis: Serve, redis_prefix: str
-) -> None:
+async def test_a_client_reconnects_with_tls(ours: Certificates, serve_redis: Serve, redis_prefix: str) -> None:
     redis = await serve_redis(ours.server_context(HOST))
     async with MemoryQueue.connect(redis.url, prefix=redis_prefix, tls_ca_file=ours.ca_file) as queue:
         for _ in range(3):

@@ -1,19 +1,17 @@
-"""A push that its caller has given up: it must not be stored after what the caller pushed in its stead."""
+"""A push that its caller has given up is not stored after what the caller pushed later."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.contract import Upsert, decode_write, encode_job, partition_of
+from memory_worker.contract import Upsert, decode_write, partition_of
 from memory_worker.contract.errors import PushedInPart, QueueUnavailable, TooLate
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire import clock
@@ -21,10 +19,10 @@ from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
-from tests.chaos.servers import RedisServer
 from tests.integration.conftest import Everything, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
+from tests.servers import RedisServer
 
 TIMEOUT_S = 0.4
 HOUR_S = 3600.0
@@ -42,23 +40,13 @@ async def write(queue: MemoryQueue, number: int) -> None:
     await queue.upsert(user_id=USER, point_id=f"mem_{USER}_{number}", vector=axis(0))
 
 
-def freeze(server: RedisServer) -> None:
-    """Stop the server; return once it has stopped, so that what is sent now stays in its socket."""
-    server.freeze()
-    assert server._process is not None
-    _, status = os.waitpid(server._process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
-
-
 async def be_late(queue: MemoryQueue) -> None:
-    """Wait out by how much the client is wrong about Redis's clock: both read that of this machine."""
+    """Wait as long as the client's estimate of Redis's clock is wrong: both are the clock of this machine."""
     await asyncio.sleep(abs(queue._producer.clock.offset_ms) / 1000 + 0.01)
 
 
 class TestPush:
-    """Of jobs that are already encoded."""
-
-    async def test_after_its_latest_time_nothing_at_all_is_stored(
+    async def test_a_push_after_its_latest_time_stores_nothing(
         self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
         now_ms = time.time() * 1000
@@ -72,46 +60,46 @@ class TestPush:
             await push(redis, keys, PARTITIONS, [(0, b"d"), (1, b"e")], deadline_ms=now_ms - 60_000)
         assert await everything() == before
 
-    async def test_a_latest_time_that_lies_too_far_ahead_is_of_a_clock_that_was_set_back(
+    async def test_a_latest_time_too_far_in_the_future_is_refused(
         self, redis: Redis, keys: Keys, everything: Everything
     ) -> None:
-        """Given up, such a push could be stored an hour later."""
+        """It is that of a clock that was set back: a push that was given up could be stored an hour later."""
         now_ms = time.time() * 1000
         with pytest.raises(TooLate):
             await push(redis, keys, PARTITIONS, [(0, b"a")], deadline_ms=now_ms + 3_600_000, life_ms=6_000)
         assert await everything() == {}
 
-    async def test_in_time_or_at_any_time_it_is_stored(self, redis: Redis, keys: Keys) -> None:
-        for deadline_ms in (0, time.time() * 1000 + 50_000):
-            await push(redis, keys, PARTITIONS, [(0, b"a")], deadline_ms=deadline_ms)
+    async def test_a_push_in_time_is_stored(self, redis: Redis, keys: Keys) -> None:
+        for latest_ms in (0, time.time() * 1000 + 50_000):
+            await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=latest_ms)
         assert await redis.xlen(keys.stream(0)) == 2
 
 
 class TestClient:
     @pytest.fixture
     async def queue(self, redis: Redis, keys: Keys, redis_url: str) -> AsyncIterator[MemoryQueue]:
-        """The client, which has pushed its first memory and knows Redis's clock."""
+        """A client that has pushed its first memory and knows Redis's clock."""
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         async with MemoryQueue.connect(redis_url, prefix=keys.prefix) as opened:
             await write(opened, 1)
             yield opened
 
     @pytest.mark.parametrize("hours", [-1, 1])
-    async def test_a_local_clock_that_is_set_makes_no_difference(
+    async def test_a_client_whose_clock_is_set_still_pushes(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
-        """Set back it would refuse pushes that are in time, set forward it would give them an hour more."""
-        before = queue._producer.clock.earliest_ms()
+        """Set back, it would refuse pushes that are in time; set forward, it would give them an hour more."""
+        before = queue._producer.clock.least_ms()
         set_to = SimpleNamespace(time=lambda: time.time() + hours * HOUR_S, monotonic=time.monotonic)
         monkeypatch.setattr(clock, "time", set_to)
         assert 0 <= queue._producer.clock.earliest_ms() - before < 60_000
         await write(queue, 2)
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2)]
 
-    async def test_a_machine_that_slept_looks_once_more(
+    async def test_a_machine_that_slept_asks_for_the_time_again(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its monotonic clock stood still meanwhile, for one chunk or for many."""
+        """Its monotonic clock stood still while it slept."""
         slept = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() - HOUR_S)
         monkeypatch.setattr(clock, "time", slept)
         jobs = [memory(USER, number) for number in range(2, 600)]
@@ -119,17 +107,17 @@ class TestClient:
         assert len(receipts) == len(jobs)
         assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in range(1, 600)]
 
-    async def test_clocks_that_are_set_again_and_again(
+    async def test_each_change_of_a_clock_asks_for_the_time_once(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """To the client it is all one whether Redis's clock was set or its own: each step costs one more look."""
-        looks = 0
-        look = RedisClock.refresh
+        """The client cannot distinguish a change of Redis's clock from one of its own."""
+        refreshes = 0
+        refresh = RedisClock.refresh
 
         async def count(self: RedisClock, redis: Redis) -> None:
-            nonlocal looks
-            looks += 1
-            await look(self, redis)
+            nonlocal refreshes
+            refreshes += 1
+            await refresh(self, redis)
 
         monkeypatch.setattr(RedisClock, "refresh", count)
         steps = [1, -1, 0.01, 24, 0, -24]
@@ -138,10 +126,10 @@ class TestClient:
             monkeypatch.setattr(clock, "time", moved)
             for _ in range(2):
                 await write(queue, number)
-        assert looks == len(steps)
+        assert refreshes == len(steps)
         assert await written(redis, keys) == [f"mem_{USER}_{n}" for n in (1, *sorted([*range(2, 8)] * 2))]
 
-    async def test_many_at_once_look_once(
+    async def test_many_pushes_ask_for_the_time_once(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, redis_proxy: RedisProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         moved = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + HOUR_S)
@@ -152,52 +140,25 @@ class TestClient:
             await asyncio.gather(*(write(other, number) for number in range(3, 200)))
             assert redis_proxy.words().count("TIME") == 1
 
-    async def test_it_tries_once_more_and_no_oftener(
+    async def test_a_push_is_refused_if_the_time_stays_unknown(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A clock that cannot be told: the push is refused in the end, and nothing is stored."""
-        looks = 0
+        refreshes = 0
 
-        async def look_in_vain(self: RedisClock, redis: Redis) -> None:
-            nonlocal looks
-            looks += 1
+        async def in_vain(self: RedisClock, redis: Redis) -> None:
+            nonlocal refreshes
+            refreshes += 1
 
-        monkeypatch.setattr(RedisClock, "refresh", look_in_vain)
+        monkeypatch.setattr(RedisClock, "refresh", in_vain)
         slept = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() - HOUR_S)
         monkeypatch.setattr(clock, "time", slept)
         with pytest.raises(QueueUnavailable) as refused:
             await write(queue, 2)
         assert isinstance(refused.value, TooLate)
-        assert looks == 1
+        assert refreshes == 1
         assert await written(redis, keys) == [f"mem_{USER}_1"]
 
-    async def test_a_slow_network_within_the_time_loses_nothing(
-        self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
-    ) -> None:
-        redis_proxy.delay_s = 0.1
-        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=5) as queue:
-            for number in range(3):
-                receipt = await queue.upsert(user_id=USER, point_id=f"mem_{USER}_{number}", vector=axis(0))
-        assert len(receipt.entry_id) > 2
-        assert await redis.hget(keys.backlog, "jobs") == b"3"
-
-    async def test_a_network_that_delivers_after_the_caller_gave_up(
-        self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
-    ) -> None:
-        await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
-        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
-            await write(queue, 1)
-            redis_proxy.hang()
-            with pytest.raises(QueueUnavailable):
-                await write(queue, 2)
-            await be_late(queue)
-            delivered = redis_proxy.seen(b"EVALSHA")
-            redis_proxy.go_on()
-            await delivered.wait()
-            await write(queue, 3)
-        assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
-
-    async def test_a_slow_look_at_redis_clock_gives_no_push_more_time(
+    async def test_a_slow_answer_about_the_time_gives_no_push_more_time(
         self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
     ) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
@@ -215,7 +176,7 @@ class TestClient:
             await write(queue, 3)
         assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
 
-    async def test_of_many_chunks_those_that_were_stored_are_told_and_no_other_is_stored_later(
+    async def test_the_error_of_many_pushes_names_those_that_were_stored(
         self, redis_proxy: RedisProxy, redis: Redis, keys: Keys
     ) -> None:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
@@ -239,43 +200,23 @@ class TestClient:
 
 
 class TestFrozenRedis:
-    """Redis stops for a while, with a push in its socket that nobody waits for any more."""
-
-    @pytest.fixture
-    def own(self, tmp_path: Path) -> Iterator[RedisServer]:
-        server = RedisServer(tmp_path / "redis")
-        server.start()
-        yield server
-        server.kill()
-
-    async def test_what_was_given_up_is_refused_and_what_was_pushed_since_is_stored(
-        self, own: RedisServer, keys: Keys
+    async def test_a_push_that_was_given_up_is_refused_and_a_later_one_is_stored(
+        self, own_redis: RedisServer, keys: Keys
     ) -> None:
         async with (
-            connected(own.url) as redis,
-            MemoryQueue.connect(own.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue,
+            connected(own_redis.url) as redis,
+            MemoryQueue.connect(own_redis.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue,
         ):
             await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
             await write(queue, 1)
-            freeze(own)
+            own_redis.freeze()
             with pytest.raises(QueueUnavailable) as given_up:
                 await write(queue, 2)
-            assert not isinstance(given_up.value, TooLate)  # nobody knew yet
+            assert not isinstance(given_up.value, TooLate)  # which is not known yet
             await be_late(queue)
-            own.thaw()
+            own_redis.thaw()
             await write(queue, 3)
             # Redis has seen the push, and has refused it.
             assert (await redis.info("errorstats"))["errorstat_TOOLATE"] == {"count": 1}
             assert await written(redis, keys) == [f"mem_{USER}_1", f"mem_{USER}_3"]
             assert await redis.hget(keys.backlog, "jobs") == b"2"
-
-    async def test_without_a_latest_time_it_would_be_stored(self, own: RedisServer, keys: Keys) -> None:
-        """So that the tests above show something."""
-        async with connected(own.url) as redis, connected(own.url, timeout_s=TIMEOUT_S) as hasty:
-            await push(hasty, keys, PARTITIONS, [(0, encode_job(memory(USER, 1)))])
-            freeze(own)
-            with pytest.raises(QueueUnavailable):
-                await push(hasty, keys, PARTITIONS, [(0, encode_job(memory(USER, 2)))])
-            own.thaw()
-            await push(hasty, keys, PARTITIONS, [(0, encode_job(memory(USER, 3)))])
-            assert await written(redis, keys) == [f"mem_{USER}_{number}" for number in (1, 2, 3)]

@@ -1,4 +1,4 @@
-"""Asks a worker over HTTP, as a probe or a Prometheus does: over a real socket."""
+"""HTTP requests to a worker over a real socket, as a probe or Prometheus sends them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> Answer:
-    """Ask on a connection of its own."""
+    """Send a request on a new connection."""
     connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, headers=headers)
@@ -34,13 +34,13 @@ def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> Answer:
 
 
 def ask_again(connection: http.client.HTTPConnection, path: str) -> Answer:
-    """Ask on a connection that is kept."""
+    """Send a request on a connection that is kept."""
     connection.request("GET", path)
     return _answer(connection.getresponse())
 
 
-def say(port: int, text: bytes) -> bytes:
-    """Send anything, and return what the server has to say to it before it closes the connection."""
+def send_raw(port: int, text: bytes) -> bytes:
+    """Send any bytes, and return the answer of the server until it closes the connection."""
     with socket.create_connection((HOST, port), timeout=PATIENCE_S) as opened:
         opened.sendall(text)
         opened.shutdown(socket.SHUT_WR)

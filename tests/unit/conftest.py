@@ -1,8 +1,24 @@
-"""Properties get no deadline of their own: a busy machine is no counterexample, and every test has a timeout."""
+"""Hypothesis without a deadline, because a busy machine is no counterexample, and a clock that tests move."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("unit", deadline=None, print_blob=True)
 settings.load_profile("unit")
+
+
+class Clock:
+    """A clock that does not move by itself."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

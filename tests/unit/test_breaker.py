@@ -5,19 +5,7 @@ import pytest
 from memory_worker.contract.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from memory_worker.ingest.breaker import PROBE_WAIT_S, Breaker
 from memory_worker.ingest.retry import RetryPolicy
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.unit.conftest import Clock
 
 
 @pytest.fixture
@@ -29,31 +17,31 @@ def outage(code: str = "UNAVAILABLE", retry_after_s: float | None = None) -> Sto
     return StoreUnavailable("down", code=code, retry_after_s=retry_after_s)
 
 
-def test_closed_it_lets_all_go_ahead(breaker: Breaker) -> None:
+def test_a_closed_breaker_delays_no_drain(breaker: Breaker) -> None:
     assert breaker.state == "closed"
     assert [breaker.wait_s() for _ in range(3)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("error", [outage("INTERNAL"), outage("NOT_FOUND"), StoreRefused("x"), ConfigurationError("x")])
-def test_what_concerns_one_collection_does_not_open_it(breaker: Breaker, error: Exception) -> None:
+def test_an_error_of_one_collection_does_not_open_it(breaker: Breaker, error: Exception) -> None:
     breaker.failed(error)
     assert breaker.state == "closed"
 
 
-def test_open_it_puts_all_off(breaker: Breaker) -> None:
+def test_an_open_breaker_delays_all_drains(breaker: Breaker) -> None:
     breaker.failed(outage())
     assert breaker.state == "open"
     assert 0.5 <= breaker.wait_s() <= 1.0
 
 
-def test_after_the_delay_one_goes_ahead_and_the_others_wait_for_it(breaker: Breaker, clock: Clock) -> None:
+def test_after_the_delay_one_drain_probes_and_the_others_wait(breaker: Breaker, clock: Clock) -> None:
     breaker.failed(outage())
     clock.now_s += 1.0
     assert breaker.wait_s() == 0
     assert breaker.state == "half-open"
     assert breaker.wait_s() == PROBE_WAIT_S
     clock.now_s += PROBE_WAIT_S
-    assert breaker.wait_s() == 0, "a probe that does not come back must not keep it open for ever"
+    assert breaker.wait_s() == 0, "a probe without an answer must not keep it open for ever"
 
 
 def test_a_success_closes_it(breaker: Breaker, clock: Clock) -> None:
@@ -74,7 +62,7 @@ def test_a_failed_probe_opens_it_for_longer(breaker: Breaker, clock: Clock) -> N
         assert breaker.wait_s() == 0
 
 
-def test_it_waits_as_long_as_the_engine_asks(breaker: Breaker) -> None:
+def test_it_waits_as_long_as_the_server_asks(breaker: Breaker) -> None:
     breaker.failed(outage("RESOURCE_EXHAUSTED", retry_after_s=7.0))
     assert breaker.wait_s() == 7.0
 

@@ -1,10 +1,9 @@
-"""Addresses of Qdrant: what is taken, and what is refused as QDRANT_URL without being shown."""
+"""Addresses of Qdrant: which are accepted, and which are refused by the name QDRANT_URL without being shown."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from pathlib import Path
 
 import grpc
 import pytest
@@ -27,7 +26,7 @@ SECRET = "hunter2"
         ("http://[::1]:6334", ("[::1]:6334", False)),
     ],
 )
-def test_what_is_taken(url: str, target: tuple[str, bool]) -> None:
+def test_an_address_is_accepted(url: str, target: tuple[str, bool]) -> None:
     assert _target(url) == target
     assert is_tls(url) == target[1]
 
@@ -54,7 +53,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("url", WRONG.values(), ids=WRONG)
-def test_what_is_refused(url: str) -> None:
+def test_a_wrong_address_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^QDRANT_URL: ") as refused:
         open_channel(url)
     assert SECRET not in str(refused.value)
@@ -62,9 +61,7 @@ def test_what_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy"])
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-async def test_no_proxy_of_the_environment_is_used(
-    name: str, secure: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_no_proxy_of_the_environment_is_used(name: str, secure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     connected = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("127.0.0.1", 0)) as qdrant:
 
@@ -80,7 +77,7 @@ async def test_no_proxy_of_the_environment_is_used(
             with pytest.raises(grpc.RpcError):
                 await q.QdrantStub(channel).HealthCheck(q.HealthCheckRequest(), timeout=0.3)
         qdrant.settimeout(5)
-        qdrant.accept()[0].close()  # it came here
+        qdrant.accept()[0].close()
         assert not connected.is_set()
         socket.create_connection(proxy.getsockname()).close()
         thread.join(5)

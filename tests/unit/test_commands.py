@@ -1,7 +1,8 @@
-"""The command line itself: what it loads, what it lists, and where it looks."""
+"""The command line: which modules it loads, what it lists, and which servers it uses."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,16 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from memory_worker import __version__
+from memory_worker.commands import interrupts
+from memory_worker.commands.library_variables import HIDDEN, hide_from_libraries
 from memory_worker.commands.main import COMMANDS, main
 from memory_worker.commands.session import address
+from memory_worker.contract import json_schema
 from memory_worker.settings import Settings
 
-HEAVY = ("grpc", "qdrant_client", "redis", "arq", "pydantic", "rich", "uvloop", "asyncio")
+QDRANT = {"grpc", "qdrant_client"}
+SERVERS = QDRANT | {"redis", "arq", "pydantic"}
+HEAVY = SERVERS | {"rich", "uvloop", "asyncio"}
 LOADED = """
 import sys
 from memory_worker.commands import interrupts
@@ -28,35 +34,26 @@ finally:
 """
 
 
-def loaded(*arguments: str) -> set[str]:
+@pytest.mark.parametrize(
+    ("command", "unwanted"),
+    [("--help", HEAVY), ("--version", HEAVY), ("schema", SERVERS), ("dead --help", QDRANT)],
+)
+def test_a_command_loads_no_module_that_it_does_not_need(command: str, unwanted: set[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", LOADED, *command.split()], capture_output=True, text=True, check=True, timeout=30
     )
-    return set(done.stderr.splitlines()[-1].split())
-
-
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
-def test_help_and_version_load_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    assert not loaded(*arguments) & set(HEAVY)
-
-
-def test_the_schema_needs_no_server() -> None:
-    assert not loaded("schema") & {"grpc", "qdrant_client", "redis", "arq", "pydantic"}
-
-
-def test_dead_letters_need_no_qdrant() -> None:
-    assert not loaded("dead", "--help") & {"grpc", "qdrant_client"}
+    assert not unwanted & set(done.stderr.splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_is_listed_as_it_describes_itself(name: str) -> None:
+def test_each_command_has_its_name_and_a_help_text(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     assert command.name == name
     assert command.help
 
 
-def test_unknown_commands_are_unknown() -> None:
+def test_an_unknown_command_is_not_found() -> None:
     assert main.get_command(click.Context(main), "session") is None
     assert main.get_command(click.Context(main), "no-such") is None
 
@@ -66,7 +63,7 @@ def test_unknown_commands_are_unknown() -> None:
     [["status"], ["check"], ["dead", "list"], ["dead", "show", "0/1-1"], ["dead", "drop", "--all"], ["bulk"]],
     ids=" ".join,
 )
-def test_where_nothing_is_configured_nothing_is_started(
+def test_a_command_without_configuration_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     for name in ("REDIS_URL", "QDRANT_URL", "DATA_DIR"):
@@ -83,7 +80,7 @@ def test_where_nothing_is_configured_nothing_is_started(
 
 @pytest.mark.parametrize("command", ["list", "replay", "drop"])
 @pytest.mark.parametrize(("option", "choice"), [("--reason", "superseded"), ("--op", "purge")])
-def test_a_filter_that_cannot_be_names_the_choices(command: str, option: str, choice: str) -> None:
+def test_a_wrong_filter_is_refused_with_the_choices(command: str, option: str, choice: str) -> None:
     done = CliRunner().invoke(main, ["dead", command, option, "bogus"])
     assert done.exit_code == 2
     assert "bogus" in done.output
@@ -100,28 +97,38 @@ def test_a_filter_that_cannot_be_names_the_choices(command: str, option: str, ch
         ("unix://u:secret@/run/redis.sock", "unix:///run/redis.sock, queue mw"),
     ],
 )
-def test_addresses_show_no_secret(url: str, shown: str) -> None:
+def test_an_address_is_shown_without_secrets(url: str, shown: str) -> None:
     assert address(Settings(redis_url=SecretStr(url)), "redis") == shown
 
 
-def test_the_address_of_qdrant_and_of_engines(tmp_path: Path) -> None:
+def test_the_addresses_of_qdrant_and_of_embedded_engines_are_shown(tmp_path: Path) -> None:
     assert address(Settings(qdrant_url="https://u:secret@qdrant:6334"), "qdrant") == "https://qdrant:6334"
     here = Settings(data_dir=tmp_path)
     assert address(here, "redis") == address(here, "qdrant") == f"embedded, in DATA_DIR ({tmp_path})"
 
 
-def test_modules_of_an_app_hide_nothing(tmp_path: Path) -> None:
-    for name in ("worker", "redis", "logging", "click"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('hidden')")
-    for arguments in (["--help"], ["dead", "list"]):
-        command = [sys.executable, "-m", "memory_worker", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert "hidden" not in done.stderr
-
-
 def test_the_version_is_that_of_the_package() -> None:
-    done = subprocess.run([sys.executable, "-m", "memory_worker", "--version"], capture_output=True, check=True)
-    assert done.stdout.decode().strip().endswith(__version__)
+    assert CliRunner().invoke(main, ["--version"]).stdout.strip().endswith(__version__)
+
+
+def test_the_schema_is_printed_as_json() -> None:
+    assert json.loads(CliRunner().invoke(main, ["schema"]).stdout) == json_schema()
+
+
+def test_variables_that_libraries_read_are_hidden() -> None:
+    environment = {**dict.fromkeys(HIDDEN, "1"), "PATH": "/bin", "PORT": "1"}
+    hide_from_libraries(environment)
+    assert environment == {"PATH": "/bin", "PORT": "1"}
+
+
+def test_a_temporary_directory_is_removed_with_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with interrupts.temporary_directory("some-") as path:
+        assert Path(path).stat().st_mode & 0o777 == 0o700
+        (Path(path) / "a" / "b").mkdir(parents=True)
+        (Path(path) / "a" / "b" / "file").write_text("x")
+        (Path(path) / "link").symlink_to(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

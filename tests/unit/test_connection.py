@@ -1,4 +1,4 @@
-"""How the worker connects to Redis: what it takes, what it refuses, and that no refusal shows a secret."""
+"""Connections to Redis: which URLs and options are accepted or refused, and that no secret is shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "hunter2"
 
 
 def options(url: str, **access: Any) -> dict[str, Any]:
-    """What every connection to ``url`` is made with."""
+    """Return the options of every connection to ``url``."""
     found: dict[str, Any] = open_redis(url, timeout_s=5, access=Access(**access)).connection_pool.connection_kwargs
     return found
 
@@ -107,18 +107,18 @@ def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
         ("unix:///run/redis.sock?db=2", {"path": "/run/redis.sock", "db": 2}),
     ],
 )
-def test_what_a_url_says_is_honoured(url: str, expected: dict[str, Any]) -> None:
+def test_the_options_of_a_url_are_used(url: str, expected: dict[str, Any]) -> None:
     found = options(url)
     assert {name: found.get(name) for name in expected} == expected
 
 
-def test_the_number_of_connections_may_stand_in_the_url() -> None:
+def test_a_url_may_limit_the_number_of_connections() -> None:
     assert open_redis("redis://redis?max_connections=10", timeout_s=5).connection_pool.max_connections == 10
 
 
 @pytest.mark.parametrize("value", ["true", "yes", "1"])
 def test_retry_on_timeout_has_no_effect(value: str) -> None:
-    """What timed out may still be done by Redis: if it were sent again, it could be done twice."""
+    """Redis may still run a command that timed out. If it were sent again, it could run twice."""
     assert "retry_on_timeout" not in options(f"redis://redis?retry_on_timeout={value}")
     connection = open_redis(f"redis://redis?retry_on_timeout={value}", timeout_s=5).connection_pool.make_connection()
     assert RedisTimeoutError not in connection.retry._supported_errors
@@ -139,7 +139,7 @@ def test_user_and_password_of_the_url_are_percent_decoded(url: str, expected: tu
     assert login(url) == expected
 
 
-def test_user_and_password_given_apart_override_those_of_the_url_and_are_taken_as_they_are() -> None:
+def test_separate_user_and_password_override_the_url_and_are_not_decoded() -> None:
     url = "redis://other:old@redis"
     assert login(url, password="p%40s/s%") == ("other", "p%40s/s%")
     assert login(url, username="w%3Aorker") == ("w%3Aorker", "old")
@@ -147,16 +147,12 @@ def test_user_and_password_given_apart_override_those_of_the_url_and_are_taken_a
     assert login("redis://redis", password="50% off") == (None, "50% off")
 
 
-def test_access_does_not_show_the_password() -> None:
-    access = Access(username="worker", password=SECRET)
-    assert SECRET not in repr(access)
-    assert SECRET not in str(access)
-
-
-def test_connections_do_not_show_the_password() -> None:
+def test_the_password_is_not_shown() -> None:
     redis = open_redis(f"redis://worker:{SECRET}@redis", timeout_s=5)
-    assert SECRET not in repr(redis) + repr(redis.connection_pool) + repr(redis.connection_pool.make_connection())
-    assert SECRET not in repr(MemoryQueue.connect(f"redis://worker:{SECRET}@redis", password=SECRET))
+    queue = MemoryQueue.connect(f"redis://worker:{SECRET}@redis", password=SECRET)
+    access = Access(username="worker", password=SECRET)
+    for shown in (redis, redis.connection_pool, redis.connection_pool.make_connection(), queue, access):
+        assert SECRET not in f"{shown!r} {shown}"
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +168,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class TestTls:
-    def test_the_keys_of_connections_are_written_nowhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_key_log_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
         assert options("rediss://redis")["context"].keylog_filename is None
 
@@ -182,7 +178,7 @@ class TestTls:
         assert context.verify_mode == ssl.CERT_REQUIRED
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
 
-    def test_an_own_authority_is_the_only_one(self, files: dict[str, Path]) -> None:
+    def test_a_given_authority_is_the_only_one(self, files: dict[str, Path]) -> None:
         assert len(options("rediss://redis", tls_ca_file=files["ca"])["context"].get_ca_certs()) == 1
 
     def test_files_are_read_once_for_all_connections(self, files: dict[str, Path]) -> None:
@@ -203,19 +199,21 @@ class TestTls:
         ],
         ids=str,
     )
-    def test_files_that_cannot_be_used(self, names: dict[str, str], problem: str, files: dict[str, Path]) -> None:
+    def test_an_unusable_file_is_refused_by_name(
+        self, names: dict[str, str], problem: str, files: dict[str, Path]
+    ) -> None:
         access = {f"tls_{what}_file": files["ca"].with_name(f"{name}.pem") for what, name in names.items()}
         with pytest.raises(ConfigurationError, match=problem):
             options("rediss://redis", **access)
 
     @pytest.mark.parametrize("what", ["ca", "cert", "key"])
-    def test_files_for_a_connection_that_is_in_the_clear(self, what: str, files: dict[str, Path]) -> None:
+    def test_files_for_a_connection_without_tls_are_refused(self, what: str, files: dict[str, Path]) -> None:
         with pytest.raises(ConfigurationError, match="does not begin with rediss://"):
             options("redis://redis", **{f"tls_{what}_file": files[what]})
 
 
 class TestWiring:
-    """Settings reach both kinds of connections: the workers' own and those of the client."""
+    """The settings apply to the connections of workers and to those of the client."""
 
     @pytest.fixture
     def settings(self) -> Settings:
@@ -225,11 +223,11 @@ class TestWiring:
             redis_password=SecretStr("p%40ss"),
         )
 
-    def test_user_and_password(self, settings: Settings) -> None:
+    def test_a_worker_uses_user_and_password(self, settings: Settings) -> None:
         found = open_queue(settings).connection_pool.connection_kwargs
         assert (found["username"], found["password"], found["port"]) == ("worker", "p%40ss", 6380)
 
-    async def test_the_client_has_them_too(self, settings: Settings) -> None:
+    async def test_the_client_uses_user_and_password(self, settings: Settings) -> None:
         async with open_client(settings) as queue:
             connections = queue._producer.open()
             for redis in (connections.redis, connections.blocking):
@@ -237,14 +235,14 @@ class TestWiring:
                 assert (found["username"], found["password"]) == ("worker", "p%40ss")
 
     @pytest.mark.parametrize("name", ["redis_tls_ca_file", "qdrant_tls_ca_file"])
-    async def test_files_for_tls(self, name: str, tmp_path: Path) -> None:
+    async def test_files_for_tls_are_read(self, name: str, tmp_path: Path) -> None:
         missing = tmp_path / "missing.pem"
         settings = Settings(redis_url=SecretStr("rediss://redis"), qdrant_url="https://qdrant", **{name: missing})
         with pytest.raises(ConfigurationError, match=name.upper()):
             open_queue(settings)
             open_store(settings)
 
-    async def test_an_authority_for_a_qdrant_in_the_clear(self, tmp_path: Path) -> None:
+    async def test_an_authority_for_a_qdrant_without_tls_is_refused(self, tmp_path: Path) -> None:
         settings = Settings(qdrant_url="http://qdrant:6334", qdrant_tls_ca_file=tmp_path / "ca.pem")
         with pytest.raises(ConfigurationError, match="QDRANT_URL does not begin with https://"):
             open_store(settings)

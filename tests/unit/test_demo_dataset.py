@@ -21,7 +21,7 @@ def score(left: bytes, right: bytes) -> float:
 
 
 def search(question: Question, without: str | None = None) -> list[str]:
-    """What the whole system must answer, by brute force."""
+    """Return the answer that the whole system must give, found by brute force."""
     wanted = {"category": question.category, "group_key": question.group_key}
     scores = {
         item.point_id: score(question.vector, item.vector)
@@ -35,7 +35,7 @@ def search(question: Question, without: str | None = None) -> list[str]:
     return [point_id for point_id in best if scores[point_id] >= question.min_score]
 
 
-def test_counts() -> None:
+def test_the_numbers_of_memories_documents_and_questions() -> None:
     assert Counter((item.user_id, item.payload["category"]) for item in DATA.memories) == {
         (user, category): 10
         for user in (1730, 1804, 1911, 2042, 2156, 2203)
@@ -58,7 +58,7 @@ def test_ids_and_texts_are_unique() -> None:
     assert len({item.text for item in ITEMS}) == len(ITEMS)
 
 
-def test_every_item_is_a_valid_job() -> None:
+def test_every_item_makes_a_valid_job() -> None:
     for item in ITEMS:
         job = Upsert(
             kind=item.kind,
@@ -75,7 +75,7 @@ def test_payload_fields_are_those_of_the_kind() -> None:
         assert set(item.payload) <= set(KINDS[item.kind].payload_types)
 
 
-def test_payloads_make_sense() -> None:
+def test_payloads_are_consistent() -> None:
     for item in DATA.memories:
         assert 0 < item.payload["created"] <= item.payload["updated"]
         assert ("message_id" in item.payload) == (item.payload["source"] == "chat")
@@ -91,7 +91,7 @@ def test_vectors_are_finite_and_of_length_one() -> None:
 
 
 @pytest.mark.parametrize("question", DATA.questions, ids=lambda question: f"{question.user_id}: {question.text}")
-def test_question_finds_what_it_expects(question: Question) -> None:
+def test_a_question_finds_the_expected_points(question: Question) -> None:
     found = search(question)
     assert found[: len(question.expected)] == list(question.expected)
     assert bool(found) == (question.shows != "nothing")
@@ -110,8 +110,8 @@ def test_a_question_finds_nothing_once_its_memory_is_deleted() -> None:
     assert search(question, without=question.expected[0]) == []
 
 
-def test_an_answer_of_nothing_is_not_for_lack_of_points_elsewhere() -> None:
-    # What user 1804 asks about, user 2156 has a memory of: only the filter keeps it away.
+def test_a_question_without_an_answer_would_find_a_point_of_another_user() -> None:
+    # User 2156 has a memory of what user 1804 asks about. Only the filter excludes it.
     (question,) = [question for question in DATA.questions if question.text == "Which motorbike do I ride?"]
     others = [item for item in DATA.memories if item.user_id != question.user_id]
     best = max(others, key=lambda item: score(question.vector, item.vector))

@@ -1,4 +1,4 @@
-"""The image and the compose file: what they promise, as far as it can be read off them."""
+"""The Dockerfile and the compose file: what can be checked without building or running them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BYTES = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2
 
 
 def resolved(text: object) -> str:
-    """Return what Compose makes of a value where no variable is set."""
+    """Return a value as Compose resolves it if no variable is set."""
     return VARIABLE.sub(lambda found: found[2] or "", str(text)).replace("$$", "$")
 
 
@@ -59,7 +59,7 @@ def pinned(lock: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_has_hashes_for_every_requirement_and_names_no_place(name: str) -> None:
+def test_a_lock_has_hashes_for_every_requirement_and_no_url_or_path(name: str) -> None:
     text = (ROOT / "deploy/docker" / name).read_text(encoding="utf-8")
     entries = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
     assert entries
@@ -73,7 +73,7 @@ def test_a_lock_satisfies_pyproject(name: str) -> None:
     versions = pinned(name)
     for requirement in map(Requirement, LOCKS[name]):
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
-        # Of an extra it can only be told that something of its name is there: redis[hiredis].
+        # Extras cannot be resolved here, but redis[hiredis] brings a package of that name.
         assert requirement.extras <= versions.keys(), requirement
 
 
@@ -87,7 +87,7 @@ def test_only_the_worker_and_its_dependencies_are_in_the_image() -> None:
     assert not others & pinned("requirements.lock").keys()
 
 
-def test_the_image_runs_the_worker_as_nobody_and_hears_signals() -> None:
+def test_the_image_runs_the_worker_without_root_and_as_the_first_process() -> None:
     user, group = instructions("USER")[-1].split(":")
     assert int(user) > 0
     assert int(group) > 0
@@ -98,7 +98,7 @@ def test_the_image_runs_the_worker_as_nobody_and_hears_signals() -> None:
     assert instructions("ARG") == [f"VERSION={__version__}"]
 
 
-def test_every_stage_has_the_python_that_the_locks_are_for() -> None:
+def test_every_stage_has_the_python_version_of_the_locks() -> None:
     bases = {base.split(" AS ")[0] for base in instructions("FROM")} - {"dependencies"}
     assert bases == {"python:3.11-slim-bookworm"}
     assert "--python-version 3.11" in (ROOT / "deploy/docker/lock").read_text(encoding="utf-8")
@@ -112,7 +112,7 @@ def test_everything_is_installed_by_hash_or_from_the_checkout() -> None:
         assert "--only-binary :all:" in arguments or "--no-deps" in arguments, arguments
 
 
-def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
+def test_the_build_context_has_exactly_what_is_copied() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
@@ -131,7 +131,7 @@ def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_limited_and_confined(name: str) -> None:
+def test_a_service_has_limits_and_few_privileges(name: str) -> None:
     service = SERVICES[name]
     resources = service["deploy"]["resources"]
     assert size(resources["limits"]["memory"]) >= size(resources["reservations"]["memory"])
@@ -148,7 +148,7 @@ def test_a_service_is_limited_and_confined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_image_is_ours_or_pinned_and_of_no_registry_in_particular(name: str) -> None:
+def test_an_image_is_built_here_or_pinned(name: str) -> None:
     image = SERVICES[name]["image"]
     if name in WORKERS:
         assert (image, SERVICES[name]["build"]) == ("memory-worker", ".")
@@ -175,7 +175,7 @@ def test_workers_can_be_scaled() -> None:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_workers_get_longer_to_stop_than_they_take(name: str) -> None:
+def test_workers_have_enough_time_to_stop(name: str) -> None:
     grace_s = int(resolved(SERVICES[name]["stop_grace_period"]).removesuffix("s"))
     assert grace_s > DEFAULTS.worker_grace_s + DEFAULTS.redis_timeout_s
 
@@ -186,7 +186,7 @@ def test_the_environment_of_workers_is_accepted(name: str, monkeypatch: pytest.M
     assert environment.keys() <= variables().keys()
     for key in variables():
         monkeypatch.delenv(key, raising=False)
-    # Whatever stands in .env, workers are given all of it: the names that only Compose reads must do no harm there.
+    # Workers get all variables of .env. The names that only Compose reads must not harm them.
     for key in {found[0] for found in VARIABLE.findall(COMPOSE_TEXT)} - variables().keys():
         monkeypatch.setenv(key, "1")
     for key, value in environment.items():
@@ -200,17 +200,17 @@ def test_the_environment_of_workers_is_accepted(name: str, monkeypatch: pytest.M
     assert settings.qdrant_url == "http://qdrant:6334"
 
 
-def test_the_variables_of_compose_are_told_with_their_defaults() -> None:
-    told = COMPOSE_TEXT[: COMPOSE_TEXT.index("\nname:")]
+def test_the_variables_of_compose_are_documented_with_their_defaults() -> None:
+    comment = COMPOSE_TEXT[: COMPOSE_TEXT.index("\nname:")]
     for name, default in VARIABLE.findall(COMPOSE_TEXT):
         if name not in variables():
-            assert f"{name} ({default})" in told, name
+            assert f"{name} ({default})" in comment, name
 
 
-def test_redis_holds_what_may_wait_and_its_container_holds_redis() -> None:
+def test_redis_has_memory_for_a_full_queue_and_its_container_for_redis() -> None:
     redis = SERVICES["redis"]
     maxmemory = size(redis["environment"]["MAXMEMORY"])
-    # A full queue takes some 20 % more than its bytes; dead letters need room beside it.
+    # A full queue takes some 20 % more than its bytes. Dead letters need memory, too.
     assert int(resolved(SERVICES["ingest"]["environment"]["QUEUE_MAX_BYTES"])) * 1.2 < maxmemory * 0.9
     assert size(redis["deploy"]["resources"]["limits"]["memory"]) > 2 * maxmemory
     command = " ".join(redis["command"])
@@ -219,14 +219,14 @@ def test_redis_holds_what_may_wait_and_its_container_holds_redis() -> None:
     assert "redis:/data" in redis["volumes"]
 
 
-def test_there_are_no_secrets() -> None:
+def test_the_compose_file_has_no_secrets() -> None:
     for name, service in SERVICES.items():
         for key, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|API_KEY|SECRET|TOKEN", key):
                 assert re.fullmatch(r"\$\{\w+:-\}", value), (name, key)
 
 
-def test_monitoring_is_a_profile_and_its_files_are_there() -> None:
+def test_monitoring_is_a_profile_and_its_files_exist() -> None:
     assert {name for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]} == {
         "prometheus",
         "grafana",
@@ -242,8 +242,8 @@ def test_monitoring_is_a_profile_and_its_files_are_there() -> None:
 
 
 @pytest.fixture
-def answering() -> Iterator[int]:
-    """A server that has a page at /livez only; yields its port."""
+def page_server() -> Iterator[int]:
+    """Run a server that has only the page /livez; return its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -260,30 +260,29 @@ def answering() -> Iterator[int]:
         server.shutdown()
 
 
-def ask(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def health_check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the health check as the image does."""
     command = [sys.executable, "-IS", str(ROOT / "deploy/docker/healthcheck.py"), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
 
 
-def test_the_health_check_asks_the_worker(answering: int) -> None:
-    alive = ask(PORT=str(answering))
+def test_the_health_check_asks_the_worker(page_server: int) -> None:
+    alive = health_check(PORT=str(page_server))
     assert (alive.returncode, alive.stdout) == (0, '200 {"asked": true}\n')
-    unready = ask("/readyz", PORT=str(answering), BIND_HOST="0.0.0.0")
+    unready = health_check("/readyz", PORT=str(page_server), BIND_HOST="0.0.0.0")
     assert (unready.returncode, unready.stdout) == (1, '503 {"asked": true}\n')
 
 
-def test_the_health_check_fails_where_nothing_answers() -> None:
+def test_the_health_check_fails_without_a_server() -> None:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         port = closed.server_port
-    nobody = ask(PORT=str(port), BIND_HOST="127.0.0.1")
-    assert nobody.returncode == 1
-    assert "refused" in nobody.stdout
-    assert nobody.stderr == ""
+    failed = health_check(PORT=str(port), BIND_HOST="127.0.0.1")
+    assert failed.returncode == 1
+    assert "refused" in failed.stdout
+    assert failed.stderr == ""
 
 
-def test_the_health_checks_ask_for_pages_that_there_are() -> None:
-    (asked_by_image,) = re.findall(r'"/opt/healthcheck.py", "(/\w+)"', DOCKERFILE)
-    assert asked_by_image == "/livez"
+def test_the_health_checks_use_existing_pages() -> None:
+    assert re.findall(r'"/opt/healthcheck.py", "(/\w+)"', DOCKERFILE) == ["/livez"]
     for name in WORKERS:
         assert SERVICES[name]["healthcheck"]["test"][-2:] == ["/opt/healthcheck.py", "/readyz"]

@@ -1,4 +1,4 @@
-"""The dashboard asks for nothing that is not there, in queries that Prometheus takes, and explains every panel."""
+"""The dashboard uses metrics that exist, in queries that Prometheus accepts, and explains every panel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 import yaml
 
-from tests.unit.test_deploy_prometheus import PROMETHEUS, metric_names, misnamed, promtool, recorded_in, stats_names
+from tests.unit.test_deploy_prometheus import PROMETHEUS, metric_labels, misnamed, promtool, recorded_in, stats_names
 
 __all__ = ["promtool"]  # a fixture
 
@@ -54,7 +54,7 @@ def test_it_answers_the_four_questions_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=title_of)
-def test_every_panel_says_what_it_shows(panel: Document) -> None:
+def test_every_panel_has_a_description(panel: Document) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
 
@@ -74,7 +74,7 @@ def test_every_line_has_a_name(panel: Document) -> None:
             assert override["matcher"]["options"] in names
 
 
-def test_panels_do_not_share_an_id_or_a_place() -> None:
+def test_no_two_panels_have_the_same_id_or_place() -> None:
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len({*ids}) == len(ids)
     taken: set[tuple[int, int]] = set()
@@ -87,22 +87,22 @@ def test_panels_do_not_share_an_id_or_a_place() -> None:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_queries_ask_for_what_exists(expression: str) -> None:
+def test_a_query_uses_metrics_that_exist(expression: str) -> None:
     assert not misnamed(expression)
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_queries_need_no_rules(expression: str) -> None:
+def test_a_query_uses_no_recorded_series(expression: str) -> None:
     assert not recorded_in(expression)
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_a_process_narrows_down_what_processes_say_of_themselves(expression: str) -> None:
-    # What leaves the queue, and who runs, stands beside what waits: as a whole.
+def test_a_query_of_process_metrics_can_be_narrowed_to_an_instance(expression: str) -> None:
+    # Panels that compare the rate of jobs and the running versions with the backlog show all processes.
     whole = stats_names() | {"memory_worker_jobs_total", "memory_worker_info"}
     for name, matchers in _SELECTOR.findall(expression):
         assert 'job="$job"' in matchers
-        assert name in metric_names()
+        assert name in metric_labels()
         if name not in whole:
             assert 'instance=~"$instance"' in matchers
         if name in stats_names():
@@ -110,25 +110,25 @@ def test_a_process_narrows_down_what_processes_say_of_themselves(expression: str
 
 
 @pytest.mark.parametrize("target", [target for _, target in queries()], ids=lambda target: target["expr"])
-def test_names_of_lines_are_made_of_labels_that_are_left(target: Document) -> None:
+def test_the_name_of_a_line_uses_labels_that_the_query_keeps(target: Document) -> None:
     left = {label for labels in re.findall(r"\bby \(([\w, ]*)\)", target["expr"]) for label in labels.split(", ")}
     assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= left
 
 
-def test_all_variables_exist_and_all_are_used() -> None:
+def test_every_variable_exists_and_is_used() -> None:
     text = json.dumps(DASHBOARD)
     used = set(re.findall(r"\$(?:{(\w+)}|(\w+))", text))
     assert {a or b for a, b in used} - BUILT_IN.keys() - {"__all"} == VARIABLES.keys()
 
 
-def test_every_query_goes_to_the_data_source_that_is_chosen() -> None:
+def test_every_query_uses_the_chosen_data_source() -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     assert all(panel["datasource"] == chosen for panel in GRAPHS)
     assert all(target["datasource"] == chosen for _, target in queries())
     assert all(one["datasource"] == chosen for one in VARIABLES.values() if one["type"] == "query")
 
 
-def test_prometheus_takes_every_query(promtool: str, tmp_path: Path) -> None:
+def test_prometheus_accepts_every_query(promtool: str, tmp_path: Path) -> None:
     values = BUILT_IN | {"job": "memory-worker", "instance": ".*"}
     rules = [
         {"record": f"query:{number}", "expr": re.sub(r"\$(\w+)", lambda found: values[found[1]], expression)}

@@ -1,7 +1,7 @@
-"""The manifests are what Kubernetes and the operators take, and name settings, probes and metrics that exist.
+"""The manifests are valid for Kubernetes and the operators, and use settings, probes and metrics that exist.
 
-They are resolved here as kustomize would resolve them, as far as they go: resources, generated ConfigMaps, images, JSON
-patches. Where there is a kubectl, its kustomize must come to the same.
+They are resolved here as kustomize resolves them: resources, generated ConfigMaps, images, JSON patches. If kubectl is
+installed, its kustomize must have the same result.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import yaml
 
 from memory_worker.settings import Role, Settings, load_settings, secret_file_variables, variables
 from tests.tools import tool
+from tests.unit.test_deploy_prometheus import misnamed
 
 Document: TypeAlias = dict[str, Any]
 
@@ -89,11 +90,11 @@ CUSTOM = {
         ),
     ),
 }
-"""What is used of the resources whose schemas kubernetes-validate does not have, as KEDA 2.16 and version 0.80 of the
-Prometheus operator define it. Whoever uses more of them adds it here, from their documentation."""
+"""Schemas that kubernetes-validate does not have, of the fields used here, from the documentation of KEDA 2.16 and the
+Prometheus operator 0.80."""
 
 RESTART_MARGIN_S = 10
-"""What a pod gets beyond ``WORKER_GRACE_S``: a reply of Redis, and the closing of connections."""
+"""Time of a pod beyond ``WORKER_GRACE_S``, for a reply of Redis and for closing connections."""
 
 
 @cache
@@ -116,7 +117,7 @@ def resolved(directory: Path) -> list[Document]:
         _tag(found, **image)
     for patch in kustomization.pop("patches", []):
         _patch(found, yaml.safe_load(_text(directory / patch["path"])), **patch["target"])
-    assert not kustomization, "say here how it is resolved, or do without it"
+    assert not kustomization, "resolve it here, or do not use it"
     return found
 
 
@@ -144,7 +145,7 @@ def _patch(documents: list[Document], operations: list[Document], *, kind: str, 
         for part in path:
             parent = parent[int(part) if isinstance(parent, list) else part]
         assert operation["op"] in ("add", "replace")
-        assert isinstance(parent, dict), "say here how it is resolved, or do without it"
+        assert isinstance(parent, dict), "resolve it here, or do not use it"
         assert (last in parent) == (operation["op"] == "replace")
         parent[last] = operation["value"]
 
@@ -192,7 +193,7 @@ def container(deployment: Document) -> Document:
 
 @pytest.fixture
 def settings(container: Document, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """Load the settings as the container would, its secrets from files of ours."""
+    """Load the settings as the container does, with secrets from temporary files."""
     secrets = {"REDIS_URL": "redis://worker:secret@redis:6379", "QDRANT_API_KEY": "secret"}
     for name in (*variables(), *secret_file_variables()):
         monkeypatch.delenv(name, raising=False)
@@ -215,17 +216,17 @@ def environment(container: Document) -> dict[str, str]:
 
 @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("document", [one for one in DOCUMENTS if one["kind"] not in CUSTOM], ids=named)
-def test_kubernetes_takes_it(document: Document, version: str) -> None:
+def test_a_document_is_valid_for_kubernetes(document: Document, version: str) -> None:
     kubernetes_validate.validate(document, version, strict=True)
 
 
 @pytest.mark.parametrize("document", [one for one in DOCUMENTS if one["kind"] in CUSTOM], ids=named)
-def test_the_operators_take_it(document: Document) -> None:
+def test_a_document_is_valid_for_its_operator(document: Document) -> None:
     jsonschema.validate(document, CUSTOM[document["kind"]])
 
 
 @pytest.mark.parametrize("scaled", SCALED, ids=role_of)
-def test_what_keda_hands_on_is_what_an_autoscaler_takes(scaled: Document) -> None:
+def test_the_autoscaler_that_keda_makes_is_valid(scaled: Document) -> None:
     spec = scaled["spec"]
     autoscaler = {
         "apiVersion": "autoscaling/v2",
@@ -242,13 +243,13 @@ def test_what_keda_hands_on_is_what_an_autoscaler_takes(scaled: Document) -> Non
 
 
 @pytest.mark.parametrize("directory", [BASE, EXAMPLE], ids=lambda path: path.name)
-def test_kustomize_comes_to_the_same(directory: Path) -> None:
+def test_kustomize_has_the_same_result(directory: Path) -> None:
     done = subprocess.run([tool("kubectl"), "kustomize", str(directory)], capture_output=True, text=True, check=True)
     without_hash = re.sub(r"(name: memory-worker)-[0-9a-z]{10}$", r"\1", done.stdout, flags=re.MULTILINE)
     assert sorted(yaml.safe_load_all(without_hash), key=named) == sorted(resolved(directory), key=named)
 
 
-def test_the_example_holds_all_there_is() -> None:
+def test_the_example_uses_all_files() -> None:
     resources = {
         (path.parent / name).resolve()
         for path in KUBERNETES.rglob("kustomization.yaml")
@@ -266,11 +267,11 @@ def _named_in(kustomization: Document) -> Iterator[str]:
     yield from (patch["path"] for patch in kustomization.get("patches", []))
 
 
-def test_it_is_at_home_in_any_namespace() -> None:
+def test_no_document_names_a_namespace() -> None:
     assert not [named(document) for document in DOCUMENTS if "namespace" in document["metadata"]]
 
 
-def test_it_holds_no_secret_and_no_service() -> None:
+def test_there_is_no_secret_and_no_service() -> None:
     assert not {"Secret", "Service"} & {document["kind"] for document in DOCUMENTS}
 
 
@@ -280,7 +281,7 @@ def test_every_variable_is_a_setting(container: Document) -> None:
     assert not found.keys() & {name.upper() for name in secret_file_variables().values()}, "a secret is a file"
 
 
-def test_the_settings_work(settings: Settings) -> None:
+def test_the_settings_are_accepted(settings: Settings) -> None:
     assert settings.redis_url is not None
     assert settings.qdrant_url is not None
     assert settings.qdrant_api_key is not None
@@ -290,12 +291,11 @@ def test_the_files_of_secrets_are_mounted(deployment: Document, container: Docum
     (volume,) = (one for one in deployment["spec"]["template"]["spec"]["volumes"] if "secret" in one)
     (mount,) = (one for one in container["volumeMounts"] if one["name"] == volume["name"])
     mounted = {f"{mount['mountPath']}/{item['path']}" for item in volume["secret"]["items"]}
-    told = {value for name, value in environment(container).items() if name in secret_file_variables()}
-    assert told == mounted
+    assert mounted == {value for name, value in environment(container).items() if name in secret_file_variables()}
     assert mount["readOnly"]
 
 
-def test_the_secret_is_made_as_told(deployment: Document) -> None:
+def test_the_readme_shows_how_to_make_the_secret(deployment: Document) -> None:
     (volume,) = (one for one in deployment["spec"]["template"]["spec"]["volumes"] if "secret" in one)
     readme = _text(KUBERNETES / "README.md")
     assert f"create secret generic {volume['secret']['secretName']} " in readme
@@ -303,7 +303,7 @@ def test_the_secret_is_made_as_told(deployment: Document) -> None:
         assert f"--from-file={item['key']}=" in readme
 
 
-def test_it_runs_its_role(deployment: Document, container: Document) -> None:
+def test_a_deployment_runs_its_role(deployment: Document, container: Document) -> None:
     assert container["command"] == ["memory-worker"]
     assert container["args"] == ["run", "--role", role_of(deployment)]
 
@@ -312,14 +312,14 @@ def test_every_role_has_a_deployment() -> None:
     assert {role_of(one) for one in DEPLOYMENTS} == {*get_args(Role)} - {"all"}
 
 
-def test_the_roles_differ_in_nothing_else() -> None:
+def test_the_deployments_differ_in_the_role_only() -> None:
     ingest, search = (
         json.dumps(the(DOCUMENTS, "Deployment", f"memory-worker-{role}")) for role in ("ingest", "search")
     )
     assert search.replace("search", "ingest") == ingest
 
 
-def test_the_pods_keep_to_the_restricted_standard(deployment: Document, container: Document) -> None:
+def test_the_pods_comply_with_the_restricted_standard(deployment: Document, container: Document) -> None:
     pod = deployment["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -333,14 +333,14 @@ def test_the_pods_keep_to_the_restricted_standard(deployment: Document, containe
     assert {kind for volume in pod["volumes"] for kind in volume.keys() - {"name"}} <= {"secret", "emptyDir"}
 
 
-def test_the_pods_speak_to_nobody_in_kubernetes(deployment: Document) -> None:
+def test_the_pods_have_no_access_to_the_api_of_kubernetes(deployment: Document) -> None:
     pod = deployment["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert the(DOCUMENTS, "ServiceAccount", pod["serviceAccountName"])["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False
 
 
-def test_a_pod_is_given_time_to_end(deployment: Document, settings: Settings) -> None:
+def test_a_pod_has_enough_time_to_stop(deployment: Document, settings: Settings) -> None:
     grace_s = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace_s >= settings.worker_grace_s + settings.redis_timeout_s + RESTART_MARGIN_S
 
@@ -349,7 +349,7 @@ def test_the_port_is_that_of_the_settings(container: Document, settings: Setting
     assert container["ports"] == [{"name": "http", "containerPort": settings.port}]
 
 
-def test_probes_ask_what_they_are_for(container: Document) -> None:
+def test_each_probe_uses_its_page(container: Document) -> None:
     asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {name: probe["path"] for name, probe in asked.items()} == {
         "startup": "/livez",
@@ -365,7 +365,7 @@ def test_memory_is_limited_and_cpu_is_not(container: Document) -> None:
 
 
 def test_memory_is_enough_for_the_batches(container: Document, settings: Settings) -> None:
-    """By the formula in SIZING.md."""
+    """SIZING.md has the formula."""
     batches = settings.worker_concurrency * 8 * settings.batch_max_bytes / 2**20
     request, limit = (int(container["resources"][kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits"))
     assert 125 + batches <= request
@@ -391,22 +391,20 @@ def test_an_autoscaler_sets_the_number_of_pods(deployment: Document) -> None:
 
 
 @pytest.mark.parametrize("scaled", SCALED, ids=role_of)
-def test_it_is_scaled_by_metrics_that_exist(scaled: Document) -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "worker" / "memory_worker").rglob("*.py"))
+def test_the_autoscaler_uses_metrics_that_exist(scaled: Document) -> None:
     for trigger in scaled["spec"]["triggers"]:
-        (name,) = re.findall(r"memory_worker_(\w+)", trigger["metadata"]["query"])
-        assert f'"{re.sub("_(sum|count)$", "", name)}"' in sources
+        assert not misnamed(trigger["metadata"]["query"])
 
 
 @pytest.mark.parametrize("scaled", SCALED, ids=role_of)
-def test_nobody_is_stopped_for_want_of_figures(scaled: Document) -> None:
-    """An autoscaler that lacks one of its metrics does not scale down, whatever the others say."""
+def test_pods_are_not_stopped_if_a_metric_is_missing(scaled: Document) -> None:
+    """An autoscaler does not scale down while one of its metrics is missing."""
     strict = [one for one in scaled["spec"]["triggers"] if one["metadata"]["ignoreNullValues"] == "false"]
     assert len(strict) == 1
     assert "fallback" not in scaled["spec"]
 
 
-def test_ingest_is_scaled_within_the_partitions() -> None:
+def test_ingest_has_no_more_pods_than_the_partitions_can_use() -> None:
     settings = Settings()
     spec = the(DOCUMENTS, "ScaledObject", "memory-worker-ingest")["spec"]
     assert spec["maxReplicaCount"] == ceil(settings.queue_partitions / settings.worker_concurrency)
@@ -415,7 +413,7 @@ def test_ingest_is_scaled_within_the_partitions() -> None:
     assert spec["minReplicaCount"] * threshold_s > takeover_s
 
 
-def test_search_is_scaled_by_what_one_process_answers_at_once() -> None:
+def test_search_is_scaled_by_the_concurrency_of_one_process() -> None:
     at_once = Settings().search_concurrency
     assert thresholds(the(DOCUMENTS, "ScaledObject", "memory-worker-search")["spec"]) == [at_once, at_once // 2]
 
@@ -424,7 +422,7 @@ def thresholds(spec: Document) -> list[int]:
     return [int(trigger["metadata"]["threshold"]) for trigger in spec["triggers"]]
 
 
-def test_the_alerts_know_the_job() -> None:
+def test_the_alerts_match_the_job_of_the_pods() -> None:
     (monitor,) = of_kind("PodMonitor")
     names = {one["spec"]["template"]["metadata"]["labels"][monitor["spec"]["jobLabel"]] for one in DEPLOYMENTS}
     rules = "".join(_text(path) for path in (ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
@@ -432,7 +430,7 @@ def test_the_alerts_know_the_job() -> None:
         assert all(re.fullmatch(pattern, name) for name in names)
 
 
-def test_the_rules_are_applied_as_told() -> None:
+def test_the_readme_shows_how_to_apply_the_rules() -> None:
     (snippet,) = re.findall(r"^for file in .*?^done", _text(KUBERNETES / "README.md"), re.MULTILINE | re.DOTALL)
     done = subprocess.run(["bash", "-c", snippet], capture_output=True, text=True, check=True, cwd=ROOT)
     found = list(yaml.safe_load_all(done.stdout))

@@ -21,7 +21,7 @@ from memory_worker.contract.errors import (
 
 
 def drawn() -> dict[str, str]:
-    """Each error in the drawing of the module's docstring, with the error above it."""
+    """Return each error in the drawing of the module's docstring, with the error above it."""
     assert errors.__doc__ is not None
     parents, path = {}, ["MemoryWorkerError"]
     for line in errors.__doc__.splitlines():
@@ -39,21 +39,21 @@ def descendants(of: type[BaseException]) -> set[type[BaseException]]:
     return found.union(*map(descendants, found))
 
 
-def test_the_drawing_is_the_tree() -> None:
+def test_the_drawing_shows_the_tree_of_errors() -> None:
     defined = {
         name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
     }
     assert {name: kind.__base__.__name__ for name, kind in defined.items() if kind is not MemoryWorkerError} == drawn()
 
 
-def test_there_are_no_errors_outside_the_tree() -> None:
+def test_all_errors_are_defined_in_one_module() -> None:
     for module in pkgutil.walk_packages(memory_worker.__path__, "memory_worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     assert {kind.__module__ for kind in descendants(MemoryWorkerError)} == {errors.__name__}
 
 
-def test_every_error_says_what_it_means() -> None:
+def test_every_error_has_a_docstring() -> None:
     for kind in (MemoryWorkerError, *descendants(MemoryWorkerError)):
         assert kind.__doc__
         assert kind.__doc__ != kind.__base__.__doc__
@@ -73,5 +73,5 @@ def test_every_error_says_what_it_means() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_messages(error: MemoryWorkerError, text: str) -> None:
+def test_an_error_has_its_message(error: MemoryWorkerError, text: str) -> None:
     assert str(error) == text

@@ -22,13 +22,13 @@ def test_a_wrong_specification_is_refused(wrong: str) -> None:
         arm(wrong)
 
 
-def test_unarmed_places_do_nothing() -> None:
+def test_a_place_that_is_not_armed_does_nothing() -> None:
     arm("read=kill@2")
     for place in PLACES:
         failpoint(place)
 
 
-def test_the_process_dies_at_the_hit_that_was_asked_for() -> None:
+def test_the_process_is_killed_at_the_given_hit() -> None:
     program = """
 from memory_worker.failpoints import arm, failpoint
 arm("read=kill@3")

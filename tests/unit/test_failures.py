@@ -22,14 +22,14 @@ def named(codes: set[grpc.StatusCode]) -> list[grpc.StatusCode]:
 
 
 @pytest.mark.parametrize("code", named(REFUSALS), ids=lambda code: code.name)
-def test_only_these_blame_the_request(code: grpc.StatusCode) -> None:
+def test_a_refusal_is_an_error_of_the_request(code: grpc.StatusCode) -> None:
     error = store_error("writing to x", failed(code))
     assert type(error) is StoreRefused
     assert str(error) == f"writing to x: {code.name}: because"
 
 
 @pytest.mark.parametrize("code", named(OUTAGES), ids=lambda code: code.name)
-def test_everything_else_is_an_outage(code: grpc.StatusCode) -> None:
+def test_any_other_code_is_an_outage(code: grpc.StatusCode) -> None:
     error = store_error("writing to x", failed(code))
     assert type(error) is StoreUnavailable
     assert (error.code, error.retry_after_s) == (code.name, None)
@@ -46,14 +46,14 @@ IN_DOUBT = {
 
 
 @pytest.mark.parametrize("code", named(OUTAGES), ids=lambda code: code.name)
-def test_what_may_come_without_an_answer_leaves_the_request_in_doubt(code: grpc.StatusCode) -> None:
+def test_a_request_is_in_doubt_if_the_code_may_come_without_an_answer(code: grpc.StatusCode) -> None:
     error = store_error("writing to x", failed(code))
     assert isinstance(error, StoreUnavailable)
     assert error.in_doubt == (code in IN_DOUBT)
 
 
-def test_what_was_never_sent_is_not_in_doubt() -> None:
-    """In gRPC's own words, to an address at which nobody listens."""
+def test_a_request_that_was_never_sent_is_not_in_doubt() -> None:
+    """The error is gRPC's own, for an address without a server."""
 
     async def ask() -> AioRpcError:
         async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
@@ -63,14 +63,14 @@ def test_what_was_never_sent_is_not_in_doubt() -> None:
                 return error
         raise AssertionError
 
-    told = asyncio.run(ask())
-    error = store_error("writing to x", told)
+    raised = asyncio.run(ask())
+    error = store_error("writing to x", raised)
     assert isinstance(error, StoreUnavailable)
-    assert (error.code, error.in_doubt) == ("UNAVAILABLE", False), told.details()
+    assert (error.code, error.in_doubt) == ("UNAVAILABLE", False), raised.details()
 
 
 @pytest.mark.parametrize("details", [None, ""], ids=["none", "empty"])
-def test_a_failure_without_details(details: str | None) -> None:
+def test_a_failure_without_details_says_so(details: str | None) -> None:
     error = store_error("reading", failed(grpc.StatusCode.UNKNOWN, details))
     assert str(error) == "reading: UNKNOWN: no details"
 
@@ -93,7 +93,7 @@ def test_a_failure_without_details(details: str | None) -> None:
     ],
     ids=repr,
 )
-def test_how_long_the_server_asks_to_wait(value: str, seconds: float | None) -> None:
+def test_the_retry_after_of_the_server_is_read(value: str, seconds: float | None) -> None:
     trailing = Metadata(("other", "7"), ("retry-after", value))
     error = store_error("writing", failed(grpc.StatusCode.RESOURCE_EXHAUSTED, trailing=trailing))
     assert isinstance(error, StoreUnavailable)

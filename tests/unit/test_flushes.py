@@ -1,4 +1,4 @@
-"""When the embedded engine writes out what it has applied: nothing else is done meanwhile."""
+"""When the embedded engine flushes: a flush blocks everything else, so it waits for a pause or for many points."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def collection(shard: Shard, tmp_path: Path) -> Collection:
 
 @pytest.fixture
 def pause(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let so much time pass that writes have stopped."""
+    """Let the time pass after which the collection counts as idle."""
 
     def do() -> None:
         later = time.monotonic() + FLUSH_IDLE_S
@@ -55,14 +55,14 @@ def write(collection: Collection, points: int) -> None:
     collection.update(cast("Any", None), points)
 
 
-def test_not_while_others_write_a_little(collection: Collection, shard: Shard) -> None:
+def test_no_flush_during_small_writes(collection: Collection, shard: Shard) -> None:
     for _ in range(10):
         write(collection, 16)
         collection.prepare_flush()
     assert shard.flushes == 0
 
 
-def test_once_in_a_pause(collection: Collection, shard: Shard, pause: Callable[[], None]) -> None:
+def test_one_flush_in_a_pause(collection: Collection, shard: Shard, pause: Callable[[], None]) -> None:
     write(collection, 16)
     pause()
     for _ in range(5):
@@ -70,7 +70,7 @@ def test_once_in_a_pause(collection: Collection, shard: Shard, pause: Callable[[
     assert shard.flushes == 1
 
 
-def test_with_the_next_update_once_the_files_are_on_the_disk(collection: Collection, shard: Shard) -> None:
+def test_a_flush_with_the_next_update_once_the_files_are_on_the_disk(collection: Collection, shard: Shard) -> None:
     write(collection, FLUSH_EVERY_POINTS)
     assert shard.flushes == 0
     collection.prepare_flush()
@@ -83,14 +83,14 @@ def test_with_the_next_update_once_the_files_are_on_the_disk(collection: Collect
     assert shard.flushes == 1
 
 
-def test_before_too_much_is_written_in_any_case(collection: Collection, shard: Shard) -> None:
+def test_a_flush_before_too_many_points_are_unflushed(collection: Collection, shard: Shard) -> None:
     write(collection, 2 * FLUSH_EVERY_POINTS - 1)
     assert shard.flushes == 0
     write(collection, 1)
     assert shard.flushes == 1
 
 
-def test_files_that_vanish_meanwhile_do_no_harm(
+def test_a_file_that_disappears_does_not_fail_a_flush(
     collection: Collection, shard: Shard, tmp_path: Path, pause: Callable[[], None]
 ) -> None:
     (tmp_path / "shard" / "gone").symlink_to(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""The state of each component of a process, and when it is outdated."""
+"""The health of each component of a process, and for how long it stays valid."""
 
 from __future__ import annotations
 
@@ -10,19 +10,7 @@ import pytest
 from memory_worker.telemetry import health as health_module
 from memory_worker.telemetry.health import Component, Health, beat
 from memory_worker.telemetry.metrics import EVENT_LOOP_LAG, REGISTRY
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.unit.conftest import Clock
 
 
 @pytest.fixture
@@ -35,14 +23,14 @@ def up(name: str) -> float | None:
     return REGISTRY.get_sample_value("memory_worker_component_up", {"component": name})
 
 
-def test_a_component_is_down_before_its_first_check(health: Health) -> None:
+def test_a_component_that_was_never_checked_is_down(health: Health) -> None:
     assert health.components() == {
         "redis": Component(up=False, reason="not checked yet"),
         "qdrant": Component(up=False, reason="not checked yet"),
     }
 
 
-def test_the_last_state_counts(health: Health) -> None:
+def test_the_last_report_of_a_component_counts(health: Health) -> None:
     health.up("redis")
     health.down("qdrant", "connection refused")
     assert health.components() == {
@@ -54,7 +42,7 @@ def test_the_last_state_counts(health: Health) -> None:
     assert health.components() == {"redis": Component(up=False, reason="it hangs"), "qdrant": Component(up=True)}
 
 
-def test_each_state_is_outdated_after_its_own_time(health: Health, clock: Clock) -> None:
+def test_a_report_is_valid_for_the_time_of_its_component(health: Health, clock: Clock) -> None:
     health.up("redis")
     health.up("qdrant")
     clock.now_s += 5.0
@@ -68,7 +56,7 @@ def test_each_state_is_outdated_after_its_own_time(health: Health, clock: Clock)
     assert health.components()["redis"] == Component(up=True)
 
 
-def test_the_metrics_agree_with_readyz(health: Health, clock: Clock) -> None:
+def test_the_metrics_show_the_same_as_the_components(health: Health, clock: Clock) -> None:
     health.report()
     assert (up("redis"), up("qdrant")) == (0, 0)
     health.up("redis")
@@ -89,7 +77,7 @@ def test_a_component_that_is_down_stays_down_with_its_reason(health: Health, clo
     assert health.components()["redis"] == Component(up=False, reason="it hangs")
 
 
-def test_the_event_loop_stalls_until_it_runs_again(health: Health, clock: Clock) -> None:
+def test_the_event_loop_counts_as_stalled_without_a_beat(health: Health, clock: Clock) -> None:
     clock.now_s += 3.0
     assert health.stalled_s() == 3.0
     health.loop_ran()
@@ -98,7 +86,7 @@ def test_the_event_loop_stalls_until_it_runs_again(health: Health, clock: Clock)
     assert (health.stalled_s(), health.uptime_s) == (1.5, 4.5)
 
 
-async def test_the_beat_records_that_the_loop_runs(
+async def test_each_beat_records_the_lag_and_runs_a_callback(
     health: Health, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_module, "_BEAT_S", 0.001)
@@ -122,8 +110,8 @@ async def test_the_beat_records_that_the_loop_runs(
     assert lag_s >= 0
 
 
-async def test_a_stall_is_reported_for_a_minute(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that no scrape misses it."""
+async def test_a_stall_stays_in_the_metrics_for_a_minute(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a scrape could miss it."""
     monkeypatch.setattr(health_module, "_BEAT_S", 0.001)
     lags: list[float | None] = []
     enough = asyncio.Event()

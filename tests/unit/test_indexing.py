@@ -14,26 +14,26 @@ def info(**optimizer: int) -> q.CollectionInfo:
 
 
 @given(thresholds)
-def test_the_threshold_before_is_remembered(threshold_kb: int) -> None:
+def test_a_held_threshold_contains_the_threshold_before(threshold_kb: int) -> None:
     assert not is_held(threshold_kb)
     assert is_held(held(threshold_kb))
     assert restored(held(threshold_kb)) == threshold_kb
 
 
 @given(thresholds)
-def test_what_is_done_already_changes_nothing(threshold_kb: int) -> None:
+def test_holding_and_restoring_twice_change_nothing(threshold_kb: int) -> None:
     assert held(held(threshold_kb)) == held(threshold_kb)
     assert restored(threshold_kb) == threshold_kb
 
 
 @given(thresholds)
-def test_qdrant_can_reckon_with_it(threshold_kb: int) -> None:
-    """It multiplies by 1,024 in 64 bits, and its dashboard knows integers up to 2^53 only."""
+def test_a_held_threshold_fits_the_integers_of_qdrant(threshold_kb: int) -> None:
+    """Qdrant multiplies it by 1,024 in 64 bits, and its dashboard has integers up to 2^53 only."""
     assert held(threshold_kb) * 1024 < 2**63
     assert held(threshold_kb) < 2**53
 
 
-def test_what_qdrant_reports() -> None:
+def test_the_threshold_that_qdrant_reports_is_read() -> None:
     assert threshold_of(info(indexing_threshold=20_000)) == 20_000
     assert threshold_of(info(indexing_threshold=0)) == 0
     assert threshold_of(info()) == 10_000

@@ -15,7 +15,7 @@ DRAIN = KEYS.drain_job_id(7)
 
 
 def documented() -> set[str]:
-    """The keys in the table of the module's docstring, for partition 7 and the read job ``J``."""
+    """Return the keys in the table of the module's docstring, for partition 7 and the read job ``J``."""
     assert module.__doc__ is not None
     rows = re.findall(r"^    (\S+(?:, \S+)*) +(?:hash|stream|string|zset|list|set) ", module.__doc__, re.MULTILINE)
     names = [name for row in rows for name in row.split(", ")]
@@ -62,30 +62,30 @@ PRODUCED = {
 }
 
 
-def test_the_table_lists_what_is_produced() -> None:
+def test_the_table_lists_all_keys() -> None:
     assert documented() == PRODUCED
 
 
-def test_every_way_to_make_a_key_is_in_this_test() -> None:
+def test_every_method_that_makes_a_key_is_tested() -> None:
     parts = {"prefix", "drain_job_id", "drain_job_id_prefix", "stream_prefix", "process_prefix"}
     ways = {name for name in vars(Keys) if not name.startswith("_")} - parts
     assert len(ways) == len(PRODUCED)
 
 
-def test_every_key_carries_the_prefix() -> None:
+def test_every_key_has_the_prefix() -> None:
     assert all(
         key.removeprefix(job_key_prefix).removeprefix(in_progress_key_prefix).startswith("mw:") for key in PRODUCED
     )
 
 
-def test_prefixes_keep_queues_apart() -> None:
+def test_queues_with_different_prefixes_share_no_key() -> None:
     assert not {key.replace("mw", "other") for key in PRODUCED} & PRODUCED
     assert Keys("other").stream(7) == "other:stream:7"
     assert Keys("other").arq_job(Keys("other").drain_job_id(7)) == "arq:job:other:drain:7"
 
 
 @given(st.integers(0, 99_999), st.text("abzAZ09_.-", min_size=1, max_size=64))
-def test_a_job_id_names_its_partition(partition: int, prefix: str) -> None:
+def test_a_job_id_contains_its_partition(partition: int, prefix: str) -> None:
     keys = Keys(prefix)
     assert keys.drain_job_id(partition).removeprefix(keys.drain_job_id_prefix) == str(partition)
     assert keys.stream(partition).removeprefix(keys.stream_prefix) == str(partition)

@@ -26,7 +26,7 @@ def test_the_primary_id_of_a_point_never_changes(point_id: str, expected: str) -
 
 
 @given(st.text("mdoce_0123456789:.-", max_size=50))
-def test_a_primary_id_is_a_uuid5_by_the_book(point_id: str) -> None:
+def test_a_primary_id_is_a_uuid_of_version_5(point_id: str) -> None:
     digest = bytearray(hashlib.sha1(DNS_NAMESPACE + point_id.encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -50,18 +50,18 @@ def test_a_primary_id_is_a_uuid5_by_the_book(point_id: str) -> None:
         ("", None),
     ],
 )
-def test_the_namespace_of_a_collection(collection: str, namespace: str | None) -> None:
+def test_the_namespace_is_read_from_the_name_of_a_collection(collection: str, namespace: str | None) -> None:
     assert namespace_of(collection, "user_memories") == namespace
 
 
 @given(st.text("abz09_-", min_size=1, max_size=64))
-def test_every_namespace_is_found_again_in_its_collection(namespace: str) -> None:
+def test_every_namespace_is_read_back_from_its_collection(namespace: str) -> None:
     MEMORY.check_namespace(namespace)
     assert namespace_of(f"base_{namespace}", "base") == namespace
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_kinds_hold_together(kind: Kind) -> None:
+def test_the_fields_of_a_kind_are_consistent(kind: Kind) -> None:
     assert KINDS[kind.name] is kind
     kind.check_point_id(f"{kind.id_prefix}_1_x", 1)
     assert {"user_id", "_point_id", *kind.search_filter} <= set(kind.indexes)
@@ -73,7 +73,7 @@ def test_kinds_hold_together(kind: Kind) -> None:
         assert type(value) is kind.payload_types[field]
 
 
-def test_what_the_main_app_relies_on() -> None:
+def test_the_main_app_can_rely_on_indexes_and_defaults() -> None:
     assert dict(MEMORY.indexes) == {
         "user_id": "integer",
         "category": "keyword",
@@ -94,6 +94,6 @@ def test_what_the_main_app_relies_on() -> None:
     ("point_id", "user_id"),
     [("mem_2_x", 1), ("mem_11_x", 1), ("mem_01_x", 1), ("MEM_1_x", 1), ("mem_1", 1), ("mem_1_", 1), ("xmem_1_x", 1)],
 )
-def test_a_point_must_name_its_user(point_id: str, user_id: int) -> None:
+def test_a_point_id_must_name_its_user(point_id: str, user_id: int) -> None:
     with pytest.raises(InvalidJob, match=r"must (start with|follow) 'mem_1_'"):
         MEMORY.check_point_id(point_id, user_id)

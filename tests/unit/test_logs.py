@@ -37,7 +37,7 @@ def failure() -> ValueError:
         return error
 
 
-def test_text_is_a_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("INFO", as_json=False)
     log_event(logger, logging.WARNING, "outage", partition=3, retry_in_s=0.123456, error="no answer", url="a=b")
     (line,) = logged(capsys)
@@ -46,7 +46,7 @@ def test_text_is_a_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     assert rest == 'warning outage partition=3 retry_in_s=0.1235 error="no answer" url=a=b'
 
 
-def test_an_event_without_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_without_fields_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("INFO", as_json=False)
     log_event(logger, logging.INFO, "started")
     assert logged(capsys)[0].endswith(" info    started")
@@ -60,7 +60,7 @@ def test_a_value_cannot_forge_a_line(value: str, capsys: pytest.CaptureFixture[s
     assert f" value={json.dumps(value)} last=1" in line
 
 
-def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("INFO", as_json=True)
     log_event(logger, logging.ERROR, "dead_letter", receipt="3/1-0", jobs=2, ms=1.5, error="a\nb", path=pytest)
     (line,) = logged(capsys)
@@ -104,7 +104,7 @@ def test_a_secret_is_not_logged(as_json: bool, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_messages_of_libraries_are_lines_too(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_of_libraries_are_logged(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("INFO", as_json=as_json)
     logging.getLogger("library").info("%d of %s", 1, "two")
     (line,) = logged(capsys)
@@ -123,14 +123,14 @@ def test_arq_does_not_log_the_arguments_of_jobs(as_json: bool, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("level", "seen"), [("DEBUG", 4), ("INFO", 3), ("WARNING", 2), ("ERROR", 1)], ids=str)
-def test_the_level_is_kept(level: Any, seen: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_below_the_level_are_not_logged(level: Any, seen: int, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(level, as_json=False)
     for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         log_event(logger, number, "event")
     assert len(logged(capsys)) == seen
 
 
-def test_configuring_twice_does_not_log_twice(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_configured_twice_log_each_event_once(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("INFO", as_json=False)
     configure_logs("INFO", as_json=True)
     log_event(logger, logging.INFO, "event")

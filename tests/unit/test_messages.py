@@ -23,12 +23,12 @@ def upsert(point_id: str, vector: bytes = VECTOR, **payload: Any) -> Upsert:
 
 
 def sent(*operations: Operation) -> q.UpdateBatchPoints:
-    """The request as it comes out at the other end of the wire."""
+    """Return the request as Qdrant decodes it."""
     return q.UpdateBatchPoints.FromString(messages.update_batch("things", operations).SerializeToString())
 
 
 def conditions(found: Any) -> list[tuple[str, Any]]:
-    """A list of conditions as pairs: field and value, or ``has_id`` and ids."""
+    """Return conditions as pairs: field and value, or ``has_id`` and ids."""
     return [condition(one) for one in found]
 
 
@@ -98,7 +98,7 @@ def test_a_delete_reaches_points_under_either_id() -> None:
     assert not found.must_not
 
 
-def test_an_upsert_first_removes_older_points_of_the_same_name() -> None:
+def test_an_upsert_first_removes_older_points_of_the_same_id() -> None:
     older, operation = sent(UpsertPoints((upsert("mem_1_1"), upsert("mem_1_2")))).operations
     found = older.delete_points.points.filter
     assert conditions(found.must) == [("_point_id", ["mem_1_1", "mem_1_2"])]
@@ -115,7 +115,7 @@ def test_an_upsert_carries_payload_and_vector() -> None:
     assert packed(first.vectors.vector.dense) == packed(second.vectors.vector.dense) == VECTOR
 
 
-def test_an_upsert_names_the_tenant_when_asked_whatever_its_payload_says() -> None:
+def test_an_upsert_sets_the_tenant_if_the_collection_has_tenants() -> None:
     points = UpsertPoints((upsert("mem_1_1"), upsert("mem_1_2", _tenant="2"), upsert("mem_1_3", _tenant={"a": []})))
     operation = messages.update_batch("things", [points], tenants=True).operations[1]
     assert [payload_of(point.payload) for point in operation.upsert.points] == [{"_tenant": "1"}] * 3
@@ -126,14 +126,14 @@ def test_an_upsert_names_the_tenant_when_asked_whatever_its_payload_says() -> No
     )
 
 
-def test_a_search_is_rescored_when_asked() -> None:
+def test_a_search_is_rescored_if_the_collection_is_quantized() -> None:
     job = Search(user_id=1, vector=VECTOR)
     assert not messages.search("things", job).HasField("params")
     found = messages.search("things", job, rescored=True).params.quantization
     assert (found.rescore, found.oversampling, found.ignore) == (True, 2.0, False)
 
 
-# Lengths whose byte count has a varint of one, two, three and four bytes, and those on either side of a step.
+# Lengths whose byte counts need varints of one to four bytes, and lengths next to a step.
 @pytest.mark.parametrize("dimension", [0, 1, 31, 32, 33, 384, 1024, 1536, 4095, 4096, 65_536, 524_287, 524_288])
 def test_vectors_of_any_length_arrive_bit_identical(dimension: int) -> None:
     vector = struct.pack(f"<{dimension}f", *(1 / (n + 3) for n in range(dimension)))
@@ -144,14 +144,14 @@ def test_vectors_of_any_length_arrive_bit_identical(dimension: int) -> None:
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=70))
-def test_any_numbers_arrive_bit_identical(numbers: list[float]) -> None:
+def test_vectors_of_any_numbers_arrive_bit_identical(numbers: list[float]) -> None:
     vector = struct.pack(f"<{len(numbers)}f", *numbers)
     request = messages.search("things", Search(user_id=1, vector=vector))
     assert packed(q.QueryPoints.FromString(request.SerializeToString()).query.nearest.dense) == vector
 
 
 @pytest.mark.parametrize("vector", [[0.1, 0.2], bytearray(VECTOR)], ids=["list", "bytearray"])
-def test_a_vector_that_is_not_packed_is_a_mistake_of_ours(vector: Any) -> None:
+def test_a_vector_that_is_not_packed_is_a_type_error(vector: Any) -> None:
     with pytest.raises(TypeError, match="packed"):
         messages.update_batch("things", [UpsertPoints((upsert("mem_1_1", vector),))])
 
@@ -187,7 +187,7 @@ def test_a_search_always_names_its_user(job: Search, expected: Any) -> None:
     ],
     ids=["memories", "documents", "own", "zero"],
 )
-def test_limit_and_score_of_a_search(job: Search, limit: int, min_score: float) -> None:
+def test_a_search_has_limit_and_score(job: Search, limit: int, min_score: float) -> None:
     request = messages.search("things", job)
     assert request.collection_name == "things"
     assert (request.limit, request.score_threshold) == (limit, pytest.approx(min_score))
@@ -196,7 +196,7 @@ def test_limit_and_score_of_a_search(job: Search, limit: int, min_score: float) 
     assert not request.with_vectors.enable
 
 
-def test_a_read_by_id_names_its_user_and_has_room_for_both_ids() -> None:
+def test_a_read_by_ids_names_its_user_and_may_find_two_points_for_each() -> None:
     request = messages.points_by_id("things", 7, ["mem_7_1", "mem_7_2"])
     assert request.collection_name == "things"
     assert conditions(request.filter.must) == [("user_id", 7), ("_point_id", ["mem_7_1", "mem_7_2"])]
@@ -204,7 +204,7 @@ def test_a_read_by_id_names_its_user_and_has_room_for_both_ids() -> None:
     assert request.with_payload.enable is True
 
 
-def test_a_probe_tries_all_that_a_batch_does_leaves_nothing_behind_and_belongs_to_nobody() -> None:
+def test_a_probe_tries_every_operation_for_no_user_and_deletes_its_point() -> None:
     operations = messages.probe("things", 3).operations
     assert [operation.WhichOneof("operation") for operation in operations] == [
         "delete_points",  # of a user, as a purge

@@ -1,4 +1,4 @@
-"""The metrics: what Prometheus takes, what stands at zero from the start, and how requests are timed."""
+"""The metrics: their exposition, which of them start at zero, and how requests are timed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,16 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from memory_worker.contract import Delete, Purge, Upsert
 from memory_worker.contract.errors import QueueFull
 from memory_worker.ingest.breaker import BreakerState
-from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
-from memory_worker.inspection.status import Status
+from memory_worker.inspection.queue_stats import StatsExporter
 from memory_worker.queue.log import DeadReason
 from memory_worker.reads.handlers import READ_JOBS
 from memory_worker.settings import Role
 from memory_worker.telemetry import metrics
 from memory_worker.telemetry.metrics import PREFIX, REGISTRY, expose_process, start_at_zero, timed
 from tests.tools import tool
-from tests.unit.queue_stats import STATUS
+from tests.unit.queue_stats import Collected
 
 OWN = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
-
-
-class FixedStats(StatsCollector):
-    """Has fixed stats with a value of everything."""
-
-    def __init__(self) -> None:
-        pass
-
-    def latest_as_leader(self) -> Status:
-        return STATUS
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -48,46 +37,46 @@ def value(name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def everything() -> Iterator[CollectorRegistry]:
-    """The registry of the leader, with a value of every metric."""
+    """Return the registry of a worker that collects the queue stats, with a value of every metric."""
     expose_process()
     start_at_zero()
     for metric in OWN:
         if metric._labelnames:
             metric.labels(*("test" for _ in metric._labelnames))
-    collector = StatsExporter(FixedStats())
+    collector = StatsExporter(Collected())
     REGISTRY.register(collector)
     yield REGISTRY
     REGISTRY.unregister(collector)
 
 
 class TestExposition:
-    def test_promtool_takes_it(self, everything: CollectorRegistry) -> None:
+    def test_promtool_accepts_it(self, everything: CollectorRegistry) -> None:
         promtool = tool("promtool")
         done = subprocess.run(
             [promtool, "check", "metrics"], input=generate_latest(everything), capture_output=True, check=False
         )
         assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 0)
 
-    def test_it_holds_every_metric_and_each_says_what_it_is(self, everything: CollectorRegistry) -> None:
+    def test_it_has_every_metric_with_its_help_text(self, everything: CollectorRegistry) -> None:
         families = {family.name: family for family in parse_text(generate_latest(everything).decode())}
         own = {family.name for metric in OWN for family in metric.describe()}
-        stats = {family.name for family in StatsExporter(FixedStats()).collect()}
+        of_the_queue = {family.name for family in StatsExporter(Collected()).collect()}
         assert len(own) == len(OWN)
-        assert len(stats) == 14
-        assert own | stats == {name for name in families if name.startswith(f"{PREFIX}_")}
-        for name in own | stats:
+        assert len(of_the_queue) == 14
+        assert own | of_the_queue == {name for name in families if name.startswith(f"{PREFIX}_")}
+        for name in own | of_the_queue:
             assert families[name].documentation.endswith("."), name
             assert families[name].samples, name
         assert "process_resident_memory_bytes" in families
         assert not [name for name in families if name.endswith("_created")]
 
-    def test_openmetrics_is_the_same(self, everything: CollectorRegistry) -> None:
+    def test_it_has_the_same_metrics_in_openmetrics(self, everything: CollectorRegistry) -> None:
         as_text = parse_text(generate_latest(everything).decode())
         as_openmetrics = parse_openmetrics(generate_openmetrics(everything).decode())
         names = [{f.name for f in families if f.name.startswith(PREFIX)} for families in (as_text, as_openmetrics)]
         assert names[0] == names[1]
 
-    def test_names_carry_their_units(self) -> None:
+    def test_a_name_contains_its_unit(self) -> None:
         for metric in OWN:
             [family] = metric.describe()
             if family.type == "histogram":
@@ -95,7 +84,7 @@ class TestExposition:
             if "Seconds" in family.documentation:
                 assert "seconds" in family.name
 
-    def test_no_label_is_about_a_user(self) -> None:
+    def test_no_label_identifies_a_user(self) -> None:
         labels = {label for metric in OWN for label in metric._labelnames}
         assert labels == {
             *("code", "command", "component", "contract", "ending", "kind", "method"),
@@ -104,7 +93,7 @@ class TestExposition:
 
 
 class TestAtZero:
-    def test_what_alerts_watch_is_there_before_it_happens(self) -> None:
+    def test_a_counter_that_an_alert_watches_starts_at_zero(self) -> None:
         start_at_zero()
         for reason in get_args(DeadReason):
             for job in (Upsert, Delete, Purge):
@@ -118,7 +107,7 @@ class TestAtZero:
         for role in get_args(Role):
             assert role == "all" or value("role_restarts_total", role=role) is not None
 
-    def test_done_again_it_takes_nothing_back(self) -> None:
+    def test_starting_again_resets_no_counter(self) -> None:
         metrics.LEASES.labels("lost").inc(3)
         before = value("leases_total", outcome="lost")
         start_at_zero()
@@ -128,7 +117,7 @@ class TestAtZero:
         exposed = generate_latest(REGISTRY).decode()
         assert exposed.count("# TYPE process_resident_memory_bytes ") == 1
 
-    def test_the_breaker_is_in_one_state(self) -> None:
+    def test_the_breaker_has_one_state(self) -> None:
         for state in get_args(BreakerState):
             metrics.breaker_is(state)
             assert {known: value("breaker_state", state=known) for known in get_args(BreakerState)} == {
@@ -151,18 +140,18 @@ class TestTimed:
             if sample.name.endswith("_count")
         }
 
-    def test_what_goes_well_is_ok(self, requests: Histogram) -> None:
+    def test_a_request_without_an_error_counts_as_ok(self, requests: Histogram) -> None:
         for _ in range(2):
             with timed(requests, "push"):
                 pass
         assert self.counted(requests) == {("push", "OK"): 2}
 
-    def test_an_error_counts_by_its_class_and_goes_on(self, requests: Histogram) -> None:
+    def test_an_error_counts_by_its_class_and_is_raised(self, requests: Histogram) -> None:
         with pytest.raises(QueueFull), timed(requests, "push"):
             raise QueueFull("jobs", 3)
         assert self.counted(requests) == {("push", "QueueFull"): 1}
 
-    def test_a_code_that_was_given_counts(self, requests: Histogram) -> None:
+    def test_a_given_code_is_counted(self, requests: Histogram) -> None:
         with pytest.raises(RuntimeError), timed(requests, "query") as timing:
             timing.code = "UNAVAILABLE"
             raise RuntimeError
@@ -170,7 +159,7 @@ class TestTimed:
             timing.code = "NOT_FOUND"
         assert self.counted(requests) == {("query", "UNAVAILABLE"): 1, ("query", "NOT_FOUND"): 1}
 
-    async def test_what_is_cancelled_counts_too(self, requests: Histogram) -> None:
+    async def test_a_cancelled_request_is_counted(self, requests: Histogram) -> None:
         begun = asyncio.Event()
 
         async def never() -> None:

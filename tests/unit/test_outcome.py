@@ -1,8 +1,10 @@
-"""What comes of a batch in which there are dead letters and replays."""
+"""The outcome of a batch that has dead letters and replays."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import pytest
 
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 from memory_worker.ingest.decoding import DecodedBatch
@@ -46,21 +48,21 @@ def positions(outcome: Outcome, user_id: int = 1) -> set[str]:
     return set(outcome.guards[user_id].dead_letters)
 
 
-def test_a_batch_without_letters_is_left_as_it_is() -> None:
+def test_a_batch_without_dead_letters_is_not_changed() -> None:
     taken = batch((entry(5), write()), (entry(6), DELETE))
     found = decide(taken, {})
     assert found.jobs is taken.jobs
     assert (found.dead, found.guards, found.purged) == ([], {}, [])
 
 
-def test_a_replay_of_an_untouched_letter_is_applied_and_guarded_no_more() -> None:
+def test_a_replay_is_applied_if_no_newer_job_touched_its_point() -> None:
     pairs = [(entry(6), write(2)), (entry(7, OLD), write(1))]
     found = decide(batch(*pairs), older(write(1)))
     assert found.jobs == pairs
     assert found.guards[1].changes()[2] == [OLD]
 
 
-def test_a_replay_behind_a_newer_job_in_the_same_batch_is_refused_and_still_guarded() -> None:
+def test_a_replay_after_a_newer_job_in_the_same_batch_is_refused_and_still_guarded() -> None:
     newer = (entry(6), DELETE)
     found = decide(batch(newer, (entry(7, OLD), write(1))), older(write(1)))
     assert found.jobs == [newer]
@@ -90,52 +92,47 @@ def test_a_replay_that_dies_again_keeps_its_position() -> None:
     assert dead_of(found) == [("13-0", "superseded")]
 
 
-def test_a_replay_of_which_nothing_is_known_becomes_a_letter_again() -> None:
+def test_a_replay_without_a_guard_becomes_a_dead_letter_again() -> None:
     found = decide(batch((entry(7, OLD), write(1))), {})
     assert found.jobs == []
     assert dead_of(found) == [("7-0", "superseded")]
     assert found.guards == {}
 
 
-def test_a_replay_of_which_nothing_is_known_is_not_guarded_when_it_dies_again() -> None:
-    found = decide(batch(dead=((entry(7, OLD), write(1)),)), {})
+@pytest.mark.parametrize("dead", [(entry(7, OLD), write(1)), (entry(7), None)], ids=["replay", "cannot be decoded"])
+def test_a_dead_letter_without_a_known_job_or_position_is_not_guarded(dead: tuple[Entry, WriteJob | None]) -> None:
+    found = decide(batch(dead=(dead,)), {})
     assert dead_of(found) == [("7-0", "invalid")]
     assert found.guards == {}
 
 
-def test_a_letter_that_could_not_be_read_is_not_guarded() -> None:
-    found = decide(batch(dead=((entry(5), None),)), {})
-    assert dead_of(found) == [("5-0", "invalid")]
-    assert found.guards == {}
-
-
-def test_a_purge_takes_the_users_older_dead_writes_with_it() -> None:
+def test_a_purge_removes_older_dead_letters_of_its_user() -> None:
     guards = older(write(1), write(1, user=2), Purge(user_id=1, kind="memory"))
     found = decide(batch((entry(9), Purge(user_id=1, kind="memory"))), guards)
     assert [(gone.user_id, gone.position, gone.entry_id) for gone in found.purged] == [("1", "1-0", "1-0")]
 
 
-def test_a_narrowed_purge_takes_none() -> None:
+def test_a_narrowed_purge_removes_no_dead_letter() -> None:
     found = decide(batch((entry(9), Purge(user_id=1, kind="memory", category="work"))), older(write(1)))
     assert found.purged == []
 
 
-def test_a_purge_reaches_letters_that_died_before_it_in_the_same_batch() -> None:
+def test_a_purge_removes_dead_letters_of_its_own_batch_that_are_older() -> None:
     dead: Any = ((entry(4), None), (entry(5), write(1)), (entry(7), write(1)))
     found = decide(batch((entry(6), Purge(user_id=1)), dead=dead), {})
     assert dead_of(found) == [("4-0", "invalid"), ("7-0", "invalid")]
     assert (positions(found), found.purged) == ({"7-0"}, [])
 
 
-def test_a_replay_that_a_purge_overtook_goes_with_its_user() -> None:
+def test_a_replay_after_a_newer_purge_is_removed() -> None:
     purge = (entry(6), Purge(user_id=1))
     found = decide(batch(purge, (entry(7, OLD), write(1))), older(write(1)))
     assert (found.jobs, found.dead) == ([purge], [])
     assert found.guards[1].changes()[2] == [OLD]
 
 
-def test_the_replay_of_an_older_purge_spares_newer_letters() -> None:
-    """It is as old as on the day it was pushed: what was pushed behind it is not its business."""
+def test_a_replayed_purge_keeps_dead_letters_that_are_newer_than_its_first_push() -> None:
+    """A replay counts from the position of its first push."""
     guards = older(Purge(user_id=1, kind="memory"), write(1))
     found = decide(batch((entry(9, "1-0"), Purge(user_id=1, kind="memory"))), guards)
     assert found.purged == []
@@ -143,6 +140,6 @@ def test_the_replay_of_an_older_purge_spares_newer_letters() -> None:
     assert not found.guards[1].is_stale(write(1), "2-0")
 
 
-def test_touching_names_what_could_be_read_by_its_position() -> None:
+def test_touching_returns_decoded_jobs_by_their_positions() -> None:
     taken = batch((entry(6, OLD), write(1)), dead=((entry(7), DELETE), (entry(8), None)))
     assert list(decoded_jobs(taken)) == [(OLD, write(1)), ("7-0", DELETE)]

@@ -1,4 +1,4 @@
-"""What the tests import comes with the extras that the README's command for tests installs, and with nothing else."""
+"""The README's command for tests installs all packages that the tests import."""
 
 from __future__ import annotations
 

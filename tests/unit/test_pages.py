@@ -1,4 +1,4 @@
-"""The four pages of a worker, and the rates, without HTTP."""
+"""The pages that a worker serves over HTTP, and the rates on them, without the server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,8 @@ from memory_worker.http.server import Page
 from memory_worker.inspection.status import Status
 from memory_worker.telemetry.health import MAX_STALL_S, Health
 from memory_worker.telemetry.metrics import JOBS, READS
+from tests.unit.conftest import Clock
 from tests.unit.queue_stats import STATUS
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 class TestRates:
@@ -35,16 +23,13 @@ class TestRates:
     def rates(self, clock: Clock) -> Rates:
         return Rates(now=clock)
 
-    def test_without_jobs_the_rates_are_zero(self, rates: Rates) -> None:
-        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}
-
-    def test_the_rates_between_samples(self, rates: Rates, clock: Clock) -> None:
+    def test_a_rate_is_the_growth_between_two_looks(self, rates: Rates, clock: Clock) -> None:
         JOBS.labels("upsert", "memory", "applied").inc(70)
         JOBS.labels("purge", "all", "applied").inc(10)
         JOBS.labels("unknown", "unknown", "dead").inc(4)
         READS.labels("search", "ok").inc(10)
         READS.labels("get", "timeout").inc(6)
-        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next sample
+        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next look
         clock.now_s += 8
         rates.sample()
         assert rates.per_second() == {"applied": 10, "dead": 0.5, "reads": 2}
@@ -60,13 +45,13 @@ class TestRates:
         rates.sample()
         assert rates.per_second()["applied"] == 2
 
-    def test_there_is_at_most_one_sample_per_second(self, rates: Rates, clock: Clock) -> None:
+    def test_frequent_looks_are_kept_once_per_second(self, rates: Rates, clock: Clock) -> None:
         for _ in range(10_000):
             clock.now_s += 0.01
             rates.sample()
         assert len(rates._samples) <= 62
 
-    def test_after_a_pause_the_rates_are_zero(self, rates: Rates, clock: Clock) -> None:
+    def test_after_a_long_pause_the_rate_is_zero(self, rates: Rates, clock: Clock) -> None:
         clock.now_s += 10
         rates.sample()
         JOBS.labels("upsert", "memory", "applied").inc(50)
@@ -97,7 +82,7 @@ class TestPages:
         assert {path for path, source in sources.items() if source.is_probe} == {"/livez", "/readyz"}
         assert set(sources) == {"/livez", "/readyz", "/health", "/metrics"}
 
-    def test_alive_as_long_as_the_loop_runs(self, health: Health, clock: Clock) -> None:
+    def test_a_worker_is_alive_while_its_event_loop_runs(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/livez") == (200, {"alive": True, "event_loop_stalled_s": 0})
         clock.now_s += MAX_STALL_S - 0.5
         assert self.document(health, "/livez")[0] == 200
@@ -106,12 +91,12 @@ class TestPages:
         health.loop_ran()
         assert self.document(health, "/livez")[0] == 200
 
-    def test_alive_while_servers_are_down(self, health: Health) -> None:
+    def test_a_worker_is_alive_while_its_servers_are_down(self, health: Health) -> None:
         health.down("redis", "x")
         health.down("qdrant", "y")
         assert self.document(health, "/livez")[0] == 200
 
-    def test_ready_when_all_components_are(self, health: Health, clock: Clock) -> None:
+    def test_a_worker_is_ready_if_all_components_are(self, health: Health, clock: Clock) -> None:
         assert self.document(health, "/readyz") == (
             200,
             {"ready": True, "components": {"redis": {"up": True}, "qdrant": {"up": True}}},
@@ -128,19 +113,15 @@ class TestPages:
             "reason": "not checked for 16 s",
         }
 
-    def test_the_whole_health_page(self, health: Health, clock: Clock) -> None:
+    def test_health_shows_queue_rates_and_collections(self, health: Health, clock: Clock) -> None:
         clock.now_s += 2.5
-        status, document = self.document(health, "/health", STATUS)
+        status, shown = self.document(health, "/health", STATUS)
         assert status == 200
-        assert document["status"] == "ok"
-        assert (document["version"], document["contract"], document["role"]) == (
-            __version__,
-            CONTRACT_VERSION,
-            "ingest",
-        )
-        assert document["uptime_s"] == 2.5
-        assert document["rates"]["per_second"] == {"applied": 0, "dead": 0, "reads": 0}
-        assert document["queue"] == {
+        assert shown["status"] == "ok"
+        assert (shown["version"], shown["contract"], shown["role"]) == (__version__, CONTRACT_VERSION, "ingest")
+        assert shown["uptime_s"] == 2.5
+        assert shown["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
+        assert shown["queue"] == {
             "at": STATUS.at,
             "partitions": 2,
             "waiting": 4,
@@ -151,19 +132,19 @@ class TestPages:
             "dead": 2,
             "reads_waiting": 3,
         }
-        assert [collection["name"] for collection in document["collections"]] == ["user_memories"]
+        assert [collection["name"] for collection in shown["collections"]] == ["user_memories"]
 
-    def test_health_when_everything_is_down(self, health: Health) -> None:
+    def test_health_answers_while_a_component_is_down(self, health: Health) -> None:
         health.down("redis", "it hangs")
-        status, document = self.document(health, "/health")
-        assert (status, document["status"]) == (200, "degraded")
-        assert document["components"]["redis"] == {"up": False, "reason": "it hangs"}
-        assert (document["queue"], document["collections"], document["store_error"]) == (None, None, None)
+        status, shown = self.document(health, "/health")
+        assert (status, shown["status"]) == (200, "degraded")
+        assert shown["components"]["redis"] == {"up": False, "reason": "it hangs"}
+        assert (shown["queue"], shown["collections"], shown["store_error"]) == (None, None, None)
 
-    def test_health_says_why_collections_are_unknown(self, health: Health) -> None:
+    def test_health_shows_why_the_collections_are_unknown(self, health: Health) -> None:
         broken = msgspec.structs.replace(STATUS, collections=[], store_error="UNAVAILABLE")
-        _, document = self.document(health, "/health", broken)
-        assert (document["collections"], document["store_error"]) == ([], "UNAVAILABLE")
+        _, shown = self.document(health, "/health", broken)
+        assert (shown["collections"], shown["store_error"]) == ([], "UNAVAILABLE")
 
     @pytest.mark.parametrize(
         ("accept", "content_type"),
@@ -178,7 +159,7 @@ class TestPages:
             ),
         ],
     )
-    def test_metrics_as_they_are_asked_for(self, health: Health, accept: str, content_type: str) -> None:
+    def test_metrics_have_the_format_that_is_asked_for(self, health: Health, accept: str, content_type: str) -> None:
         page = self.page(health, "/metrics", accept=accept)
         assert page.status == 200
         assert page.content_type.startswith(f"{content_type};")
@@ -197,7 +178,7 @@ class TestPages:
         ],
         ids=lambda accept: accept[:50],
     )
-    def test_metrics_whatever_is_asked_for(self, health: Health, accept: str) -> None:
+    def test_metrics_are_served_for_any_accept_header(self, health: Health, accept: str) -> None:
         page = self.page(health, "/metrics", accept=accept)
         assert page.status == 200
         assert b"\nmemory_worker_leases_held " in page.body

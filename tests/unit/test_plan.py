@@ -1,4 +1,4 @@
-"""The plan of a batch against a naive oracle: the same jobs, applied one by one."""
+"""The plan of a batch, compared with an oracle that applies the same jobs one by one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def delete(*point_ids: str, ref: CollectionRef = MEMORIES) -> Delete:
 
 
 def in_order(world: World, jobs: Iterable[WriteJob]) -> World:
-    """The world after the jobs, one by one, as their docstrings say."""
+    """Return the world after the jobs, applied one by one as their docstrings say."""
     world = {ref: dict(points) for ref, points in world.items()}
     for job in jobs:
         match job:
@@ -66,7 +66,7 @@ def purged(point: dict[str, Any], job: Purge) -> bool:
 
 
 def after(world: World, steps: Iterable[Step]) -> World:
-    """The world after the operations of a plan, as their docstrings say."""
+    """Return the world after the operations of a plan, as their docstrings say."""
     world = {ref: dict(points) for ref, points in world.items()}
     for ref, operation in steps:
         points = world.setdefault(ref, {})
@@ -89,11 +89,11 @@ def steps_of(jobs: Iterable[WriteJob], world: World) -> list[Step]:
 
 
 def stored(world: World) -> World:
-    """The world without empty collections: whether one of them exists is not part of the outcome."""
+    """Return the world without empty collections. Whether one of them exists is not part of the outcome."""
     return {ref: points for ref, points in world.items() if points}
 
 
-# Few users, points and values, so that jobs meet.
+# Few users, points and values, so that jobs touch the same points.
 
 users = st.integers(1, 2)
 categories, groups, files = st.sampled_from(["a", "b"]), st.sampled_from(["g", "h"]), st.integers(1, 2)
@@ -141,25 +141,25 @@ batches = st.lists(st.one_of(upserts(), upserts(), deletes(), purges()), max_siz
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Points that stand there already, with whatever values an older batch gave them."""
+    """Draw points that are stored already, by an older batch."""
     jobs = draw(st.lists(upserts(st.sampled_from(EXISTING)), max_size=8))
     return in_order({ref: {} for ref in EXISTING}, jobs)
 
 
 @given(worlds(), batches)
 @settings(max_examples=500)
-def test_a_plan_does_what_its_jobs_do_in_order(world: World, jobs: list[WriteJob]) -> None:
+def test_a_plan_has_the_result_of_its_jobs_in_order(world: World, jobs: list[WriteJob]) -> None:
     assert stored(after(world, steps_of(jobs, world))) == stored(in_order(world, jobs))
 
 
 @given(worlds(), batches)
 @settings(max_examples=200)
-def test_batches_of_different_users_may_be_planned_as_one_in_any_order(world: World, jobs: list[WriteJob]) -> None:
+def test_jobs_of_different_users_may_be_planned_in_any_order(world: World, jobs: list[WriteJob]) -> None:
     by_user = [job for user_id in (2, 1) for job in jobs if job.user_id == user_id]
     assert stored(after(world, steps_of(by_user, world))) == stored(in_order(world, jobs))
 
 
-def test_a_plan_asks_once_for_each_kind_of_operation() -> None:
+def test_a_plan_has_one_operation_of_each_kind() -> None:
     writes = [upsert(f"mem_{user_id}_1") for user_id in (1, 2, 3)]
     (found,) = plan([job for write in writes for job in (write, delete(f"mem_{write.user_id}_2"))])
     assert found.operations == (DeletePoints(("mem_1_2", "mem_2_2", "mem_3_2")), UpsertPoints(tuple(writes)))
@@ -167,7 +167,7 @@ def test_a_plan_asks_once_for_each_kind_of_operation() -> None:
 
 @given(worlds(), batches)
 @settings(max_examples=200)
-def test_replaying_after_a_crash_at_any_operation_does_no_harm(world: World, jobs: list[WriteJob]) -> None:
+def test_a_batch_may_be_applied_again_after_a_crash_at_any_operation(world: World, jobs: list[WriteJob]) -> None:
     steps = steps_of(jobs, world)
     expected = stored(after(world, steps))
     for done in range(len(steps) + 1):
@@ -177,7 +177,7 @@ def test_replaying_after_a_crash_at_any_operation_does_no_harm(world: World, job
 
 @given(worlds(), batches, batches, st.integers(0, 12))
 @settings(max_examples=200)
-def test_what_was_applied_may_be_cut_into_other_batches(
+def test_applied_jobs_may_be_applied_again_in_other_batches(
     world: World, jobs: list[WriteJob], more: list[WriteJob], cut: int
 ) -> None:
     expected = stored(in_order(world, [*jobs, *more]))
@@ -188,7 +188,7 @@ def test_what_was_applied_may_be_cut_into_other_batches(
 
 
 @given(batches)
-def test_a_plan_is_purges_then_deletes_then_upserts_and_names_a_point_once(jobs: list[WriteJob]) -> None:
+def test_a_plan_has_purges_then_deletes_then_upserts_and_names_each_point_once(jobs: list[WriteJob]) -> None:
     planned = plan(jobs, EXISTING)
     assert len({found.ref for found in planned}) == len(planned)
     order = [DeleteMatching, DeletePoints, UpsertPoints]
@@ -207,7 +207,7 @@ def test_a_plan_is_purges_then_deletes_then_upserts_and_names_a_point_once(jobs:
 
 
 @given(batches)
-def test_existing_collections_matter_only_where_they_are_asked_for(jobs: list[WriteJob]) -> None:
+def test_existing_collections_matter_only_for_a_plan_that_needs_them(jobs: list[WriteJob]) -> None:
     if not needs_existing(jobs):
         assert plan(jobs, EXISTING) == plan(jobs, ())
 
@@ -260,7 +260,7 @@ EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
 
 
 @pytest.mark.parametrize(("jobs", "expected"), EXAMPLES.values(), ids=EXAMPLES)
-def test_examples(jobs: list[WriteJob], expected: list[Step]) -> None:
+def test_the_plan_of_an_example(jobs: list[WriteJob], expected: list[Step]) -> None:
     assert steps_of(jobs, {}) == expected
 
 
@@ -271,7 +271,7 @@ def test_a_purge_of_both_kinds_reaches_every_namespace() -> None:
     )
 
 
-def test_existing_collections_may_be_given_only_once() -> None:
+def test_existing_collections_may_be_an_iterator() -> None:
     jobs = [Purge(user_id=1, kind="document"), Purge(user_id=2)]
     assert plan(jobs, iter(EXISTING)) == plan(jobs, EXISTING)
 

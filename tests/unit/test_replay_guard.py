@@ -1,4 +1,4 @@
-"""The rule that keeps replays from undoing newer jobs: a letter is stale if a later job touched any of its points."""
+"""The replay guard: a dead letter is stale if a later job touched any of its points."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def delete(*numbers: int) -> Delete:
 
 
 def stored(guard: Guard) -> Guard:
-    """Return the guard as it is read again from what it asks to be stored."""
+    """Return the guard as it is read back from Redis."""
     fields, dead_letters, _ = guard.changes()
     reaches = fields.pop(PURGES_FIELD, "").encode()
     return Guard(fields, reaches, {at: decode_guarded_job(body.encode()) for at, body in dead_letters.items()})
@@ -69,7 +69,7 @@ TOUCHES: list[tuple[WriteJob, WriteJob, bool]] = [
 
 
 @pytest.mark.parametrize(("dead_letter", "job", "touches"), TOUCHES)
-def test_a_letter_is_stale_if_a_later_job_touched_its_points(
+def test_a_dead_letter_is_stale_if_a_later_job_touched_its_points(
     dead_letter: WriteJob, job: WriteJob, touches: bool
 ) -> None:
     guard = guarded(dead_letter)
@@ -79,14 +79,14 @@ def test_a_letter_is_stale_if_a_later_job_touched_its_points(
 
 
 @pytest.mark.parametrize(("dead_letter", "job"), [(dead_letter, job) for dead_letter, job, _ in TOUCHES])
-def test_an_earlier_job_makes_no_letter_stale(dead_letter: WriteJob, job: WriteJob) -> None:
-    """It was replayed after the letter died: the order in which the jobs were first pushed counts."""
+def test_an_earlier_job_makes_no_dead_letter_stale(dead_letter: WriteJob, job: WriteJob) -> None:
+    """The order of the first pushes counts, even if the earlier job was replayed later."""
     guard = guarded(dead_letter)
     guard.record(job, EARLIER)
     assert not guard.is_stale(dead_letter, LETTER)
 
 
-def test_what_touched_a_point_is_never_forgotten_for_something_earlier() -> None:
+def test_the_latest_job_that_touched_a_point_is_kept() -> None:
     guard = guarded(write(1))
     guard.record(write(1), "9-0")
     guard.record(write(1), LATER)
@@ -100,14 +100,14 @@ def test_positions_compare_as_numbers() -> None:
     assert latest("9-10", "9-9") == "9-10"
 
 
-def test_a_guard_says_nothing_about_points_without_letters() -> None:
+def test_a_guard_stores_nothing_for_points_without_dead_letters() -> None:
     guard = guarded(write(1))
     for number in range(2, 500):
         guard.record(write(number), LATER)
     assert guard.changes() == ({}, {}, [])
 
 
-def test_purges_beyond_counting_refuse_more_and_take_no_more_room() -> None:
+def test_very_many_purges_are_folded_into_wider_ones() -> None:
     guard = guarded(chunk(1, file_id=0))
     for file_id in range(1, 5 * MAX_SCOPES):
         guard.record(Purge(user_id=1, kind="document", file_id=file_id), LATER)
@@ -116,7 +116,7 @@ def test_purges_beyond_counting_refuse_more_and_take_no_more_room() -> None:
     assert not guard.is_stale(write(1), LETTER)
 
 
-def test_dead_purges_beyond_counting_refuse_more_and_take_no_more_room() -> None:
+def test_very_many_dead_purges_are_folded_into_wider_ones() -> None:
     guard = Guard()
     for file_id in range(5 * MAX_SCOPES):
         guard.add(Purge(user_id=1, kind="document", file_id=file_id), LETTER, LETTER)
@@ -126,7 +126,7 @@ def test_dead_purges_beyond_counting_refuse_more_and_take_no_more_room() -> None
     assert guard.is_stale(Purge(user_id=1, kind="document", file_id=0), LETTER)
 
 
-def test_only_a_purge_of_everything_takes_letters_with_it() -> None:
+def test_only_a_purge_that_is_not_narrowed_removes_dead_letters() -> None:
     guard = Guard()
     older, newer = write(1), write(2)
     guard.add(older, EARLIER, EARLIER)
@@ -141,7 +141,7 @@ def test_only_a_purge_of_everything_takes_letters_with_it() -> None:
     assert not guard.is_purged(newer, LATER)
 
 
-def test_dead_purges_of_different_reach_are_watched_apart() -> None:
+def test_dead_purges_of_different_reach_are_watched_separately() -> None:
     narrow, wide = Purge(user_id=1, kind="document", file_id=2), Purge(user_id=1, kind="document")
     guard = Guard()
     guard.add(wide, EARLIER, EARLIER)

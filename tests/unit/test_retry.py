@@ -30,16 +30,18 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("failures", "retry_after_s", "chance", "expected"), TABLE)
-def test_delays(failures: int, retry_after_s: float | None, chance: float, expected: float) -> None:
+def test_the_delay_after_so_many_failures(
+    failures: int, retry_after_s: float | None, chance: float, expected: float
+) -> None:
     delay = POLICY.delay_s(failures, retry_after_s=retry_after_s, chance=chance)
     assert delay == pytest.approx(expected)
 
 
 @given(st.integers(1, 2**40))
-def test_a_delay_by_chance_is_between_half_and_the_cap(failures: int) -> None:
+def test_a_random_delay_is_between_half_of_it_and_the_maximum(failures: int) -> None:
     whole = POLICY.delay_s(failures, chance=0.0)
     assert whole / 2 <= POLICY.delay_s(failures) <= whole <= POLICY.max_s
 
 
-def test_delays_are_not_in_step() -> None:
+def test_delays_differ() -> None:
     assert len({POLICY.delay_s(5) for _ in range(20)}) > 1

@@ -18,12 +18,12 @@ SCRIPTS = {
 }
 LUA = sorted(SCRIPTS)
 
-# Those that add to what Redis holds must fail when it is full; all others must work then, so that it can be emptied.
+# A script that adds jobs must fail if Redis is full. All others must work then, so that drains can free memory.
 GROWING = {"push", "replay"}
 
 
 def run_by_modules() -> set[str]:
-    """The names of the scripts in calls of ``scripts.run``."""
+    """Return the names of the scripts in calls of ``scripts.run``."""
     names = set()
     for path in WORKER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -39,12 +39,12 @@ def comment_and_code(name: str) -> tuple[str, str]:
     return "\n".join(lines[:code_starts]), "\n".join(lines[code_starts:])
 
 
-def test_every_script_is_run_and_every_script_that_is_run_exists() -> None:
+def test_every_script_is_used_and_exists() -> None:
     assert run_by_modules() == set(LUA)
 
 
 @pytest.mark.parametrize("name", LUA)
-def test_a_script_says_what_it_does_and_takes(name: str) -> None:
+def test_a_script_documents_what_it_does_and_its_arguments(name: str) -> None:
     comment, code = comment_and_code(name)
     assert re.match(r"-- [A-Z].*[.:,]", comment)
     assert re.search(r"^-- KEYS  \S", comment, re.MULTILINE)
@@ -52,7 +52,7 @@ def test_a_script_says_what_it_does_and_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LUA)
-def test_a_script_takes_as_many_keys_as_it_says(name: str) -> None:
+def test_a_script_uses_as_many_keys_as_it_documents(name: str) -> None:
     comment, code = comment_and_code(name)
     line = re.search(r"^-- KEYS  (.*)$", comment, re.MULTILINE)
     assert line is not None
@@ -62,7 +62,7 @@ def test_a_script_takes_as_many_keys_as_it_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LUA)
-def test_a_script_makes_no_key_names_of_its_own(name: str) -> None:
+def test_a_script_contains_no_names_of_keys(name: str) -> None:
     _, code = comment_and_code(name)
     assert "'mw" not in code
     assert "arq:" not in code

@@ -1,4 +1,4 @@
-"""What is said about a Redis, and what no worker starts on."""
+"""The checks of a Redis server, and which failures keep a worker from starting."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_good_server_is_ok() -> None:
         ({"maxmemory_policy": None, **LIMIT}, False, "warning", False),
     ],
 )
-def test_eviction(info: dict[str, Any], allow: bool, verdict: str, refused: bool) -> None:
+def test_the_check_of_eviction(info: dict[str, Any], allow: bool, verdict: str, refused: bool) -> None:
     found = judged("Redis eviction", allow=allow, **info)
     assert (found.verdict, found.refused) == (verdict, refused)
     assert verdict == "ok" or "noeviction" in found.advice
@@ -61,13 +61,13 @@ def test_eviction(info: dict[str, Any], allow: bool, verdict: str, refused: bool
         ("Redis role", {"role": "slave"}, "failed", False),
     ],
 )
-def test_other_judgements(name: str, info: dict[str, Any], verdict: str, refused: bool) -> None:
+def test_the_other_checks(name: str, info: dict[str, Any], verdict: str, refused: bool) -> None:
     found = judged(name, **info)
     assert (found.verdict, found.refused) == (verdict, refused)
 
 
-def test_a_refusal_says_what_and_what_to_do() -> None:
-    judgements = check_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
+def test_a_refusal_names_the_problem_and_the_fix() -> None:
+    judgements = judge_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
     with pytest.raises(ConfigurationError) as refused:
         refuse_unsafe(judgements)
     assert "Redis eviction: allkeys-lru, maxmemory 100 MiB. Set maxmemory-policy noeviction" in str(refused.value)

@@ -1,4 +1,4 @@
-"""What the registry and the pins say of collections, and how names become collections."""
+"""The registry and the pins of collections, and which collection a name belongs to."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def described(metadata: dict[str, Any] | None = None) -> q.CollectionInfo:
 
 
 @pytest.mark.parametrize(("ref", "key"), [(MEMORIES, "memory"), (DOCUMENTS, "document"), (FEEDBACK, "memory:feedback")])
-def test_keys(ref: CollectionRef, key: str) -> None:
+def test_the_key_of_a_collection_in_the_registry(ref: CollectionRef, key: str) -> None:
     assert key_of(ref) == key
     assert ref_of(key) == ref
 
 
 @pytest.mark.parametrize("key", ["", "note", "note:x", "memories", "Memory"])
-def test_keys_of_other_versions_are_not_ours(key: str) -> None:
+def test_an_unknown_key_belongs_to_no_collection(key: str) -> None:
     assert ref_of(key) is None
 
 
 @pytest.mark.parametrize("stored", [None, "", "adopted", "Made", 1])
-def test_whatever_is_not_made_is_adopted(stored: object) -> None:
+def test_any_other_origin_than_made_is_adopted(stored: object) -> None:
     assert origin_of(stored) == "adopted"
     assert origin_of("made") == "made"
 
@@ -55,14 +55,14 @@ def test_whatever_is_not_made_is_adopted(stored: object) -> None:
         ("other", None),
     ],
 )
-def test_names(name: str, ref: CollectionRef | None) -> None:
+def test_the_collection_of_a_name(name: str, ref: CollectionRef | None) -> None:
     assert SHAPE.ref(name) == ref
     if ref is not None:
         assert SHAPE.name(ref) == name
 
 
 @pytest.mark.parametrize("ref", [MEMORIES, FEEDBACK])
-def test_pins(ref: CollectionRef) -> None:
+def test_a_pin_is_read_back_from_the_metadata(ref: CollectionRef) -> None:
     info, pin = described({"owner": "somebody"}), Pin("mw", ref, "made")
     put_pin(info.config.metadata, pin)
     assert pin_of(info, ref) == pin
@@ -83,11 +83,11 @@ def test_pins(ref: CollectionRef) -> None:
         {METADATA_KEY: {"prefix": "mw", "kind": "memory", "namespace": {"a": 1}}},
     ],
 )
-def test_metadata_of_others_is_no_pin(metadata: dict[str, Any]) -> None:
+def test_other_metadata_is_not_a_pin(metadata: dict[str, Any]) -> None:
     assert pin_of(described(metadata), MEMORIES) is None
 
 
-def test_a_pin_without_an_origin_is_of_one_that_was_adopted() -> None:
+def test_a_pin_without_an_origin_means_adopted() -> None:
     info = described({METADATA_KEY: {"prefix": "mw", "kind": "memory", "namespace": None}})
     assert pin_of(info, MEMORIES) == Pin("mw", MEMORIES, "adopted")
 
@@ -96,7 +96,7 @@ def test_a_pin_without_an_origin_is_of_one_that_was_adopted() -> None:
     ("version", "stored"),
     [("1.15.5", False), ("1.16.0", True), ("1.18.3-dev", True), ("2.0.0", True), ("", False), ("unknown", False)],
 )
-def test_which_servers_have_metadata(version: str, stored: bool) -> None:
+def test_servers_have_metadata_from_1_16_on(version: str, stored: bool) -> None:
     assert has_metadata(version) is stored
 
 
@@ -112,7 +112,7 @@ def test_which_servers_have_metadata(version: str, stored: bool) -> None:
         ({"other": "m"}, False),
     ],
 )
-def test_aliases_that_make_two_names_one_collection(aliases: dict[str, str], same: bool) -> None:
+def test_two_names_of_one_collection_are_noticed(aliases: dict[str, str], same: bool) -> None:
     listing = Listing(frozenset({"m", "d", "m_feedback", "x", "m_2026", "f_2026"}), aliases)
     found = alias_conflict(SHAPE, FEEDBACK, [MEMORIES, DOCUMENTS, FEEDBACK], listing)
     assert (found is not None) is same
@@ -120,7 +120,7 @@ def test_aliases_that_make_two_names_one_collection(aliases: dict[str, str], sam
         assert "m and m_feedback are one collection" in found
 
 
-def test_what_does_not_fit_is_named_with_both_dimensions() -> None:
+def test_a_misfit_names_both_dimensions() -> None:
     info = q.CollectionInfo()
     params = info.config.params.vectors_config.params
     params.size, params.distance = 16, q.Distance.Cosine
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_named_with_both_dimensions() -> None:
     assert incompatibility("m_x", info, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
 
 
-def test_strict_mode_asks_for_indexes_only_where_it_forbids_updates_without() -> None:
+def test_indexes_are_needed_only_if_strict_mode_forbids_updates_without_them() -> None:
     info = q.CollectionInfo()
     assert not needs_indexes(info)
     strict = info.config.strict_mode_config

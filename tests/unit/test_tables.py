@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 
 from memory_worker.commands import dead_tables, tables
-from memory_worker.contract import CollectionInfo, Delete, Receipt, encode_job
+from memory_worker.contract import Delete, Receipt, encode_job
 from memory_worker.inspection.check import Check
-from memory_worker.inspection.status import PartitionStatus, Status
-from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
+from memory_worker.inspection.status import PartitionStatus
+from memory_worker.queue.dead import DeadLetter
+from memory_worker.queue.dead_heads import DeadHead
+from tests.unit import queue_stats
 
 
 def printed(show: Callable[..., None], *args: Any, **options: Any) -> str:
@@ -41,7 +43,7 @@ def printed(show: Callable[..., None], *args: Any, **options: Any) -> str:
         (864_000, "10 d"),
     ],
 )
-def test_ages(seconds: float, text: str) -> None:
+def test_an_age_has_a_suitable_unit(seconds: float, text: str) -> None:
     assert tables.age(seconds) == text
 
 
@@ -50,19 +52,11 @@ def partition(number: int, **values: Any) -> PartitionStatus:
     return PartitionStatus(partition=number, **{**idle, **values})
 
 
-COLLECTION = CollectionInfo(
-    name="user_memories",
-    kind="memory",
-    namespace=None,
-    status="green",
-    points=1_234_567,
-    indexed_vectors=1_200_000,
-    segments=8,
-    dimension=1024,
-    payload_indexes=["user_id"],
+COLLECTION = msgspec.structs.replace(
+    queue_stats.STATUS.collections[0], points=1_234_567, indexed_vectors=1_200_000, segments=8, dimension=1024
 )
-STATUS = Status(
-    at=0,
+STATUS = msgspec.structs.replace(
+    queue_stats.STATUS,
     partitions=[
         partition(17, waiting=1234, oldest_age_s=12.0, draining=True, lease_s=7.25),
         partition(18),
@@ -73,13 +67,7 @@ STATUS = Status(
     oldest_age_s=12.0,
     draining=1,
     dead=1001,
-    reads_waiting=3,
-    max_jobs=1_000_000,
-    max_bytes=0,
-    redis_memory_bytes=2_097_152,
-    redis_memory_limit_bytes=0,
     collections=[COLLECTION],
-    store_error=None,
 )
 UNKNOWN = msgspec.structs.replace(
     STATUS, collections=[], store_error="describing x: UNAVAILABLE: ipv6:[::1] [/red] [b]"
@@ -87,13 +75,13 @@ UNKNOWN = msgspec.structs.replace(
 
 
 def row(text: str, first: str) -> list[str]:
-    """The cells of the row whose first cell is ``first``."""
+    """Return the cells of the row whose first cell is ``first``."""
     cells = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in text.splitlines() if "│" in line]
     (found,) = [line for line in cells if line[0] == first]
     return found
 
 
-def test_status_shows_what_waits() -> None:
+def test_status_shows_the_backlog_and_the_collections() -> None:
     text = printed(tables.print_status, STATUS, everything=False)
     assert "1,235 jobs wait, the oldest for 12 s; 1 of 3 partitions are being drained; 1,001 dead letters" in text
     assert row(text, "17") == ["17", "1,234", "12 s", "7.2 s", "", ""]
@@ -107,13 +95,13 @@ def test_idle_partitions_are_shown_only_on_demand(everything: bool) -> None:
     assert any(line.strip("│ ").startswith("18 ") for line in text.splitlines()) is everything
 
 
-def test_status_says_which_workers_live() -> None:
+def test_status_shows_the_running_workers() -> None:
     assert "workers: none" in printed(tables.print_status, STATUS, everything=False)
     alive = msgspec.structs.replace(STATUS, workers={"ingest": 2, "search": 0, "all": 1})
     assert "workers: 2 ingest, 0 search, 1 all" in printed(tables.print_status, alive, everything=False)
 
 
-def test_names_of_collections_are_whole_and_harmless_on_a_narrow_terminal() -> None:
+def test_names_of_collections_are_complete_and_escaped_on_a_narrow_terminal() -> None:
     named = msgspec.structs.replace(COLLECTION, name="user_memories_" + "x" * 100 + "\x1b[2J")
     status = msgspec.structs.replace(STATUS, collections=[named])
     console = Console(file=StringIO(), record=True, emoji=False, width=80)
@@ -124,20 +112,20 @@ def test_names_of_collections_are_whole_and_harmless_on_a_narrow_terminal() -> N
     assert "…" not in console.export_text()
 
 
-def test_a_quiet_system_shows_no_table_of_partitions() -> None:
+def test_status_of_an_idle_queue_has_no_table_of_partitions() -> None:
     quiet = msgspec.structs.replace(STATUS, partitions=[partition(0)], waiting=0, oldest_age_s=0.0, draining=0, dead=0)
     text = printed(tables.print_status, quiet, everything=False)
     assert "0 jobs wait" in text
     assert "Partitions" not in text
 
 
-def test_an_error_of_the_store_is_shown_word_for_word() -> None:
+def test_an_error_of_the_store_is_shown_unchanged() -> None:
     text = printed(tables.print_status, UNKNOWN, everything=False)
     assert "Qdrant does not answer: describing x: UNAVAILABLE: ipv6:[::1] [/red] [b]" in text
     assert "Collections" not in text
 
 
-def test_checks_show_verdict_and_advice() -> None:
+def test_a_check_shows_its_verdict_and_advice() -> None:
     checks = [
         Check("Redis version", "ok", "9.1"),
         Check("clocks", "warning", "an hour apart", "Set them."),
@@ -181,7 +169,7 @@ def listed(*heads: DeadLetterHeader, limit: int = 100, width: int = 80) -> str:
     return written.getvalue()
 
 
-def test_letters_are_listed_with_receipts_that_can_be_copied() -> None:
+def test_dead_letters_are_listed_with_complete_receipts() -> None:
     longest = Receipt(1023, "1732000000000-123456")
     text = listed(head(), head(receipt=longest, op="", user_id="", detail="torn"), width=20)
     assert text.splitlines() == [
@@ -197,22 +185,22 @@ def test_a_list_that_is_cut_says_so() -> None:
     assert "there are more" not in listed(head(), limit=1)
 
 
-def test_no_letters() -> None:
+def test_an_empty_list_says_so() -> None:
     assert listed() == "no dead letters\n"
 
 
 @pytest.mark.parametrize("detail", ["point_id: 'mem_[/red]'", "[bold]x[/bold]", "\\[x]", "[/]", ":smile:"])
-def test_what_a_job_says_is_no_markup(detail: str) -> None:
+def test_text_of_a_job_is_not_markup(detail: str) -> None:
     assert listed(head(detail=detail)).splitlines()[1] == f"    {detail}"
 
 
-def test_what_a_job_says_cannot_control_the_terminal() -> None:
+def test_text_of_a_job_cannot_control_the_terminal() -> None:
     text = listed(head(op="\x1b[2J", user_id="1\r2", detail="a\nb\x9b31m\u202ec\ud800"))
     assert text.splitlines()[0].endswith("invalid \\x1b[2J, user 1\\r2, 40 bytes")
     assert text.splitlines()[1:] == [r"    a\nb\x9b31m\u202ec\ud800"]
 
 
-def test_a_letter_as_a_document() -> None:
+def test_a_dead_letter_is_shown_as_a_document() -> None:
     found = dead_letter()
     short = {
         "receipt": "17/1732000000000-0",

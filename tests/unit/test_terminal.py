@@ -1,4 +1,4 @@
-"""Foreign text on a terminal: nothing in it acts, and no encoding makes a command fail."""
+"""Foreign text on a terminal: it cannot control the terminal, and no encoding makes a command fail."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from memory_worker.terminal import Sheet, foreign, never_fail, plain, print_json
         ("\u2028\u2066\ud800", r"\u2028\u2066\ud800"),
     ],
 )
-def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
+def test_text_that_cannot_be_printed_is_escaped(text: str, shown: str) -> None:
     assert plain(text) == shown
 
 
-def test_what_a_terminal_cannot_encode_is_escaped() -> None:
+def test_text_that_the_terminal_cannot_encode_is_escaped() -> None:
     assert plain("Käse 東", "ascii") == r"K\xe4se \u6771"
     assert plain("Käse 東", "latin-1") == r"Käse \u6771"
 

@@ -16,14 +16,14 @@ payloads = st.dictionaries(
 
 
 def sent(payload: dict[str, Any]) -> Any:
-    """The payload's fields as they come out at the other end of the wire."""
+    """Return the fields of the payload as Qdrant decodes them."""
     point = q.PointStruct()
     put_payload(point.payload, payload)
     return q.PointStruct.FromString(point.SerializeToString()).payload
 
 
 def typed(value: Any) -> Any:
-    """The value with its types, so that 1, 1.0 and True differ."""
+    """Return the value with its types, so that 1, 1.0 and True differ."""
     match value:
         case dict():
             return {name: typed(child) for name, child in value.items()}
@@ -53,7 +53,7 @@ def test_a_payload_survives_the_wire_with_its_types(payload: dict[str, Any]) -> 
     ],
     ids=repr,
 )
-def test_empty_and_small_values_have_the_right_kind(value: Any, kind: str) -> None:
+def test_empty_and_small_values_have_the_right_type(value: Any, kind: str) -> None:
     assert sent({"a": value})["a"].WhichOneof("kind") == kind
 
 

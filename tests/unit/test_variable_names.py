@@ -1,4 +1,4 @@
-"""Which unknown variables are errors, which are warnings, and which are none of our business."""
+"""Which unknown variables are errors, which are warnings, and which are ignored."""
 
 from __future__ import annotations
 
@@ -74,23 +74,23 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("name", "meant"), ERRORS.items())
-def test_errors(name: str, meant: str) -> None:
+def test_a_misspelt_setting_is_an_error(name: str, meant: str) -> None:
     assert misspelt([name], SETTINGS) == [Unknown(name, meant)]
     assert foreign([name], SETTINGS) == []
 
 
 @pytest.mark.parametrize(("name", "setting"), WARNINGS.items())
-def test_warnings(name: str, setting: str) -> None:
+def test_a_similar_name_of_another_program_is_a_warning(name: str, setting: str) -> None:
     assert misspelt([name], SETTINGS) == []
     assert foreign([name], SETTINGS) == [Unknown(name, setting)]
 
 
 @pytest.mark.parametrize("name", [*OTHERS, *sorted(SETTINGS)])
-def test_all_others_are_left_alone(name: str) -> None:
+def test_any_other_variable_is_ignored(name: str) -> None:
     assert misspelt([name], SETTINGS) == foreign([name], SETTINGS) == []
 
 
-def test_the_lists_name_settings_and_hold_none() -> None:
+def test_the_lists_lead_to_settings_and_contain_none() -> None:
     for listed in (OTHER_PROGRAMS, ALSO_CALLED):
         assert set(listed.values()) <= SETTINGS
         assert not set(listed) & SETTINGS

@@ -45,7 +45,7 @@ def test_every_form_packs_to_the_same_bytes(vector: Any) -> None:
     assert packed == PACKED
 
 
-def test_ints_pack_as_numbers() -> None:
+def test_integers_are_packed_as_numbers() -> None:
     assert pack_vector([1, -2]) == struct.pack("<2f", 1, -2)
 
 
@@ -83,20 +83,20 @@ WRONG_NUMBERS = [None, "1", b"1", [1.0], 1j, 10**400, object()]
 
 
 @pytest.mark.parametrize("number", WRONG_NUMBERS, ids=lambda number: str(number)[:9])
-def test_a_number_that_is_none_is_named_by_its_position(number: Any) -> None:
+def test_a_wrong_number_is_named_by_its_position(number: Any) -> None:
     for vector in ([0.5, 1.0, number], (value for value in (0.5, 1.0, number))):
         with pytest.raises(InvalidJob, match="expected a number within the range of float32") as caught:
             pack_vector(vector)
         assert caught.value.field == "vector[2]"
 
 
-def test_numbers_without_end_are_refused() -> None:
+def test_an_endless_iterator_is_refused() -> None:
     with pytest.raises(InvalidJob, match="expected 65536 dimensions"):
         check_vector(pack_vector(repeat(1.0)), None)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8"])
-def test_floats_of_any_size_and_byte_order(dtype: str) -> None:
+def test_floats_of_any_size_and_byte_order_are_packed(dtype: str) -> None:
     array_of = np.array(SMALL, dtype=dtype)
     for vector in (array_of, np.repeat(array_of, 3)[::3], memoryview(array_of)):
         assert pack_vector(vector) == struct.pack("<4f", *SMALL)
@@ -153,7 +153,7 @@ def test_a_vector_passes_exactly_if_it_is_finite_and_its_norm_in_range(bits: lis
 
 @pytest.mark.parametrize("position", [0, 1, 511, 1022, 1023])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
-def test_the_error_names_the_position(position: int, bad: float) -> None:
+def test_a_number_that_is_not_finite_is_named_by_its_position(position: int, bad: float) -> None:
     numbers = [1.0] * 1024
     numbers[position] = bad
     with pytest.raises(InvalidJob, match=rf"vector\[{position}\]: must be a finite number"):
@@ -167,20 +167,20 @@ def test_the_dimension_must_be_exact(size: int) -> None:
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 1536])
-def test_where_the_dimension_is_not_known_any_is_taken(dimension: int) -> None:
+def test_an_unknown_dimension_allows_any_length(dimension: int) -> None:
     check_vector(pack_vector([0.5] * dimension), None)
     with pytest.raises(InvalidJob, match=rf"vector\[{dimension - 1}\]: must be a finite number"):
         check_vector(pack_vector([0.5] * (dimension - 1) + [math.nan]), None)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 5, 4097])
-def test_where_the_dimension_is_not_known_a_torn_or_empty_vector_is_not_taken(size: int) -> None:
+def test_an_unknown_dimension_allows_no_torn_or_empty_vector(size: int) -> None:
     with pytest.raises(InvalidJob, match=rf"got .* \({size} bytes\)"):
         check_vector(bytes(size), None)
 
 
 @pytest.mark.parametrize("dimension", [2, 1024, 65_536])
 @pytest.mark.parametrize("number", [0.0, -0.0, 3e38, -3e38, 1e-45, 1e-7], ids=str)
-def test_a_vector_that_no_search_can_find_is_refused(number: float, dimension: int) -> None:
+def test_a_vector_that_no_search_could_find_is_refused(number: float, dimension: int) -> None:
     with pytest.raises(InvalidJob, match=r"vector: (all numbers are zero|its norm must be from)"):
         check_vector(pack_vector([number] * dimension), dimension)

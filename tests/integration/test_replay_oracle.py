@@ -1,10 +1,10 @@
-"""Replays among newer jobs, at random: nothing older ever wins, and nothing is refused without a reason.
+"""Random replays among newer jobs: no older job wins, and no replay is refused without a reason.
 
-    pytest -n 0 tests/integration/test_replays.py --steps 100000 --seed 7
+    pytest -n 0 tests/integration/test_replay_oracle.py --steps 100000 --seed 7
 
-Jobs die, are replayed (one, all, by force), die again, are dropped and purged, while new ones come. Whatever was
-applied must have left the points as if it had been applied in the order of first pushes; a forced replay is as new as a
-push.
+Jobs become dead letters, are replayed (one, all, or with force), dropped and purged, while new ones are pushed. The
+points must be as if all applied jobs had been applied in the order of their first pushes. A forced replay counts as a
+new push.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.integration.conftest import Contents
 from tests.integration.jobs import LIMITS, chunk, memory
 
 USERS, POINTS, FILES = (1, 2, 3), 4, 3
-SICK_SHARE = 25
+REFUSED_PERCENT = 25
 CHECK_EVERY = 40
 MOST_JOBS = 200
 MALFORMED = b"\x93never a job"
@@ -43,7 +43,7 @@ SUPERSEDED = "superseded"
 
 
 class World:
-    """The queue, and what is known of each job by the position at which it was first pushed."""
+    """The queue, and all jobs by the position of their first push."""
 
     def __init__(
         self,
@@ -57,18 +57,19 @@ class World:
         self.dead = DeadLetters(redis, keys, 1)
         self.jobs: dict[str, WriteJob] = {}
         self.before: dict[str, Upsert] = {}
-        """The points as the jobs before these left them."""
+        """The points after the jobs that were forgotten."""
         self.left: set[str] = set()
-        """Positions of jobs that were dropped, or forced to be newer."""
-        self.weather = 0
+        """Positions of jobs that were dropped, or replayed with force."""
+        self.refusals = 0
+        """Seed of the refusals of Qdrant; 0: it refuses nothing."""
         self.number = 0
         self.done: Counter[str] = Counter()
 
-    def is_doomed(self, job: WriteJob) -> bool:
-        """Say whether the engine refuses the job today."""
-        if not self.weather:
+    def is_refused(self, job: WriteJob) -> bool:
+        """Return whether Qdrant refuses the job during this drain."""
+        if not self.refusals:
             return False
-        return random.Random(f"{self.weather}/{encode_job(job).hex()}").randrange(100) < SICK_SHARE
+        return random.Random(f"{self.refusals}/{encode_job(job).hex()}").randrange(100) < REFUSED_PERCENT
 
     def new_job(self) -> WriteJob:
         chance, user, self.number = self.chance, self.chance.choice(USERS), self.number + 1
@@ -93,8 +94,8 @@ class World:
         receipts = await push(self.redis, self.keys, 1, bodies)
         self.jobs |= {receipt.entry_id: job for receipt, job in zip(receipts, jobs, strict=True)}
 
-    async def drain(self, *, sick: bool) -> None:
-        self.weather = self.chance.randrange(1, 2**32) if sick else 0
+    async def drain(self, *, refusing: bool) -> None:
+        self.refusals = self.chance.randrange(1, 2**32) if refusing else 0
         options = DrainOptions(
             partitions=1, limits=LIMITS, slice_s=60, settle_s=0, batch_max_jobs=self.chance.choice((1, 2, 3, 8, 64))
         )
@@ -118,7 +119,7 @@ class World:
             self.check_reason(position)
 
     def check_reason(self, position: str) -> None:
-        """A letter is refused only where a later job, which is dead no more, touched one of its points."""
+        """A replay is refused only if a later job that is not a dead letter touched one of its points."""
         job = self.jobs[position]
         later = (other for at, other in self.jobs.items() if sort_key(at) > sort_key(position))
         assert any(touch(job, other) for other in later), f"{position} was refused without a reason"
@@ -132,7 +133,7 @@ class World:
         self.done["forced"] += 1
 
     async def drop(self, dead_letter: DeadLetter) -> None:
-        assert await self.dead.drop([dead_letter.receipt])
+        assert await self.dead.drop_many([dead_letter.receipt]) == 1
         self.left.add(dead_letter.position)
         self.done["dropped"] += 1
 
@@ -141,10 +142,10 @@ class World:
         if roll < 0.45:
             return await self.push()
         if roll < 0.7:
-            return await self.drain(sick=True)
+            return await self.drain(refusing=True)
         dead_letters = await self.dead_letters()
         if not dead_letters:
-            return await self.drain(sick=False)
+            return await self.drain(refusing=False)
         chosen = self.chance.choice(dead_letters)
         if roll < 0.83:
             await self.replay(chosen)
@@ -157,26 +158,26 @@ class World:
         elif roll < 0.96:
             await self.drop(chosen)
         else:
-            await self.drain(sick=False)
+            await self.drain(refusing=False)
         return None
 
     async def check(self) -> None:
-        """Let all that waits be applied, and hold what is stored against what was applied."""
-        await self.drain(sick=False)
+        """Apply all waiting jobs, and compare the stored points with the applied jobs."""
+        await self.drain(refusing=False)
         dead_letters = await self.dead_letters()
         dead = {dead_letter.position for dead_letter in dead_letters}
         for dead_letter in dead_letters:
             if dead_letter.reason == SUPERSEDED and dead_letter.position in self.jobs:
                 self.check_reason(dead_letter.position)
-        # Dead letters that a purge took with it count as applied before it: that makes no difference.
-        applied = sorted(self.jobs.keys() - dead - self.left, key=sort_key)
+        # Dead letters that a purge removed count as applied before it, which makes no difference.
+        applied = sorted(self.jobs.keys() - dead - self.left, key=order)
         points = state_after(self.before, [self.jobs[position] for position in applied])
         found = await asyncio.to_thread(self.stored)
         assert found == {name: text_of(point) for name, point in points.items()}
         await self.forget(dead_letters)
 
     async def forget(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """Forget the jobs before the oldest dead letter: they can be undone no more, and make no letter stale."""
+        """Forget the jobs before the oldest dead letter, because no replay can undo them."""
         if len(self.jobs) > MOST_JOBS and dead_letters:
             await self.drop(min(dead_letters, key=lambda one: sort_key(one.position)))
         oldest = min((sort_key(dead_letter.position) for dead_letter in await self.dead_letters()), default=(2**63, 0))
@@ -191,7 +192,7 @@ def text_of(job: WriteJob) -> str:
 
 
 def state_after(before: dict[str, Upsert], jobs: Sequence[WriteJob]) -> dict[str, Upsert]:
-    """Return the points after these jobs, one after the other."""
+    """Return the points after these jobs, applied one after the other."""
     points = dict(before)
     for job in jobs:
         match job:
@@ -205,7 +206,7 @@ def state_after(before: dict[str, Upsert], jobs: Sequence[WriteJob]) -> dict[str
 
 
 def touch(one: WriteJob, other: WriteJob) -> bool:
-    """Say whether two jobs may touch a point in common, looking at one after the other."""
+    """Return whether two jobs may touch the same point."""
     if one.user_id != other.user_id:
         return False
     if isinstance(other, Purge) and not isinstance(one, Purge):
@@ -224,7 +225,7 @@ def ids_of(job: WriteJob) -> list[str]:
 
 
 @pytest.mark.timeout(0)
-async def test_nothing_older_ever_wins(
+async def test_no_older_job_wins_over_a_newer_one(
     pytestconfig: pytest.Config,
     redis: Redis,
     keys: Keys,
@@ -245,12 +246,12 @@ async def test_nothing_older_ever_wins(
     world = World(redis, keys, store, random.Random(seed), stored)
     write: Callable[..., Any] = LeasedWriter.write
 
-    async def refuse_the_doomed(self: LeasedWriter, leases: Sequence[Lease], jobs: Sequence[WriteJob]) -> None:
-        if any(world.is_doomed(job) for job in jobs):
-            raise StoreRefused("doomed")
+    async def refuse_some(self: LeasedWriter, leases: Sequence[Lease], jobs: Sequence[WriteJob]) -> None:
+        if any(world.is_refused(job) for job in jobs):
+            raise StoreRefused("refused by the test")
         await write(self, leases, jobs)
 
-    monkeypatch.setattr(LeasedWriter, "write", refuse_the_doomed)
+    monkeypatch.setattr(LeasedWriter, "write", refuse_some)
     await store.prepare()
     for number in range(int(pytestconfig.getoption("--steps"))):
         await world.step()

