@@ -33,6 +33,7 @@ from tests.acceptance.conftest import DIMENSION, drop_collections, read_points
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.chaos.fleet import Fleet
 from tests.chaos.nemesis import Nemesis
+from tests.dead_letters import all_dead_letters
 from tests.integration.proxies import QdrantProxy
 from tests.servers import EngineServer, RedisServer
 

@@ -21,7 +21,7 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
-from memory_worker.queue.dead import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
@@ -31,6 +31,7 @@ from memory_worker.store.values import payload_of, put_payload
 from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS
 from tests.integration.proxies import QdrantProxy, RedisProxy
 from tests.servers import RedisServer
@@ -198,7 +199,7 @@ def dead_letters(redis: Redis, keys: Keys) -> Dead:
     """Return the dead letters of all partitions."""
 
     async def collect() -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+        return [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
 
     return collect
 

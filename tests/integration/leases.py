@@ -12,9 +12,11 @@ from memory_worker.wire.keys import Keys
 from tests.integration.jobs import PARTITIONS
 
 
-def reading(keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_576) -> Reading:
+def reading(keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_576) -> ReadOptions:
     """Return how a process reads. Its sign of life lasts as long as a lease."""
-    return Reading(process=process, process_ttl_ms=8_000, max_job_bytes=max_job_bytes, living=keys.process_prefix)
+    return ReadOptions(
+        process=process, process_ttl_ms=8_000, max_job_bytes=max_job_bytes, process_prefix=keys.process_prefix
+    )
 
 
 async def acquire_lease(redis: Redis, keys: Keys, partition: int, *, ttl_s: float, partitions: int) -> Lease | None:
@@ -60,7 +62,7 @@ async def die(redis: Redis, keys: Keys, process: str) -> None:
 
 async def commit(log: JobLog, lease: Lease, batch: Sequence[Entry], dead: Sequence[DeadEntry] = ()) -> int:
     """Remove ``batch``, of which ``dead`` are dead letters; return how many entries are left."""
-    return await log.commit(Done(lease=lease, batch=batch, dead=dead))
+    return await log.commit(BatchCommit(lease=lease, batch=batch, dead=dead))
 
 
 async def drain_all(redis: Redis, keys: Keys, partition: int = 0) -> None:

@@ -17,7 +17,7 @@ from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.judge import MAX_SINGLE_FAILURES
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
-from memory_worker.queue.log import Done, JobLog
+from memory_worker.queue.log import BatchCommit, JobLog
 from memory_worker.store.collections import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys

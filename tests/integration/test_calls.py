@@ -122,7 +122,7 @@ class TestTake:
         rest = await take_read_jobs(watched, keys, max_jobs=10)
         assert [keys.reply(call.job_id.decode()) for call in [*first, *rest]] == asked
         assert all(decode_arq(call.body)["f"] == "get" for call in first)
-        assert await take_calls(redis, keys, most=10) == []
+        assert await take_read_jobs(redis, keys, max_jobs=10) == []
         # Callers that use arq find a job in the queue until it is answered.
         assert await redis.zcard(keys.search_queue) == 5
         answered = [OutgoingReply(call.job_id, keys.reply("x"), b"", LIFE_MS) for call in [*first, *rest]]
@@ -236,7 +236,7 @@ class TestGivenUp:
         waiting = asyncio.create_task(wait_for_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
         await waits.wait()
         if taken:
-            assert len(await take_calls(redis, keys, most=10)) == 1
+            assert len(await take_read_jobs(redis, keys, max_jobs=10)) == 1
         if hanging:
             redis_proxy.hang()
         waiting.cancel()
@@ -250,4 +250,4 @@ async def test_a_reply_that_cannot_be_decoded_is_an_error(redis: Redis, keys: Ke
     for body in (b"\xc1", b"", msgspec.msgpack.encode({"hits": 1})):
         await redis.rpush(keys.reply("a-job"), body)  # type: ignore[misc]
         with pytest.raises(QueueError, match="cannot be read"):
-            await take_reply(redis, keys.reply("a-job"), timeout_s=1)
+            await wait_for_reply(redis, keys.reply("a-job"), timeout_s=1)

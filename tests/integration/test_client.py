@@ -139,7 +139,7 @@ class TestPublishedLimits:
         await publish_meta(redis, keys, wider)
         with pytest.raises(InvalidJob):  # they were read a moment ago
             await queue.upsert(user_id=1, point_id="mem_1_2", vector=axis(0) * 2)
-        monkeypatch.setattr(producer, "_META_AGE_S", 0.0)
+        monkeypatch.setattr(producer, "_META_FRESH_S", 0.0)
         await queue.upsert(user_id=1, point_id="mem_1_2", vector=iter([0.5] * 2 * DIMENSION))
         with pytest.raises(InvalidJob):
             await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))

@@ -13,7 +13,6 @@ from memory_worker.contract import Get, Hit, Search
 from memory_worker.contract.errors import StoreError, StoreRefused, StoreUnavailable
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.store.operations import CollectionRef, UpsertPoints
-from memory_worker.store.queries import MAX_COALESCED
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import AnswerLimits, VectorStore
 from memory_worker.telemetry.metrics import REGISTRY
@@ -46,7 +45,7 @@ async def search(
 
 
 async def test_each_search_gets_its_own_answer(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
-    users = range(1, MOST_COALESCED + 4)
+    users = range(1, MAX_COALESCED + 4)
     found = await asyncio.gather(*(search(filled, user) for user in users))
     assert [[hit.point_id for hit in hits] for hits in found] == [[f"mem_{user}_1"] for user in users]
     assert requests(qdrant_proxy) == [BATCH, BATCH]

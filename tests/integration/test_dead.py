@@ -49,7 +49,7 @@ async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[
 async def test_all_dead_letters_are_listed_by_partition_and_age(
     redis: Redis, keys: Keys, dead_letters: DeadLetters
 ) -> None:
-    assert [dead_letter async for dead_letter in dead_letters.all()] == []
+    assert [dead_letter async for dead_letter in all_dead_letters(dead_letters)] == []
     late = await die(redis, keys, 2, *[b"%d" % number for number in range(201)])  # pages have 100
     early = await die(redis, keys, 0, b"a", b"b")
     assert [dead_letter.receipt async for dead_letter in all_dead_letters(dead_letters)] == [*early, *late]
@@ -75,7 +75,7 @@ async def test_a_receipt_without_a_dead_letter_changes_nothing(
 ) -> None:
     receipt = Receipt(0, "1-1")
     assert await dead_letters.get(receipt) is None
-    assert await dead_letters.drop_many([receipt]) == 0
+    assert await dead_letters.drop([receipt]) == 0
     assert await dead_letters.replay(receipt) is None
     assert await everything() == {}
 

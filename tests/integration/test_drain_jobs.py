@@ -9,12 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.queue.drain_jobs import claim, finish, rescue
+from memory_worker.queue.drain_jobs import claim_partitions, finish_partitions, rescue_partitions
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from memory_worker.wire.wakeup import drain_job
 from tests.integration.conftest import Everything, MakeSettings, running
 from tests.integration.jobs import PARTITIONS, axis
 from tests.integration.leases import held_lease
@@ -75,7 +74,7 @@ class TestRescue:
         await fault(redis, keys)
 
         # A job that arq has marked as in progress is checked twice.
-        rescued = [await rescue(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
+        rescued = [await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
 
         assert sum(rescued) == 1
         assert await due_ms(redis, keys) == pytest.approx(await now_ms(redis), abs=5_000)
@@ -87,7 +86,7 @@ class TestRescue:
     ) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
         await remove_job(redis, keys, 1)
-        await finish(redis, keys, {1: 30})
+        await finish_partitions(redis, keys, {1: 30})
         await remove_job(redis, keys, 2)
         await held_lease(redis, keys, 2, ttl_s=30)
         await redis.set(keys.arq_in_progress(keys.drain_job_id(2)), "1")
@@ -100,7 +99,7 @@ class TestRescue:
     async def test_a_delayed_drain_job_of_a_killed_worker_stays_delayed(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
         await remove_job(redis, keys)
-        await finish(redis, keys, {0: 30})
+        await finish_partitions(redis, keys, {0: 30})
         due = await due_ms(redis, keys)
         await kill_the_worker(redis, keys)
         await rescue_partitions(redis, keys, PARTITIONS)
@@ -152,7 +151,7 @@ class TestRescue:
         assert not await redis.exists(keys.backlog)
 
     async def test_an_empty_queue_needs_no_rescue(self, redis: Redis, keys: Keys, everything: Everything) -> None:
-        assert await rescue(redis, keys, PARTITIONS) == 0
+        assert await rescue_partitions(redis, keys, PARTITIONS) == 0
         assert await everything() == {}
 
 
@@ -180,7 +179,9 @@ async def test_the_clock_follows_the_clock_of_redis(redis: Redis) -> None:
 
 
 async def claimed(redis: Redis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:
-    found, foreign = await claim(redis, keys, groups=groups, most_jobs=most_jobs, look_at=1000, life_s=600)
+    found, foreign = await claim_partitions(
+        redis, keys, max_groups=groups, batch_jobs=most_jobs, scan_limit=1000, life_s=600
+    )
     assert not foreign
     return found
 
@@ -216,7 +217,7 @@ class TestClaim:
         await redis.delete(keys.drain_wakeup)
         await push(redis, keys, PARTITIONS, [(0, b"b")])
         assert not await redis.exists(keys.drain_wakeup)  # the running drain will find it
-        await finish(redis, keys, {0: 0})
+        await finish_partitions(redis, keys, {0: 0})
         assert await redis.llen(keys.drain_wakeup) == 1  # type: ignore[misc]
         assert await claimed(redis, keys) == [[0]]
 
@@ -231,7 +232,10 @@ class TestClaim:
         foreign = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
         await redis.zadd(keys.drain_queue, foreign)
         await push(redis, keys, PARTITIONS, [(3, b"a")])
-        assert await claim(redis, keys, groups=4, most_jobs=1, look_at=1000, life_s=600) == ([[3]], len(foreign))
+        assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600) == (
+            [[3]],
+            len(foreign),
+        )
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]
 
     async def test_partitions_that_fit_into_a_batch_are_one_group(self, redis: Redis, keys: Keys) -> None:

@@ -112,11 +112,11 @@ class TestRate:
     def test_a_page_is_made_once_a_second_for_any_number_of_clients(
         self, stopped: SimpleNamespace, port: int, page: Counted
     ) -> None:
-        clients = PAGES_A_SECOND + 20
+        clients = PAGES_PER_SECOND + 20
         with ThreadPoolExecutor(clients) as pool:
             answers = list(pool.map(lambda _: ask(port, "/page"), range(clients)))
         assert [(answer.status, answer.body) for answer in answers] == [(200, b"1 ")] * clients
-        stopped.now += clients / PAGES_A_SECOND  # the page is old by now
+        stopped.now += clients / PAGES_PER_SECOND  # the page is old by now
         assert [ask(port, "/page").body for _ in range(2)] == [b"2 ", b"2 "]
         assert page.made == 2
 
@@ -240,7 +240,7 @@ class TestSlowClients:
     def test_clients_that_do_not_read_are_closed_for_new_ones(
         self, monkeypatch: pytest.MonkeyPatch, probe: Counted
     ) -> None:
-        monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 20)
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 20)
         monkeypatch.setattr(server_module, "REQUEST_S", 1e6)
         page = Page(200, "text/plain", b"x" * 5_000_000)
         sources = {"/large": Source(lambda _: page, is_probe=True), "/probe": Source(probe, is_probe=True)}
@@ -251,7 +251,7 @@ class TestSlowClients:
     def test_a_client_that_waits_for_a_page_is_not_closed_for_slow_ones(
         self, monkeypatch: pytest.MonkeyPatch, port: int
     ) -> None:
-        monkeypatch.setattr(server_module, "PAGES_A_SECOND", 4)
+        monkeypatch.setattr(server_module, "PAGES_PER_SECOND", 4)
         assert ask(port, "/page").status == 200  # the next has to wait
         with socket.create_connection((HOST, port), timeout=PATIENCE_S) as waiting:
             waiting.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

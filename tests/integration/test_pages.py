@@ -207,7 +207,7 @@ class TestHealth:
                 complete_stats = (
                     shown["queue"] and shown["queue"]["dead"] and shown["queue"]["held"] and shown["collections"]
                 )
-                return bool(complete_stats and shown["rates"]["a_second"]["reads"])
+                return bool(complete_stats and shown["rates"]["per_second"]["reads"])
 
             shown = (await page.until("/health", complete)).json()
             assert (shown["status"], shown["role"]) == ("ok", "all")
@@ -216,7 +216,7 @@ class TestHealth:
             assert (queued["partitions"], queued["waiting"], queued["dead"], queued["held"]) == (PARTITIONS, 1, 1, 1)
             assert queued["waiting_bytes"] == len(b"of a newer contract")
             assert {info["name"] for info in shown["collections"]} == {shape.memories, shape.documents}
-            rates = shown["rates"]["a_second"]
+            rates = shown["rates"]["per_second"]
             assert 0 < rates["applied"] <= 3
             assert 0 < rates["dead"] <= 1
 

@@ -76,9 +76,9 @@ async def test_a_copy_changes_nothing_and_gets_the_same_receipts(
     redis: Redis, keys: Keys, everything: Everything
 ) -> None:
     jobs = [(2, b"a"), (0, b"b"), (2, b"c")]
-    latest_ms = time.time() * 1000 + 5_000
-    receipts = await push(redis, keys, PARTITIONS, jobs, token="t", latest_ms=latest_ms)
-    assert await push(redis, keys, PARTITIONS, jobs, token="t", latest_ms=latest_ms) == receipts
+    deadline_ms = time.time() * 1000 + 5_000
+    receipts = await push(redis, keys, PARTITIONS, jobs, token="t", deadline_ms=deadline_ms)
+    assert await push(redis, keys, PARTITIONS, jobs, token="t", deadline_ms=deadline_ms) == receipts
     # The same holds if the queue is full by then, or the time of the push is over.
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, max_jobs=1))
     before = await everything()
@@ -88,7 +88,7 @@ async def test_a_copy_changes_nothing_and_gets_the_same_receipts(
 
 
 async def test_a_push_is_remembered_as_long_as_a_copy_could_be_stored(redis: Redis, keys: Keys) -> None:
-    await push(redis, keys, PARTITIONS, [(0, b"a")], token="t", latest_ms=time.time() * 1000 + 5_000)
+    await push(redis, keys, PARTITIONS, [(0, b"a")], token="t", deadline_ms=time.time() * 1000 + 5_000)
     assert 5_000 < await redis.pttl(keys.pushed("t")) <= 7_100
     await push(redis, keys, PARTITIONS, [(0, b"a")], token="any time", life_ms=30_000)
     assert 30_000 < await redis.pttl(keys.pushed("any time")) <= 32_000

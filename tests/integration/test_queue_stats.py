@@ -102,7 +102,7 @@ class TestExported:
     ) -> None:
         own = replica()
         async with at_work(own):
-            await until(lambda: (stats := own.stats_collector.own()) and stats.collections)
+            await until(lambda: (stats := own.stats_collector.latest_as_leader()) and stats.collections)
             exported = own.exported()
         by_partition = {("0",): 2.0, ("1",): 1.0, ("2",): 1.0, ("3",): 0.0}
         assert exported["backlog_jobs"] == by_partition
@@ -133,9 +133,13 @@ class TestExported:
         leader, follower = replica(), replica()
         for each in (leader, follower):
             await each.stats_collector._turn()
-        assert leader.stats_collector.latest() == follower.stats_collector.latest() == leader.stats_collector.own()
+        assert (
+            leader.stats_collector.latest()
+            == follower.stats_collector.latest()
+            == leader.stats_collector.latest_as_leader()
+        )
         assert leader.exported()
-        assert follower.stats_collector.own() is None
+        assert follower.stats_collector.latest_as_leader() is None
         assert follower.exported() == {}
         async with at_work(leader, follower):
             before = leader.stats_collector.latest()
@@ -155,7 +159,7 @@ class TestExported:
                 first.cancel()
                 await asyncio.wait([first])
                 assert await redis.pttl(keys.leader) <= 1000 * LIFE_S
-                await until(other.stats_collector.own)
+                await until(other.stats_collector.latest_as_leader)
                 assert other.exported()
                 await until(lambda: not one.exported())
                 assert one.stats_collector.latest() is None

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import Delete, Get, Purge, Receipt, WriteJob
 from memory_worker.contract.errors import Superseded
-from memory_worker.queue.dead import DeadLetters
+from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from tests.integration.conftest import Everything, MakeDrainer, Push
@@ -128,5 +128,5 @@ async def test_a_replay_behind_a_purge_of_its_user_is_removed(
 
 
 async def test_a_dropped_dead_letter_leaves_no_guard(died: Receipt, dead: DeadLetters, everything: Everything) -> None:
-    assert await dead.drop_many([died]) == 1
+    assert await dead.drop([died]) == 1
     assert not await guards(everything)

@@ -133,7 +133,7 @@ class World:
         self.done["forced"] += 1
 
     async def drop(self, dead_letter: DeadLetter) -> None:
-        assert await self.dead.drop_many([dead_letter.receipt]) == 1
+        assert await self.dead.drop([dead_letter.receipt]) == 1
         self.left.add(dead_letter.position)
         self.done["dropped"] += 1
 
@@ -170,7 +170,7 @@ class World:
             if dead_letter.reason == SUPERSEDED and dead_letter.position in self.jobs:
                 self.check_reason(dead_letter.position)
         # Dead letters that a purge removed count as applied before it, which makes no difference.
-        applied = sorted(self.jobs.keys() - dead - self.left, key=order)
+        applied = sorted(self.jobs.keys() - dead - self.left, key=sort_key)
         points = state_after(self.before, [self.jobs[position] for position in applied])
         found = await asyncio.to_thread(self.stored)
         assert found == {name: text_of(point) for name, point in points.items()}

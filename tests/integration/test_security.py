@@ -32,6 +32,7 @@ from memory_worker.wire.arq_records import decode_arq, encode_arq
 from memory_worker.wire.call import wait_for_reply
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, MakeSettings, connected, running
 from tests.integration.jobs import PARTITIONS, axis, memory
 from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, unavailable

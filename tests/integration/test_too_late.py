@@ -70,8 +70,8 @@ class TestPush:
         assert await everything() == {}
 
     async def test_a_push_in_time_is_stored(self, redis: Redis, keys: Keys) -> None:
-        for latest_ms in (0, time.time() * 1000 + 50_000):
-            await push(redis, keys, PARTITIONS, [(0, b"a")], latest_ms=latest_ms)
+        for deadline_ms in (0, time.time() * 1000 + 50_000):
+            await push(redis, keys, PARTITIONS, [(0, b"a")], deadline_ms=deadline_ms)
         assert await redis.xlen(keys.stream(0)) == 2
 
 
@@ -89,7 +89,7 @@ class TestClient:
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch, hours: int
     ) -> None:
         """Set back, it would refuse pushes that are in time; set forward, it would give them an hour more."""
-        before = queue._producer.clock.least_ms()
+        before = queue._producer.clock.earliest_ms()
         set_to = SimpleNamespace(time=lambda: time.time() + hours * HOUR_S, monotonic=time.monotonic)
         monkeypatch.setattr(clock, "time", set_to)
         assert 0 <= queue._producer.clock.earliest_ms() - before < 60_000

@@ -47,5 +47,5 @@ class Collected(StatsCollector):
     def __init__(self) -> None:
         pass
 
-    def own(self) -> Status:
+    def latest_as_leader(self) -> Status:
         return STATUS

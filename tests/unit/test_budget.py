@@ -38,10 +38,10 @@ async def test_a_request_that_does_not_fit_waits_and_later_ones_wait_behind_it()
 
 async def test_a_request_above_the_budget_takes_all_of_it() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as large:
-        await large.take(50)
-        with budget.hold() as small:
-            waiting = asyncio.create_task(small.take(1))
+    with budget.reservation() as large:
+        await large.replace(50)
+        with budget.reservation() as small:
+            waiting = asyncio.create_task(small.replace(1))
             await let_others_run()
             assert not waiting.done()
             waiting.cancel()
@@ -52,16 +52,16 @@ async def test_a_request_above_the_budget_takes_all_of_it() -> None:
 
 
 async def test_a_holder_that_takes_more_does_not_wait_for_itself() -> None:
-    with ByteBudget(10).hold() as holding:
-        await holding.take(8)
-        await holding.take(9)
+    with ByteBudget(10).reservation() as reservation:
+        await reservation.replace(8)
+        await reservation.replace(9)
 
 
 async def test_a_holding_that_shrinks_makes_room() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as large, budget.hold() as other:
-        await large.take(10)
-        waiting = asyncio.create_task(other.take(6))
+    with budget.reservation() as large, budget.reservation() as other:
+        await large.replace(10)
+        waiting = asyncio.create_task(other.replace(6))
         await let_others_run()
         large.shrink(50)
         await let_others_run()
@@ -74,10 +74,10 @@ async def test_a_holding_that_shrinks_makes_room() -> None:
 
 async def test_a_cancelled_request_does_not_delay_the_others() -> None:
     budget = ByteBudget(10)
-    with budget.hold() as first, budget.hold() as second, budget.hold() as third:
-        await first.take(5)
-        giving_up = asyncio.create_task(second.take(10))
-        waiting = asyncio.create_task(third.take(5))
+    with budget.reservation() as first, budget.reservation() as second, budget.reservation() as third:
+        await first.replace(5)
+        giving_up = asyncio.create_task(second.replace(10))
+        waiting = asyncio.create_task(third.replace(5))
         await let_others_run()
         giving_up.cancel()
         await asyncio.wait_for(waiting, 5)

@@ -56,14 +56,14 @@ async def test_only_requests_with_the_same_key_are_coalesced() -> None:
 
 
 async def test_an_error_of_one_request_does_not_fail_the_others() -> None:
-    coalescer = Coalescer[int, int](Work(bad=[1]), most=10)
+    coalescer = Coalescer[int, int](Work(bad=[1]), max_items=10)
     first, second, third = await asyncio.gather(*map(coalescer.do, range(3)), return_exceptions=True)
     assert (first, third) == (0, 4)
     assert isinstance(second, ValueError)
 
 
 async def test_an_exception_of_the_work_is_raised_for_all() -> None:
-    coalescer = Coalescer[int, int](Work(broken=True), most=10)
+    coalescer = Coalescer[int, int](Work(broken=True), max_items=10)
     for found in await asyncio.gather(*map(coalescer.do, range(3)), return_exceptions=True):
         assert isinstance(found, ConnectionError)
 

@@ -101,7 +101,7 @@ def test_the_cost_of_a_job_does_not_grow_with_the_dead_letters_of_its_user(job: 
 def test_a_read_that_cannot_be_encoded_is_an_invalid_job(value: Any) -> None:
     for job in (Search(user_id=1, vector=[1, 2], category=value), Get(user_id=1, point_ids=[value])):
         with pytest.raises(InvalidJob):
-            checked_read(job, LIMITS)
+            checked(normalize_job(job), LIMITS)
 
 
 @pytest.mark.parametrize("text", ["1/0-0", f"1/{2**64}-0", f"1/1-{2**64}", "1/99999999999999999999-1"])

@@ -19,12 +19,12 @@ def outages() -> Outages:
 
 def failed(outages: Outages, error: Exception, *, in_doubt: bool = False) -> float:
     """Let a drain fail; return after how many seconds it is to be woken again."""
-    return outages.failed(Lease(0, 8, state=LeaseState.IN_DOUBT if in_doubt else LeaseState.HELD), error)
+    return outages.record_outage(Lease(0, 8, state=LeaseState.IN_DOUBT if in_doubt else LeaseState.HELD), error)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away", code="UNAVAILABLE"), StoreRefused("refused")])
 def test_the_last_error_of_qdrant_is_reported(outages: Outages, error: Exception) -> None:
-    assert outages.trouble(within_s=60) is None
+    assert outages.recent_error(within_s=60) is None
     failed(outages, StoreUnavailable("before", code="INTERNAL"))
     failed(outages, error)
     assert outages.recent_error(within_s=60) == str(error)

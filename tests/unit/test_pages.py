@@ -29,7 +29,7 @@ class TestRates:
         JOBS.labels("unknown", "unknown", "dead").inc(4)
         READS.labels("search", "ok").inc(10)
         READS.labels("get", "timeout").inc(6)
-        assert rates.a_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next look
+        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next look
         clock.now_s += 8
         rates.sample()
         assert rates.per_second() == {"applied": 10, "dead": 0.5, "reads": 2}
@@ -120,7 +120,7 @@ class TestPages:
         assert shown["status"] == "ok"
         assert (shown["version"], shown["contract"], shown["role"]) == (__version__, CONTRACT_VERSION, "ingest")
         assert shown["uptime_s"] == 2.5
-        assert shown["rates"]["a_second"] == {"applied": 0, "dead": 0, "reads": 0}
+        assert shown["rates"]["per_second"] == {"applied": 0, "dead": 0, "reads": 0}
         assert shown["queue"] == {
             "at": STATUS.at,
             "partitions": 2,

@@ -67,7 +67,7 @@ def test_the_other_checks(name: str, info: dict[str, Any], verdict: str, refused
 
 
 def test_a_refusal_names_the_problem_and_the_fix() -> None:
-    judgements = judge_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
+    judgements = check_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
     with pytest.raises(ConfigurationError) as refused:
         refuse_unsafe(judgements)
     assert "Redis eviction: allkeys-lru, maxmemory 100 MiB. Set maxmemory-policy noeviction" in str(refused.value)

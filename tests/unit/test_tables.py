@@ -14,8 +14,7 @@ from memory_worker.commands import dead_tables, tables
 from memory_worker.contract import Delete, Receipt, encode_job
 from memory_worker.inspection.check import Check
 from memory_worker.inspection.status import PartitionStatus
-from memory_worker.queue.dead import DeadLetter
-from memory_worker.queue.dead_heads import DeadHead
+from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
 from tests.unit import queue_stats
 
 
