@@ -13,6 +13,7 @@ from memory_worker.contract import Get, Hit, Search
 from memory_worker.contract.errors import StoreError, StoreRefused, StoreUnavailable
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.queries import MAX_COALESCED
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import AnswerLimits, VectorStore
 from memory_worker.telemetry.metrics import REGISTRY

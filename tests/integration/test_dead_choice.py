@@ -28,7 +28,7 @@ async def die(redis: Redis, keys: Keys, partition: int, entry_id: str, **fields:
     return Receipt(partition, entry_id)
 
 
-async def test_filters_choose_and_count_dead_letters(redis: Redis, keys: Keys) -> None:
+async def test_filters_choose_and_count_dead_letters(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     await die(redis, keys, 0, "1-0")
     await die(redis, keys, 0, "2-0", op="upsert")
     crashed = await die(redis, keys, 1, "1-0", reason="crashed", op="", user_id="")
@@ -40,14 +40,14 @@ async def test_filters_choose_and_count_dead_letters(redis: Redis, keys: Keys) -
     assert (await choose(dead_letters, Choice(user_id=8))).total == 0
 
 
-async def test_a_receipt_without_a_dead_letter_is_missing(redis: Redis, keys: Keys) -> None:
+async def test_a_receipt_without_a_dead_letter_is_missing(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     there, gone = await die(redis, keys, 1, "1-0"), Receipt(0, "9-9")
     chosen = await choose(dead_letters, Choice(receipts=(gone, there)))
     assert (chosen.total, chosen.missing) == (1, [gone])
     assert [receipt async for receipt in chosen.in_order(dead_letters)] == [there]
 
 
-async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(redis: Redis, keys: Keys) -> None:
+async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     first = await die(redis, keys, 0, "1-0")
     chosen = await choose(dead_letters, Choice(everything=True))
     await die(redis, keys, 0, "2-0")
@@ -55,7 +55,7 @@ async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(redis: Red
     assert [receipt async for receipt in chosen.in_order(dead_letters)] == [first]
 
 
-async def test_dead_letters_are_in_the_order_of_their_first_push(redis: Redis, keys: Keys) -> None:
+async def test_dead_letters_are_in_the_order_of_their_first_push(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     """A job that was replayed and became a dead letter again has a new id but its old position."""
     second = await die(redis, keys, 0, "5-0")
     first = await die(redis, keys, 0, "9-0", r="4-7")
@@ -66,7 +66,7 @@ async def test_dead_letters_are_in_the_order_of_their_first_push(redis: Redis, k
     assert [receipt async for receipt in by_receipts.in_order(dead_letters)] == [first, second, third]
 
 
-async def test_bodies_are_not_read(redis: Redis, keys: Keys) -> None:
+async def test_bodies_are_not_read(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for number in range(1, 1001):
             pipe.xadd(keys.dead(0), {"reason": "invalid", "op": "delete", "at": "0", "j": BODY}, id=f"{number}-0")
@@ -81,8 +81,7 @@ async def test_bodies_are_not_read(redis: Redis, keys: Keys) -> None:
     assert peak < 1000 * len(BODY) / 5
 
 
-async def test_many_dead_letters_are_dropped_at_once(redis: Redis, keys: Keys) -> None:
-    dead_letters = DeadLetters(redis, keys, PARTITIONS)
+async def test_many_dead_letters_are_dropped_at_once(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
     receipts = [await die(redis, keys, number % 2, f"{number}-0") for number in range(1, 8)]
     assert await dead_letters.drop([*receipts[:5], Receipt(0, "99-0")]) == 5
     assert [head.receipt async for head in matching(dead_letters, Choice())] == [
