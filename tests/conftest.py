@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import uuid
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stops", default=5, type=int, help="workers that are stopped between a lease and a request")
     group.addoption("--steps", default=600, type=int, help="steps of the oracle over replays")
     group.addoption("--seed", default=None, type=int, help="seed of jobs and faults; a random one by default")
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """Return ``--seed`` or a random number. It is printed, so that a failed test can be repeated."""
+    given = pytestconfig.getoption("--seed")
+    number = random.randrange(2**32) if given is None else int(given)
+    print(f"--seed {number}")
+    return number
 
 
 def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Path) -> Iterator[str]:

@@ -1,20 +1,28 @@
-"""Worker processes, and what Qdrant holds, for the acceptance lane."""
+"""Worker processes and the content of Qdrant, for the acceptance lane."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import grpc
 import pytest
 from qdrant_client import grpc as q
+from redis.asyncio import Redis
 
+from memory_worker.client.memory_queue import MemoryQueue
+from memory_worker.contract import Receipt
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
 from tests.acceptance.oracle import NAMESPACES, Place
 from tests.acceptance.processes import COMMAND, WorkerProcess
 
 DIMENSION = 16
+VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
+PARTITIONS = 16
 MEMORY_WORKER = str(Path(sys.executable).with_name("memory-worker"))
 
 APP = {
@@ -33,7 +41,7 @@ APP = {
 def environment(
     redis_url: str, qdrant_url: str, redis_prefix: str, qdrant_channel: grpc.Channel
 ) -> Iterator[dict[str, str]]:
-    """The environment of a worker whose keys and collections are this test's own."""
+    """The environment of a worker with keys and collections of this test."""
     name = uuid.uuid4().hex[:12]
     names = {
         "QDRANT_MEMORIES_COLLECTION": f"test_{name}_memories",
@@ -45,14 +53,52 @@ def environment(
         "QDRANT_URL": qdrant_url,
         "QUEUE_PREFIX": redis_prefix,
         "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
-        "QUEUE_PARTITIONS": "16",
+        "QUEUE_PARTITIONS": str(PARTITIONS),
     }
     drop_collections(qdrant_channel, names)
 
 
 @pytest.fixture
+async def queue(environment: dict[str, str]) -> AsyncIterator[MemoryQueue]:
+    """The client of the main app."""
+    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """Connections to Redis as a worker has them."""
+    opened = open_redis(redis_url, timeout_s=5)
+    yield opened
+    await close_redis(opened)
+
+
+@pytest.fixture
+def keys(redis_prefix: str) -> Keys:
+    """The keys of the test's queue."""
+    return Keys(redis_prefix)
+
+
+async def wait_applied(queue: MemoryQueue, receipts: Iterable[Receipt], *, timeout_s: float = 90) -> None:
+    """Wait until all of these jobs are applied."""
+    await asyncio.gather(*(queue.wait_applied(receipt, timeout=timeout_s) for receipt in receipts))
+
+
+def latest(receipts: Iterable[Receipt]) -> list[Receipt]:
+    """Return the receipt of the last entry of each partition."""
+    found: dict[int, Receipt] = {}
+    for receipt in receipts:
+        found[receipt.partition] = max(receipt, found.get(receipt.partition, receipt), key=_order)
+    return list(found.values())
+
+
+def _order(receipt: Receipt) -> tuple[int, ...]:
+    return tuple(int(part) for part in receipt.entry_id.split("-"))
+
+
+@pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """The working directory of an app that has these files."""
+    """The working directory of an app with these files."""
     directory = tmp_path / "app"
     for name, text in APP.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +106,12 @@ def app(tmp_path: Path) -> Path:
     return directory
 
 
+StartWorker = Callable[..., WorkerProcess]
+
+
 @pytest.fixture
-def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
-    """Start worker processes that end with the test; each is returned once it works."""
+def start_worker(environment: dict[str, str]) -> Iterator[StartWorker]:
+    """Start worker processes, which end with the test; return each once it has started."""
     started: list[WorkerProcess] = []
 
     def start(role: str = "all", *, cwd: Path | None = None, **more: str) -> WorkerProcess:
@@ -77,14 +126,17 @@ def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., WorkerPr
         worker.close()
 
 
+Stored = Callable[[], dict[Place, int]]
+
+
 @pytest.fixture
-def stored(environment: dict[str, str], qdrant_channel: grpc.Channel) -> Callable[[], dict[Place, int]]:
-    """Return what Qdrant holds, as the oracle tells it."""
+def stored(environment: dict[str, str], qdrant_channel: grpc.Channel) -> Stored:
+    """Return the content of Qdrant in the form of the oracle."""
     return lambda: read_points(qdrant_channel, environment)
 
 
 def read_points(channel: grpc.Channel, names: Mapping[str, str]) -> dict[Place, int]:
-    """Return all points of the collections of these names, each with the number of the job that wrote it."""
+    """Return all points of these collections, each with the number of the job that wrote it."""
     points = q.PointsStub(channel)
     found: dict[Place, int] = {}
     for namespace in NAMESPACES:
@@ -96,7 +148,7 @@ def read_points(channel: grpc.Channel, names: Mapping[str, str]) -> dict[Place, 
 
 
 def drop_collections(channel: grpc.Channel, names: Mapping[str, str]) -> None:
-    """Delete the collections of these names, with all namespaces."""
+    """Delete these collections with all of their namespaces."""
     collections = q.CollectionsStub(channel)
     memories = names["QDRANT_MEMORIES_COLLECTION"]
     for name in (names["QDRANT_DOCUMENTS_COLLECTION"], *(_collection(memories, namespace) for namespace in NAMESPACES)):
@@ -108,14 +160,14 @@ def _collection(base: str, namespace: str | None) -> str:
 
 
 def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Value]]:
-    """Yield the payloads of a collection, but for that of a probe whose worker or engine died on the way."""
+    """Yield the payloads of a collection, except that of a probe whose worker or engine died."""
     request = q.ScrollPoints(collection_name=collection, limit=1000, with_payload=q.WithPayloadSelector(enable=True))
     while True:
         try:
             answer = points.Scroll(request)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                return  # a namespace that nothing was written to
+                return  # nothing was written to this namespace
             raise
         for found in answer.result:
             if found.payload["_point_id"].string_value != "probe":

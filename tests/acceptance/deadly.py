@@ -1,4 +1,4 @@
-"""A `memory-worker` whose engine takes its time, and that dies of one job while it is at work on others."""
+"""A `memory-worker` that dies of one job while slow requests with other jobs are in flight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memory_worker.store.store import VectorStore
 DEADLY = "deadly nightshade"
 _DIES_AFTER_S = 0.05
 _OTHERS_TAKE_S = 0.1
-"""Longer, so that a death finds them at work."""
+"""Longer than that, so that they are still in flight."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""An oracle: applies write jobs one by one to a dictionary, and so knows what Qdrant must hold in the end."""
+"""An oracle applies write jobs one by one to a dictionary, and so knows what Qdrant must contain at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[str, str | None, str]
 
 
 class Oracle:
-    """The final state: for each place the number of the job that wrote it last."""
+    """The state of all points: for each place, the number of the job that wrote it last."""
 
     def __init__(self) -> None:
         self.points: dict[Place, int] = {}
@@ -36,14 +36,14 @@ class Oracle:
                 for point_id in job.point_ids:
                     self._remove((job.kind, job.namespace, point_id))
             case Purge():
-                for place in [place for place in self.points if self._reached(place, job)]:
+                for place in [place for place in self.points if self._matches(place, job)]:
                     self._remove(place)
 
     def _remove(self, place: Place) -> None:
         self.points.pop(place, None)
         self._payloads.pop(place, None)
 
-    def _reached(self, place: Place, job: Purge) -> bool:
+    def _matches(self, place: Place, job: Purge) -> bool:
         kind, namespace, _ = place
         payload = self._payloads[place]
         return (
@@ -55,7 +55,7 @@ class Oracle:
 
 
 def random_jobs(chance: random.Random, users: list[int], count: int, *, dimension: int) -> Iterator[WriteJob]:
-    """Yield ``count`` jobs of these users: mostly upserts, every tenth a delete or a purge of some width."""
+    """Yield ``count`` jobs of these users: mostly upserts, some deletes and purges."""
     for number in range(count):
         user = chance.choice(users)
         draw = chance.random()

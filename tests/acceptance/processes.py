@@ -1,4 +1,4 @@
-"""Real worker processes: started as the operator starts them, killed as the kernel kills them."""
+"""Worker processes and other commands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,31 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
 
 
+def run_command(
+    *arguments: str,
+    status: int = 0,
+    timeout_s: float = 90,
+    program: Sequence[str] = COMMAND,
+    cwd: Path | None = None,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, which must end with this status."""
+    done = subprocess.run(
+        [*program, *arguments],
+        env={**os.environ, "COLUMNS": "160", "PORT": "0", "BIND_HOST": "127.0.0.1", **environment},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
 class WorkerProcess:
-    """A ``memory-worker run`` of its own; ``lines`` are what it has logged so far."""
+    """A process of ``memory-worker run``; ``lines`` are those that it has logged so far."""
 
     def __init__(
         self, role: str, environment: Mapping[str, str], *, command: Sequence[str] = COMMAND, cwd: Path | None = None
@@ -49,7 +72,7 @@ class WorkerProcess:
                 return line
 
     def wait_until_stopped(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Return once a failpoint, or somebody else, has stopped the process."""
+        """Return once a failpoint has stopped the process."""
         give_up = time.monotonic() + timeout_s
         while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2][0] != "T":
             assert time.monotonic() < give_up, "the worker did not stop"

@@ -1,4 +1,4 @@
-"""A producer's program: push, wait, search, and the errors of each. It needs msgspec and redis alone.
+"""A program of a producer: it pushes, waits, searches, and causes errors. It needs only msgspec and redis.
 
     python tests/acceptance/producer.py redis://127.0.0.1:6399 [QUEUE_PREFIX [DIMENSION]]
 
@@ -48,10 +48,12 @@ async def fail(queue: MemoryQueue, url: str, dimension: int) -> None:
     assert "point_id" in await raises(InvalidJob, queue.upsert(user_id=USER, point_id="mem_1_1", vector=vector))
     assert str(dimension) in await raises(InvalidJob, queue.search(user_id=USER, vector=[0.5]))
     await raises(NotApplied, queue.wait_applied(Receipt(0, "99999999999999-0"), timeout=0.2))
-    async with MemoryQueue.connect(url, prefix="without-workers") as unserved:
-        assert "300 ms" in await raises(ReadFailed, unserved.get(user_id=USER, point_ids=["mem_1730_1"], timeout=0.3))
-    async with MemoryQueue.connect("redis://127.0.0.1:1", timeout_s=0.2) as nowhere:
-        await raises(QueueUnavailable, nowhere.purge(user_id=USER))
+    async with MemoryQueue.connect(url, prefix="without-workers") as without_workers:
+        assert "300 ms" in await raises(
+            ReadFailed, without_workers.get(user_id=USER, point_ids=["mem_1730_1"], timeout=0.3)
+        )
+    async with MemoryQueue.connect("redis://127.0.0.1:1", timeout_s=0.2) as unreachable:
+        await raises(QueueUnavailable, unreachable.purge(user_id=USER))
 
 
 async def main(url: str, prefix: str = "mw", dimension: str = "1024") -> None:

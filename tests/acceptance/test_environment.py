@@ -1,27 +1,22 @@
-"""What the environment may change is what the settings name; all else has no effect, or is said."""
+"""Only the settings change what a worker does; a variable of another program has no effect, or a warning is logged."""
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.commands.library_variables import HIDDEN
-from tests.acceptance.conftest import DIMENSION, MEMORY_WORKER
-from tests.acceptance.processes import WorkerProcess
-
-VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
+from tests.acceptance.conftest import MEMORY_WORKER, VECTOR, StartWorker
+from tests.acceptance.processes import WorkerProcess, run_command
 
 
 class Proxy:
-    """Counts the connections to it, and ends them."""
+    """A proxy that counts its connections and closes them."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -53,7 +48,7 @@ def proxy() -> Iterator[Proxy]:
 
 
 def hostile(proxy: Proxy, tmp_path: Path) -> dict[str, str]:
-    """Return all that libraries would read, with the worst values."""
+    """Return the variables that libraries would read, with harmful values."""
     values = dict.fromkeys(HIDDEN, "nonsense")
     values |= {name: proxy.url for name in HIDDEN if "proxy" in name.lower()}
     values |= {"ALL_PROXY": "socks5://127.0.0.1:1", "SSLKEYLOGFILE": str(tmp_path / "keys")}
@@ -63,73 +58,47 @@ def hostile(proxy: Proxy, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "memory_worker", *arguments],
-        env={**os.environ, "COLUMNS": "200", "PORT": "0", "BIND_HOST": "127.0.0.1", **environment},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
-async def test_a_worker_is_not_moved_by_any_of_them(
-    environment: dict[str, str], start_worker: Callable[..., WorkerProcess], proxy: Proxy, tmp_path: Path
+async def test_variables_of_libraries_do_not_change_a_worker(
+    start_worker: StartWorker, queue: MemoryQueue, proxy: Proxy, tmp_path: Path
 ) -> None:
     start_worker("all", **hostile(proxy, tmp_path))
-    async with MemoryQueue.connect(environment["REDIS_URL"], prefix=environment["QUEUE_PREFIX"]) as queue:
-        receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=VECTOR)
-        await queue.wait_applied(receipt, timeout=10)
-        assert len(await queue.search(user_id=1, vector=VECTOR)) == 1
+    receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=VECTOR)
+    await queue.wait_applied(receipt, timeout=10)
+    assert len(await queue.search(user_id=1, vector=VECTOR)) == 1
     assert proxy.connections == 0
     assert not (tmp_path / "keys").exists()
 
 
-def test_the_demo_and_the_check_are_not_moved_by_any_of_them(
-    environment: dict[str, str], start_worker: Callable[..., WorkerProcess], proxy: Proxy, tmp_path: Path
+def test_variables_of_libraries_do_not_change_the_demo_and_the_check(
+    environment: dict[str, str], start_worker: StartWorker, proxy: Proxy, tmp_path: Path
 ) -> None:
     start_worker("all")
     for command in ("demo", "check"):
-        done = run(command, cwd=tmp_path, **{**environment, **hostile(proxy, tmp_path)})
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_command(command, cwd=tmp_path, **{**environment, **hostile(proxy, tmp_path)})
     assert proxy.connections == 0
 
 
-@pytest.mark.parametrize("command", ["check", "demo"])
-def test_an_apps_own_files_in_the_working_directory_change_nothing(
-    command: str, environment: dict[str, str], start_worker: Callable[..., WorkerProcess], app: Path
+def test_files_of_an_app_in_the_working_directory_change_nothing(
+    environment: dict[str, str], start_worker: StartWorker, app: Path
 ) -> None:
     start_worker("all", cwd=app)
-    done = subprocess.run(
-        [MEMORY_WORKER, command],
-        env=environment,
-        cwd=app,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    for command in ("check", "demo"):
+        run_command(command, program=[MEMORY_WORKER], cwd=app, **environment)
 
 
-def test_a_variable_of_another_program_is_named_on_standard_error(environment: dict[str, str], tmp_path: Path) -> None:
-    done = run("status", cwd=tmp_path, **environment, REDIS_HOST="redis", LOGLEVEL="debug")
-    assert done.returncode == 0
+def test_a_command_warns_of_a_variable_of_another_program(environment: dict[str, str]) -> None:
+    done = run_command("status", **environment, REDIS_HOST="redis", LOGLEVEL="debug")
     assert "memory-worker: REDIS_HOST has no effect here; the setting is REDIS_URL\n" in done.stderr
     assert "LOG_LEVEL" in done.stderr
 
 
-def test_a_variable_of_another_program_is_a_warning_of_a_worker(
-    environment: dict[str, str], start_worker: Callable[..., WorkerProcess]
-) -> None:
+def test_a_worker_warns_of_a_variable_of_another_program(start_worker: StartWorker) -> None:
     worker = start_worker("ingest", REDIS_PORT="tcp://172.17.0.2:6379")
     assert [line for line in worker.lines if "warning unknown_variable name=REDIS_PORT setting=REDIS_URL" in line]
 
 
 @pytest.mark.parametrize("missing", ["REDIS_URL", "QDRANT_URL"])
-def test_an_embedded_engine_beside_a_server_elsewhere_is_a_warning(
+def test_a_worker_warns_of_an_embedded_engine_next_to_an_external_server(
     missing: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     given = {name: value for name, value in environment.items() if name != missing}

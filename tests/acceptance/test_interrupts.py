@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: one line, status 130, within two seconds, and nothing left behind."""
+"""Ctrl-C ends a command at any time with one line and status 130, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-WITHIN_S = 2.0
-SLACK_S = 2.0
-"""For a machine that is busy with other tests."""
-# From the first line of the program on: before it, Python itself ends without a word.
+ENDS_WITHIN_S = 10.0
+# `install` is called first: an interrupt before it ends Python itself, without a message.
 STARTED = """
 import os, signal, sys
 from memory_worker.commands import interrupts
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes of a shell ignore it
 interrupts.install()
 os.write(int(sys.argv.pop(1)), b"!")
 from memory_worker.__main__ import main
@@ -27,7 +24,7 @@ main()
 
 
 class Command:
-    """A command that runs where nothing else is, with its own directory for temporary files."""
+    """A command in an empty directory, with a directory for its temporary files."""
 
     def __init__(self, *arguments: str, directory: Path, **environment: str) -> None:
         self.temporary = directory / "tmp"
@@ -48,7 +45,7 @@ class Command:
         os.close(reader)
 
     def interrupt(self, delay_s: float, *, times: int = 1) -> str | None:
-        """Interrupt it after a time; return its standard error, ``None`` if it had ended before."""
+        """Interrupt it after a time; return its standard error, or ``None`` if it had ended before."""
         try:
             self.process.wait(delay_s)
         except subprocess.TimeoutExpired:
@@ -58,21 +55,18 @@ class Command:
             return None
         for _ in range(times):
             self.process.send_signal(signal.SIGINT)
-        sent = time.monotonic()
         try:
-            _, said = self.process.communicate(timeout=30)
+            return self.process.communicate(timeout=ENDS_WITHIN_S)[1]
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        assert time.monotonic() - sent < WITHIN_S + SLACK_S
-        return said
 
-    def check(self, said: str | None) -> None:
-        """Check how it ended, where it was interrupted."""
-        if said:  # without a word: it had done its work
-            assert self.process.returncode == 130, said
-            assert "memory-worker: interrupted" in said.splitlines()
-            assert "Traceback" not in said
+    def check(self, output: str | None) -> None:
+        """Check how it ended; it printed nothing if it was finished at that moment."""
+        if output:
+            assert self.process.returncode == 130, output
+            assert "memory-worker: interrupted" in output.splitlines()
+            assert "Traceback" not in output
         assert list(self.temporary.iterdir()) == []
         assert processes_with(str(self.temporary.parent)) == []
 
@@ -90,41 +84,34 @@ def processes_with(word: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.3, 1), (1.0, 2), (1.6, 1), (2.3, 2), (3.0, 1)])
-def test_the_demo(tmp_path: Path, delay_s: float, times: int) -> None:
+@pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.3, 1), (1.0, 2), (2.3, 1)])
+def test_the_demo_is_interrupted(tmp_path: Path, delay_s: float, times: int) -> None:
     command = Command("demo", directory=tmp_path)
     command.check(command.interrupt(delay_s, times=times))
 
 
 @pytest.mark.parametrize(("delay_s", "times"), [(1.3, 1), (2.3, 2), (4.0, 1)])
-def test_a_worker_on_engines_of_its_own(tmp_path: Path, delay_s: float, times: int) -> None:
+def test_a_worker_with_embedded_engines_is_interrupted(tmp_path: Path, delay_s: float, times: int) -> None:
     command = Command("run", directory=tmp_path, DATA_DIR=str(tmp_path / "data"))
     command.check(command.interrupt(delay_s, times=times))
 
 
 @pytest.mark.parametrize("delay_s", [0.5, 1.1])
 @pytest.mark.parametrize("arguments", [("status",), ("dead", "list"), ("bulk",)], ids=" ".join)
-def test_commands_that_look(
+def test_other_commands_are_interrupted(
     tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...], delay_s: float
 ) -> None:
     command = Command(*arguments, directory=tmp_path, **environment)
     command.check(command.interrupt(delay_s))
 
 
-@pytest.mark.parametrize("delay_s", [2.0, 4.0])
-def test_a_benchmark_on_engines_of_its_own(tmp_path: Path, delay_s: float) -> None:
-    small = ("--points", "200", "--users", "20", "--dimension", "16", "--rounds", "20")
-    command = Command("bench", *small, directory=tmp_path)
-    command.check(command.interrupt(delay_s))
-
-
-def test_a_worker_on_servers_elsewhere_stops_in_good_order(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_worker_with_external_servers_is_interrupted(tmp_path: Path, environment: dict[str, str]) -> None:
     command = Command("run", directory=tmp_path, **environment)
     assert command.process.stderr is not None
     for line in command.process.stderr:
         if " started " in line:
             break
-    said = command.interrupt(0.5)
-    assert said is not None
-    assert " stopped " in said
+    output = command.interrupt(0.5)
+    assert output is not None
+    assert " stopped " in output
     assert command.process.returncode == 130

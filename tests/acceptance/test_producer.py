@@ -1,29 +1,20 @@
-"""A producer's program runs against a real worker, whatever modules its app has in the working directory."""
+"""A program of a producer works with a real worker, whatever modules are in the working directory of its app."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.acceptance.processes import WorkerProcess
+from tests.acceptance.processes import WorkerProcess, run_command
 
 PROGRAM = Path(__file__).with_name("producer.py")
 
 
-def test_a_producer_pushes_searches_and_gets_the_errors(
+def test_a_producer_pushes_searches_and_gets_errors(
     environment: dict[str, str], start_worker: Callable[..., WorkerProcess], app: Path
 ) -> None:
     start_worker("all", cwd=app)
     arguments = [environment["REDIS_URL"], environment["QUEUE_PREFIX"], environment["QDRANT_VECTOR_DIMENSION"]]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(PROGRAM), *arguments],
-        cwd=app,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_command(*arguments, program=[sys.executable, "-W", "error", str(PROGRAM)], cwd=app)
     assert "works" in done.stdout

@@ -1,28 +1,17 @@
-"""How long and with which seed the chaos suite runs."""
+"""Options of the chaos suite."""
 
 from __future__ import annotations
-
-import random
 
 import pytest
 
 
 @pytest.fixture
 def ops(pytestconfig: pytest.Config) -> int:
-    """``--ops``: how many jobs are pushed while the nemesis rages."""
+    """``--ops``: the number of jobs that are pushed while there are faults."""
     return int(pytestconfig.getoption("--ops"))
 
 
 @pytest.fixture
 def rate(pytestconfig: pytest.Config) -> float:
-    """``--rate``: how many jobs a second are pushed at most."""
+    """``--rate``: the most jobs that are pushed in a second."""
     return float(pytestconfig.getoption("--rate"))
-
-
-@pytest.fixture
-def seed(pytestconfig: pytest.Config) -> int:
-    """``--seed``, or a fresh one; printed either way."""
-    given = pytestconfig.getoption("--seed")
-    number = random.randrange(2**32) if given is None else int(given)
-    print(f"--seed {number}")
-    return number

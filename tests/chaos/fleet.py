@@ -1,4 +1,4 @@
-"""A fleet of worker processes, kept at its size as an orchestrator would: who ends is replaced."""
+"""Worker processes, which are replaced when they end, as an orchestrator does."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from tests.acceptance.processes import WorkerProcess
 
-_LOOK_S = 0.1
+_CHECK_INTERVAL_S = 0.1
 
 
 class Fleet:
-    """``size`` ingest workers; ``restarts`` counts those that were replaced, whatever ended them."""
+    """``size`` ingest workers; ``restarts`` counts those that were replaced."""
 
     def __init__(self, size: int, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -32,7 +32,7 @@ class Fleet:
                     self.ended.append(worker)
                     self._workers[position] = self._new()
                     self.restarts += 1
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_CHECK_INTERVAL_S)
 
     def close(self) -> None:
         for worker in (*self._workers, *self.ended):

@@ -1,9 +1,6 @@
-"""Producers push while a nemesis kills, stops, freezes and cuts off; an oracle says what must be in Qdrant at the end.
+"""Producers push while workers and servers fail; at the end Qdrant must contain what the oracle says.
 
-    pytest tests/chaos --ops 200000 --seed 7
-
-Lost, resurrected, reordered, foreign or stuck: each would show as a difference between Qdrant and the oracle, or as a
-backlog that does not end.
+pytest tests/chaos --ops 200000 --seed 7
 """
 
 from __future__ import annotations
@@ -25,15 +22,14 @@ from memory_worker.contract import Receipt, WriteJob, partition_of
 from memory_worker.contract.errors import PushedInPart, QueueError, QueueUnavailable
 from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.queue.partitions import publish_meta
-from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
-from tests.acceptance.conftest import DIMENSION, drop_collections, read_points
+from tests.acceptance.conftest import DIMENSION, drop_collections, latest, read_points, wait_applied
 from tests.acceptance.oracle import Oracle, random_jobs
+from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
-from tests.chaos.nemesis import Nemesis
-from tests.dead_letters import all_dead_letters
+from tests.integration.conftest import connected
 from tests.integration.proxies import QdrantProxy
 from tests.servers import EngineServer, RedisServer
 
@@ -41,13 +37,13 @@ USERS = 120
 PRODUCERS = 4
 WORKERS = 3
 PARTITIONS = 16
-POISON_SHARE = 0.005
-HEALED_TIMEOUT_S = 60.0
+MALFORMED_SHARE = 0.005
+DRAINED_TIMEOUT_S = 60.0
 RETRY_S = 0.05
 
 
 class Producers:
-    """Push until all jobs are stored; what is not known to be stored is pushed again before anything else."""
+    """Push until all jobs are stored. Jobs that may not be stored are pushed again before any other."""
 
     def __init__(self, url: str, seed: int, ops: int, rate: float) -> None:
         self.url = url
@@ -55,8 +51,8 @@ class Producers:
         self._ops = ops
         self._rate = rate
         self.oracle = Oracle()
-        self.last: dict[int, Receipt] = {}
-        self.poison: set[str] = set()
+        self.receipts: list[Receipt] = []
+        self.malformed: set[str] = set()
         self.retries = 0
 
     async def run(self) -> None:
@@ -74,40 +70,32 @@ class Producers:
                 await self._push(queue, chunk)
                 for job in chunk:
                     self.oracle.apply(job)
-                if chance.random() < POISON_SHARE * size:
-                    await self._push_poison(chance.choice(users))
+                if chance.random() < MALFORMED_SHARE * size:
+                    await self._push_malformed(chance.choice(users))
                 pushed += len(chunk)
                 ahead_s = pushed / (self._rate / PRODUCERS) - (time.monotonic() - began)
                 await asyncio.sleep(max(0.0, ahead_s))
 
     async def _push(self, queue: MemoryQueue, chunk: list[WriteJob]) -> None:
-        """Push until stored. Once more is harmless: the chunk ends in the same state applied twice."""
+        """Push until stored. A chunk that is applied twice ends in the same state."""
         while True:
             try:
-                for receipt in await queue.push_many(chunk):
-                    self.last[receipt.partition] = max(receipt, self.last.get(receipt.partition, receipt), key=_order)
+                self.receipts += await queue.push_many(chunk)
                 return
             except (QueueUnavailable, PushedInPart):
                 self.retries += 1
                 await asyncio.sleep(RETRY_S)
 
-    async def _push_poison(self, user: int) -> None:
-        """Push what can never be applied, past the checks of the client."""
-        partition = partition_of(user, PARTITIONS)
-        redis = open_redis(self.url, timeout_s=2)
-        with contextlib.suppress(QueueError):
-            receipt = (await push(redis, Keys(), PARTITIONS, [(partition, b"\x93not a job")]))[0]
-            self.poison.add(str(receipt))
-        await close_redis(redis)
+    async def _push_malformed(self, user: int) -> None:
+        """Push a malformed entry, which the client would refuse."""
+        entry = (partition_of(user, PARTITIONS), b"\x93not a job")
+        async with connected(self.url, timeout_s=2) as redis:
+            with contextlib.suppress(QueueError):
+                self.malformed |= {str(receipt) for receipt in await push(redis, Keys(), PARTITIONS, [entry])}
 
 
 @pytest.mark.timeout(0)
-async def test_nothing_is_lost_or_resurrected(
-    seed: int,
-    ops: int,
-    rate: float,
-    tmp_path: Path,
-) -> None:
+async def test_nothing_is_lost_resurrected_or_reordered(seed: int, ops: int, rate: float, tmp_path: Path) -> None:
     redis = RedisServer(tmp_path / "redis")
     redis.start()
     real = os.environ.get("TEST_QDRANT_URL")
@@ -116,7 +104,8 @@ async def test_nothing_is_lost_or_resurrected(
         engine.start()
     base = f"chaos_{uuid.uuid4().hex[:12]}"
     names = {"QDRANT_MEMORIES_COLLECTION": f"{base}_m", "QDRANT_DOCUMENTS_COLLECTION": f"{base}_d"}
-    await _fix_partitions(redis.url)
+    async with connected(redis.url) as connections:  # producers may start before workers
+        await publish_meta(connections, Keys(), QueueMeta(partitions=PARTITIONS))
     async with QdrantProxy(real or engine.url) as proxy:
         fleet = Fleet(
             WORKERS,
@@ -126,7 +115,7 @@ async def test_nothing_is_lost_or_resurrected(
                 "QDRANT_URL": proxy.url,
                 "QUEUE_PARTITIONS": str(PARTITIONS),
                 "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
-                # Short lives, so that many leases are taken over in a short run.
+                # Leases that expire soon, so that many are taken over.
                 "LEASE_TTL_S": "4",
                 "QDRANT_TIMEOUT_S": "2",
                 "REDIS_TIMEOUT_S": "2",
@@ -136,9 +125,15 @@ async def test_nothing_is_lost_or_resurrected(
         )
         try:
             producers = Producers(redis.url, seed, ops, rate)
-            nemesis = Nemesis(random.Random(f"{seed}/nemesis"), fleet, redis, proxy, engine)
-            await _rage(producers, fleet, nemesis)
-            await _judge(producers, redis.url, proxy.target, names)
+            faults = Faults(random.Random(f"{seed}/faults"), fleet, redis, proxy, engine)
+            await _push_during_faults(producers, fleet, faults)
+            with grpc.insecure_channel(proxy.target) as channel:
+                found = read_points(channel, names)
+            assert _differences(found, producers.oracle.points) == Counter()
+            async with connected(redis.url) as connections:
+                dead_letters = [found async for found in DeadLetters(connections, Keys(), PARTITIONS).all()]
+            assert producers.malformed <= {str(found.receipt) for found in dead_letters}
+            assert {found.reason for found in dead_letters} <= {"malformed"}
         finally:
             fleet.close()
             redis.kill()
@@ -148,63 +143,28 @@ async def test_nothing_is_lost_or_resurrected(
                 engine.stop()
 
 
-async def _fix_partitions(url: str) -> None:
-    """The producers may be faster than the first worker; both must count alike."""
-    redis = open_redis(url, timeout_s=5)
-    await publish_meta(redis, Keys(), QueueMeta(partitions=PARTITIONS))
-    await close_redis(redis)
-
-
-async def _rage(producers: Producers, fleet: Fleet, nemesis: Nemesis) -> None:
-    """Push everything under attack; then end the attack and wait until nothing is left to do."""
+async def _push_during_faults(producers: Producers, fleet: Fleet, faults: Faults) -> None:
+    """Push all jobs while there are faults, then wait until everything is applied."""
     keeping = asyncio.create_task(fleet.keep())
-    raging = asyncio.create_task(nemesis.rage())
+    failing = asyncio.create_task(faults.run())
     producing = asyncio.create_task(producers.run())
-    await asyncio.wait([producing, raging, keeping], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([producing, failing, keeping], return_when=asyncio.FIRST_COMPLETED)
     if not producing.done():
-        await asyncio.gather(raging, keeping)
+        await asyncio.gather(failing, keeping)
     await producing
-    await nemesis.relent()
-    raging.cancel()
-    healed = time.monotonic()
+    await faults.stop()
+    failing.cancel()
     try:
-        await _wait_drained(producers)
+        async with MemoryQueue.connect(producers.url) as queue:
+            await wait_applied(queue, latest(producers.receipts), timeout_s=DRAINED_TIMEOUT_S)
     finally:
         keeping.cancel()
-        print(
-            f"{dict(nemesis.done)}; {fleet.restarts} workers replaced, {producers.retries} pushes tried again, ", end=""
-        )
-        print(f"{len(producers.poison)} poison; drained {time.monotonic() - healed:.1f} s after the last harm")
-
-
-async def _judge(producers: Producers, redis_url: str, qdrant: str, names: dict[str, str]) -> None:
-    with grpc.insecure_channel(qdrant) as channel:
-        found = read_points(channel, names)
-    assert _differences(found, producers.oracle.points) == Counter()
-    dead = await _dead(redis_url)
-    assert producers.poison <= set(dead)
-    assert set(dead.values()) <= {"malformed"}
-
-
-async def _wait_drained(producers: Producers) -> None:
-    last = producers.last.values()
-    async with MemoryQueue.connect(producers.url) as queue:
-        await asyncio.gather(*(queue.wait_applied(receipt, timeout=HEALED_TIMEOUT_S) for receipt in last))
-
-
-async def _dead(url: str) -> dict[str, str]:
-    redis = open_redis(url, timeout_s=5)
-    try:
-        return {
-            str(dead_letter.receipt): dead_letter.reason
-            async for dead_letter in all_dead_letters(DeadLetters(redis, Keys(), PARTITIONS))
-        }
-    finally:
-        await close_redis(redis)
+        counts = f"{fleet.restarts} workers replaced, {producers.retries} pushes repeated"
+        print(f"{dict(faults.done)}; {counts}, {len(producers.malformed)} malformed")
 
 
 def _differences(found: dict[object, int], expected: dict[object, int]) -> Counter[str]:
-    """Name each point that is not as it must be."""
+    """Return the points that are different."""
     differences: Counter[str] = Counter()
     for place in found.keys() | expected.keys():
         if place not in found:
@@ -214,7 +174,3 @@ def _differences(found: dict[object, int], expected: dict[object, int]) -> Count
         elif found[place] != expected[place]:
             differences[f"reordered {place}"] += 1
     return differences
-
-
-def _order(receipt: Receipt) -> tuple[int, ...]:
-    return tuple(int(part) for part in receipt.entry_id.split("-"))

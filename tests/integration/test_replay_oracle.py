@@ -227,6 +227,7 @@ def ids_of(job: WriteJob) -> list[str]:
 @pytest.mark.timeout(0)
 async def test_no_older_job_wins_over_a_newer_one(
     pytestconfig: pytest.Config,
+    seed: int,
     redis: Redis,
     keys: Keys,
     store: VectorStore,
@@ -234,10 +235,6 @@ async def test_no_older_job_wins_over_a_newer_one(
     engine: Contents,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = pytestconfig.getoption("--seed")
-    seed = random.randrange(2**32) if given is None else int(given)
-    print(f"--seed {seed}")
-
     def stored() -> dict[str, str]:
         fields = {shape.memories: "key", shape.documents: "text"}
         found = [(name, engine.payloads(name)) for name in fields]

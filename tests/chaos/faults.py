@@ -1,4 +1,4 @@
-"""The nemesis: does one harm after another, by the seed, and mends all of them in the end."""
+"""Causes one fault after another, as the seed decides."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from collections.abc import Awaitable, Callable
 import grpc
 
 from tests.chaos.fleet import Fleet
-from tests.integration.proxies import Call, QdrantProxy, Refusal
+from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, Rule, failing, lose_reply, unavailable
 from tests.servers import EngineServer, RedisServer
 
-CALM_S = (0.2, 1.2)
-WRITE = "Points/UpdateBatch"
-
-Harm = Callable[[], Awaitable[None]]
+PAUSE_S = (0.2, 1.2)
+Fault = Callable[[], Awaitable[None]]
 
 
-class Nemesis:
-    """Attacks workers, Redis and Qdrant, one at a time; ``done`` counts what it did."""
+class Faults:
+    """Causes faults of workers, Redis and Qdrant, one at a time; ``done`` counts them."""
 
     def __init__(
         self,
@@ -37,12 +35,12 @@ class Nemesis:
         self._proxy = proxy
         self._engine = engine
         self.done: Counter[str] = Counter()
-        self._harm: asyncio.Future[None] | None = None
-        self._relenting = False
+        self._current: asyncio.Future[None] | None = None
+        self._stopping = False
 
-    async def rage(self) -> None:
-        """Do harm until cancelled."""
-        harms: list[tuple[Harm, int]] = [
+    async def run(self) -> None:
+        """Cause faults until `stop`."""
+        faults: list[tuple[Fault, int]] = [
             (self._kill_worker, 6),
             (self._stop_worker, 3),
             (self._terminate_worker, 2),
@@ -55,19 +53,19 @@ class Nemesis:
             (self._qdrant_exhausted, 2),
         ]
         if self._engine is not None:
-            harms.append((self._kill_engine, 1))
-        while not self._relenting:
-            harm = self._chance.choices([harm for harm, _ in harms], [weight for _, weight in harms])[0]
-            self.done[harm.__name__.strip("_")] += 1
-            self._harm = asyncio.ensure_future(harm())
-            await asyncio.shield(self._harm)
-            await asyncio.sleep(self._chance.uniform(*CALM_S))
+            faults.append((self._kill_engine, 1))
+        while not self._stopping:
+            fault = self._chance.choices([fault for fault, _ in faults], [weight for _, weight in faults])[0]
+            self.done[fault.__name__.strip("_")] += 1
+            self._current = asyncio.ensure_future(fault())
+            await asyncio.shield(self._current)
+            await asyncio.sleep(self._chance.uniform(*PAUSE_S))
 
-    async def relent(self) -> None:
-        """Let the harm in progress come to its end, and do no more."""
-        self._relenting = True
-        if self._harm is not None:
-            await self._harm
+    async def stop(self) -> None:
+        """Wait for the end of the current fault, and cause no more."""
+        self._stopping = True
+        if self._current is not None:
+            await self._current
 
     async def _kill_worker(self) -> None:
         await asyncio.to_thread(self._fleet.any(self._chance).kill)
@@ -76,7 +74,7 @@ class Nemesis:
         self._fleet.any(self._chance).process.terminate()
 
     async def _stop_worker(self) -> None:
-        """Stop a worker for longer or shorter than its lease lives."""
+        """Stop a worker for a time that is shorter or longer than its lease."""
         process = self._fleet.any(self._chance).process
         process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self._chance.choice((0.3, 2.0, 6.0)))
@@ -98,10 +96,7 @@ class Nemesis:
         await asyncio.to_thread(self._engine.start)
 
     async def _qdrant_down(self) -> None:
-        async def down(_: Call) -> object:
-            raise Refusal(grpc.StatusCode.UNAVAILABLE)
-
-        await self._for_a_while(down)
+        await self._for_a_while(unavailable)
 
     async def _qdrant_slow(self) -> None:
         delay_s = self._chance.choice((0.5, 1.5, 10.0))
@@ -113,11 +108,7 @@ class Nemesis:
         await self._for_a_while(slow)
 
     async def _qdrant_drops_replies(self) -> None:
-        async def drop(call: Call) -> object:
-            await call.forward()
-            raise Refusal(grpc.StatusCode.UNAVAILABLE, "applied, but the reply is lost")
-
-        await self._for_a_while(drop)
+        await self._for_a_while(lose_reply)
 
     async def _qdrant_fails_an_operation(self) -> None:
         """Apply the first operations of a batch and fail the next."""
@@ -133,12 +124,9 @@ class Nemesis:
     async def _qdrant_exhausted(self) -> None:
         metadata = self._chance.choice(({}, {"retry_after": "1"}))
 
-        async def exhausted(_: Call) -> object:
-            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "over the limit", **metadata)
+        await self._for_a_while(failing(grpc.StatusCode.RESOURCE_EXHAUSTED, "over the limit", **metadata))
 
-        await self._for_a_while(exhausted)
-
-    async def _for_a_while(self, rule: Callable[[Call], Awaitable[object]]) -> None:
-        self._proxy.rules[WRITE] = rule
+    async def _for_a_while(self, rule: Rule) -> None:
+        self._proxy.rules[UPDATE] = rule
         await asyncio.sleep(self._chance.choice((0.2, 1.0, 3.0)))
-        del self._proxy.rules[WRITE]
+        del self._proxy.rules[UPDATE]
