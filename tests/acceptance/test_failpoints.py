@@ -24,6 +24,7 @@ from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker
 from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.acceptance.processes import STOP_TIMEOUT_S, WorkerProcess
+from tests.dead_letters import all_dead_letters
 
 USERS = list(range(1, 41))
 JOBS = 1_500
@@ -39,7 +40,7 @@ def dead(redis: Redis, keys: Keys) -> Dead:
     """Return the dead letters of all partitions."""
 
     async def collect() -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in DeadLetters(redis, keys, PARTITIONS).all()]
+        return [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
 
     return collect
 

@@ -29,6 +29,7 @@ from tests.acceptance.conftest import DIMENSION, drop_collections, latest, read_
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
+from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import connected
 from tests.integration.proxies import QdrantProxy
 from tests.servers import EngineServer, RedisServer
@@ -131,7 +132,7 @@ async def test_nothing_is_lost_resurrected_or_reordered(seed: int, ops: int, rat
                 found = read_points(channel, names)
             assert _differences(found, producers.oracle.points) == Counter()
             async with connected(redis.url) as connections:
-                dead_letters = [found async for found in DeadLetters(connections, Keys(), PARTITIONS).all()]
+                dead_letters = [found async for found in all_dead_letters(DeadLetters(connections, Keys(), PARTITIONS))]
             assert producers.malformed <= {str(found.receipt) for found in dead_letters}
             assert {found.reason for found in dead_letters} <= {"malformed"}
         finally:

@@ -47,7 +47,9 @@ async def test_a_receipt_without_a_dead_letter_is_missing(redis: Redis, keys: Ke
     assert [receipt async for receipt in chosen.in_order(dead_letters)] == [there]
 
 
-async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(
+    redis: Redis, keys: Keys, dead_letters: DeadLetters
+) -> None:
     first = await die(redis, keys, 0, "1-0")
     chosen = await choose(dead_letters, Choice(everything=True))
     await die(redis, keys, 0, "2-0")
@@ -55,7 +57,9 @@ async def test_a_dead_letter_that_comes_after_the_count_is_not_chosen(redis: Red
     assert [receipt async for receipt in chosen.in_order(dead_letters)] == [first]
 
 
-async def test_dead_letters_are_in_the_order_of_their_first_push(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+async def test_dead_letters_are_in_the_order_of_their_first_push(
+    redis: Redis, keys: Keys, dead_letters: DeadLetters
+) -> None:
     """A job that was replayed and became a dead letter again has a new id but its old position."""
     second = await die(redis, keys, 0, "5-0")
     first = await die(redis, keys, 0, "9-0", r="4-7")
