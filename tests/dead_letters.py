@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from redis.asyncio import Redis
 
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
+from memory_worker.wire.keys import Keys
 
 
-async def all_dead_letters(dead_letters: DeadLetters) -> AsyncIterator[DeadLetter]:
-    """Yield all dead letters, partition by partition, oldest first."""
-    for partition in range(dead_letters.partitions):
+async def all_dead_letters(redis: Redis, keys: Keys, partitions: int) -> list[DeadLetter]:
+    """Return all dead letters, partition by partition, oldest first."""
+    dead_letters = DeadLetters(redis, keys, partitions)
+    found = []
+    for partition in range(partitions):
         async for header in dead_letters.headers(partition):
             dead_letter = await dead_letters.get(header.receipt)
             assert dead_letter is not None
-            yield dead_letter
+            found.append(dead_letter)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import sys
@@ -49,13 +48,10 @@ def instructions(work: Callable[[], None]) -> int:
         count += event == "opcode"
         return trace
 
-    before, collecting = sys.gettrace(), gc.isenabled()
-    gc.disable()  # its callbacks would count
+    before = sys.gettrace()
     sys.settrace(trace)
     try:
         work()
     finally:
         sys.settrace(before)
-        if collecting:
-            gc.enable()
     return count

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
 from memory_worker.failpoints import PLACES, VARIABLE
-from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
@@ -40,7 +40,7 @@ def dead(redis: Redis, keys: Keys) -> Dead:
     """Return the dead letters of all partitions."""
 
     async def collect() -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
+        return await all_dead_letters(redis, keys, PARTITIONS)
 
     return collect
 
@@ -129,9 +129,9 @@ async def test_an_entry_that_kills_its_process_during_a_group_becomes_a_dead_let
     jobs.insert(1, Upsert(user_id=4, point_id="mem_4_x", vector=VECTOR, payload={"value": DEADLY}))
     receipts = await queue.push_many(jobs)
     applied = asyncio.create_task(wait_applied(queue, receipts[-4:]))
-    blamed = await _run_until(applied, chosen, redis, keys)
-    assert len(blamed) >= 3 + 2
-    assert {0, 1, 2, 3} in blamed[:3]  # otherwise there was no group
+    killed_during = await _run_until(applied, chosen, redis, keys)
+    assert len(killed_during) >= 3 + 2
+    assert {0, 1, 2, 3} in killed_during[:3]  # otherwise there was no group
     [dead_letter] = await dead()
     assert (dead_letter.receipt, dead_letter.reason) == (receipts[1], "crashed")
     assert DEADLY.encode() in dead_letter.body
@@ -140,7 +140,7 @@ async def test_an_entry_that_kills_its_process_during_a_group_becomes_a_dead_let
 
 async def _run_until(done: asyncio.Task[None], environment: dict[str, str], redis: Redis, keys: Keys) -> list[set[int]]:
     """Run one worker after another until ``done``; return the partitions that each killed worker was draining."""
-    blamed: list[set[int]] = []
+    killed_during: list[set[int]] = []
     while not done.done():
         worker = WorkerProcess("ingest", environment, command=DEADLY_COMMAND)
         ended = asyncio.create_task(asyncio.to_thread(worker.process.wait))
@@ -149,7 +149,7 @@ async def _run_until(done: asyncio.Task[None], environment: dict[str, str], redi
             worker.terminate()
         elif worker.process.returncode == -signal.SIGKILL:
             attempts = {number: await redis.hget(keys.attempts(number), "tried") for number in range(PARTITIONS)}
-            blamed.append({number for number, tried in attempts.items() if tried})
+            killed_during.append({number for number, tried in attempts.items() if tried})
             # As if they had expired: its leases, its sign of life, and arq's marks.
             await redis.delete(*map(keys.lease, range(PARTITIONS)))
             await redis.delete(*[key async for key in redis.scan_iter(match=f"{keys.process_prefix}*")])
@@ -158,7 +158,7 @@ async def _run_until(done: asyncio.Task[None], environment: dict[str, str], redi
         assert await ended in (0, -signal.SIGKILL), worker.lines
         worker.close()
     await done
-    return blamed
+    return killed_during
 
 
 async def _push_backlog(

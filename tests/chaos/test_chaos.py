@@ -20,7 +20,6 @@ import pytest
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, WriteJob, partition_of
 from memory_worker.contract.errors import PushedInPart, QueueError, QueueUnavailable
-from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
@@ -132,7 +131,7 @@ async def test_nothing_is_lost_resurrected_or_reordered(seed: int, ops: int, rat
                 found = read_points(channel, names)
             assert _differences(found, producers.oracle.points) == Counter()
             async with connected(redis.url) as connections:
-                dead_letters = [found async for found in all_dead_letters(DeadLetters(connections, Keys(), PARTITIONS))]
+                dead_letters = await all_dead_letters(connections, Keys(), PARTITIONS)
             assert producers.malformed <= {str(found.receipt) for found in dead_letters}
             assert {found.reason for found in dead_letters} <= {"malformed"}
         finally:

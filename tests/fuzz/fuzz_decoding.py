@@ -1,10 +1,10 @@
-"""Fuzzes the way in: whatever stands in Redis is a job or a dead letter, and never more than that.
+"""Fuzz the code that reads jobs: any bytes in Redis are a job or a dead letter, and nothing else happens.
 
     python tests/fuzz/fuzz_decoding.py [libFuzzer's arguments]          with atheris (Python 3.11: pip install atheris)
     python tests/fuzz/fuzz_decoding.py --plain N --seed S [--memory M]  without it; one in M is run under tracemalloc
 
-Under atheris, ``-max_len=1048576 -rss_limit_mb=1024`` are defaults; a directory keeps what was found of interest. An
-input that breaks a rule ends the run with a traceback: ``one_input`` of its bytes shows it again.
+Under atheris, ``-max_len=1048576 -rss_limit_mb=1024`` are defaults, and interesting inputs are kept in a directory. An
+input that breaks a rule ends the run with a traceback; ``one_input`` repeats it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ from memory_worker.store.values import payload_of
 from memory_worker.wire.arq_records import decode_arq
 from tests.fuzz.mutations import ARQ, BATCH, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
 
-MOST_SECONDS = 1.0
-MOST_MEMORY = 192 << 20
+MAX_SECONDS = 1.0
+MAX_MEMORY = 192 << 20
 REPORT_EVERY = 50_000
 NEWER = 7
 _ONE_BY_ONE = 65_536
@@ -117,7 +117,7 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
     version = {NEWER: CONTRACT_VERSION + 1, 2: parse_version(body[:12])}.get(control & 7, CONTRACT_VERSION)
     replay_of = ("", "0-1", "1-1", f"{number}-9")[control >> 5 & 3]
     if replay_of in dead_letters:
-        # A replay has the body of its letter.
+        # A replay has the body of its dead letter.
         replay_of = replay_of if _dead_letters([body]).get("0-1") == dead_letters[replay_of] else ""
     return Entry(f"{number + 100}-0", version, body, len(body), replay_of, control & 24 == 24)
 
@@ -136,14 +136,14 @@ def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits)
     assert lived == sorted(lived, key=order.__getitem__)
     assert died == sorted(died, key=order.__getitem__)
     for dead_letter in decoded.dead:
-        _check_letter(dead_letter)
+        _check_dead_letter(dead_letter)
     for entry, job in decoded.jobs:
         assert not entry.crashed
         assert len(entry.body) <= limits.max_job_bytes
         _check_job(job, limits)
 
 
-def _check_letter(dead_letter: DeadEntry) -> None:
+def _check_dead_letter(dead_letter: DeadEntry) -> None:
     assert 0 < len(dead_letter.detail) <= 500
     dead_letter.detail.encode(errors="backslashreplace")
     assert (dead_letter.op != "") is (dead_letter.job is not None)
@@ -164,7 +164,7 @@ def _check_job(job: WriteJob, limits: Limits) -> None:
 
 
 def _check_outcome(decoded: DecodedBatch, found: Outcome, dead_letters: dict[str, WriteJob]) -> None:
-    """Hold the outcome against a slow one: every job against every other."""
+    """Compare the outcome with that of a slow algorithm, which compares every job with every other."""
     job_of = {entry.entry_id: job for entry, job in decoded.jobs}
     applied, dead = [entry for entry, _ in found.jobs], {dead_letter.entry.entry_id for dead_letter in found.dead}
     assert not {entry.entry_id for entry in applied} & dead
@@ -194,7 +194,7 @@ def _is_purged(
     job_of: dict[str, WriteJob],
     dead_letters: dict[str, WriteJob],
 ) -> bool:
-    """Say whether the job of a dead entry went with its user; of a replay it is known from before."""
+    """Return whether a later purge of its user deleted what a dead entry wrote."""
     dead = {dead_letter.entry.entry_id: dead_letter.job for dead_letter in decoded.dead}
     job = job_of.get(entry.entry_id) or dead.get(entry.entry_id) or dead_letters.get(entry.replay_of)
     purges = [(at, one) for at, one in applied if isinstance(one, Purge) and not one.is_narrowed]
@@ -204,7 +204,7 @@ def _is_purged(
 
 
 def _touch(one: WriteJob, other: WriteJob) -> bool:
-    """Say whether two jobs may touch the same point."""
+    """Return whether two jobs may touch the same point."""
     kinds = {job.kind for job in (one, other)} - {msgspec.UNSET}
     if one.user_id != other.user_id or len(kinds) > 1:
         return False
@@ -334,13 +334,13 @@ def _raw(data: bytes) -> None:
 
 
 def _python(data: bytes) -> None:
-    # To build a large one takes longer than what is to be seen.
+    # A large one would take longer to build than to check.
     document = _document(data) if len(data) <= _ONE_BY_ONE else None
     if not isinstance(document, dict):
         return
     op = document.get("op")
     kind_of_job: Any = {**_WRITES, **_READS}.get(op if isinstance(op, str) else "", Upsert)
-    fields = {name: _spoilt(document[name]) for name in kind_of_job.__struct_fields__ if name in document}
+    fields = {name: _with_python_values(document[name]) for name in kind_of_job.__struct_fields__ if name in document}
     try:
         job = kind_of_job(**fields)
     except TypeError:  # a field is missing
@@ -360,14 +360,14 @@ def _python(data: bytes) -> None:
     _write([job for _, job in decoded.jobs])
 
 
-def _spoilt(value: Any, depth: int = 0) -> Any:
-    """Put what only Python can make where the input says so."""
+def _with_python_values(value: Any, depth: int = 0) -> Any:
+    """Replace the placeholders of the input with values that only Python can make."""
     if isinstance(value, str) and value[:1] == "\x01" and value[1:] in _PYTHON_ONLY:
         return _PYTHON_ONLY[value[1:]]()
     if depth < 50 and isinstance(value, list):
-        return [_spoilt(child, depth + 1) for child in value]
+        return [_with_python_values(child, depth + 1) for child in value]
     if depth < 50 and isinstance(value, dict):
-        return {name: _spoilt(child, depth + 1) for name, child in value.items()}
+        return {name: _with_python_values(child, depth + 1) for name, child in value.items()}
     return value
 
 
@@ -396,7 +396,7 @@ assert [_RUN[target] for target in (BATCH, READ, ARQ, RECEIPT, PYTHON)] == list(
 
 @contextlib.contextmanager
 def bounded(data: bytes, *, memory: bool = False) -> Iterator[None]:
-    """Refuse what takes too long, or (``memory``) too much memory; then it may take its time."""
+    """Refuse an input that takes too much time or, with ``memory``, too much memory; then any time is allowed."""
     if memory:
         tracemalloc.start()
     started = time.thread_time()
@@ -406,12 +406,12 @@ def bounded(data: bytes, *, memory: bool = False) -> Iterator[None]:
         peak = tracemalloc.get_traced_memory()[1] if memory else 0
     finally:
         tracemalloc.stop()
-    assert memory or took < MOST_SECONDS, f"{len(data)} bytes took {took:.2f} s: {data[:200]!r}"
-    assert peak < MOST_MEMORY, f"{len(data)} bytes took {peak >> 20} MiB: {data[:200]!r}"
+    assert memory or took < MAX_SECONDS, f"{len(data)} bytes took {took:.2f} s: {data[:200]!r}"
+    assert peak < MAX_MEMORY, f"{len(data)} bytes took {peak >> 20} MiB: {data[:200]!r}"
 
 
 def plain(runs: int, seed: int, *, memory_every: int = 500, keep: bool = False) -> None:
-    """Run seeded mutations: the seeds first, then neighbours of the seeds and of what came before.
+    """Run the seeds first, then mutations of the seeds and of earlier inputs.
 
     ``keep`` writes an input that breaks a rule to a file, as libFuzzer does.
     """
@@ -445,7 +445,7 @@ def plain(runs: int, seed: int, *, memory_every: int = 500, keep: bool = False) 
 
 
 def _atheris(arguments: list[str]) -> None:
-    import atheris  # noqa: PLC0415  # needed by this way to run only
+    import atheris  # noqa: PLC0415  # only this function needs it
 
     for name in [name for name in sys.modules if name.startswith("memory_worker.")]:
         _instrument(atheris, sys.modules[name])
@@ -468,7 +468,7 @@ def _atheris(arguments: list[str]) -> None:
 
 
 def _instrument(atheris: Any, module: Any) -> None:
-    """Count the branches of what is already imported."""
+    """Count the branches of a module that is already imported."""
     for thing in list(vars(module).values()):
         owners = [thing] if not isinstance(thing, type) else list(vars(thing).values())
         for function in owners:
@@ -477,8 +477,8 @@ def _instrument(atheris: Any, module: Any) -> None:
 
 
 def _corpus() -> Path:
-    """Write the seeds where libFuzzer looks for them."""
-    import tempfile  # noqa: PLC0415  # needed by this way to run only
+    """Write the seeds to a directory for libFuzzer."""
+    import tempfile  # noqa: PLC0415  # only this function needs it
 
     directory = Path(tempfile.mkdtemp(prefix="fuzz-decoding-"))
     for number, seed in enumerate(SEEDS):
@@ -487,11 +487,11 @@ def _corpus() -> Path:
 
 
 def main() -> None:
-    """Run as the arguments say."""
+    """Run the fuzzer with these arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain", type=int, metavar="N", help="N seeded mutations, without atheris")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    parser.add_argument("--memory", type=int, default=500, metavar="M", help="look at the memory of one input in M")
+    parser.add_argument("--memory", type=int, default=500, metavar="M", help="check the memory of one input in M")
     options, rest = parser.parse_known_args()
     if options.plain is None:
         _atheris(rest)

@@ -1,7 +1,7 @@
-"""Seeds and mutations of the fuzzer: valid jobs of every op in both encodings, and what spoils them.
+"""Seeds and mutations of the fuzzer. The seeds are valid jobs of every op in both encodings.
 
-An input is a target (one byte) and its bytes. For the target ``BATCH`` these are a byte of flags and a row of entries,
-each a byte of control, three bytes of length (little-endian; what is missing is simply not there) and a body.
+An input is a target (one byte) and its bytes. For the target ``BATCH`` these are a byte of flags and some entries:
+each is a byte of control, three bytes of length (little-endian) and a body, which may be shorter.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ _POOL = {
 
 
 class Mutator:
-    """A mutation engine that needs no help of a coverage tool: it knows how jobs are built."""
+    """Makes inputs without a coverage tool, because it knows the structure of jobs."""
 
     def __init__(self, chance: random.Random, max_bytes: int = MAX_BYTES, bulk: float = 0.002) -> None:
         self._chance = chance
@@ -166,7 +166,7 @@ class Mutator:
         )
 
     def fresh(self) -> bytes:
-        """Return a new input, spoilt or not."""
+        """Return a new input, valid or not."""
         chance = self._chance
         if chance.random() < 0.55:
             entries = [
@@ -177,7 +177,7 @@ class Mutator:
         return of_target(target, self._body(chance.choice(_POOL[target])))[: self._max_bytes]
 
     def mutate(self, data: bytes) -> bytes:
-        """Return a neighbour of an input."""
+        """Return an input that is similar to another."""
         if not data or self._chance.random() < 0.1:
             return self.fresh()
         if data[0] % TARGETS != BATCH:
@@ -251,7 +251,7 @@ class Mutator:
         return self._put(body, self._chance.choice(_NESTS) * self._chance.choice(_DEPTHS), over=0)
 
     def _put(self, body: bytes, token: bytes, over: int | None = None) -> bytes:
-        """Put a token where a value stands (behind a known name), or anywhere; mostly over what is there."""
+        """Put a token in the place of a value (after a known name) or anywhere."""
         names = [body.find(name) + len(name) for name in (b"payload", b"vector", b"_id", b"_ids", b"big", b"kind")]
         here = [at for at in names if at < len(body) and body[at - 1 : at].isalpha()]
         at = self._chance.choice(here) if here and self._chance.random() < 0.6 else self._at(body)
@@ -260,12 +260,12 @@ class Mutator:
         return body[:at] + token + body[at + (self._chance.choice((0, 1, 1, 9)) if over is None else over) :]
 
     def _resize(self, body: bytes) -> bytes:
-        """Spoil a length: the byte before a name, or the head of the map."""
+        """Change a length: the byte before a name, or the head of the map."""
         at = self._chance.choice((0, max(0, body.find(b"payload") + 7), max(0, body.find(b"vector") + 7)))
         return body[:at] + self._chance.randbytes(1) + body[at + 1 :]
 
     def _bulk(self, body: bytes) -> bytes:
-        """Return a job as large as may be, of very many small things."""
+        """Return a large job with very many small values."""
         size = self._chance.choice((self._max_bytes // 16, self._max_bytes // 4, self._max_bytes - 200))
         shape = self._chance.randrange(5)
         if shape == 0:

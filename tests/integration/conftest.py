@@ -21,7 +21,7 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
-from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
+from memory_worker.queue.dead_letters import DeadLetter
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
@@ -199,7 +199,7 @@ def dead_letters(redis: Redis, keys: Keys) -> Dead:
     """Return the dead letters of all partitions."""
 
     async def collect() -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
+        return await all_dead_letters(redis, keys, PARTITIONS)
 
     return collect
 

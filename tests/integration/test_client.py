@@ -132,7 +132,7 @@ class TestPublishedLimits:
     async def test_the_limits_are_read_again_before_a_job_is_refused(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """An iterator among the arguments is read once all the same."""
+        """An iterator among the arguments is still read only once."""
         await publish_meta(redis, keys, META)
         await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
         wider = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=2 * DIMENSION))

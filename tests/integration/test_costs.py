@@ -116,7 +116,7 @@ async def test_a_thousand_writes_need_few_commands(
     async with running(chosen, role="ingest"):
         await queue.wait_applied(last, timeout=20)
         words = Counter(redis_proxy.words())
-    # The lease, four batches that are read and committed, maintenance and queue stats at the start.
+    # The lease, four batches that are read and committed, and the first runs of maintenance and of the stats collector.
     assert words["EVALSHA"] <= 30
 
 

@@ -49,10 +49,10 @@ async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[
 async def test_all_dead_letters_are_listed_by_partition_and_age(
     redis: Redis, keys: Keys, dead_letters: DeadLetters
 ) -> None:
-    assert [dead_letter async for dead_letter in all_dead_letters(dead_letters)] == []
+    assert await all_dead_letters(redis, keys, PARTITIONS) == []
     late = await die(redis, keys, 2, *[b"%d" % number for number in range(201)])  # pages have 100
     early = await die(redis, keys, 0, b"a", b"b")
-    assert [dead_letter.receipt async for dead_letter in all_dead_letters(dead_letters)] == [*early, *late]
+    assert [dead_letter.receipt for dead_letter in await all_dead_letters(redis, keys, PARTITIONS)] == [*early, *late]
 
 
 async def test_a_dead_letter_has_reason_user_and_body(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
@@ -67,7 +67,7 @@ async def test_a_dead_letter_has_reason_user_and_body(redis: Redis, keys: Keys, 
         b"body",
     )
     assert dead_letter.died_s == pytest.approx(time.time(), abs=60)
-    assert [found async for found in all_dead_letters(dead_letters)] == [dead_letter]
+    assert await all_dead_letters(redis, keys, PARTITIONS) == [dead_letter]
 
 
 async def test_a_receipt_without_a_dead_letter_changes_nothing(

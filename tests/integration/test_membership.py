@@ -91,7 +91,9 @@ class TestForeign:
             assert engine.points(name) == {"mem_1_7"}
             assert not engine.info(name).payload_schema
 
-    async def test_it_is_not_described(self, store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+    async def test_a_foreign_collection_is_not_described(
+        self, store: VectorStore, shape: CollectionShape, engine: Contents
+    ) -> None:
         engine.create(f"{shape.memories}_staging")
         await store.prepare()
         assert {info.name for info in await store.info()} == {shape.memories, shape.documents}

@@ -104,7 +104,7 @@ class World:
         self.done["dead"] += result.dead
 
     async def dead_letters(self) -> list[DeadLetter]:
-        return [dead_letter async for dead_letter in all_dead_letters(self.dead)]
+        return await all_dead_letters(self.redis, self.keys, 1)
 
     async def replay(self, dead_letter: DeadLetter) -> None:
         position = dead_letter.position

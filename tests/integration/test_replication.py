@@ -49,7 +49,7 @@ async def test_a_push_that_no_replica_confirms_is_an_error(redis: Redis, replica
     with pytest.raises(NotReplicated, match="only 0 of 1 replicas"):
         await pushed(redis, 1)
     replica.thaw()
-    await pushed(redis, 1)  # a second time does no harm
+    await pushed(redis, 1)  # a second push works too
     assert await redis.xlen(KEYS.stream(0)) == 2
 
 

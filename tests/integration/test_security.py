@@ -25,7 +25,6 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import encode_job, partition_of
 from memory_worker.contract.errors import DeadLettered, QueueError, ReadFailed
 from memory_worker.embedded.engines import start_edge, start_valkey
-from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.telemetry import logs
 from memory_worker.wire.arq_records import decode_arq, encode_arq
@@ -90,7 +89,7 @@ class TestPickles:
             assert dead_letter.value.reason == "malformed"
         for receipt in receipts[1::2]:
             await queue.wait_applied(receipt)
-        kept = [dead_letter.body async for dead_letter in all_dead_letters(DeadLetters(redis, keys, PARTITIONS))]
+        kept = [dead_letter.body for dead_letter in await all_dead_letters(redis, keys, PARTITIONS)]
         assert kept == pickles
         await self.works(queue)
 

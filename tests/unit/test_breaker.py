@@ -62,7 +62,7 @@ def test_a_failed_probe_opens_it_for_longer(breaker: Breaker, clock: Clock) -> N
         assert breaker.wait_s() == 0
 
 
-def test_it_waits_as_long_as_the_server_asks(breaker: Breaker) -> None:
+def test_the_breaker_waits_as_long_as_the_server_asks(breaker: Breaker) -> None:
     breaker.failed(outage("RESOURCE_EXHAUSTED", retry_after_s=7.0))
     assert breaker.wait_s() == 7.0
 

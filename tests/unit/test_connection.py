@@ -172,7 +172,7 @@ class TestTls:
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
         assert options("rediss://redis")["context"].keylog_filename is None
 
-    def test_it_checks_certificate_and_host_name(self) -> None:
+    def test_certificate_and_host_name_are_checked(self) -> None:
         context = options("rediss://redis")["context"]
         assert context.check_hostname
         assert context.verify_mode == ssl.CERT_REQUIRED

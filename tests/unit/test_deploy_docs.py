@@ -1,4 +1,4 @@
-"""What stands under deploy/ for operators is so: commands, settings, metrics, events, links, anchors and arithmetic."""
+"""The documents for operators under deploy/ are correct: commands, settings, metrics, links and arithmetic."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEPLOY = ROOT / "deploy"
 DOCUMENTS = sorted(DEPLOY.rglob("*.md"))
 RUNBOOK, SIZING = DEPLOY / "RUNBOOK.md", DEPLOY / "SIZING.md"
 
-TROUBLES = [
+PROBLEMS = [
     *("backlog-grows", "no-progress", "dead-letters", "dead-lettered-deletes", "qdrant-fails", "slow-searches"),
     *("high-latency", "out-of-memory", "redis-memory", "replica-not-ready", "newer-contract", "worker-crashes"),
     "stats-missing",
@@ -107,8 +107,8 @@ def test_every_metric_exists() -> None:
     assert not [name for name in named if f'"{name}"' not in sources()]
 
 
-def test_every_other_name_is_one_of_the_worker() -> None:
-    """Events, reasons, labels, fields and methods, as they stand in the code."""
+def test_every_other_name_is_in_the_code_of_the_worker() -> None:
+    """They are events, reasons, labels, fields and methods."""
     names = found_in_code(DOCUMENTS, r"(?<![\w.:/-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b(?![\w.:/-])")
     assert not [
         name
@@ -123,7 +123,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", blocks(DOCUMENTS, "python"), ids=str)
-def test_python_compiles_and_means_things_that_exist(block: Block) -> None:
+def test_python_compiles_and_its_imports_exist(block: Block) -> None:
     tree = ast.parse(block.body)
     compile(tree, str(block), "exec")
     for node in ast.walk(tree):
@@ -133,30 +133,30 @@ def test_python_compiles_and_means_things_that_exist(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", blocks(DOCUMENTS, "bash"), ids=str)
-def test_shell_is_shell(block: Block) -> None:
+def test_shell_code_can_be_parsed(block: Block) -> None:
     done = subprocess.run(["bash", "-n"], input=block.body, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("block", blocks(DOCUMENTS, "yaml"), ids=str)
-def test_yaml_is_yaml(block: Block) -> None:
+def test_yaml_can_be_parsed(block: Block) -> None:
     assert yaml.safe_load(block.body)
 
 
 class TestRunbook:
-    def test_its_sections_are_those_that_alerts_may_name(self) -> None:
-        assert [*sections(RUNBOOK)] == [*TROUBLES, *PROCEDURES]
+    def test_it_has_exactly_these_sections(self) -> None:
+        assert [*sections(RUNBOOK)] == [*PROBLEMS, *PROCEDURES]
 
-    @pytest.mark.parametrize("trouble", TROUBLES)
-    def test_a_trouble_is_told_in_order(self, trouble: str) -> None:
-        labels = re.findall(r"^\*\*(Symptom|Shown by|Do)\.\*\*", sections(RUNBOOK)[trouble], re.MULTILINE)
+    @pytest.mark.parametrize("problem", PROBLEMS)
+    def test_each_problem_has_symptom_check_and_action(self, problem: str) -> None:
+        labels = re.findall(r"^\*\*(Symptom|Shown by|Do)\.\*\*", sections(RUNBOOK)[problem], re.MULTILINE)
         assert labels == ["Symptom", "Shown by", "Do"]
 
     @pytest.mark.parametrize("disaster", DISASTERS)
-    def test_a_disaster_says_what_is_lost(self, disaster: str) -> None:
+    def test_each_disaster_section_begins_with_what_is_lost(self, disaster: str) -> None:
         assert sections(RUNBOOK)[disaster].strip().startswith("**What is lost.**")
 
-    def test_every_alert_is_told_of_where_it_leads(self) -> None:
+    def test_each_alert_is_named_in_its_section(self) -> None:
         alerts = [
             rule
             for path in sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
@@ -170,7 +170,7 @@ class TestRunbook:
             assert ROOT / page == RUNBOOK
             assert re.search(rf"\b{alert['alert']}\b", sections(RUNBOOK)[anchor]), alert["alert"]
 
-    def test_every_alert_it_names_exists(self) -> None:
+    def test_each_alert_that_is_named_exists(self) -> None:
         rules = "".join(text(path) for path in (DEPLOY / "prometheus" / "rules").glob("*.yml"))
         named = set(re.findall(r"\bMemoryWorker\w+", text(RUNBOOK)))
         assert not [name for name in named if f"alert: {name}\n" not in rules]
@@ -182,18 +182,18 @@ class TestArithmetic:
     ENCODED, STORED = 4_311, 5_157
     GIB = 2**30
 
-    def test_the_figures_are_those_of_its_own_measurement(self) -> None:
+    def test_the_figures_are_those_of_the_measurement(self) -> None:
         assert f"| 1,024 | {self.ENCODED:,} | {self.STORED:,} |" in text(SIZING)
         assert f"**e = {self.ENCODED:,} and s = {self.STORED:,}**" in text(SIZING)
 
-    def test_what_the_default_limits_come_to(self) -> None:
+    def test_the_size_of_a_full_queue(self) -> None:
         settings = Settings()
         jobs = settings.queue_max_bytes // self.ENCODED
         assert jobs < settings.queue_max_jobs
         assert f"{settings.queue_max_bytes:,} / {self.ENCODED:,} = {jobs:,} jobs" in joined(SIZING)
         assert f"{jobs:,} {TIMES} {self.STORED:,} = {jobs * self.STORED:,} bytes" in joined(SIZING)
 
-    def test_how_long_an_outage_the_queue_survives(self) -> None:
+    def test_the_length_of_an_outage_that_the_queue_survives(self) -> None:
         section = sections(SIZING)["how-long-an-outage-the-queue-survives"]
         rows = re.findall(r"^\| (\d+) GiB \| ([\d,]+) \| (.+) \| (.+) \| (.+) \|$", section, re.MULTILINE)
         assert rows
@@ -203,19 +203,19 @@ class TestArithmetic:
             for rate, time in zip((10, 100, 1_000), times, strict=True):
                 assert seconds(time) == pytest.approx(exact / rate, rel=0.02)
 
-    def test_how_many_replicas_a_load_needs(self) -> None:
+    def test_the_number_of_replicas_for_a_load(self) -> None:
         rows = re.findall(r"^\| ([\d.]+) \| (\d+) \|$", sections(SIZING)["ingest-workers"], re.MULTILINE)
         assert rows
         for load, replicas in rows:
             assert int(replicas) == ceil(Fraction(load) / Fraction("0.6"))
 
-    def test_what_vectors_take(self) -> None:
+    def test_the_memory_of_vectors(self) -> None:
         full, quantized = 10**6 * 1024 * 4 * 3 // 2, 10**6 * 1024 * 3 // 2
         section = sections(SIZING)["qdrant"]
         for bytes_ in (full, quantized, full + quantized):
             assert f"{bytes_:,} bytes, {bytes_ / self.GIB:.1f} GiB" in section
 
-    def test_defaults_that_are_quoted(self) -> None:
+    def test_the_quoted_defaults(self) -> None:
         settings = Settings()
         takeover_s = settings.lease_ttl_s + 2 * settings.rescue_interval_s + 1
         quoted = {
@@ -239,6 +239,6 @@ class TestArithmetic:
                 assert phrase in joined(path), f"{path.name}: {phrase}"
 
 
-def seconds(told_time: str) -> float:
-    number, unit = told_time.split()
+def seconds(time: str) -> float:
+    number, unit = time.split()
     return float(number) * {"min": 60, "h": 3600}[unit]

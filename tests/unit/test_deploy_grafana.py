@@ -44,7 +44,7 @@ def expressions() -> list[str]:
     return [target["expr"] for _, target in queries()]
 
 
-def test_it_answers_the_four_questions_in_their_order() -> None:
+def test_the_dashboard_answers_four_questions_in_order() -> None:
     assert [row.partition(",")[0].rstrip("?") for row in ROWS[:4]] == [
         "Is it keeping up",
         "How fresh is the index",
@@ -141,7 +141,7 @@ def test_prometheus_accepts_every_query(promtool: str, tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in done.stdout
 
 
-def test_it_is_provisioned_with_its_data_source() -> None:
+def test_the_dashboard_is_provisioned_with_its_data_source() -> None:
     (source,) = _load("provisioning/datasources/prometheus.yml")["datasources"]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)
     scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))["global"]["scrape_interval"]

@@ -191,7 +191,7 @@ def test_the_readme_lists_all_alerts() -> None:
     assert set(re.findall(r"\bMemoryWorker[A-Z]\w+", readme)) == set(ALERTS)
 
 
-def test_it_scrapes_the_workers_of_the_compose_file() -> None:
+def test_prometheus_scrapes_the_workers_of_the_compose_file() -> None:
     services = _load(DEPLOY.parent / "docker-compose.yml")["services"]
     workers = {name for name, service in services.items() if service.get("image") == "memory-worker"}
     (worker,) = (job for job in CONFIG["scrape_configs"] if job["job_name"] == "memory-worker")

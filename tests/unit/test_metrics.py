@@ -57,7 +57,7 @@ class TestExposition:
         )
         assert (done.stdout, done.stderr, done.returncode) == (b"", b"", 0)
 
-    def test_it_has_every_metric_with_its_help_text(self, everything: CollectorRegistry) -> None:
+    def test_every_metric_has_its_help_text(self, everything: CollectorRegistry) -> None:
         families = {family.name: family for family in parse_text(generate_latest(everything).decode())}
         own = {family.name for metric in OWN for family in metric.describe()}
         of_the_queue = {family.name for family in StatsExporter(Collected()).collect()}
@@ -70,7 +70,7 @@ class TestExposition:
         assert "process_resident_memory_bytes" in families
         assert not [name for name in families if name.endswith("_created")]
 
-    def test_it_has_the_same_metrics_in_openmetrics(self, everything: CollectorRegistry) -> None:
+    def test_openmetrics_has_the_same_metrics(self, everything: CollectorRegistry) -> None:
         as_text = parse_text(generate_latest(everything).decode())
         as_openmetrics = parse_openmetrics(generate_openmetrics(everything).decode())
         names = [{f.name for f in families if f.name.startswith(PREFIX)} for families in (as_text, as_openmetrics)]

@@ -18,7 +18,7 @@ def outages() -> Outages:
 
 
 def failed(outages: Outages, error: Exception, *, in_doubt: bool = False) -> float:
-    """Let a drain fail; return after how many seconds it is to be woken again."""
+    """Let a drain fail. Return after how many seconds its partition must be drained again."""
     return outages.record_outage(Lease(0, 8, state=LeaseState.IN_DOUBT if in_doubt else LeaseState.HELD), error)
 
 

@@ -29,7 +29,7 @@ class TestRates:
         JOBS.labels("unknown", "unknown", "dead").inc(4)
         READS.labels("search", "ok").inc(10)
         READS.labels("get", "timeout").inc(6)
-        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next look
+        assert rates.per_second() == {"applied": 0, "dead": 0, "reads": 0}  # until the next sample
         clock.now_s += 8
         rates.sample()
         assert rates.per_second() == {"applied": 10, "dead": 0.5, "reads": 2}
@@ -118,7 +118,11 @@ class TestPages:
         status, shown = self.document(health, "/health", STATUS)
         assert status == 200
         assert shown["status"] == "ok"
-        assert (shown["version"], shown["contract"], shown["role"]) == (__version__, CONTRACT_VERSION, "ingest")
+        assert (shown["version"], shown["contract"], shown["role"]) == (
+            __version__,
+            CONTRACT_VERSION,
+            "ingest",
+        )
         assert shown["uptime_s"] == 2.5
         assert shown["rates"]["per_second"] == {"applied": 0, "dead": 0, "reads": 0}
         assert shown["queue"] == {

@@ -243,7 +243,7 @@ EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
         [LATE, Purge(user_id=1, kind="memory", category="a")],
         [(MEMORIES, A_OF_1), (MEMORIES, UpsertPoints((LATE,)))],
     ),
-    "a namespace is a collection of its own": (
+    "each namespace has its own collection": (
         [OLD, upsert("mem_1_1", GOOD), delete("mem_1_1", ref=BAD)],
         [
             (MEMORIES, UpsertPoints((OLD,))),

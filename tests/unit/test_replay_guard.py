@@ -7,7 +7,7 @@ import pytest
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob
 from memory_worker.queue.replay_guard import MAX_SCOPES, PURGES_FIELD, Guard, decode_guarded_job, latest, sort_key
 
-LETTER, LATER, EARLIER = "5-0", "6-0", "4-0"
+DEAD, LATER, EARLIER = "5-0", "6-0", "4-0"
 
 
 def write(number: int = 1, *, namespace: str | None = None, **payload: str) -> Upsert:
@@ -31,7 +31,7 @@ def stored(guard: Guard) -> Guard:
     return Guard(fields, reaches, {at: decode_guarded_job(body.encode()) for at, body in dead_letters.items()})
 
 
-def guarded(job: WriteJob, position: str = LETTER) -> Guard:
+def guarded(job: WriteJob, position: str = DEAD) -> Guard:
     guard = Guard()
     guard.add(job, position, position)
     return stored(guard)
@@ -74,8 +74,8 @@ def test_a_dead_letter_is_stale_if_a_later_job_touched_its_points(
 ) -> None:
     guard = guarded(dead_letter)
     guard.record(job, LATER)
-    assert guard.is_stale(dead_letter, LETTER) is touches
-    assert stored(guard).is_stale(dead_letter, LETTER) is touches or not touches
+    assert guard.is_stale(dead_letter, DEAD) is touches
+    assert stored(guard).is_stale(dead_letter, DEAD) is touches or not touches
 
 
 @pytest.mark.parametrize(("dead_letter", "job"), [(dead_letter, job) for dead_letter, job, _ in TOUCHES])
@@ -83,7 +83,7 @@ def test_an_earlier_job_makes_no_dead_letter_stale(dead_letter: WriteJob, job: W
     """The order of the first pushes counts, even if the earlier job was replayed later."""
     guard = guarded(dead_letter)
     guard.record(job, EARLIER)
-    assert not guard.is_stale(dead_letter, LETTER)
+    assert not guard.is_stale(dead_letter, DEAD)
 
 
 def test_the_latest_job_that_touched_a_point_is_kept() -> None:
@@ -112,18 +112,18 @@ def test_very_many_purges_are_folded_into_wider_ones() -> None:
     for file_id in range(1, 5 * MAX_SCOPES):
         guard.record(Purge(user_id=1, kind="document", file_id=file_id), LATER)
     assert len(guard.purges) <= MAX_SCOPES
-    assert guard.is_stale(chunk(1, file_id=0), LETTER)
-    assert not guard.is_stale(write(1), LETTER)
+    assert guard.is_stale(chunk(1, file_id=0), DEAD)
+    assert not guard.is_stale(write(1), DEAD)
 
 
 def test_very_many_dead_purges_are_folded_into_wider_ones() -> None:
     guard = Guard()
     for file_id in range(5 * MAX_SCOPES):
-        guard.add(Purge(user_id=1, kind="document", file_id=file_id), LETTER, LETTER)
+        guard.add(Purge(user_id=1, kind="document", file_id=file_id), DEAD, DEAD)
     guard = stored(guard)
     assert len(guard.dead_purges) <= MAX_SCOPES
     guard.record(chunk(1, file_id=0), LATER)
-    assert guard.is_stale(Purge(user_id=1, kind="document", file_id=0), LETTER)
+    assert guard.is_stale(Purge(user_id=1, kind="document", file_id=0), DEAD)
 
 
 def test_only_a_purge_that_is_not_narrowed_removes_dead_letters() -> None:
@@ -133,10 +133,10 @@ def test_only_a_purge_that_is_not_narrowed_removes_dead_letters() -> None:
     guard.add(newer, LATER, LATER)
     guard.add(Purge(user_id=1), "3-0", "3-0")
     guard.add(chunk(1), "2-0", "2-0")
-    assert set(guard.purged_by(Purge(user_id=1, kind="memory"), LETTER)) == {EARLIER}
-    guard.record(Purge(user_id=1, kind="memory", category="work"), LETTER)
+    assert set(guard.purged_by(Purge(user_id=1, kind="memory"), DEAD)) == {EARLIER}
+    guard.record(Purge(user_id=1, kind="memory", category="work"), DEAD)
     assert not guard.is_purged(older, EARLIER)
-    guard.record(Purge(user_id=1, kind="memory"), LETTER)
+    guard.record(Purge(user_id=1, kind="memory"), DEAD)
     assert guard.is_purged(older, EARLIER)
     assert not guard.is_purged(newer, LATER)
 
@@ -145,7 +145,7 @@ def test_dead_purges_of_different_reach_are_watched_separately() -> None:
     narrow, wide = Purge(user_id=1, kind="document", file_id=2), Purge(user_id=1, kind="document")
     guard = Guard()
     guard.add(wide, EARLIER, EARLIER)
-    guard.add(narrow, LETTER, LETTER)
+    guard.add(narrow, DEAD, DEAD)
     guard.record(chunk(1, file_id=0), LATER)
-    assert not guard.is_stale(narrow, LETTER)
+    assert not guard.is_stale(narrow, DEAD)
     assert guard.is_stale(wide, EARLIER)

@@ -56,9 +56,9 @@ def test_a_script_uses_as_many_keys_as_it_documents(name: str) -> None:
     comment, code = comment_and_code(name)
     line = re.search(r"^-- KEYS  (.*)$", comment, re.MULTILINE)
     assert line is not None
-    said = line[1].split(", then")[0].split(", ") if "for each" not in line[1].split(",")[0] else []
+    described = line[1].split(", then")[0].split(", ") if "for each" not in line[1].split(",")[0] else []
     used = [int(number) for number in re.findall(r"KEYS\[(\d+)\]", code)]
-    assert max(used, default=0) == len(said)
+    assert max(used, default=0) == len(described)
 
 
 @pytest.mark.parametrize("name", LUA)
