@@ -6,7 +6,6 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
 from memory_worker.failpoints import PLACES, VARIABLE
-from memory_worker.queue.dead_letters import DeadLetter
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
@@ -32,17 +30,6 @@ JOBS = 1_500
 SHORT = {"LEASE_TTL_S": "3", "QDRANT_TIMEOUT_S": "1", "BATCH_MAX_JOBS": "16"}
 MALFORMED = b"\xc1 never a job"
 DEADLY_COMMAND = (sys.executable, str(Path(__file__).with_name("deadly.py")))
-Dead = Callable[[], Awaitable[list[DeadLetter]]]
-
-
-@pytest.fixture
-def dead(redis: Redis, keys: Keys) -> Dead:
-    """Return the dead letters of all partitions."""
-
-    async def collect() -> list[DeadLetter]:
-        return await all_dead_letters(redis, keys, PARTITIONS)
-
-    return collect
 
 
 async def test_workers_that_die_at_each_step_lose_nothing(
@@ -52,7 +39,6 @@ async def test_workers_that_die_at_each_step_lose_nothing(
     queue: MemoryQueue,
     redis: Redis,
     keys: Keys,
-    dead: Dead,
 ) -> None:
     """One worker after another dies at the next place, while the backlog also contains malformed entries."""
     oracle = Oracle()
@@ -65,7 +51,9 @@ async def test_workers_that_die_at_each_step_lose_nothing(
     start_worker("ingest", **SHORT)
     await wait_applied(queue, last)
     assert stored() == oracle.points
-    assert {found.receipt: found.reason for found in await dead()} == dict.fromkeys(malformed, "malformed")
+    assert {found.receipt: found.reason for found in await all_dead_letters(redis, keys, PARTITIONS)} == dict.fromkeys(
+        malformed, "malformed"
+    )
 
 
 @pytest.mark.parametrize("place", ["before_send", "sent", "before_commit"])
@@ -88,7 +76,7 @@ async def test_a_worker_that_continues_after_it_lost_its_lease_writes_nothing(
 
 
 async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
-    environment: dict[str, str], start_worker: StartWorker, stored: Stored, queue: MemoryQueue, dead: Dead
+    environment: dict[str, str], start_worker: StartWorker, stored: Stored, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
     """It is first tried in a batch, then alone. The entries after it are applied."""
     short = {**environment, "LEASE_TTL_S": "2.2", "QDRANT_TIMEOUT_S": "0.2"}
@@ -96,7 +84,7 @@ async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
     jobs = [Upsert(user_id=7, point_id=f"mem_7_{n}", vector=VECTOR, payload={"key": str(n)}) for n in range(5)]
     receipts = await queue.push_many(jobs)
     crashes = 0
-    while not await dead():
+    while not await all_dead_letters(redis, keys, PARTITIONS):
         doomed = WorkerProcess("ingest", {**short, VARIABLE: "decode=kill"})
         assert await asyncio.to_thread(doomed.process.wait, STOP_TIMEOUT_S) == -signal.SIGKILL
         doomed.close()
@@ -104,7 +92,7 @@ async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
         assert crashes < 10
     # The process that made it a dead letter died of the entry after it.
     assert crashes == 3 + 2 + 1
-    [dead_letter] = await dead()
+    [dead_letter] = await all_dead_letters(redis, keys, PARTITIONS)
     assert (dead_letter.receipt, dead_letter.reason) == (receipts[0], "crashed")
     assert b"mem_7_0" in dead_letter.body
     start_worker("ingest", **short)
@@ -113,7 +101,7 @@ async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
 
 
 async def test_an_entry_that_kills_its_process_during_a_group_becomes_a_dead_letter(
-    environment: dict[str, str], stored: Stored, queue: MemoryQueue, redis: Redis, keys: Keys, dead: Dead
+    environment: dict[str, str], stored: Stored, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
     """The first deaths count for every partition of the group, the last ones for this entry alone."""
     chosen = {**environment, "BATCH_MAX_JOBS": "4", "QUEUE_PARTITIONS": "4", "RESCUE_INTERVAL_S": "0.1"}
@@ -132,7 +120,7 @@ async def test_an_entry_that_kills_its_process_during_a_group_becomes_a_dead_let
     killed_during = await _run_until(applied, chosen, redis, keys)
     assert len(killed_during) >= 3 + 2
     assert {0, 1, 2, 3} in killed_during[:3]  # otherwise there was no group
-    [dead_letter] = await dead()
+    [dead_letter] = await all_dead_letters(redis, keys, PARTITIONS)
     assert (dead_letter.receipt, dead_letter.reason) == (receipts[1], "crashed")
     assert DEADLY.encode() in dead_letter.body
     assert stored() == oracle.points
