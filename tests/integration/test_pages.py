@@ -110,7 +110,7 @@ class TestReady:
         async with serving(settings(qdrant_url=qdrant_proxy.url)) as page:
             qdrant_proxy.rules[UPDATE] = refused
             receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
-            assert "writing to" in await page.unready("qdrant")
+            assert "UNAUTHENTICATED: a wrong key" in await page.unready("qdrant")
             qdrant_proxy.rules.clear()
             await queue.wait_applied(receipt)
             await page.ready()
