@@ -1,10 +1,10 @@
-"""A process that makes the calls that are measured: those of our client, and those of an app without it.
+"""A process that makes the measured calls: those of our client, and those of an app without memory-worker.
 
-    python -m memory_worker.bench.calls SEED USERS STOCK    reads tasks, one a line, and writes their figures, as JSON
-    python -m memory_worker.bench.calls                     works on one arq job per write
+    python -m memory_worker.bench.calls SEED USERS STOCK    reads tasks as lines of JSON, and writes their figures
+    python -m memory_worker.bench.calls                     is the arq worker of the peer with one job per write
 
-It writes ``ready`` to its standard error. Latencies do not include the time to make the arguments of a call. All calls
-get vectors as lists of numbers. A direct write counts once Qdrant has applied it (``wait=True``).
+It writes ``ready`` to standard error. Latencies do not include the preparation of arguments. All calls take vectors as
+lists of numbers. A direct write ends when Qdrant has applied it (``wait=True``).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Calls:
     arq: ArqRedis
 
     def paths(self) -> dict[str, Path]:
-        """Return what can be measured, by name."""
+        """Return all paths by name."""
         load, queue = self.load, self.queue
         return {
             names.PUSH: looped(lambda point: queue.upsert(**point), load.arguments),
@@ -88,7 +88,7 @@ class _Calls:
         }
 
     async def visible(self, numbered: tuple[int, dict[str, Any]]) -> float:
-        """Write, wait, and return when the write was reported as applied; check now and then whether it really is."""
+        """Write, wait until applied, and return the time. Every fifth time, check that the engine has the point."""
         number, point = numbered
         await self.queue.wait_applied(await self.queue.upsert(**point), timeout=_APPLIED_TIMEOUT_S)
         ended = time.perf_counter()
@@ -135,7 +135,7 @@ class _Calls:
         _check(answer.points, asked.expected)
 
     async def upload(self, task: Task) -> Figure:
-        """Store all points with one call of ``upload_points``; they are made before the clock starts."""
+        """Store all points with one call of ``upload_points``. They are prepared before the clock starts."""
         numbers = range(task.first, task.first + task.count)
         points = [models.PointStruct(**self.load.stored(number)) for number in numbers]
         took_s = await asyncio.to_thread(self.timed_upload, points)
@@ -156,7 +156,7 @@ class _Calls:
 
 
 def _check(answer: Sequence[object], expected: int) -> None:
-    """Raise `MemoryWorkerError` for an answer that is too short: a fast wrong answer is no measure."""
+    """Raise `MemoryWorkerError` if an answer has too few items, because a fast wrong answer must not count."""
     if len(answer) < expected:
         raise MemoryWorkerError(f"found {len(answer)} of {expected}")
 
@@ -165,7 +165,7 @@ async def _make_calls(seed: int, users: int, stock: int) -> None:
     settings = load_settings()
     load = Load(seed=seed, users=users, dimension=settings.qdrant_vector_dimension, stock=stock)
     gc.collect()
-    gc.freeze()  # or each collection would go through half a million numbers of vectors
+    gc.freeze()  # else each collection would scan half a million numbers
     async with open_client(settings) as queue, open_store(settings) as store:
         client, arq = AsyncQdrantClient(**qdrant_access(settings)), ArqRedis(open_queue(settings).connection_pool)
         paths = _Calls(settings, load, queue, store, client, arq).paths()

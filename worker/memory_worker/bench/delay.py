@@ -1,8 +1,8 @@
-"""A network that is farther away: TCP servers on 127.0.0.1 that pass everything on later, each way.
+"""A proxy that delays the network: TCP servers on 127.0.0.1 that forward everything later, in each direction.
 
     python -m memory_worker.bench.delay DELAY_MS HOST:PORT...
 
-It writes ``ready PORT...`` to its standard error, with one port for each target.
+It writes ``ready PORT...`` to standard error, with one port for each target.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK_BYTES = 262_144
 
 
 def addresses(settings: Settings) -> list[str]:
-    """Return where Redis and Qdrant are. Raises `ConfigurationError` where TLS would notice what is in between."""
+    """Return the addresses of Redis and Qdrant. Raises `ConfigurationError` for TLS, which a proxy would break."""
     found = []
     for url, default_port in zip(urls(settings).values(), (6379, 6334), strict=True):
         parts = urlsplit(url)
@@ -35,7 +35,7 @@ def addresses(settings: Settings) -> list[str]:
 
 
 def farther_away(settings: Settings, redis_port: str, qdrant_port: str) -> Settings:
-    """Return the settings with which Redis and Qdrant are reached at these ports of this machine."""
+    """Return settings that lead to Redis and Qdrant through these local ports."""
     parts = urlsplit(urls(settings)["Redis"])
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     redis_url = SecretStr(urlunsplit(parts._replace(netloc=f"{login}{HOST}:{redis_port}")))

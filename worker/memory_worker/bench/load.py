@@ -1,4 +1,4 @@
-"""The load: seeded points of many users, the same in every run and for everybody who is measured."""
+"""The load: seeded points of many users. They are the same in every run, for our paths and for the peers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from memory_worker.contract.kinds import MEMORY, POINT_ID_FIELD, USER_ID_FIELD, primary_id
 
 LEAST_SCORE = -1.0
-"""Searches ask for it, so that every point of the user is a hit: one that finds nothing would be no measure."""
+"""The ``min_score`` of searches. With it every point of the user is a hit, so no search is fast by finding nothing."""
 
 _BASE_VECTORS = 512
 _WORDS = ("prefers", "window", "seats", "tea", "mornings", "trains", "quiet", "rooms", "early", "flights")
@@ -25,10 +25,10 @@ class Query(NamedTuple):
 
 
 class Load:
-    """Points and queries by number; up to ``512 * dimension`` points differ in their vectors.
+    """Points and queries by number. Up to ``512 * dimension`` points have different vectors.
 
-    The first ``stock`` points are stored before anything is measured, and reads ask for them. Later writes belong to as
-    many other users, so that a search finds the same in every round.
+    The first ``stock`` points are stored before the first measurement, and reads ask for them. Later writes belong to
+    other users, as many again, so that a search finds the same points in every round.
     """
 
     def __init__(self, *, seed: int, users: int, dimension: int, stock: int = 0) -> None:
@@ -40,7 +40,7 @@ class Load:
         self._base = [vector.tolist() for vector in vectors]
 
     def numbers(self, number: int) -> list[float]:
-        """Return the vector of a point: one of 512, rotated by one place more each time it comes up."""
+        """Return the vector of a point: one of 512, rotated by one more place each time it is used again."""
         numbers, by = self._base[number % _BASE_VECTORS], number // _BASE_VECTORS % self._dimension
         return numbers[by:] + numbers[:by]
 
@@ -67,13 +67,13 @@ class Load:
         return {**self.id(number), "vector": self.numbers(number), "payload": self.payload(number)}
 
     def stored(self, number: int) -> dict[str, Any]:
-        """Return the same point as it is stored (id, vector, payload), for those who write it to Qdrant themselves."""
+        """Return the same point as Qdrant stores it (id, vector, payload), for direct writes."""
         user_id, point_id = self.id(number).values()
         payload = {**self.payload(number), USER_ID_FIELD: user_id, POINT_ID_FIELD: point_id}
         return {"id": primary_id(point_id), "vector": self.numbers(number), "payload": payload}
 
     def asked(self, number: int) -> int:
-        """Return the point of the stock that a read of this number asks for."""
+        """Return the number of the stored point that the read with this number asks for."""
         return number % max(1, self._stock)
 
     def query(self, number: int) -> Query:

@@ -1,4 +1,7 @@
-"""How calls are made: each after the answer to the one before, or at fixed times; and the figures they lead to."""
+"""Make calls in a closed or an open loop, and compute their figures.
+
+In a closed loop each caller waits for the answer before its next call. In an open loop calls come at fixed times.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Calls to make for the numbers from ``first`` on: ``warmup`` that do not count, then ``count`` that do.
+    """Calls to make for the numbers from ``first`` on: ``warmup`` calls that do not count, then ``count`` that do.
 
-    ``callers`` make them in a closed loop, for at most ``seconds`` (0: no limit); with a ``rate`` (numbers per second)
-    they come in an open loop. One call takes ``group`` numbers.
+    ``callers`` make them in a closed loop for at most ``seconds``, or without a limit if that is 0. With a ``rate``
+    (numbers per second) it is an open loop. One call takes ``group`` numbers.
     """
 
     path: str
@@ -34,10 +37,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One measurement: ``rate`` in successful calls per second, percentiles of their latencies in milliseconds.
+    """One measurement: ``rate`` in successful calls per second, and percentiles of their latencies in milliseconds.
 
-    ``calls`` succeeded; ``sent`` were made, those of the warm-up included; ``errors`` counts those that failed, by how
-    they ended. ``cpu_us`` is the CPU time of each process per call, in microseconds.
+    ``calls`` is the number of calls that succeeded, ``sent`` that of all calls with the warm-up. ``errors`` counts
+    failed calls by their error. ``cpu_us`` is the CPU time of each process per call, in microseconds.
     """
 
     calls: int
@@ -51,15 +54,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 Round: TypeAlias = dict[str, Figure]
 """The figures of one round, by name."""
 Call: TypeAlias = Callable[[Any], Awaitable[object]]
-"""The call that is timed. If it checks its result, it returns when it ended before that (`time.perf_counter`)."""
+"""The call that is timed. If it checks its result, it returns the time at which it ended before the check
+(`time.perf_counter`)."""
 Path: TypeAlias = Callable[[Task], Awaitable[Figure]]
-"""Carries out a task."""
+"""Runs a task and returns its figure."""
 
 
 def looped(call: Call, prepare: Callable[[Any], Any], *, groups: bool = False) -> Path:
-    """Return the path that makes one call for each number, with what ``prepare`` makes of it.
+    """Return a path that makes one call for each number. ``prepare`` turns the number into the argument of the call.
 
-    ``groups``: one call for each group of numbers. Its figure has a rate, but no latencies.
+    With ``groups`` it makes one call for each group of numbers. The figure then has a rate, but no latencies.
     """
 
     async def run(task: Task) -> Figure:
@@ -83,7 +87,7 @@ def _cut(numbers: range, size: int) -> Iterator[range]:
 
 
 def percentiles_ms(times_s: Sequence[float]) -> dict[str, float]:
-    """Return each percentile as the smallest latency that so many of all do not exceed; nothing without latencies."""
+    """Return percentiles in milliseconds. Each is the smallest latency that this share of all calls does not exceed."""
     if not times_s:
         return {}
     found = np.quantile(np.array(times_s) * 1000, [*_SHARES.values()], method="inverted_cdf")
@@ -92,7 +96,7 @@ def percentiles_ms(times_s: Sequence[float]) -> dict[str, float]:
 
 @dataclass(slots=True)
 class _Tally:
-    """Times calls, and counts how they end. A call that fails has no latency, and ends nothing."""
+    """Times calls and counts their errors. A failed call has no latency, and the loop continues."""
 
     call: Call
     prepare: Callable[[range], Any]
@@ -103,7 +107,7 @@ class _Tally:
     checking_s: float = 0.0
 
     async def closed(self, groups: Iterator[range], callers: int, limit_s: float = 0.0) -> float:
-        """Let each caller wait for its answer before it calls again; return the seconds, without those of checks."""
+        """Run a closed loop. Return its seconds, without the time that the checks took."""
         started = time.perf_counter()
         until = started + limit_s if limit_s else float("inf")
 
@@ -115,10 +119,10 @@ class _Tally:
         return time.perf_counter() - started - self.checking_s / callers
 
     async def open(self, groups: Iterator[range], rate: float) -> float:
-        """Make each call when it is due, however long the answers take; return the seconds.
+        """Run an open loop: start each call when it is due, however long the answers take. Return its seconds.
 
-        Latencies count from then, so a call that had to wait for its turn shows it (no coordinated omission). A thread
-        keeps the time, because the timers of uvloop tick in milliseconds and are early at times.
+        Latencies count from the due time, so a late start is part of the latency (no coordinated omission). A thread
+        keeps the time, because the timers of uvloop have a resolution of a millisecond and may fire early.
         """
         loop = asyncio.get_running_loop()
         calls: list[asyncio.Task[None]] = []
@@ -145,7 +149,7 @@ class _Tally:
         try:
             result = await self.call(prepared)
             ended = result if isinstance(result, float) else time.perf_counter()
-        except Exception as error:  # noqa: BLE001  # however a call ends is a figure
+        except Exception as error:  # noqa: BLE001  # every error is counted
             self.errors[f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]] += 1
             return
         self.times_s.append(ended - started)

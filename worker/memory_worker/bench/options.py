@@ -10,7 +10,7 @@ import msgspec
 PHASES: Final = ("push", "drain", "visible", "search", "get", "delete", "ingest")
 """Our own paths."""
 PEERS: Final = ("upsert", "upload", "arq", "query")
-"""The calls that an app without us makes instead."""
+"""The calls that an app without memory-worker makes instead."""
 
 PUSH, SEARCH, GET, DELETED = "push", "search", "get", "delete until applied"
 DRAIN = "drain of single writes"
@@ -27,7 +27,7 @@ def by(path: str, callers: int) -> str:
 
 
 def counterparts(callers: int) -> Mapping[str, str]:
-    """Return, for each peer, what we do instead."""
+    """Return, for each path of a peer, the path of ours that it is compared with."""
     return {
         by(UPSERT, 1): by(PUSH, 1),
         by(UPSERT, callers): DRAIN,
@@ -39,11 +39,11 @@ def counterparts(callers: int) -> Mapping[str, str]:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured.
+    """The size of a run.
 
-    ``points`` are stored before anything is measured, for reads to find. In each round ``jobs`` writes are drained, and
-    ``calls`` are made for each latency. ``concurrency`` callers make ten times as many, but for at most ``seconds``. A
-    ``rate`` (calls per second) adds open loops. ``delay_ms`` is added to the network, each way.
+    ``points`` are stored before the first measurement, so that reads find them. In each round ``jobs`` writes are
+    drained, and ``calls`` are made for each latency. ``concurrency`` callers make ten times as many, for at most
+    ``seconds``. A ``rate`` (calls per second) adds open loops. ``delay_ms`` delays the network in each direction.
     """
 
     points: int = 10_000

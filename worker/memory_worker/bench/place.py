@@ -1,4 +1,4 @@
-"""Where a benchmark works: under its own key prefix and in its own collections, which are removed afterwards."""
+"""The place of a benchmark: its own key prefix and its own collections, which are removed afterwards."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _LIBRARIES = ("memory-worker", "arq", "redis", "hiredis", "qdrant-client", "grpc
 
 
 class Place:
-    """The queue and the collections. Connections to Qdrant are short, because gRPC does not go well with forks."""
+    """The queue and the collections. Connections to Qdrant are short-lived, because gRPC and forks do not mix."""
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
         self._redis = redis
 
     async def described(self, *, embedded: bool) -> str:
-        """Describe the machine, the engines and the libraries; ``embedded``: the vector engine is ours."""
+        """Describe the machine, the engines and the libraries. ``embedded`` is that of `measure`."""
         with queue_errors():
             redis, kept = await self._redis.info("server"), await self._redis.info("persistence")
         async with open_store(self._settings) as store:
@@ -60,7 +60,7 @@ class Place:
         return int(await self._redis.zcard(arq_queue(self._settings)))
 
     async def settle(self) -> None:
-        """Wait until the engine has done what it does by itself after many writes, but no longer than 10 minutes."""
+        """Wait until the engine has optimized its collections, for at most 10 minutes."""
         async with open_store(self._settings) as store:
             for _ in range(int(_SETTLE_TIMEOUT_S / _POLL_S)):
                 if all(info.status == _SETTLED for info in await store.info()):
@@ -78,7 +78,7 @@ class Place:
 
 @asynccontextmanager
 async def own_place(settings: Settings) -> AsyncIterator[Place]:
-    """Make the place of these settings; remove it at the end, whatever ends the block."""
+    """Create the place of these settings, and remove it at the end, even after an error."""
     redis = open_queue(settings)
     try:
         await publish_meta(redis, Keys(settings.queue_prefix), queue_meta(settings))

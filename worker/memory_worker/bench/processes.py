@@ -1,4 +1,4 @@
-"""The child processes of a benchmark, and what processes use, as Linux reports it."""
+"""The child processes of a benchmark, and the CPU time and memory of processes as Linux reports them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _LEASH = (
     "import os, threading; "
     "threading.Thread(target=lambda: os.read(0, 1) or os.kill(os.getpid(), 15), daemon=True).start(); "
 )
-"""No child outlives the benchmark, even if that is killed: the benchmark holds the other end of this pipe."""
+"""The benchmark holds the other end of this pipe. So a child ends with the benchmark, even if that is killed."""
 _LISTENING, _PASSES_ON = "0A", "docker-proxy"
 _UTIME, _STIME = 11, 12
 """The positions of a process's own CPU times in ``/proc/PID/stat``, counted from behind its name."""
 
 
 class Process:
-    """A child process. Once it has ended, ``troubles`` are the events of the warnings and errors in its log.
+    """A child process. After it has ended, ``troubles`` has the events of the warnings and errors in its log.
 
-    ``peak_mib`` is the most memory it had resident, what it maps of files included.
+    ``peak_mib`` is its peak resident memory, with mapped files.
     """
 
     def __init__(self, name: str, settings: Settings, module: str, *arguments: str, leash: str = _LEASH) -> None:
@@ -54,7 +54,7 @@ class Process:
         self.pid = self._process.pid
 
     async def ready(self, sign: str = "ready") -> str:
-        """Return the first line of its log that holds ``sign``. Raises `MemoryWorkerError` if it ends before."""
+        """Wait for a line with ``sign`` in its log, and return it. Raises `MemoryWorkerError` if it ends before."""
         async with asyncio.timeout(_TIMEOUT_S):
             while self._process.poll() is None:
                 if found := re.search(rf"^.*{sign}.*\n", self._logged(), re.MULTILINE):
@@ -63,7 +63,7 @@ class Process:
         raise MemoryWorkerError(f"a process did not start: {self._tail()}")
 
     async def carry_out(self, task: Task) -> Figure:
-        """Have a caller carry out a task. Raises `MemoryWorkerError` if it ends."""
+        """Let this process, a caller, run a task. Raises `MemoryWorkerError` if the process ends."""
         tasks, figures = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
         tasks.write(msgspec.json.encode(task) + b"\n")
         tasks.flush()
@@ -73,7 +73,7 @@ class Process:
         return msgspec.json.decode(line, type=Figure)
 
     async def end(self) -> None:
-        """Let it end, and kill it if it does not."""
+        """Terminate the process, and kill it if it does not end in time."""
         if self._log.closed:
             return
         self.peak_mib = peak_mib(self.pid)
@@ -96,7 +96,7 @@ class Process:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return our environment with these settings instead of those in it, secrets in the clear."""
+    """Return the environment of this process with these settings in place of its own. Secrets are in plain text."""
     left_out = {*variables(), *secret_file_variables(), *(unknown.name for unknown in foreign_variables())}
     found = {name: value for name, value in os.environ.items() if name not in left_out}
     for name in settings.model_fields_set | {"redis_url", "qdrant_url"}:
@@ -107,13 +107,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used so far, in seconds and ticks of 10 ms; 0 if it is not reported."""
+    """Return the CPU time of a process in seconds, with a resolution of 10 ms; 0 if it cannot be read."""
     fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def peak_mib(pid: int) -> float:
-    """Return the most memory that a process has had resident so far, what it maps of files included."""
+    """Return the peak resident memory of a process so far, with mapped files."""
     found = re.search(r"VmHWM:\s*(\d+)", read_text(f"/proc/{pid}/status"))
     return int(found[1]) / 1024 if found else 0.0
 
@@ -125,7 +125,7 @@ def urls(settings: Settings) -> dict[str, str]:
 
 
 def serving(url: str) -> int | None:
-    """Return the process on this machine that listens where ``url`` leads, if there is one that may be seen."""
+    """Return the id of the local process that listens at ``url``, or ``None`` if it is remote or cannot be read."""
     parts = urlsplit(url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         return None
@@ -141,7 +141,7 @@ def serving(url: str) -> int | None:
 
 
 def read_text(path: str) -> str:
-    """Return what a file holds; nothing if it cannot be read."""
+    """Return the text of a file, or an empty string if it cannot be read."""
     with suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")
     return ""

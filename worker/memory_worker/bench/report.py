@@ -14,10 +14,11 @@ from memory_worker.terminal import Sheet, foreign
 
 _HUNDRED = 100
 _HOW_TO_READ = (
-    "Medians of the rounds, with the lowest and the highest. A caller waits for its answer before it calls again. In "
-    "an open loop, and at 20% load, calls come at fixed times and are timed from then. A push is done once Redis has "
-    "it, and what is used instead once Qdrant has applied it. Ours to it: our rate divided by the peer's in the same "
-    "round. Our rate is that of pushes (direct upsert, one caller), of the drain (other writes) or of searches."
+    "All figures are medians of the rounds; ranges are the lowest and the highest. In a closed loop a caller waits for "
+    "its answer before the next call. In an open loop, and at 20% load, calls start at fixed times and are timed from "
+    "then. A push ends when Redis has stored it; a direct write ends when Qdrant has applied it. Ours to it is our "
+    "rate divided by the rate of the peer in the same round: pushes (direct upsert, one caller), the drain (other "
+    "writes) or searches."
 )
 
 
@@ -55,7 +56,7 @@ def print_report(found: Found, console: Console) -> None:
 
 
 def _print_processes(found: Found, console: Console) -> None:
-    """Print the CPU time of processes for each write, and the most memory that each had."""
+    """Print the CPU time of each process per write, and its peak memory."""
     sheet = Sheet(console, "processes: µs of CPU per write, memory")
     sheet.columns("process", whole=True)
     sheet.columns("drain", "arq jobs", "peak MiB", right=True)
@@ -67,7 +68,7 @@ def _print_processes(found: Found, console: Console) -> None:
 
 
 def _ratios(rounds: Sequence[Round], ours: str, peer: str) -> list[float]:
-    """Compare within each round, because a machine that was slower in one was so for both sides."""
+    """Return the ratio of each round. Within a round the machine was equally fast for both."""
     return [one[ours].rate / one[peer].rate for one in rounds if ours in one and peer in one and one[peer].rate]
 
 

@@ -1,6 +1,6 @@
-"""A run: rounds of all phases, our own and those of the peers; each phase measures one path.
+"""A run consists of rounds. Each round has a phase for each path of ours and for each peer.
 
-A search process runs all the time, and does nothing unless asked. An ingest process runs where a phase needs it.
+A search process runs all the time, and is idle until it is called. An ingest process runs in the phases that need it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ARQ_SHARE, _ARQ_CALLERS = 0.3, 32
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a run has found. With ``problems`` its figures are worth nothing."""
+    """The result of a run. If there are ``problems``, its figures are not valid."""
 
     where: str
     options: Options
@@ -40,9 +40,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def measure(settings: Settings, options: Options, progress: Progress, *, embedded: bool) -> Found:
-    """Measure what is asked for on the servers of these settings, and leave nothing behind there.
+    """Run the benchmark on the servers of these settings, and remove everything that it stored there.
 
-    ``embedded``: the vector engine is ours.
+    ``embedded`` means that the vector engine is the embedded one.
     """
     async with own_place(settings) as place:
         session = Session(settings, options, place, progress)
@@ -71,7 +71,7 @@ async def measure(settings: Settings, options: Options, progress: Progress, *, e
 
 
 async def _round(session: Session, number: int) -> Round:
-    """Run all phases; in every other round the peers of a phase come before it."""
+    """Run all phases. In every second round the peers of a phase run before it."""
     found: Round = {}
     for group in _GROUPS:
         for name in reversed(group) if number % 2 else group:
@@ -82,7 +82,7 @@ async def _round(session: Session, number: int) -> Round:
 
 
 def _problems(session: Session, rounds: list[Round], points: int) -> list[str]:
-    """Return what must not happen: calls that failed, warnings of workers, points that are missing or too many."""
+    """Return everything that must not happen: failed calls, warnings of workers, missing points, extra points."""
     failed = [
         f"{path}: {error} ({count} times, round {number})"
         for number, found in enumerate(rounds, start=1)
@@ -97,14 +97,14 @@ def _problems(session: Session, rounds: list[Round], points: int) -> list[str]:
 
 
 async def push(session: Session, found: Round) -> None:
-    """Push while nobody applies it: a backlog is left for the drain."""
+    """Push while no worker drains. This leaves a backlog for the drain phase."""
     await session.without_ingest()
     await session.each(found, names.PUSH, writes=True)
     await session.push_many(found, max(1, session.options.jobs // 2))
 
 
 async def drain(session: Session, found: Round) -> None:
-    """Have one process drain a backlog of single writes that was there before it."""
+    """Let one process drain a backlog of single writes."""
     await session.without_ingest()
     missing = session.options.jobs - await session.place.waiting()
     if missing > 0:
@@ -114,7 +114,7 @@ async def drain(session: Session, found: Round) -> None:
 
 
 async def visible(session: Session, found: Round) -> None:
-    """Write, and wait until a search finds it: alone, and while others write."""
+    """Measure the time from a write until a search finds it, first without other load, then with it."""
     await session.settle()
     await session.write(found, names.IDLE, session.one_caller(names.VISIBLE))
     calls, lead_s = session.options.calls, _LEAD * session.options.seconds
@@ -133,7 +133,7 @@ async def visible(session: Session, found: Round) -> None:
 
 
 async def search(session: Session, found: Round) -> None:
-    """Search through the queue, and with our store without it."""
+    """Search through the queue, then with our store but without the queue."""
     await session.settle()
     await session.each(found, names.SEARCH)
     await session.measure(found, names.STRAIGHT, session.one_caller(names.STRAIGHT))
@@ -205,4 +205,4 @@ _GROUPS: tuple[dict[str, Callable[[Session, Round], Awaitable[None]]], ...] = (
     {"delete": delete},
     {"ingest": ingest},
 )
-"""The phases of a round, each with its peers next to it, because the machine's speed varies."""
+"""The phases of a round. Peers run directly before or after their phase, because the speed of the machine varies."""

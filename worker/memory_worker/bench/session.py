@@ -1,4 +1,4 @@
-"""The state of one run, and the steps that its phases consist of."""
+"""The state of one run, and the steps that its phases share."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _COUNTED_FROM, _COUNTED_TO = 0.05, 0.95
 
 
 class Session:
-    """A run: its place, its processes, and what is known so far.
+    """The place of a run, its processes, and its state.
 
-    ``stored`` counts the points that must be there, ``drain_rate`` is the last one measured, ``notes`` are what readers
-    of the figures should know. ``engines`` are the process ids of Redis and Qdrant, as far as they are known.
+    ``stored`` is the number of points that the engine must have. ``drain_rate`` is the latest one measured. ``notes``
+    are for readers of the figures. ``engines`` has the process ids of Redis and Qdrant, if they are known.
     """
 
     def __init__(self, settings: Settings, options: Options, place: Place, progress: Progress) -> None:
@@ -46,7 +46,7 @@ class Session:
         self._progress, self._bar = progress, progress.add_task("", total=options.rounds * len(wanted))
 
     def show(self, what: str) -> None:
-        """Show what is under way."""
+        """Show the current step in the progress bar."""
         self._progress.update(self._bar, description=what, completed=self.phases_done)
 
     async def start(self) -> None:
@@ -60,7 +60,7 @@ class Session:
         await asyncio.gather(self.caller.ready(), self.other.ready(), search.ready(" started "))
 
     def run(self, name: str, module: str, *arguments: str, **how: str) -> Process:
-        """Start a module as a process; ``name`` is the one under which its memory is reported, if it is."""
+        """Start a module as a process. Its memory is reported under ``name``, unless that is empty."""
         self.processes.append(Process(name, self.settings, module, *arguments, **how))
         return self.processes[-1]
 
@@ -69,7 +69,7 @@ class Session:
         return self.run("", "memory_worker.bench.calls", *load, leash="")  # it reads its input itself
 
     def _worker(self, role: str) -> Process:
-        """Start a worker as an operator does."""
+        """Start a worker with the command that operators use."""
         return self.run(f"worker, {role}", "memory_worker", "run", "--role", role)
 
     async def end(self) -> None:
@@ -78,33 +78,33 @@ class Session:
             await process.end()
 
     async def with_ingest(self) -> Process:
-        """Let one ingest process run from now on."""
+        """Start an ingest process, unless one runs."""
         if self._ingest is None:
             self._ingest = self._worker("ingest")
             await self._ingest.ready(" started ")
         return self._ingest
 
     async def without_ingest(self) -> None:
-        """Let no ingest process run from now on, so that what is pushed waits."""
+        """Stop the ingest process, so that writes wait."""
         if self._ingest is not None:
             await self._ingest.end()
             self._ingest = None
 
     async def measure(self, found: Round, name: str, task: Task, caller: Process | None = None) -> Figure:
-        """Have a task carried out, and keep its figure under ``name``."""
+        """Let a caller run a task, and store its figure under ``name``."""
         self.show(name)
         found[name] = await (caller or self.caller).carry_out(task)
         return found[name]
 
     async def write(self, found: Round, name: str, task: Task, caller: Process | None = None) -> Figure:
-        """Measure a task that writes points, each with a number that no other has."""
+        """Measure a task that writes new points."""
         first, self._next = self._next, self._next + task.warmup + task.count
         figure = await self.measure(found, name, msgspec.structs.replace(task, first=first), caller)
         self.stored += figure.sent
         return figure
 
     async def each(self, found: Round, path: str, *, writes: bool = False) -> None:
-        """Measure a path with one caller, with many, and in an open loop if that is asked for."""
+        """Measure a path with one caller, with many callers, and in an open loop if there is a rate."""
         options, measure = self.options, self.write if writes else self.measure
         await measure(found, names.by(path, 1), self.one_caller(path))
         if (callers := options.concurrency) > 1:
@@ -121,22 +121,22 @@ class Session:
         return Task(path=path, count=self.options.calls, warmup=min(_WARMUP_CALLS, self.options.calls))
 
     async def push_many(self, found: Round, count: int) -> int:
-        """Push writes in the fastest way; return the number of the first."""
+        """Push writes in large groups. Return the number of the first one."""
         await self.write(found, names.PUSH_MANY, Task(path=names.PUSH_MANY, count=count, group=_GROUP))
         return self._next - count
 
     async def settle(self) -> Figure:
-        """Have an ingest process apply all that waits; return how many per second it applied."""
+        """Let an ingest process apply the whole backlog. Return how many writes it applied per second."""
         total, ingest = await self.place.waiting(), await self.with_ingest()
         self.show(names.DRAIN)
         return await drained(self.place.waiting, total, {ingest.name: ingest.pid, **self.engines})
 
 
 async def drained(waiting: Callable[[], Awaitable[int]], total: int, pids: Mapping[str, int]) -> Figure:
-    """Watch a backlog of ``total`` until it is gone; return how many per second left it, and the CPU time of processes.
+    """Watch a backlog of ``total`` until it is empty. Return its rate and the CPU time of processes.
 
-    The first and the last 5% do not count, because workers start there, and the last partitions run dry one after
-    another. Raises `MemoryWorkerError` if nothing leaves the backlog for a minute.
+    The first and the last 5% do not count: workers are starting in the first, and the partitions become empty one after
+    another in the last. Raises `MemoryWorkerError` if nothing leaves the backlog for a minute.
     """
     samples: list[tuple[float, int, dict[str, float]]] = []
     moved_at, done = time.monotonic(), -1

@@ -241,9 +241,8 @@ def _tls_context(access: Access) -> ssl.SSLContext:
         if not (cert_file and key_file):
             raise ConfigurationError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
         try:
-            context.load_cert_chain(
-                cert_file, key_file, password=""
-            )  # so that no password is asked for on the terminal
+            # The empty password keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(cert_file, key_file, password="")
         except OSError as error:
             files = f"{cert_file}, {key_file}"
             raise ConfigurationError(f"REDIS_TLS_CERT_FILE, REDIS_TLS_KEY_FILE: {files}: {error}") from error
