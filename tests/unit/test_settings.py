@@ -208,6 +208,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         {"QDRANT_WRITE_CONSISTENCY_FACTOR": "2"},
         "QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR",
     ),
+    "too little memory for two answers": (
+        {"READ_BUDGET_BYTES": "1048576", "READ_MAX_BYTES": "1048576"},
+        r"READ_BUDGET_BYTES \(1048576\) must be at least twice READ_MAX_BYTES",
+    ),
+    "no room for one reply": (
+        {"REPLIES_MAX_BYTES": "1048576", "READ_MAX_BYTES": "1048577"},
+        "REPLIES_MAX_BYTES must not be below READ_MAX_BYTES",
+    ),
     "a certificate without its key": ({"REDIS_TLS_CERT_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "a key without its certificate": ({"REDIS_TLS_KEY_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
