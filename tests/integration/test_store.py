@@ -21,7 +21,7 @@ from memory_worker.store import rpc
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, Contents
+from tests.integration.conftest import API_KEY, SIGNAL_TIMEOUT_S, Contents
 from tests.integration.jobs import DIMENSION, axis, chunk, memory
 from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, failing, never_answer
 from tests.servers import free_port
@@ -307,6 +307,27 @@ class TestConnection:
                         with suppress(StoreUnavailable):
                             await apply(store, write(memory(1, 1)))
                             break
+
+    async def test_a_slow_connection_is_not_an_outage(self, qdrant_url: str, shape: CollectionShape) -> None:
+        ended = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.5)  # as long as a TLS handshake over a slow network
+            back_reader, back_writer = await asyncio.open_connection(*qdrant_url.removeprefix("http://").split(":"))
+            await asyncio.gather(forward(reader, back_writer), forward(back_reader, writer))
+            ended.set()
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65_536):
+                writer.write(data)
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with VectorStore(f"http://127.0.0.1:{port}", shape, api_key=API_KEY) as store:
+                assert await store.version()
+            await ended.wait()
 
     async def test_the_version_of_the_server_is_known(self, store: VectorStore) -> None:
         assert int((await store.version()).partition(".")[0]) >= 1
