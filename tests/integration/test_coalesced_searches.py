@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -137,15 +138,19 @@ async def test_each_search_keeps_its_own_deadline(filled: VectorStore, qdrant_pr
 class TestLargeAnswers:
     """Searches whose answers are too large together are sent in smaller requests from then on."""
 
-    async def test_large_answers_are_found_in_smaller_requests(
-        self, qdrant_proxy: QdrantProxy, shape: CollectionShape
-    ) -> None:
+    @pytest.fixture
+    async def limited(self, qdrant_proxy: QdrantProxy, shape: CollectionShape) -> AsyncIterator[VectorStore]:
         limits = AnswerLimits(small_bytes=100_000, most_bytes=1_000_000)
         async with VectorStore(qdrant_proxy.url, shape, api_key=API_KEY, answers=limits) as store:
             await store.prepare()
-            points = [memory(user, 1, at=user % 8, value="x" * 15_000) for user in range(1, 17)]
-            await store.apply(CollectionRef("memory"), [UpsertPoints(points)], timeout_s=5)
-            requests = [await self.search_all(store, qdrant_proxy) for _ in range(4)]
+            yield store
+
+    async def test_large_answers_are_found_in_smaller_requests(
+        self, limited: VectorStore, qdrant_proxy: QdrantProxy
+    ) -> None:
+        points = [memory(user, 1, at=user % 8, value="x" * 15_000) for user in range(1, 17)]
+        await limited.apply(CollectionRef("memory"), [UpsertPoints(points)], timeout_s=5)
+        requests = [await self.search_all(limited, qdrant_proxy) for _ in range(4)]
         assert requests == [{BATCH: 1, QUERY: 16}, {BATCH: 2, QUERY: 16}, {BATCH: 4}, {BATCH: 4}]
 
     async def search_all(self, store: VectorStore, qdrant_proxy: QdrantProxy) -> Counter[str]:
@@ -155,20 +160,17 @@ class TestLargeAnswers:
         return Counter(requests(qdrant_proxy))
 
     async def test_one_large_answer_makes_requests_smaller_for_some_time_only(
-        self, qdrant_proxy: QdrantProxy, shape: CollectionShape
+        self, limited: VectorStore, qdrant_proxy: QdrantProxy
     ) -> None:
-        limits = AnswerLimits(small_bytes=100_000, most_bytes=1_000_000)
-        async with VectorStore(qdrant_proxy.url, shape, api_key=API_KEY, answers=limits) as store:
-            await store.prepare()
-            points = [memory(user, 1, at=user % 8, value="x" * 200) for user in range(1, 17)]
-            large = [memory(17, 1, at=1, value="x" * 300_000)]
-            await store.apply(CollectionRef("memory"), [UpsertPoints([*points, *large])], timeout_s=5)
-            found = await asyncio.gather(*(search(store, user) for user in range(2, 18)))
-            assert [len(hits) for hits in found] == [1] * 16
-            for _ in range(33):  # 65 requests of half as many
-                last = await self.search_all(store, qdrant_proxy)
-            assert last == {BATCH: 2}
-            assert await self.search_all(store, qdrant_proxy) == {BATCH: 1}
+        points = [memory(user, 1, at=user % 8, value="x" * 200) for user in range(1, 17)]
+        large = [memory(17, 1, at=1, value="x" * 300_000)]
+        await limited.apply(CollectionRef("memory"), [UpsertPoints([*points, *large])], timeout_s=5)
+        found = await asyncio.gather(*(search(limited, user) for user in range(2, 18)))
+        assert [len(hits) for hits in found] == [1] * 16
+        for _ in range(33):  # 65 requests of half as many
+            last = await self.search_all(limited, qdrant_proxy)
+        assert last == {BATCH: 2}
+        assert await self.search_all(limited, qdrant_proxy) == {BATCH: 1}
 
 
 class TestMissingCollection:

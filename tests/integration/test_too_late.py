@@ -110,7 +110,7 @@ class TestClient:
     async def test_each_change_of_a_clock_asks_for_the_time_once(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The client cannot distinguish a change of Redis's clock from one of its own."""
+        """To the client, this looks the same as a change of its own clock."""
         refreshes = 0
         refresh = RedisClock.refresh
 

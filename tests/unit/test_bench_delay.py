@@ -29,11 +29,11 @@ class Echo(socketserver.BaseRequestHandler):
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[tuple[int, int]]:
-    """Two ports of this machine that lead through the delay: to an echo, and to nobody."""
-    with socketserver.ThreadingTCPServer((HOST, 0), Echo) as far, socket.create_server((HOST, 0)) as nobody:
+    """Two local ports of the delay proxy. The first leads to an echo server, the second to a closed port."""
+    with socketserver.ThreadingTCPServer((HOST, 0), Echo) as far, socket.create_server((HOST, 0)) as unused:
         threading.Thread(target=far.serve_forever, daemon=True).start()
-        targets = [f"{HOST}:{port}" for port in (far.server_address[1], nobody.getsockname()[1])]
-        nobody.close()
+        targets = [f"{HOST}:{port}" for port in (far.server_address[1], unused.getsockname()[1])]
+        unused.close()
         delay = Process("", load_settings(), "memory_worker.bench.delay", str(DELAY_S * 1000), *targets)
         try:
             echo, closed = asyncio.run(delay.ready()).split()[1:]

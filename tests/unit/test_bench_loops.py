@@ -15,7 +15,7 @@ from memory_worker.bench.loops import Call, Figure, Task, looped, percentiles_ms
 
 
 class Clock:
-    """A clock that goes on only when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

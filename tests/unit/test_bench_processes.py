@@ -18,7 +18,7 @@ from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.settings import Settings, load_settings
 
 NOWHERE = {"redis_url": "redis://127.0.0.1:1", "qdrant_url": "http://127.0.0.1:1"}
-NOBODY = 2**22 + 1
+NO_PROCESS = 2**22 + 1
 CALLER = ("memory_worker.bench.calls", "1", "2", "8")
 OWNER = """
 import asyncio, os, signal
@@ -99,7 +99,7 @@ def test_no_process_outlives_its_owner_even_if_that_is_killed(settings: Settings
 def test_what_a_process_uses_is_known_if_it_is_there() -> None:
     assert cpu_s(os.getpid()) > 0
     assert peak_mib(os.getpid()) > 1
-    assert (cpu_s(NOBODY), peak_mib(NOBODY)) == (0, 0)
+    assert (cpu_s(NO_PROCESS), peak_mib(NO_PROCESS)) == (0, 0)
 
 
 def test_the_process_that_serves_a_url_is_found() -> None:

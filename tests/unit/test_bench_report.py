@@ -68,16 +68,16 @@ def rows(what: Found) -> dict[str, list[str]]:
 
 
 def test_a_row_holds_the_medians_and_the_range_of_the_rounds() -> None:
-    told = rows(found())
-    assert told[names.DRAIN] == ["", "", "9,000", "8,000-10,000"]
-    assert told["push, one caller"] == ["0.2", "0.5", "5,000", "5,000-5,000"]
-    assert told[names.LOADED] == ["12.3", "1,234", "75", "75-75"]
+    printed = rows(found())
+    assert printed[names.DRAIN] == ["", "", "9,000", "8,000-10,000"]
+    assert printed["push, one caller"] == ["0.2", "0.5", "5,000", "5,000-5,000"]
+    assert printed[names.LOADED] == ["12.3", "1,234", "75", "75-75"]
 
 
 def test_peers_have_their_ratio_round_by_round() -> None:
     """A machine that was slower in one round was so for both sides."""
-    told = rows(found(rounds=[a_round(drain=9000, arq=1000), a_round(drain=900, arq=100)]))
-    assert told[names.ARQ] == ["", "", "550", "9 (9-9)"]
+    printed = rows(found(rounds=[a_round(drain=9000, arq=1000), a_round(drain=900, arq=100)]))
+    assert printed[names.ARQ] == ["", "", "550", "9 (9-9)"]
     assert rows(found())[names.ARQ][-1] == "18 (16-20)"
     assert rows(found())[names.UPLOAD][-1] == "0.9 (0.8-1)"
     assert rows(found())["direct upsert, one caller"][-1] == "5 (5-5)"
@@ -89,18 +89,18 @@ def test_peers_have_their_ratio_round_by_round() -> None:
 
 
 def test_processes_have_their_cpu_time_and_memory() -> None:
-    told = rows(found())
-    assert told["worker"] == ["50", "2,000", "152"]
-    assert told["Redis"] == ["10", "", "4,233"]
+    printed = rows(found())
+    assert printed["worker"] == ["50", "2,000", "152"]
+    assert printed["Redis"] == ["10", "", "4,233"]
 
 
 def test_it_fits_in_80_columns_and_judges_nothing() -> None:
-    told = shown(found())
-    assert max(len(line) for line in told.splitlines()) <= 80
+    printed = shown(found())
+    assert max(len(line) for line in printed.splitlines()) <= 80
     for word in ("wanted", "NO", "goal", "target", "error"):
-        assert word not in told
-    assert "…" not in told
-    assert "A CPU, 2 cores" in " ".join(told.split())
+        assert word not in printed
+    assert "…" not in printed
+    assert "A CPU, 2 cores" in " ".join(printed.split())
 
 
 def test_the_report_says_what_was_not_measured_by_leaving_it_out() -> None:

@@ -62,18 +62,12 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
 
 def open_queue(settings: Settings) -> Redis:
     """Return a pool of connections to ``REDIS_URL``. Nothing connects yet."""
-    if settings.redis_url is None:
-        raise ConfigurationError("REDIS_URL is not set")
-    return open_redis(
-        settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s, access=_access(settings)
-    )
+    return open_redis(_redis_url(settings), timeout_s=settings.redis_timeout_s, access=_access(settings))
 
 
 def open_client(settings: Settings) -> MemoryQueue:
     """Return a client of the queue, as apps use it."""
-    if settings.redis_url is None:
-        raise ConfigurationError("REDIS_URL is not set")
-    return MemoryQueue(settings.redis_url.get_secret_value(), prefix=settings.queue_prefix, access=_access(settings))
+    return MemoryQueue(_redis_url(settings), prefix=settings.queue_prefix, access=_access(settings))
 
 
 def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
@@ -145,6 +139,12 @@ def read_memory_limits(settings: Settings) -> ReadMemoryLimits:
         budget_bytes=half,
         max_replies_bytes=settings.replies_max_bytes,
     )
+
+
+def _redis_url(settings: Settings) -> str:
+    if settings.redis_url is None:
+        raise ConfigurationError("REDIS_URL is not set")
+    return settings.redis_url.get_secret_value()
 
 
 def _access(settings: Settings) -> Access:

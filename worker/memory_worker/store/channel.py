@@ -19,7 +19,7 @@ CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 5_000),  # in spite of its name, how long a connection attempt may take
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # despite its name, the time limit of a connection attempt
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # Channels do not share connections, so a new channel always opens a new connection.
     ("grpc.use_local_subchannel_pool", 1),
