@@ -27,7 +27,7 @@ def _run(*arguments: str, **options: Any) -> str:
 def test_the_demo_prints_what_the_readme_shows() -> None:
     shown = _run("demo", COLUMNS="120")
     assert "NO" not in shown
-    _, in_the_readme = blocks([ROOT / "README.md"], "")
+    _diagram, in_the_readme, _test_run = blocks([ROOT / "README.md"], "")
     assert {*in_the_readme.body.splitlines()} <= {line.rstrip() for line in shown.splitlines()}
 
 
