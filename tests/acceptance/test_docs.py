@@ -1,6 +1,6 @@
 """The code and the commands in README.md and docs/ are run as a reader runs them, by a worker with embedded engines.
 
-`NOT_RUN` says which shell commands are not, and why. Those are still checked by name in ``tests/unit/test_docs.py``.
+`NOT_RUN` says which shell commands are not, and why. ``tests/unit/test_documents.py`` still checks their names.
 """
 
 from __future__ import annotations

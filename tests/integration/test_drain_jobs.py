@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.queue.drain_jobs import claim_partitions, finish_partitions, rescue_partitions
-from memory_worker.wire.clock import RedisClock
+from memory_worker.wire.clock import RedisClock, redis_time_ms
 from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
@@ -25,11 +25,6 @@ async def due_ms(redis: Redis, keys: Keys, partition: int = 0) -> float | None:
     if await redis.get(keys.arq_job(job_id)) != drain_job(partition):
         return None
     return await redis.zscore(keys.drain_queue, job_id)
-
-
-async def now_ms(redis: Redis) -> float:
-    seconds, microseconds = await redis.time()
-    return seconds * 1000 + microseconds / 1000
 
 
 async def remove_job(redis: Redis, keys: Keys, partition: int = 0) -> None:
@@ -77,7 +72,7 @@ class TestRescue:
         rescued = [await rescue_partitions(redis, keys, PARTITIONS, grace_s=0) for _ in range(2)]
 
         assert sum(rescued) == 1
-        assert await due_ms(redis, keys) == pytest.approx(await now_ms(redis), abs=5_000)
+        assert await due_ms(redis, keys) == pytest.approx(await redis_time_ms(redis), abs=5_000)
         assert not await redis.exists(keys.arq_in_progress(keys.drain_job_id(0)))
         assert await rescue_partitions(redis, keys, PARTITIONS) == 0
 
@@ -124,12 +119,12 @@ class TestRescue:
         """The clock of Redis was set back by an hour."""
         await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c")])
         hour_ms = 3_600_000
-        await redis.zadd(keys.drain_queue, {keys.drain_job_id(0): await now_ms(redis) + hour_ms})
-        await redis.zadd(keys.drain_queue, {keys.drain_job_id(1): await now_ms(redis) + 20_000})
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(0): await redis_time_ms(redis) + hour_ms})
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(1): await redis_time_ms(redis) + 20_000})
         await redis.delete(keys.drain_wakeup)
         assert await rescue_partitions(redis, keys, PARTITIONS, longest_delay_s=30) == 1
         assert sorted(await claimed(redis, keys)) == [[0], [2]]
-        assert await redis.zscore(keys.drain_queue, keys.drain_job_id(1)) > await now_ms(redis) + 10_000
+        assert await redis.zscore(keys.drain_queue, keys.drain_job_id(1)) > await redis_time_ms(redis) + 10_000
 
     async def test_an_orphaned_claim_is_rescued_after_the_clock_was_set_back(self, redis: Redis, keys: Keys) -> None:
         await push(redis, keys, PARTITIONS, [(0, b"a")])
@@ -175,7 +170,7 @@ async def test_the_clock_follows_the_clock_of_redis(redis: Redis) -> None:
     clock = RedisClock()
     clock.offset_ms = 3_600_000.0
     await clock.refresh(redis)
-    assert clock.now_ms() == pytest.approx(await now_ms(redis), abs=1_000)
+    assert clock.now_ms() == pytest.approx(await redis_time_ms(redis), abs=1_000)
 
 
 async def claimed(redis: Redis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:

@@ -22,6 +22,7 @@ from memory_worker.contract.errors import (
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.runtime.wiring import queue_meta
 from memory_worker.wire.applied import wait_applied
+from memory_worker.wire.clock import redis_time_ms
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from memory_worker.wire.push import push
@@ -37,10 +38,8 @@ async def pushed(redis: Redis, keys: Keys, partition: int = 0) -> Receipt:
     """Push a job. Return once Redis's clock is past its millisecond, so that the next job has a later one."""
     receipt = (await push(redis, keys, PARTITIONS, [(partition, b"x")]))[0]
     pushed_ms = int(receipt.entry_id.partition("-")[0])
-    now_ms = pushed_ms
-    while now_ms <= pushed_ms:
-        seconds, microseconds = await redis.time()
-        now_ms = seconds * 1000 + microseconds // 1000
+    while await redis_time_ms(redis) < pushed_ms + 1:
+        pass
     return receipt
 
 

@@ -110,7 +110,7 @@ class TestClient:
     async def test_each_change_of_a_clock_asks_for_the_time_once(
         self, queue: MemoryQueue, redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """To the client, this looks the same as a change of its own clock."""
+        """The test moves the client's clock. Moving the clock of Redis would look the same to the client."""
         refreshes = 0
         refresh = RedisClock.refresh
 

@@ -79,7 +79,7 @@ class _Calls:
             names.VISIBLE: looped(self.visible, lambda number: (number, load.arguments(number))),
             names.DELETED: looped(self.deleted, load.id),
             names.SEARCH: looped(self.search, load.query),
-            names.STRAIGHT: looped(self.straight, self.job),
+            names.UNQUEUED: looped(self.search_unqueued, self.job),
             names.GET: looped(self.get, lambda number: load.id(load.asked(number))),
             names.UPSERT: looped(self.upsert, load.stored),
             names.QUERY: looped(self.query, load.query),
@@ -108,7 +108,7 @@ class _Calls:
         user_id, vector, expected = self.load.query(number)
         return Search(user_id=user_id, vector=pack_vector(vector), min_score=LEAST_SCORE), expected
 
-    async def straight(self, asked: tuple[Search, int]) -> None:
+    async def search_unqueued(self, asked: tuple[Search, int]) -> None:
         hits, _ = await self.store.search(asked[0], timeout_s=self.settings.qdrant_timeout_s)
         _check(hits, asked[1])
 

@@ -16,7 +16,7 @@ PUSH, SEARCH, GET, DELETED = "push", "search", "get", "delete until applied"
 DRAIN = "drain of single writes"
 VISIBLE = "write until searchable"
 IDLE, LOADED, LOAD = f"{VISIBLE}, idle", f"{VISIBLE}, 20% load", "pushes of the 20% load"
-STRAIGHT, DURING_INGEST = "search without the queue", "search during a full ingest"
+UNQUEUED, DURING_INGEST = "search without the queue", "search during a full ingest"
 UPSERT, QUERY, UPLOAD, ARQ = "direct upsert", "direct query", "upload_points", "one arq job per write"
 PUSH_MANY, ENQUEUE = "push, many in one call", "enqueue arq jobs"
 

@@ -96,7 +96,7 @@ class Process:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of this process with these settings in place of its own. Secrets are in plain text."""
+    """Return the environment of this process, with these settings replacing its own. It has secrets in plain text."""
     left_out = {*variables(), *secret_file_variables(), *(unknown.name for unknown in foreign_variables())}
     found = {name: value for name, value in os.environ.items() if name not in left_out}
     for name in settings.model_fields_set | {"redis_url", "qdrant_url"}:

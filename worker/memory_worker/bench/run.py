@@ -136,7 +136,7 @@ async def search(session: Session, found: Round) -> None:
     """Search through the queue, then with our store but without the queue."""
     await session.settle()
     await session.each(found, names.SEARCH)
-    await session.measure(found, names.STRAIGHT, session.one_caller(names.STRAIGHT))
+    await session.measure(found, names.UNQUEUED, session.one_caller(names.UNQUEUED))
 
 
 async def get(session: Session, found: Round) -> None:
@@ -192,7 +192,7 @@ async def arq(session: Session, found: Round) -> None:
     worker = session.run("worker, arq", "memory_worker.bench.calls")
     await worker.ready()
     session.show(names.ARQ)
-    found[names.ARQ] = await drained(session.place.arq_waiting, jobs, {"worker, arq": worker.pid, **session.engines})
+    found[names.ARQ] = await drained(session.place.arq_waiting, jobs, {worker.name: worker.pid, **session.engines})
     await worker.end()
 
 

@@ -125,7 +125,7 @@ def _confirmed(
 ) -> Chosen | None:
     """Print how many dead letters were chosen, and ask for confirmation; return ``None`` if there are none."""
     choice = Choice(receipts=tuple(map(_receipt, receipts)), **filters)
-    if bool(choice.receipts) == choice.filters:
+    if bool(choice.receipts) == choice.has_filters:
         raise click.UsageError("name receipts, or choose with --all, --reason, --op or --user")
 
     async def look(redis: Redis) -> Chosen:

@@ -20,7 +20,7 @@ _ORDER = struct.Struct(">QQQQ")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Receipts, or what all chosen letters have in common."""
+    """The dead letters that a command names: by their receipts, or by filters that all of them match."""
 
     receipts: tuple[Receipt, ...] = ()
     reason: str | None = None
@@ -29,12 +29,12 @@ class Choice:
     everything: bool = False
 
     @property
-    def filters(self) -> bool:
-        """Whether letters are chosen by what they have in common."""
+    def has_filters(self) -> bool:
+        """Whether dead letters are chosen by filters. ``everything`` is the filter that all of them match."""
         return self.everything or any(one is not None for one in (self.reason, self.op, self.user_id))
 
-    def holds(self, header: DeadLetterHeader) -> bool:
-        """Say whether a letter is one of those that the filters leave."""
+    def matches(self, header: DeadLetterHeader) -> bool:
+        """Return whether a dead letter matches all filters."""
         user = None if self.user_id is None else str(self.user_id)
         wanted = ((self.reason, header.reason), (self.op, header.op), (user, header.user_id))
         return all(want in (None, has) for want, has in wanted)
@@ -51,7 +51,7 @@ class Chosen:
 
     @property
     def total(self) -> int:
-        """How many letters were found."""
+        """The number of dead letters that were found."""
         return self.counts.total()
 
     def summary(self) -> str:
@@ -60,13 +60,13 @@ class Chosen:
         return f"{self.total:,} dead letter{'s' if self.total > 1 else ''}: {', '.join(parts)}"
 
     async def headers(self, dead_letters: DeadLetters, partition: int) -> AsyncIterator[DeadLetterHeader]:
-        """Yield those of a partition, in the order of their ids; letters that have come since are left out."""
+        """Yield those of one partition by their ids. Dead letters that have arrived since the count are left out."""
         for receipt in self.choice.receipts:
             if receipt.partition == partition and (header := await dead_letters.header(receipt)):
                 yield header
         if partition in self.last:
             async for header in dead_letters.headers(partition, last=self.last[partition]):
-                if self.choice.holds(header):
+                if self.choice.matches(header):
                     yield header
 
     async def receipts(self, dead_letters: DeadLetters) -> AsyncIterator[Receipt]:
@@ -76,7 +76,7 @@ class Chosen:
                 yield header.receipt
 
     async def in_order(self, dead_letters: DeadLetters) -> AsyncIterator[Receipt]:
-        """Yield the receipts, in each partition in the order in which their jobs were pushed at first."""
+        """Yield the receipts, partition by partition, in the order in which their jobs were first pushed."""
         for partition in range(dead_letters.partitions):
             order = [_packed(header) async for header in self.headers(dead_letters, partition)]
             order.sort()
@@ -94,7 +94,7 @@ async def choose(dead_letters: DeadLetters, choice: Choice) -> Chosen:
             chosen.missing.append(receipt)
         else:
             chosen.counts[header.reason, header.op] += 1
-    if choice.filters:
+    if choice.has_filters:
         async for header in matching(dead_letters, choice):
             chosen.counts[header.reason, header.op] += 1
             chosen.last[header.receipt.partition] = header.receipt.entry_id
@@ -102,10 +102,10 @@ async def choose(dead_letters: DeadLetters, choice: Choice) -> Chosen:
 
 
 async def matching(dead_letters: DeadLetters, choice: Choice) -> AsyncIterator[DeadLetterHeader]:
-    """Yield the dead letters that the filters leave, partition by partition, oldest first."""
+    """Yield the dead letters that match the filters, partition by partition, oldest first."""
     for partition in range(dead_letters.partitions):
         async for header in dead_letters.headers(partition):
-            if choice.holds(header):
+            if choice.matches(header):
                 yield header
 
 

@@ -56,9 +56,9 @@ _FIRST_WORDS: dict[type[RedisError], str] = {
     ReadOnlyError: "READONLY",
     TryAgainError: "TRYAGAIN",
 }
-"""The first word of an error by its class. redis-py removes it from errors that have a class of their own.
+"""The first word of the server's message, for the errors that have their own class in redis-py.
 
-Which errors have one depends on the version of redis-py.
+redis-py removes this word from their messages. Which errors have a class depends on its version.
 """
 
 _WRONG_SERVER = frozenset({"CLUSTERDOWN", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})

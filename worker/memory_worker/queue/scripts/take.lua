@@ -18,7 +18,7 @@ for i = 1, #due, 2 do
     redis.call('ZADD', KEYS[1], now + ARGV[3], job_id)
     found[#found + 1], found[#found + 2], found[#found + 3] = job_id, due_at, job
   else
-    -- The job has expired, or its key is not a string. Nobody can answer it.
+    -- The job cannot be answered: it has expired, or its key is not a string.
     redis.call('ZREM', KEYS[1], job_id)
   end
 end
