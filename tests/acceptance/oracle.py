@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET
 
-from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.contract import Delete, Purge, Upsert, WriteJob, matches
 
 NAMESPACES = (None, "feedback_false_positive", "feedback_positive")
 CATEGORIES = ("personal", "work", "travel")
@@ -50,7 +50,7 @@ class Oracle:
             payload["user_id"] == job.user_id
             and job.only_kind in (None, kind)
             and job.only_namespace in (None, namespace)
-            and all(payload.get(name) == value for name, value in job.narrowing)
+            and matches(payload, job.narrowing)
         )
 
 

@@ -48,7 +48,9 @@ from memory_worker.contract import (
     normalize_job,
 )
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.jobs import NARROWING
+from memory_worker.contract.fields import (
+    NARROWING,
+)
 from memory_worker.contract.vectors import unpack_vector
 from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
 from memory_worker.ingest.outcome import Outcome, decide
@@ -220,7 +222,7 @@ def _touch(one: WriteJob, other: WriteJob) -> bool:
 
 def _narrowing(job: WriteJob) -> dict[str, Any]:
     if isinstance(job, Purge):
-        return dict(job.narrowing)
+        return {condition.field: condition.value for condition in job.narrowing}
     return {name: job.payload.get(name) for name in NARROWING} if isinstance(job, Upsert) else {}
 
 

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job
+from memory_worker.contract.kinds import KINDS, with_collections
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.queue.dead_letters import DeadLetter
@@ -125,7 +126,8 @@ def everything(redis: Redis, keys: Keys) -> Everything:
 def shape(qdrant_channel: grpc.Channel) -> Iterator[CollectionShape]:
     """The collections of this test; those that it made are deleted afterwards, with their namespaces."""
     prefix = f"test-{uuid.uuid4().hex[:12]}"
-    yield CollectionShape(memories=f"{prefix}-memories", documents=f"{prefix}-documents", dimension=DIMENSION)
+    kinds = with_collections(KINDS, {"memory": f"{prefix}-memories", "document": f"{prefix}-documents"})
+    yield CollectionShape(kinds=kinds, dimension=DIMENSION)
     stub = q.CollectionsStub(qdrant_channel)
     for found in stub.List(q.ListCollectionsRequest()).collections:
         if found.name.startswith(prefix):  # which deletes its aliases, too
@@ -298,8 +300,8 @@ def settings(redis_url: str, qdrant_url: str, redis_prefix: str, shape: Collecti
             "redis_url": SecretStr(redis_url),
             "qdrant_url": qdrant_url,
             "qdrant_api_key": SecretStr(API_KEY) if API_KEY else None,
-            "qdrant_memories_collection": shape.memories,
-            "qdrant_documents_collection": shape.documents,
+            "qdrant_memories_collection": shape.base("memory"),
+            "qdrant_documents_collection": shape.base("document"),
             "qdrant_vector_dimension": DIMENSION,
             "queue_prefix": redis_prefix,
             "queue_partitions": PARTITIONS,

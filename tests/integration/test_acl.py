@@ -242,8 +242,8 @@ class TestAtWork:
             "REDIS_USERNAME": "operator",
             "REDIS_PASSWORD_FILE": str(tmp_path / "password"),
             "QDRANT_URL": qdrant_url,
-            "QDRANT_MEMORIES_COLLECTION": shape.memories,
-            "QDRANT_DOCUMENTS_COLLECTION": shape.documents,
+            "QDRANT_MEMORIES_COLLECTION": shape.base("memory"),
+            "QDRANT_DOCUMENTS_COLLECTION": shape.base("document"),
             "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
             "QUEUE_PARTITIONS": str(PARTITIONS),
         }

@@ -51,7 +51,7 @@ class TestStart:
     async def test_a_worker_with_another_dimension_than_its_collection_does_not_start(
         self, settings: MakeSettings, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.create(shape.memories, size=16)
+        engine.create(shape.base("memory"), size=16)
         with pytest.raises(ConfigurationError, match="dimension 16"):
             await WorkerProcess(settings(), "all").run()
 
@@ -229,7 +229,7 @@ class TestQdrant:
             assert max(outage["retry_in_s"] for outage in others) > 2 * first["retry_in_s"]
             qdrant_proxy.rules.clear()
             await asyncio.gather(*map(queue.wait_applied, receipts))
-        assert len(engine.points(shape.memories)) == 8
+        assert len(engine.points(shape.base("memory"))) == 8
         assert not events.of("dead_letter")
 
     async def test_a_worker_starts_while_qdrant_is_down(
@@ -260,6 +260,6 @@ async def test_two_workers_share_a_queue(
                 for user_id in users
             )
         await asyncio.gather(*(queue.wait_applied(receipt, timeout=SIGNAL_TIMEOUT_S) for receipt in receipts))
-    stored = {point: payload["round"] for point, payload in engine.payloads(shape.memories).items()}
+    stored = {point: payload["round"] for point, payload in engine.payloads(shape.base("memory")).items()}
     last = {round_ % points: round_ for round_ in range(rounds)}
     assert stored == {f"mem_{user_id}_{at}": round_ for user_id in users for at, round_ in last.items()}

@@ -86,7 +86,7 @@ async def test_one_bad_job_of_many_is_a_dead_letter_and_all_others_are_applied(
     qdrant_proxy.rules[UPDATE] = rule
     assert await drained(drainer, redis, keys, [1, 2, 3]) <= 2
     await drained(drainer, redis, keys, [0])
-    assert engine.points(shape.memories) == good_points
+    assert engine.points(shape.base("memory")) == good_points
     [dead_letter] = await dead_letters()
     assert (dead_letter.reason, dead_letter.op, dead_letter.user_id) == ("refused", "upsert", str(USERS[0]))
     assert code.name in dead_letter.detail
@@ -120,7 +120,7 @@ async def test_a_job_that_fails_for_a_while_is_applied(
     qdrant_proxy.rules[UPDATE] = rule
     await drained(drainer, redis, keys, list(USERS))
     assert [dead_letter.reason for dead_letter in await dead_letters()] == (["refused"] if code in refusals else [])
-    assert engine.points(shape.memories) == good_points | (set() if code in refusals else {BAD.point_id})
+    assert engine.points(shape.base("memory")) == good_points | (set() if code in refusals else {BAD.point_id})
 
 
 @pytest.mark.usefixtures("good_points")

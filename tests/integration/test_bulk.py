@@ -45,7 +45,7 @@ def threshold(engine: Contents, collection: str) -> int:
 
 
 def all_thresholds(engine: Contents, shape: CollectionShape) -> dict[str, int]:
-    ours = (name for name in engine.names() if name.startswith((shape.memories, shape.documents)))
+    ours = (name for name in engine.names() if name.startswith((shape.base("memory"), shape.base("document"))))
     return {name: threshold(engine, name) for name in ours}
 
 
@@ -61,7 +61,7 @@ async def test_bulk_mode_is_switched_on_and_off(
     await set_threshold(store, MEMORIES, 12_345)
     await set_threshold(store, DOCUMENTS, 0)  # set by the operator
     before = all_thresholds(engine, shape)
-    assert before[shape.memories] == 12_345
+    assert before[shape.base("memory")] == 12_345
 
     states = await bulk.on()
     assert len(states) == 3
@@ -95,7 +95,7 @@ async def test_bulk_mode_makes_the_collections_of_an_empty_server(
 ) -> None:
     """Most imports go into a new Qdrant."""
     await bulk.on()
-    assert set(all_thresholds(engine, shape)) == {shape.memories, shape.documents}
+    assert set(all_thresholds(engine, shape)) == {shape.base("memory"), shape.base("document")}
     assert all(map(is_held, all_thresholds(engine, shape).values()))
 
 
@@ -120,7 +120,7 @@ async def test_a_collection_that_is_made_while_bulk_mode_ends_is_restored(
 ) -> None:
     bulk = BulkMode(proxied_store.collections)
     usual = (await bulk.on())[0].threshold_kb
-    late = f"{shape.memories}_late"
+    late = f"{shape.base('memory')}_late"
 
     async def make_it(call: Call) -> Any:
         if late not in engine.names():
@@ -216,7 +216,7 @@ async def test_status_and_check_show_bulk_mode(
 async def test_collections_of_another_installation_are_not_changed(
     qdrant_url: str, shape: CollectionShape, bulk: BulkMode, engine: Contents
 ) -> None:
-    other = replace(shape, memories=f"{shape.memories}-2", documents=f"{shape.documents}-2")
+    other = replace(shape, memories=f"{shape.base('memory')}-2", documents=f"{shape.base('document')}-2")
     async with VectorStore(qdrant_url, other, api_key=API_KEY) as store:
         await store.prepare()
         await bulk.on()
@@ -234,8 +234,8 @@ def test_the_bulk_command_switches_bulk_mode(
         "REDIS_URL": redis_url,
         "QDRANT_URL": qdrant_url,
         **({"QDRANT_API_KEY": API_KEY} if API_KEY else {}),
-        "QDRANT_MEMORIES_COLLECTION": shape.memories,
-        "QDRANT_DOCUMENTS_COLLECTION": shape.documents,
+        "QDRANT_MEMORIES_COLLECTION": shape.base("memory"),
+        "QDRANT_DOCUMENTS_COLLECTION": shape.base("document"),
         "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
         "QUEUE_PREFIX": redis_prefix,
     }
@@ -255,7 +255,7 @@ def test_the_bulk_command_switches_bulk_mode(
     assert states("on") == [True, True]
     assert states() == [True, True]
     shown = run("bulk")
-    assert shape.memories in shown
+    assert shape.base("memory") in shown
     assert "held back" in shown
     assert "memory-worker bulk off" in run("status")
     assert states("off") == [False, False]

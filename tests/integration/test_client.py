@@ -45,7 +45,10 @@ class TestEndToEnd:
         assert hit.score == pytest.approx(1)
         [point] = await queue.get(user_id=1730, point_ids=["mem_1730_1"])
         assert point.payload == hit.payload
-        assert {info.name: info.points for info in await queue.info()} == {shape.memories: 1, shape.documents: 0}
+        assert {info.name: info.points for info in await queue.info()} == {
+            shape.base("memory"): 1,
+            shape.base("document"): 0,
+        }
 
         await queue.wait_applied(await queue.delete(user_id=1730, point_id="mem_1730_1"))
         assert await queue.search(user_id=1730, vector=axis(0)) == []
@@ -99,7 +102,7 @@ class TestEndToEnd:
             last.append(pushed[-1] if narrowing is None else await queue.purge(user_id=user_id, **narrowing))
         await asyncio.gather(*map(queue.wait_applied, last))
 
-        collections = (shape.memories, shape.documents, f"{shape.memories}_n")
+        collections = (shape.base("memory"), shape.base("document"), f"{shape.base('memory')}_n")
         found = [point_id.split("_") for collection in collections for point_id in engine.points(collection)]
         for user_id, (narrowing, left) in enumerate(cases, start=1):
             assert {f"{kind}_{number}" for kind, user, number, *_ in found if user == str(user_id)} == {

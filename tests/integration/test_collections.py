@@ -40,9 +40,9 @@ async def test_the_collections_of_every_installation_are_made(
     store: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
     await store.prepare()
-    assert indexes(engine, shape.memories) == MEMORY_INDEXES
-    assert indexes(engine, shape.documents) == DOCUMENT_INDEXES
-    for name in (shape.memories, shape.documents):
+    assert indexes(engine, shape.base("memory")) == MEMORY_INDEXES
+    assert indexes(engine, shape.base("document")) == DOCUMENT_INDEXES
+    for name in (shape.base("memory"), shape.base("document")):
         config = engine.info(name).config
         vectors = config.params.vectors_config.params
         assert (vectors.size, vectors.distance) == (DIMENSION, q.Distance.Cosine)
@@ -57,7 +57,7 @@ async def test_a_collection_is_made_with_the_settings(
     chosen = replace(shape, quantize_int8=True, hnsw_m=24, hnsw_ef_construct=77, on_disk=True)
     async with VectorStore(qdrant_url, chosen, api_key=API_KEY) as store:
         await store.prepare()
-    config = engine.info(shape.memories).config
+    config = engine.info(shape.base("memory")).config
     assert (config.hnsw_config.m, config.hnsw_config.ef_construct, config.hnsw_config.on_disk) == (24, 77, True)
     assert config.params.vectors_config.params.on_disk
     scalar = config.quantization_config.scalar
@@ -80,16 +80,16 @@ async def test_a_known_collection_needs_no_more_requests(proxied_store: VectorSt
 
 
 async def test_missing_indexes_are_added(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
-    engine.create(shape.memories)
+    engine.create(shape.base("memory"))
     await store.collections.ensure(MEMORIES)
-    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+    assert indexes(engine, shape.base("memory")) == MEMORY_INDEXES
 
 
 async def test_a_namespace_has_its_own_collection(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     feedback = CollectionRef("memory", "feedback_positive")
-    assert await store.collections.ensure(feedback) == f"{shape.memories}_feedback_positive"
-    assert indexes(engine, f"{shape.memories}_feedback_positive") == MEMORY_INDEXES
-    for foreign in (f"{shape.memories}_UPPER", f"{shape.memories}-2", f"{shape.documents}_x"):
+    assert await store.collections.ensure(feedback) == f"{shape.base('memory')}_feedback_positive"
+    assert indexes(engine, f"{shape.base('memory')}_feedback_positive") == MEMORY_INDEXES
+    for foreign in (f"{shape.base('memory')}_UPPER", f"{shape.base('memory')}-2", f"{shape.base('document')}_x"):
         engine.create(foreign)
     await store.prepare()
     existing = await store.collections.existing()
@@ -105,8 +105,8 @@ async def test_several_workers_make_a_collection_at_the_same_time(
         VectorStore(qdrant_url, shape, api_key=API_KEY) as third,
     ):
         await asyncio.gather(*(store.prepare() for store in (first, second, third)))
-    assert indexes(engine, shape.memories) == MEMORY_INDEXES
-    assert indexes(engine, shape.documents) == DOCUMENT_INDEXES
+    assert indexes(engine, shape.base("memory")) == MEMORY_INDEXES
+    assert indexes(engine, shape.base("document")) == DOCUMENT_INDEXES
 
 
 @pytest.mark.parametrize("size", [DIMENSION, 2 * DIMENSION], ids=["same dimension", "another dimension"])
@@ -114,13 +114,13 @@ async def test_a_collection_that_another_worker_has_just_made_is_checked(
     proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents, size: int
 ) -> None:
     async def create_first(call: Call) -> Any:
-        engine.create(shape.memories, size=size)
+        engine.create(shape.base("memory"), size=size)
         return await call.forward()
 
     qdrant_proxy.rules["Collections/Create"] = create_first
     if size == DIMENSION:
         await proxied_store.collections.ensure(MEMORIES)
-        assert indexes(engine, shape.memories) == MEMORY_INDEXES
+        assert indexes(engine, shape.base("memory")) == MEMORY_INDEXES
     else:
         with pytest.raises(ConfigurationError, match="dimension 16"):
             await proxied_store.collections.ensure(MEMORIES)
@@ -131,7 +131,7 @@ async def test_a_collection_is_used_if_the_reply_to_its_creation_was_lost(
 ) -> None:
     qdrant_proxy.rules["Collections/Create"] = lose_reply
     await proxied_store.collections.ensure(MEMORIES)
-    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+    assert indexes(engine, shape.base("memory")) == MEMORY_INDEXES
 
 
 async def test_a_failed_creation_is_tried_again(
@@ -140,29 +140,31 @@ async def test_a_failed_creation_is_tried_again(
     qdrant_proxy.rules["Collections/Create"] = unavailable
     with pytest.raises(StoreUnavailable):
         await proxied_store.collections.ensure(MEMORIES)
-    assert shape.memories not in engine.names()
+    assert shape.base("memory") not in engine.names()
     qdrant_proxy.rules.clear()
     await proxied_store.collections.ensure(MEMORIES)
-    assert indexes(engine, shape.memories) == MEMORY_INDEXES
+    assert indexes(engine, shape.base("memory")) == MEMORY_INDEXES
 
 
 async def test_a_collection_of_another_dimension_is_refused(
     store: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
-    engine.create(shape.memories, size=DIMENSION + 1)
-    with pytest.raises(ConfigurationError, match=f"{shape.memories} has dimension 9, .*QDRANT_VECTOR_DIMENSION is 8"):
+    engine.create(shape.base("memory"), size=DIMENSION + 1)
+    with pytest.raises(
+        ConfigurationError, match=f"{shape.base('memory')} has dimension 9, .*QDRANT_VECTOR_DIMENSION is 8"
+    ):
         await store.prepare()
     with pytest.raises(ConfigurationError):
         await store.collections.describe_and_check(MEMORIES)
-    assert indexes(engine, shape.memories) == {}
+    assert indexes(engine, shape.base("memory")) == {}
 
 
 @pytest.mark.parametrize("distance", ["Dot", "Euclid"])
 async def test_a_collection_with_another_distance_is_refused(
     store: VectorStore, shape: CollectionShape, engine: Contents, distance: str
 ) -> None:
-    engine.create(shape.documents, distance=q.Distance.Value(distance))
-    with pytest.raises(ConfigurationError, match=f"{shape.documents} measures {distance}"):
+    engine.create(shape.base("document"), distance=q.Distance.Value(distance))
+    with pytest.raises(ConfigurationError, match=f"{shape.base('document')} measures {distance}"):
         await store.prepare()
 
 
@@ -176,7 +178,7 @@ async def test_a_collection_with_named_vectors_is_refused(
         answer.result.config.params.vectors_config.CopyFrom(named)
         return answer
 
-    engine.create(shape.memories)
+    engine.create(shape.base("memory"))
     qdrant_proxy.rules["Collections/Get"] = name_the_vectors
     with pytest.raises(ConfigurationError, match="named vectors"):
         await proxied_store.prepare()
@@ -192,8 +194,8 @@ async def test_collections_are_described(store: VectorStore, shape: CollectionSh
     await store.prepare()
     await store.collections.ensure(CollectionRef("memory", "n"))
     infos = {info.name: info for info in await store.info()}
-    assert set(infos) == {shape.memories, shape.documents, f"{shape.memories}_n"}
-    assert infos[f"{shape.memories}_n"].namespace == "n"
-    assert infos[shape.documents].kind == "document"
-    assert infos[shape.documents].payload_indexes == sorted(DOCUMENT_INDEXES)
+    assert set(infos) == {shape.base("memory"), shape.base("document"), f"{shape.base('memory')}_n"}
+    assert infos[f"{shape.base('memory')}_n"].namespace == "n"
+    assert infos[shape.base("document")].kind == "document"
+    assert infos[shape.base("document")].payload_indexes == sorted(DOCUMENT_INDEXES)
     assert {(info.dimension, info.points, info.status) for info in infos.values()} == {(DIMENSION, 0, "green")}

@@ -26,7 +26,7 @@ def older(
     vector = [0.0] * 8
     vector[at], vector[at + 1] = 1.0, tilt
     payload = {"user_id": 1, "active": True, "_point_id": f"mem_1_{number}", "value": "old"}
-    engine.insert(shape.memories, number + 1000 * copy, vector, **payload)
+    engine.insert(shape.base("memory"), number + 1000 * copy, vector, **payload)
 
 
 async def search(store: VectorStore, *, limit: int = 5, min_score: float | None = None) -> list[tuple[str, str | None]]:

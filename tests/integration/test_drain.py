@@ -53,11 +53,11 @@ class TestApplies:
         result = await drainer().drain(0)
 
         assert (result.ending, result.wake_after_s, result.jobs, result.dead) == ("empty", 0, 6, 0)
-        assert {point: payload["value"] for point, payload in engine.payloads(shape.memories).items()} == {
+        assert {point: payload["value"] for point, payload in engine.payloads(shape.base("memory")).items()} == {
             "mem_1_1": "second"
         }
-        assert engine.points(shape.documents) == {"doc_1_5_0"}
-        assert engine.points(f"{shape.memories}_feedback_positive") == {"mem_1_2"}
+        assert engine.points(shape.base("document")) == {"doc_1_5_0"}
+        assert engine.points(f"{shape.base('memory')}_feedback_positive") == {"mem_1_2"}
         assert await waiting(redis, keys) == []
         assert not await redis.exists(keys.lease(0), keys.backlog, keys.dead(0))
 
@@ -89,7 +89,7 @@ class TestApplies:
         await pushed(*(memory(1, number % 3, value=str(number)) for number in range(30)))
         assert (await drainer(batch_max_jobs=2).drain(0)).jobs == 30
         assert most_in_flight == 1
-        stored = {point: payload["value"] for point, payload in engine.payloads(shape.memories).items()}
+        stored = {point: payload["value"] for point, payload in engine.payloads(shape.base("memory")).items()}
         assert stored == {"mem_1_0": "27", "mem_1_1": "28", "mem_1_2": "29"}
 
     async def test_an_empty_partition_needs_no_request(
@@ -107,7 +107,7 @@ class TestApplies:
             b'{"op":"upsert","user_id":1,"point_id":"mem_1_1","vector":[1,0,0,0,0,0,0,0],"payload":{"value":"json"}}'
         )
         assert (await drainer().drain(0)).dead == 0
-        assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "json"
+        assert engine.payloads(shape.base("memory"))["mem_1_1"]["value"] == "json"
 
     async def test_a_purge_reaches_all_namespaces(
         self, drainer: MakeDrainer, pushed: Push, shape: CollectionShape, engine: Contents
@@ -126,11 +126,11 @@ class TestApplies:
         await pushed(memory(1, 4, namespace="new"), Purge(user_id=1), memory(1, 9))
         assert (await drainer().drain(0)).ending == "empty"
 
-        assert engine.points(shape.memories) == {"mem_2_1", "mem_1_9"}
-        assert engine.points(shape.documents) == {"doc_2_5_0"}
-        assert engine.points(f"{shape.memories}_feedback_positive") == {"mem_2_2"}
-        assert engine.points(f"{shape.memories}_feedback_false_positive") == {"mem_2_3"}
-        assert engine.points(f"{shape.memories}_new") == set()
+        assert engine.points(shape.base("memory")) == {"mem_2_1", "mem_1_9"}
+        assert engine.points(shape.base("document")) == {"doc_2_5_0"}
+        assert engine.points(f"{shape.base('memory')}_feedback_positive") == {"mem_2_2"}
+        assert engine.points(f"{shape.base('memory')}_feedback_false_positive") == {"mem_2_3"}
+        assert engine.points(f"{shape.base('memory')}_new") == set()
 
 
 class TestPoison:
@@ -171,7 +171,7 @@ class TestPoison:
         assert (dead[301].op, dead[301].user_id) == ("upsert", "5")
         assert all(dead[at].body == jobs[at] for at in dead)
         expected = {f"mem_{user_id}_{number}" for number in range(500) if number not in dead}
-        assert engine.points(shape.memories) == expected
+        assert engine.points(shape.base("memory")) == expected
         dead_bytes = sum(len(jobs[at]) for at in dead)
         assert await redis.hgetall(keys.backlog) == {b"dead": b"5", b"dead_bytes": b"%d" % dead_bytes}
 
@@ -203,7 +203,7 @@ class TestPoison:
         result = await drainer(through=watched).drain(0)
         assert (result.ending, result.jobs, result.dead) == ("empty", 10, 5)
         assert redis_proxy.answered_bytes < len(large) // 10
-        assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(5)}
+        assert engine.points(shape.base("memory")) == {f"mem_1_{number}" for number in range(5)}
         found = await dead_letters()
         assert {dead_letter.detail for dead_letter in found} == {"job: at most 65,536 bytes are allowed, got 6,553,600"}
         assert {dead_letter.body for dead_letter in found} == {large}
@@ -257,7 +257,7 @@ async def test_an_entry_of_a_newer_contract_is_held_for_a_newer_worker(
         assert (result.ending, result.wake_after_s, result.jobs, result.dead) == ("held", HELD_DELAY_S, jobs, 0)
     assert await waiting(redis, keys) == newer + behind
     assert await dead_letters() == []
-    assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
+    assert engine.points(shape.base("memory")) == {"mem_1_1", "mem_1_2"}
 
 
 class TestLease:
@@ -304,7 +304,7 @@ class TestLease:
         qdrant_proxy.rules.clear()
         result = await drainer().drain(0)
         assert (result.ending, result.jobs, result.dead) == ("empty", 3, 1)
-        assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
+        assert engine.points(shape.base("memory")) == {"mem_1_1", "mem_1_2"}
 
     async def test_no_request_outlives_the_lease(
         self, drainer: MakeDrainer, pushed: Push, qdrant_proxy: QdrantProxy, redis: Redis, keys: Keys

@@ -52,7 +52,7 @@ async def test_graphs_of_users_and_of_nothing_else(
     tenants: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
     await tenants.prepare()
-    for name in (shape.memories, shape.documents):
+    for name in (shape.base("memory"), shape.base("document")):
         hnsw = engine.info(name).config.hnsw_config
         assert (hnsw.m, hnsw.payload_m) == (0, 16)
         user = index(engine, name, "user_id")
@@ -64,12 +64,12 @@ async def test_graphs_of_users_and_of_nothing_else(
         for field in without_graph:
             assert index(engine, name, field)["enable_hnsw"] is False
         assert index(engine, name, "_tenant")["is_tenant"] is True
-    assert index(engine, shape.documents, "file_id")["range"] is True
+    assert index(engine, shape.base("document"), "file_id")["range"] is True
 
 
 async def test_as_ever_unless_asked(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     await store.prepare()
-    for name in (shape.memories, shape.documents):
+    for name in (shape.base("memory"), shape.base("document")):
         info = engine.info(name)
         assert not info.config.hnsw_config.HasField("payload_m")
         assert "_tenant" not in info.payload_schema
@@ -79,14 +79,14 @@ async def test_as_ever_unless_asked(store: VectorStore, shape: CollectionShape, 
 async def test_a_collection_that_is_there_keeps_its_graph(
     tenants: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
-    engine.create(shape.memories)
+    engine.create(shape.base("memory"))
     await tenants.collections.ensure(MEMORIES)
-    info = engine.info(shape.memories)
+    info = engine.info(shape.base("memory"))
     assert info.config.hnsw_config.m == 16
     assert not info.config.hnsw_config.HasField("payload_m")
     # Its missing indexes are added, as always, to serve the graph that it has.
-    assert not index(engine, shape.memories, "category")
-    assert index(engine, shape.memories, "_tenant") == {"is_tenant": True, "enable_hnsw": False}
+    assert not index(engine, shape.base("memory"), "category")
+    assert index(engine, shape.base("memory"), "_tenant") == {"is_tenant": True, "enable_hnsw": False}
 
 
 async def test_the_worker_says_who_the_tenant_is(
@@ -95,22 +95,22 @@ async def test_the_worker_says_who_the_tenant_is(
     written = (memory(7, 1), memory(8, 1, _tenant="7"), memory(9, 1, _tenant={"a": 1}))
     await tenants.apply(MEMORIES, [UpsertPoints(written)], timeout_s=5)
     await tenants.apply(DOCUMENTS, [UpsertPoints((chunk(2**63 - 1, 1, 0),))], timeout_s=5)
-    found = engine.payloads(shape.memories)
+    found = engine.payloads(shape.base("memory"))
     assert {point_id: payload["_tenant"] for point_id, payload in found.items()} == {
         "mem_7_1": "7",
         "mem_8_1": "8",
         "mem_9_1": "9",
     }
-    assert [payload["_tenant"] for payload in engine.payloads(shape.documents).values()] == [str(2**63 - 1)]
-    assert engine.info(shape.memories).payload_schema["_tenant"].points == 3
+    assert [payload["_tenant"] for payload in engine.payloads(shape.base("document")).values()] == [str(2**63 - 1)]
+    assert engine.info(shape.base("memory")).payload_schema["_tenant"].points == 3
     await tenants.probe(MEMORIES)
-    assert engine.points(shape.memories) == {"mem_7_1", "mem_8_1", "mem_9_1"}
+    assert engine.points(shape.base("memory")) == {"mem_7_1", "mem_8_1", "mem_9_1"}
 
 
 async def test_no_tenant_is_written_unless_asked(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     written = (memory(7, 1), memory(8, 1, _tenant="a field like any other"))
     await store.apply(MEMORIES, [UpsertPoints(written)], timeout_s=5)
-    found = engine.payloads(shape.memories)
+    found = engine.payloads(shape.base("memory"))
     assert "_tenant" not in found["mem_7_1"]
     assert found["mem_8_1"]["_tenant"] == "a field like any other"
 
@@ -120,11 +120,11 @@ async def test_the_apps_own_points_are_found_and_purged_all_the_same(
 ) -> None:
     await tenants.apply(MEMORIES, [UpsertPoints((memory(7, 1), memory(8, 1)))], timeout_s=5)
     vector = np.frombuffer(axis(0), dtype=np.float32).tolist()
-    engine.insert(shape.memories, 4_711, vector, user_id=7, _point_id="mem_7_old", active=True)
+    engine.insert(shape.base("memory"), 4_711, vector, user_id=7, _point_id="mem_7_old", active=True)
     hits, _ = await tenants.search(Search(user_id=7, vector=axis(0)), timeout_s=5)
     assert {hit.point_id for hit in hits} == {"mem_7_1", "mem_7_old"}
     await tenants.apply(MEMORIES, [messages.DeleteMatching(7)], timeout_s=5)
-    assert engine.points(shape.memories) == {"mem_8_1"}
+    assert engine.points(shape.base("memory")) == {"mem_8_1"}
 
 
 async def test_searches_make_up_for_quantization(settings: Callable[..., Settings], qdrant_proxy: QdrantProxy) -> None:
@@ -190,13 +190,13 @@ class TestChecks:
         self, look: Callable[..., Any], shape: CollectionShape, store: VectorStore, engine: Contents
     ) -> None:
         await store.prepare()
-        name = f"collection {shape.memories}"
+        name = f"collection {shape.base('memory')}"
         assert (await look())[name].verdict == "ok"
         asked = await look(**GRAPHS_OF_USERS, quantization="int8")
         assert asked[name].verdict == "warning"
         for variable in ("QDRANT_HNSW_M 0, the collection has 16", "QDRANT_HNSW_PAYLOAD_M 16", "QDRANT_QUANTIZATION"):
             assert variable in asked[name].seen
-        assert engine.info(shape.memories).config.hnsw_config.m == 16
+        assert engine.info(shape.base("memory")).config.hnsw_config.m == 16
         tenant = (await look(tenant_index=True))[name]
         assert (tenant.verdict, tenant.seen) == ("warning", "no index on _tenant")
 
@@ -204,7 +204,7 @@ class TestChecks:
         self, look: Callable[..., Any], shape: CollectionShape, tenants: VectorStore
     ) -> None:
         await tenants.prepare()
-        assert (await look(**GRAPHS_OF_USERS, tenant_index=True))[f"collection {shape.memories}"].verdict == "ok"
+        assert (await look(**GRAPHS_OF_USERS, tenant_index=True))[f"collection {shape.base('memory')}"].verdict == "ok"
 
 
 def test_an_integer_index_gives_each_large_user_a_graph(tmp_path: Path, shape: CollectionShape) -> None:
@@ -216,7 +216,7 @@ def test_an_integer_index_gives_each_large_user_a_graph(tmp_path: Path, shape: C
         params = q.VectorParams(size=dimension, distance=q.Distance.Cosine)
         q.CollectionsStub(channel).Create(
             q.CreateCollection(
-                collection_name=shape.memories,
+                collection_name=shape.base("memory"),
                 vectors_config=q.VectorsConfig(params=params),
                 # Graphs from 40 points on, where it takes 40,000 as a rule: 256 bytes each.
                 hnsw_config=q.HnswConfigDiff(m=0, payload_m=16, ef_construct=100, full_scan_threshold=10),
@@ -226,7 +226,7 @@ def test_an_integer_index_gives_each_large_user_a_graph(tmp_path: Path, shape: C
         asyncio.run(_write(engine.url, asked, vectors, users))
     with start_edge(tmp_path, optimize=True, timeout_s=60) as engine:
         found = {
-            exact: asyncio.run(_asked(engine.url, shape.memories, vectors, users, exact=exact))
+            exact: asyncio.run(_asked(engine.url, shape.base("memory"), vectors, users, exact=exact))
             for exact in (False, True)
         }
     of_users, of_all = (

@@ -114,7 +114,7 @@ class TestTogether:
     ) -> None:
         results = await drainer(through=watched).drain_group(list(ALL))
         assert {(result.ending, result.wake_after_s, result.jobs) for result in results.values()} == {("empty", 0, 1)}
-        assert engine.points(shape.memories) == one_in_each
+        assert engine.points(shape.base("memory")) == one_in_each
         assert qdrant_proxy.calls.count(UPDATE) == 1
         assert redis_proxy.words().count("EVALSHA") == 2  # open, commit
         assert await waiting_jobs(redis, keys) == {}
@@ -128,7 +128,7 @@ class TestTogether:
             await pushed(partition, *(memory(user_id, 1, value=value) for value in ("first", "second", "third")))
         results = await drainer().drain_group(list(ALL))
         assert [result.jobs for result in results.values()] == [3] * PARTITIONS
-        stored = {point: payload["value"] for point, payload in engine.payloads(shape.memories).items()}
+        stored = {point: payload["value"] for point, payload in engine.payloads(shape.base("memory")).items()}
         assert stored == {point_of(partition): "third" for partition in ALL}
 
     @pytest.mark.usefixtures("one_in_each")
@@ -190,7 +190,7 @@ class TestOnePartition:
         qdrant_proxy.rules[UPDATE] = refusing(point_of(1))
         results = await drainer().drain_group(list(ALL))
         assert {partition: result.dead for partition, result in results.items()} == {0: 0, 1: 1, 2: 0, 3: 0}
-        assert engine.points(shape.memories) == {point_of(partition) for partition in ALL if partition != 1}
+        assert engine.points(shape.base("memory")) == {point_of(partition) for partition in ALL if partition != 1}
         assert [dead_letter.reason for dead_letter in await dead_letters()] == ["refused"]
         assert await waiting_jobs(redis, keys) == {}
 
@@ -240,7 +240,7 @@ class TestOnePartition:
         counts = qdrant_proxy.rules[UPDATE] = PointCounts()
         assert await endings(drainer()) == dict.fromkeys(ALL, "empty")
         assert counts.seen == [PARTITIONS - 1, 1]
-        assert engine.points(shape.memories) == one_in_each
+        assert engine.points(shape.base("memory")) == one_in_each
 
     async def test_a_lost_lease_is_not_committed(
         self, drainer: MakeDrainer, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy
@@ -292,7 +292,7 @@ class TestOutage:
         qdrant_proxy.rules.clear()
         await asyncio.sleep(max(result.wake_after_s or 0 for result in results.values()))
         assert await endings(draining) == dict.fromkeys(ALL, "empty")
-        assert engine.points(shape.memories) == one_in_each
+        assert engine.points(shape.base("memory")) == one_in_each
 
     async def test_no_job_is_sent_while_a_request_may_still_be_applied(
         self, drainer: MakeDrainer, redis: Redis, keys: Keys, qdrant_proxy: QdrantProxy

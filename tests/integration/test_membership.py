@@ -82,23 +82,31 @@ class TestForeign:
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, size: int
     ) -> None:
         await store.prepare()
-        for name in (f"{shape.memories}_staging", f"{shape.memories}_staging_2", f"{shape.documents}_staging"):
+        for name in (
+            f"{shape.base('memory')}_staging",
+            f"{shape.base('memory')}_staging_2",
+            f"{shape.base('document')}_staging",
+        ):
             engine.create(name, size=size)
             insert(engine, name, size=size)
         assert await drain(memory(1, 1), memory(2, 1), purge()) == "empty"
-        assert engine.points(shape.memories) == {"mem_2_1"}
-        for name in (f"{shape.memories}_staging", f"{shape.memories}_staging_2", f"{shape.documents}_staging"):
+        assert engine.points(shape.base("memory")) == {"mem_2_1"}
+        for name in (
+            f"{shape.base('memory')}_staging",
+            f"{shape.base('memory')}_staging_2",
+            f"{shape.base('document')}_staging",
+        ):
             assert engine.points(name) == {"mem_1_7"}
             assert not engine.info(name).payload_schema
 
     async def test_a_foreign_collection_is_not_described(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.create(f"{shape.memories}_staging")
+        engine.create(f"{shape.base('memory')}_staging")
         await store.prepare()
-        assert {info.name for info in await store.info()} == {shape.memories, shape.documents}
+        assert {info.name for info in await store.info()} == {shape.base("memory"), shape.base("document")}
         assert await store.collections.existing() == [MEMORIES, DOCUMENTS]
-        assert await store.collections.foreign() == [f"{shape.memories}_staging"]
+        assert await store.collections.foreign() == [f"{shape.base('memory')}_staging"]
 
     async def test_a_collection_that_cannot_be_described_blocks_no_purge(
         self,
@@ -109,7 +117,7 @@ class TestForeign:
         engine: Contents,
     ) -> None:
         await proxied_store.prepare()
-        engine.create(f"{shape.memories}_staging")
+        engine.create(f"{shape.base('memory')}_staging")
 
         async def forbid_staging(call: Call) -> Any:
             if call.request.collection_name.endswith("_staging"):
@@ -129,7 +137,7 @@ class TestForeign:
         self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents, registry: CollectionRegistry,
         job: WriteJob,
     ) -> None:  # fmt: skip
-        name = f"{shape.memories}_staging"
+        name = f"{shape.base('memory')}_staging"
         engine.create(name)
         insert(engine, name)
         assert await drain(job) == "empty"
@@ -141,7 +149,7 @@ class TestForeign:
     async def test_a_read_does_not_add_its_collection(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
     ) -> None:
-        engine.create(f"{shape.memories}_staging")
+        engine.create(f"{shape.base('memory')}_staging")
         job = checked(Search(user_id=1, vector=axis(0), namespace="staging"), LIMITS)
         await store.search(job, timeout_s=5)
         assert await registry.names() == {}
@@ -151,12 +159,12 @@ class TestForeign:
     ) -> None:
         assert await drain(delete(1, "staging"), purge(kind="memory", namespace="staging")) == "empty"
         assert "memory:staging" not in await registry.names()
-        assert f"{shape.memories}_staging" not in engine.names()
+        assert f"{shape.base('memory')}_staging" not in engine.names()
 
     async def test_a_namespace_of_the_settings_belongs_to_the_deployment_once_it_exists(
         self, drain: Drain, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
-        name = f"{shape.memories}_feedback"
+        name = f"{shape.base('memory')}_feedback"
         async with open_worker(namespaces=("feedback", "never")) as worker:
             await worker.prepare()
             assert await worker.collections.existing() == [MEMORIES, DOCUMENTS]
@@ -165,7 +173,7 @@ class TestForeign:
             assert await worker.collections.existing() == [MEMORIES, DOCUMENTS, FEEDBACK]
             assert await drain(purge(), by=worker) == "empty"
         assert engine.points(name) == set()
-        assert f"{shape.memories}_never" not in engine.names()
+        assert f"{shape.base('memory')}_never" not in engine.names()
 
 
 class TestAliased:
@@ -173,9 +181,9 @@ class TestAliased:
 
     @pytest.fixture
     def feedback(self, shape: CollectionShape, engine: Contents) -> str:
-        real = shape.memories.replace("memories", "of-2026")
+        real = shape.base("memory").replace("memories", "of-2026")
         engine.create(real)
-        engine.alias(f"{shape.memories}_feedback", real)
+        engine.alias(f"{shape.base('memory')}_feedback", real)
         return real
 
     async def test_a_purge_reaches_the_collection_of_the_alias(
@@ -192,15 +200,15 @@ class TestAliased:
     async def test_a_base_collection_may_be_an_alias(
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.create(f"{shape.memories}_v2")
-        engine.alias(shape.memories, f"{shape.memories}_v2")
+        engine.create(f"{shape.base('memory')}_v2")
+        engine.alias(shape.base("memory"), f"{shape.base('memory')}_v2")
         await store.prepare()
         assert await drain(memory(1, 1), memory(2, 1)) == "empty"
-        assert engine.points(f"{shape.memories}_v2") == {"mem_1_1", "mem_2_1"}
-        assert [info.name for info in await store.info()] == [shape.memories, shape.documents]
+        assert engine.points(f"{shape.base('memory')}_v2") == {"mem_1_1", "mem_2_1"}
+        assert [info.name for info in await store.info()] == [shape.base("memory"), shape.base("document")]
         assert await store.collections.foreign() == []
         assert await drain(purge()) == "empty"
-        assert engine.points(f"{shape.memories}_v2") == {"mem_2_1"}
+        assert engine.points(f"{shape.base('memory')}_v2") == {"mem_2_1"}
 
     async def test_an_alias_of_another_program_is_not_purged(
         self, drain: Drain, store: VectorStore, shape: CollectionShape, engine: Contents, feedback: str
@@ -208,7 +216,7 @@ class TestAliased:
         insert(engine, feedback)
         assert await drain(purge()) == "empty"
         assert engine.points(feedback) == {"mem_1_7"}
-        assert await store.collections.foreign() == [f"{shape.memories}_feedback"]
+        assert await store.collections.foreign() == [f"{shape.base('memory')}_feedback"]
 
 
 class TestUnfit:
@@ -216,7 +224,7 @@ class TestUnfit:
 
     @pytest.fixture
     def staging(self, shape: CollectionShape, engine: Contents) -> str:
-        name = f"{shape.memories}_staging"
+        name = f"{shape.base('memory')}_staging"
         engine.create(name, size=2 * DIMENSION)
         insert(engine, name, size=2 * DIMENSION)
         return name
@@ -228,8 +236,8 @@ class TestUnfit:
         jobs[2:2] = [memory(1, 10, namespace="staging")]
         jobs[5:5] = [memory(2, 11, namespace="staging"), memory(2, 1, namespace="other")]
         assert await drain(*jobs) == "empty"
-        assert engine.points(shape.memories) == {f"mem_1_{number}" for number in range(6)}
-        assert engine.points(f"{shape.memories}_other") == {"mem_2_1"}
+        assert engine.points(shape.base("memory")) == {f"mem_1_{number}" for number in range(6)}
+        assert engine.points(f"{shape.base('memory')}_other") == {"mem_2_1"}
         found = await dead_letters()
         assert [dead_letter.reason for dead_letter in found] == ["refused", "refused"]
         for dead_letter in found:
@@ -299,12 +307,12 @@ class TestUnfit:
     async def test_a_base_collection_of_another_dimension_is_a_configuration_error(
         self, drain: Drain, dead_letters: Dead, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.create(shape.memories, size=2 * DIMENSION)
-        insert(engine, shape.memories, size=2 * DIMENSION)
+        engine.create(shape.base("memory"), size=2 * DIMENSION)
+        insert(engine, shape.base("memory"), size=2 * DIMENSION)
         with pytest.raises(ConfigurationError, match="has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"):
             await store.prepare()
         assert await drain(purge()) == "empty"
-        assert engine.points(shape.memories) == set()
+        assert engine.points(shape.base("memory")) == set()
         assert await drain(memory(1, 1)) == "outage"
         assert await dead_letters() == []
 
@@ -316,7 +324,7 @@ class TestColliding:
     async def test_colliding_base_collections_are_refused_at_the_start(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, first: str
     ) -> None:
-        names = [shape.memories, shape.documents]
+        names = [shape.base("memory"), shape.base("document")]
         real, alias = names if first == "memories" else reversed(names)
         engine.create(real)
         engine.alias(alias, real)
@@ -326,10 +334,10 @@ class TestColliding:
     async def test_a_colliding_namespace_of_the_settings_is_refused_at_the_start(
         self, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.create(shape.memories)
-        engine.alias(f"{shape.memories}_feedback", shape.memories)
+        engine.create(shape.base("memory"))
+        engine.alias(f"{shape.base('memory')}_feedback", shape.base("memory"))
         async with open_worker(namespaces=("feedback",)) as worker:
-            with pytest.raises(ConfigurationError, match=f"{shape.memories}_feedback are one collection"):
+            with pytest.raises(ConfigurationError, match=f"{shape.base('memory')}_feedback are one collection"):
                 await worker.prepare()
 
     @pytest.mark.parametrize(
@@ -342,13 +350,13 @@ class TestColliding:
         job: WriteJob,
     ) -> None:  # fmt: skip
         await store.prepare()
-        insert(engine, shape.memories)
-        engine.alias(f"{shape.memories}_staging", shape.memories)
+        insert(engine, shape.base("memory"))
+        engine.alias(f"{shape.base('memory')}_staging", shape.base("memory"))
         assert await drain(memory(2, 1), job, memory(2, 2)) == "empty"
-        assert engine.points(shape.memories) == {"mem_1_7", "mem_2_1", "mem_2_2"}
+        assert engine.points(shape.base("memory")) == {"mem_1_7", "mem_2_1", "mem_2_2"}
         (dead_letter,) = await dead_letters()
         assert dead_letter.reason == "refused"
-        assert f"{shape.memories} and {shape.memories}_staging are one collection" in dead_letter.detail
+        assert f"{shape.base('memory')} and {shape.base('memory')}_staging are one collection" in dead_letter.detail
 
     async def test_a_later_alias_stops_purges_but_not_upserts(
         self, drain: Drain, store: VectorStore, dead_letters: Dead, shape: CollectionShape, engine: Contents
@@ -356,19 +364,19 @@ class TestColliding:
         """A purge of memories must not delete documents."""
         await store.prepare()
         await drain(memory(1, 1, namespace="staging"))
-        insert(engine, shape.documents)
-        engine.drop(f"{shape.memories}_staging")
-        engine.alias(f"{shape.memories}_staging", shape.documents)
+        insert(engine, shape.base("document"))
+        engine.drop(f"{shape.base('memory')}_staging")
+        engine.alias(f"{shape.base('memory')}_staging", shape.base("document"))
         assert await drain(memory(1, 1)) == "empty"
         assert await drain(purge(kind="memory")) == "outage"
-        assert engine.points(shape.documents) == {"mem_1_7"}
+        assert engine.points(shape.base("document")) == {"mem_1_7"}
         assert await dead_letters() == []
 
     async def test_a_namespace_with_the_name_of_the_documents_is_refused(
         self, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
         """Settings refuse such names, but a store must not rely on that."""
-        async with open_worker(documents=f"{shape.memories}_docs") as worker:
+        async with open_worker(documents=f"{shape.base('memory')}_docs") as worker:
             await worker.prepare()
             for operation in (DeletePoints(("mem_1_1",)), UpsertPoints((memory(1, 1),))):
                 with pytest.raises(CollectionUnfit, match="are one collection"):
@@ -381,8 +389,8 @@ class TestRegistry:
     async def test_made_and_adopted_collections_are_registered(
         self, store: VectorStore, shape: CollectionShape, engine: Contents, registry: CollectionRegistry
     ) -> None:
-        engine.create(shape.documents)
-        engine.create(f"{shape.memories}_staging")
+        engine.create(shape.base("document"))
+        engine.create(f"{shape.base('memory')}_staging")
         await store.prepare()
         for ref in (STAGING, FEEDBACK):
             await store.apply(ref, [UpsertPoints((memory(1, 1),))], timeout_s=5)
@@ -424,17 +432,17 @@ class TestRegistry:
                 first.apply(FEEDBACK, writes[0], timeout_s=10), second.apply(FEEDBACK, writes[1], timeout_s=10)
             )
             assert (await registry.names())["memory:feedback"] == "made"
-            assert engine.points(f"{shape.memories}_feedback") == {"mem_1_0", "mem_1_1"}
+            assert engine.points(f"{shape.base('memory')}_feedback") == {"mem_1_0", "mem_1_1"}
             assert await drain(purge(), by=third) == "empty"
-        assert engine.points(f"{shape.memories}_feedback") == set()
+        assert engine.points(f"{shape.base('memory')}_feedback") == set()
 
     async def test_a_lost_registry_is_restored_by_a_purge(
         self, drain: Drain, store: VectorStore, open_worker: Any, redis: Redis, keys: Keys,
         registry: CollectionRegistry, shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
-        engine.create(f"{shape.memories}_old")
-        engine.create(f"{shape.memories}_foreign")
-        insert(engine, f"{shape.memories}_foreign")
+        engine.create(f"{shape.base('memory')}_old")
+        engine.create(f"{shape.base('memory')}_foreign")
+        insert(engine, f"{shape.base('memory')}_foreign")
         await store.prepare()
         await drain(*(memory(1, 1, namespace=namespace) for namespace in (None, "feedback", "old")))
         before = await registry.names()
@@ -442,9 +450,9 @@ class TestRegistry:
         async with open_worker() as another:
             assert await drain(purge(), by=another) == "empty"
         assert await registry.names() == before
-        for name in (shape.memories, f"{shape.memories}_feedback", f"{shape.memories}_old"):
+        for name in (shape.base("memory"), f"{shape.base('memory')}_feedback", f"{shape.base('memory')}_old"):
             assert engine.points(name) == set()
-        assert engine.points(f"{shape.memories}_foreign") == {"mem_1_7"}
+        assert engine.points(f"{shape.base('memory')}_foreign") == {"mem_1_7"}
 
     async def test_a_lost_registry_is_restored_at_the_start(
         self, drain: Drain, store: VectorStore, open_worker: Any, redis: Redis, keys: Keys,
@@ -462,9 +470,9 @@ class TestRegistry:
         self, drain: Drain, store: VectorStore, redis: Redis, keys: Keys, registry: CollectionRegistry,
         shape: CollectionShape, engine: Contents,
     ) -> None:  # fmt: skip
-        real = shape.memories.replace("memories", "of-2026")
+        real = shape.base("memory").replace("memories", "of-2026")
         engine.create(real)
-        engine.alias(f"{shape.memories}_feedback", real)
+        engine.alias(f"{shape.base('memory')}_feedback", real)
         await drain(memory(1, 1, namespace="feedback"))
         await redis.delete(keys.collections)
         await store.collections.restore()
@@ -476,12 +484,12 @@ class TestRegistry:
     ) -> None:  # fmt: skip
         await store.prepare()
         await drain(memory(1, 1, namespace="feedback"))
-        for name in (shape.memories, shape.documents, f"{shape.memories}_feedback"):
+        for name in (shape.base("memory"), shape.base("document"), f"{shape.base('memory')}_feedback"):
             engine.without_metadata(name)
         before = await registry.names()
         await redis.delete(keys.collections)
         assert await drain(purge()) == "empty"
-        assert engine.points(f"{shape.memories}_feedback") == set()
+        assert engine.points(f"{shape.base('memory')}_feedback") == set()
         assert await registry.names() == before
 
     async def test_a_lost_entry_of_the_registry_is_restored(
@@ -500,13 +508,13 @@ class TestRegistry:
         other = CollectionRegistry(redis, Keys(f"{keys.prefix}-other"))
         async with open_worker(registry=other) as worker:
             await worker.collections.ensure(FEEDBACK)
-        async with open_worker(memories=f"{shape.memories}_staging") as worker:
+        async with open_worker(memories=f"{shape.base('memory')}_staging") as worker:
             await worker.collections.ensure(MEMORIES)  # of this deployment before its collections were renamed
         await redis.delete(keys.collections)
         async with open_worker() as worker:
             await worker.collections.restore()
             assert await registry.names() == {}
-            foreign = [f"{shape.memories}_feedback", f"{shape.memories}_staging"]
+            foreign = [f"{shape.base('memory')}_feedback", f"{shape.base('memory')}_staging"]
             assert await worker.collections.foreign() == foreign
 
     async def test_a_collection_that_was_made_again_by_others_is_adopted(
@@ -514,8 +522,8 @@ class TestRegistry:
     ) -> None:
         """It may have points with older ids."""
         await store.prepare()
-        engine.drop(shape.memories)
-        engine.create(shape.memories)
+        engine.drop(shape.base("memory"))
+        engine.create(shape.base("memory"))
         store.collections.forget(MEMORIES)
         await store.collections.ensure(MEMORIES)
         assert (await registry.names())["memory"] == "adopted"
@@ -535,7 +543,7 @@ class TestRegistry:
 
         qdrant_proxy.rules["Collections/Create"] = ignores_metadata
         qdrant_proxy.rules["Qdrant/HealthCheck"] = is_old
-        engine.create(shape.documents)
+        engine.create(shape.base("document"))
         await proxied_store.prepare()
         async with open_worker(url=qdrant_proxy.url) as restarted:
             await restarted.prepare()
@@ -547,11 +555,11 @@ class TestRegistry:
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents,
         registry: CollectionRegistry,
     ) -> None:  # fmt: skip
-        engine.create(shape.memories)
+        engine.create(shape.base("memory"))
         qdrant_proxy.rules["Collections/Update"] = failing(grpc.StatusCode.PERMISSION_DENIED)
         await proxied_store.prepare()
         await proxied_store.apply(MEMORIES, [UpsertPoints((memory(1, 1),))], timeout_s=5)
-        assert engine.points(shape.memories) == {"mem_1_1"}
+        assert engine.points(shape.base("memory")) == {"mem_1_1"}
         assert (await registry.names())["memory"] == "adopted"
 
     async def test_an_unknown_entry_of_the_registry_is_kept(
@@ -567,8 +575,8 @@ class TestWorker:
     async def test_a_purge_reaches_exactly_the_collections_of_the_deployment(
         self, settings: MakeSettings, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
-        ours, foreign = f"{shape.memories}_feedback_positive", f"{shape.memories}_staging"
-        real = shape.memories.replace("memories", "of-2026")
+        ours, foreign = f"{shape.base('memory')}_feedback_positive", f"{shape.base('memory')}_staging"
+        real = shape.base("memory").replace("memories", "of-2026")
         engine.create(real)
         engine.alias(ours, real)
         engine.create(foreign, size=2 * DIMENSION)
@@ -580,9 +588,9 @@ class TestWorker:
             )
             await queue.wait_applied(await queue.purge(user_id=1))
             assert {info.name for info in await queue.info()} == {
-                *(shape.memories, shape.documents, ours, f"{shape.memories}_mine"),
+                *(shape.base("memory"), shape.base("document"), ours, f"{shape.base('memory')}_mine"),
             }
-        assert engine.points(real) == engine.points(f"{shape.memories}_mine") == set()
+        assert engine.points(real) == engine.points(f"{shape.base('memory')}_mine") == set()
         assert engine.points(foreign) == {"mem_1_7"}
 
     async def test_check_names_collections_of_other_programs(
@@ -592,27 +600,27 @@ class TestWorker:
         await store.prepare()
         await store.collections.ensure(FEEDBACK)
         await store.apply(STAGING, [DeletePoints(("mem_1_1",))], timeout_s=5)
-        engine.create(f"{shape.memories}_foreign", size=2 * DIMENSION)
-        engine.create(f"{shape.memories}_staging", size=2 * DIMENSION)
+        engine.create(f"{shape.base('memory')}_foreign", size=2 * DIMENSION)
+        engine.create(f"{shape.base('memory')}_staging", size=2 * DIMENSION)
         await store.apply(STAGING, [DeletePoints(("mem_1_1",))], timeout_s=5)
         checks = {check.name: check async for check in run_checks(settings(), redis, store)}
-        foreign = checks[f"collection {shape.memories}_foreign"]
+        foreign = checks[f"collection {shape.base('memory')}_foreign"]
         assert foreign.verdict == "ok"
         assert foreign.seen.startswith("not of this deployment: not read, written or purged")
         assert "QDRANT_NAMESPACES" in foreign.seen
-        assert checks[f"collection {shape.memories}_feedback"].seen.startswith("0 points")
-        unfit = checks[f"collection {shape.memories}_staging"]
+        assert checks[f"collection {shape.base('memory')}_feedback"].seen.startswith("0 points")
+        unfit = checks[f"collection {shape.base('memory')}_staging"]
         assert (unfit.verdict, unfit.seen) == (
             "warning",
-            f"collection {shape.memories}_staging has dimension 16, but QDRANT_VECTOR_DIMENSION is 8",
+            f"collection {shape.base('memory')}_staging has dimension 16, but QDRANT_VECTOR_DIMENSION is 8",
         )
 
     async def test_check_fails_if_two_names_lead_to_one_collection(
         self, settings: MakeSettings, redis: Redis, store: VectorStore, shape: CollectionShape,
         engine: Contents,
     ) -> None:  # fmt: skip
-        engine.create(shape.memories)
-        engine.alias(shape.documents, shape.memories)
+        engine.create(shape.base("memory"))
+        engine.alias(shape.base("document"), shape.base("memory"))
         checks = {check.name: check async for check in run_checks(settings(), redis, store)}
         assert checks["aliases"].verdict == "failed"
-        assert shape.documents in checks["aliases"].seen
+        assert shape.base("document") in checks["aliases"].seen

@@ -57,7 +57,7 @@ async def test_nothing_is_lost_and_the_delay_grows(
     qdrant_proxy.rules.clear()
     result = await draining.drain(0)
     assert (result.ending, result.jobs, result.dead) == ("empty", 3, 1)
-    assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
+    assert engine.points(shape.base("memory")) == {"mem_1_1", "mem_1_2"}
 
     await pushed(memory(1, 3))
     qdrant_proxy.rules[UPDATE] = unavailable
@@ -141,12 +141,12 @@ async def test_a_batch_that_was_applied_in_part_is_applied_again(
     qdrant_proxy.rules[UPDATE] = apply_the_deletes_only
     ids = await pushed(Delete(user_id=1, point_ids=["mem_1_1"]), memory(1, 2, value="new"))
     assert (await drainer().drain(0)).ending == "outage"
-    assert engine.points(shape.memories) == {"mem_1_2"}
+    assert engine.points(shape.base("memory")) == {"mem_1_2"}
     assert await waiting(redis, keys) == ids
 
     qdrant_proxy.rules.clear()
     assert (await drainer().drain(0)).ending == "empty"
-    assert engine.payloads(shape.memories)["mem_1_2"]["value"] == "new"
+    assert engine.payloads(shape.base("memory"))["mem_1_2"]["value"] == "new"
 
 
 async def test_a_batch_whose_reply_was_lost_is_applied_again(
@@ -155,7 +155,7 @@ async def test_a_batch_whose_reply_was_lost_is_applied_again(
     qdrant_proxy.rules[UPDATE] = lose_reply
     await pushed(memory(1, 1, value="a"), Purge(user_id=1, kind="memory"), memory(1, 2))
     assert (await drainer().drain(0)).ending == "outage"
-    assert engine.points(shape.memories) == {"mem_1_2"}
+    assert engine.points(shape.base("memory")) == {"mem_1_2"}
     qdrant_proxy.rules.clear()
     assert (await drainer().drain(0)).ending == "empty"
-    assert engine.points(shape.memories) == {"mem_1_2"}
+    assert engine.points(shape.base("memory")) == {"mem_1_2"}

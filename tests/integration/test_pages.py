@@ -215,7 +215,7 @@ class TestHealth:
             queued = shown["queue"]
             assert (queued["partitions"], queued["waiting"], queued["dead"], queued["held"]) == (PARTITIONS, 1, 1, 1)
             assert queued["waiting_bytes"] == len(b"of a newer contract")
-            assert {info["name"] for info in shown["collections"]} == {shape.memories, shape.documents}
+            assert {info["name"] for info in shown["collections"]} == {shape.base("memory"), shape.base("document")}
             rates = shown["rates"]["per_second"]
             assert 0 < rates["applied"] <= 3
             assert 0 < rates["dead"] <= 1

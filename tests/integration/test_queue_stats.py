@@ -118,8 +118,8 @@ class TestExported:
         assert "backlog_limit_bytes" not in exported  # there is none
         assert exported["redis_memory_used_bytes"][()] > 100_000
         assert exported["stats_timestamp_seconds"][()] == pytest.approx(time.time(), abs=60)
-        assert exported["collection_points"] == {(shape.memories,): 0, (shape.documents,): 0}
-        assert exported["collection_indexed_vectors"] == {(shape.memories,): 0, (shape.documents,): 0}
+        assert exported["collection_points"] == {(shape.base("memory"),): 0, (shape.base("document"),): 0}
+        assert exported["collection_indexed_vectors"] == {(shape.base("memory"),): 0, (shape.base("document"),): 0}
 
         # `memory-worker status` shows the same figures.
         status, stats = await collect_status(redis, keys, store), own.stats_collector.latest()

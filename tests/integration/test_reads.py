@@ -114,8 +114,8 @@ class TestSearch:
     async def test_points_with_older_ids_are_found(
         self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.insert(shape.memories, 77, [1.0] + [0.0] * 7, user_id=1, active=True, _point_id="mem_1_77")
-        engine.insert(shape.memories, 78, [1.0] + [0.0] * 7, user_id=1, active=True, value="of unknown id")
+        engine.insert(shape.base("memory"), 77, [1.0] + [0.0] * 7, user_id=1, active=True, _point_id="mem_1_77")
+        engine.insert(shape.base("memory"), 78, [1.0] + [0.0] * 7, user_id=1, active=True, value="of unknown id")
         assert set(await ids(queue)) == {"mem_1_77", "78"}
 
     async def test_an_unused_namespace_is_empty(self, app: WorkerProcess, queue: MemoryQueue) -> None:
@@ -140,14 +140,14 @@ class TestGet:
         self, app: WorkerProcess, queue: MemoryQueue, stored: Stored, shape: CollectionShape, engine: Contents
     ) -> None:
         await stored(memory(1, 1, active=False))
-        engine.insert(shape.memories, 77, [1.0] * 8, user_id=1, _point_id="mem_1_77")
+        engine.insert(shape.base("memory"), 77, [1.0] * 8, user_id=1, _point_id="mem_1_77")
         found = await queue.get(user_id=1, point_ids=["mem_1_77", "mem_1_1"])
         assert [point.point_id for point in found] == ["mem_1_77", "mem_1_1"]
 
     async def test_a_point_of_another_user_is_not_returned(
         self, app: WorkerProcess, queue: MemoryQueue, shape: CollectionShape, engine: Contents
     ) -> None:
-        engine.insert(shape.memories, 77, [1.0] * 8, user_id=2, _point_id="mem_1_77")
+        engine.insert(shape.base("memory"), 77, [1.0] * 8, user_id=2, _point_id="mem_1_77")
         assert await queue.get(user_id=1, point_ids=["mem_1_77"]) == []
 
     async def test_a_thousand_points_are_returned(self, app: WorkerProcess, queue: MemoryQueue, stored: Stored) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from memory_worker.contract import Delete, Purge, Upsert, WriteJob, encode_job
+from memory_worker.contract import Delete, Purge, Upsert, Where, WriteJob, encode_job
 from memory_worker.contract.errors import StoreRefused, Superseded, Unguarded
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
@@ -205,6 +205,10 @@ def state_after(before: dict[str, Upsert], jobs: Sequence[WriteJob]) -> dict[str
     return points
 
 
+def values_of(where: Where) -> dict[str, Any]:
+    return {condition.field: condition.value for condition in where}
+
+
 def touch(one: WriteJob, other: WriteJob) -> bool:
     """Return whether two jobs may touch the same point."""
     if one.user_id != other.user_id:
@@ -214,9 +218,15 @@ def touch(one: WriteJob, other: WriteJob) -> bool:
     if isinstance(one, Purge):
         kinds = {job.only_kind if isinstance(job, Purge) else job.kind for job in (one, other)} - {None}
         values = (
-            dict(other.narrowing) if isinstance(other, Purge) else other.payload if isinstance(other, Upsert) else {}
+            values_of(other.narrowing)
+            if isinstance(other, Purge)
+            else other.payload
+            if isinstance(other, Upsert)
+            else {}
         )
-        return len(kinds) < 2 and all(values.get(name, value) == value for name, value in one.narrowing)
+        return len(kinds) < 2 and all(
+            values.get(condition.field, condition.value) == condition.value for condition in one.narrowing
+        )
     return one.kind == other.kind and bool({*ids_of(one)} & {*ids_of(other)})
 
 
@@ -236,7 +246,7 @@ async def test_no_older_job_wins_over_a_newer_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stored() -> dict[str, str]:
-        fields = {shape.memories: "key", shape.documents: "text"}
+        fields = {shape.base("memory"): "key", shape.base("document"): "text"}
         found = [(name, engine.payloads(name)) for name in fields]
         return {point: payload[fields[name]] for name, points in found for point, payload in points.items()}
 

@@ -76,7 +76,7 @@ async def test_a_job_that_a_failover_could_lose_is_not_applied(
     assert await redis.xlen(KEYS.stream(0)) == 1
     replica.thaw()
     assert (await drainer.drain(0)).jobs == 1
-    assert engine.points(shape.memories) == {"mem_1_1"}
+    assert engine.points(shape.base("memory")) == {"mem_1_1"}
 
 
 async def test_a_confirmed_push_survives_the_promotion_of_a_lagging_replica(

@@ -95,12 +95,12 @@ class TestAppliedLate:
         # If they were drained now, the request that is still in flight would undo them.
         assert (await drainer().drain(0)).ending == "busy"
         await late.finish()
-        assert engine.points(shape.memories) == {"mem_1_1", "mem_1_2"}
+        assert engine.points(shape.base("memory")) == {"mem_1_1", "mem_1_2"}
 
         await expire(redis, keys)
         result = await drainer().drain(0)
         assert (result.ending, result.jobs) == ("empty", 4)
-        assert {point: payload["value"] for point, payload in engine.payloads(shape.memories).items()} == {
+        assert {point: payload["value"] for point, payload in engine.payloads(shape.base("memory")).items()} == {
             "mem_1_2": "new"
         }
         assert not await redis.exists(keys.lease(0))
@@ -127,7 +127,7 @@ class TestAppliedLate:
         await late.finish()
         await expire(redis, keys)
         assert (await drainer().drain(0)).ending == "empty"
-        assert engine.points(shape.memories) == set()
+        assert engine.points(shape.base("memory")) == set()
 
     async def test_a_worker_waits_for_a_late_request_and_then_goes_on(
         self,
@@ -147,9 +147,9 @@ class TestAppliedLate:
             assert outage["retry_in_s"] >= DrainOptions(partitions=1, limits=LIMITS).settle_s
             receipt = await queue.delete(user_id=1, point_id="mem_1_1")
             await late.finish()
-            assert engine.points(shape.memories) == {"mem_1_1"}
+            assert engine.points(shape.base("memory")) == {"mem_1_1"}
             await queue.wait_applied(receipt)
-        assert engine.points(shape.memories) == set()
+        assert engine.points(shape.base("memory")) == set()
 
 
 @pytest.mark.usefixtures("ready")

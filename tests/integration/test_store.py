@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from qdrant_client import grpc as q
 
-from memory_worker.contract import Upsert
+from memory_worker.contract import Condition, Upsert
 from memory_worker.contract.errors import DeadlinePassed, StoreRefused, StoreUnavailable
 from memory_worker.embedded.engines import start_edge
 from memory_worker.store import rpc
@@ -45,9 +45,9 @@ class TestUpsert:
     ) -> None:
         await apply(store, write(memory(1730, 12, at=3, category="personal", value="likes tea", created=5)))
         primary = str(uuid.uuid5(NAMESPACE, "mem_1730_12"))
-        assert engine.primary_ids(shape.memories) == {primary}
-        assert engine.vector(shape.memories, primary) == [0, 0, 0, 1, 0, 0, 0, 0]
-        assert engine.payloads(shape.memories) == {
+        assert engine.primary_ids(shape.base("memory")) == {primary}
+        assert engine.vector(shape.base("memory"), primary) == [0, 0, 0, 1, 0, 0, 0, 0]
+        assert engine.payloads(shape.base("memory")) == {
             "mem_1730_12": {
                 "user_id": 1730,
                 "_point_id": "mem_1730_12",
@@ -76,7 +76,7 @@ class TestUpsert:
             "map": {"a": {"b": {}}},
         }
         await apply(store, write(memory(1, 1, **payload)))
-        stored = engine.payloads(shape.memories)["mem_1_1"]
+        stored = engine.payloads(shape.base("memory"))["mem_1_1"]
         assert {name: stored[name] for name in payload} == payload
         assert {name: type(stored[name]) for name in payload} == {name: type(payload[name]) for name in payload}
 
@@ -85,21 +85,23 @@ class TestUpsert:
     ) -> None:
         await apply(store, write(memory(1, 1, at=0, value="old", category="a"), memory(1, 2)))
         await apply(store, write(memory(1, 1, at=1, value="new")))
-        payloads = engine.payloads(shape.memories)
+        payloads = engine.payloads(shape.base("memory"))
         assert set(payloads) == {"mem_1_1", "mem_1_2"}
         assert payloads["mem_1_1"]["value"] == "new"
         assert "category" not in payloads["mem_1_1"]
-        assert engine.vector(shape.memories, str(uuid.uuid5(NAMESPACE, "mem_1_1")))[:2] == [0, 1]
+        assert engine.vector(shape.base("memory"), str(uuid.uuid5(NAMESPACE, "mem_1_1")))[:2] == [0, 1]
 
     async def test_an_overwrite_removes_an_older_point_of_that_id(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await store.prepare()
         for number in (1, 2):
-            engine.insert(shape.memories, number, OLD_VECTOR, user_id=1, _point_id=f"mem_1_{number}", value="older")
+            engine.insert(
+                shape.base("memory"), number, OLD_VECTOR, user_id=1, _point_id=f"mem_1_{number}", value="older"
+            )
         await apply(store, write(memory(1, 1, value="new")))
-        assert engine.primary_ids(shape.memories) == {2, str(uuid.uuid5(NAMESPACE, "mem_1_1"))}
-        assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "new"
+        assert engine.primary_ids(shape.base("memory")) == {2, str(uuid.uuid5(NAMESPACE, "mem_1_1"))}
+        assert engine.payloads(shape.base("memory"))["mem_1_1"]["value"] == "new"
 
     async def test_an_overwrite_that_is_applied_in_part_loses_nothing(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
@@ -114,16 +116,16 @@ class TestUpsert:
         qdrant_proxy.rules[UPDATE] = apply_the_first_operation
         with pytest.raises(StoreUnavailable):
             await apply(proxied_store, write(memory(1, 1, value="new")))
-        assert engine.payloads(shape.memories)["mem_1_1"]["value"] == "old"
+        assert engine.payloads(shape.base("memory"))["mem_1_1"]["value"] == "old"
 
     async def test_a_batch_that_is_applied_twice_changes_nothing_more(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         batch = (DeleteMatching(1), DeletePoints(("mem_2_1",)), write(memory(1, 1), memory(1, 2)))
         await apply(store, *batch)
-        before = engine.payloads(shape.memories)
+        before = engine.payloads(shape.base("memory"))
         await apply(store, *batch)
-        assert engine.payloads(shape.memories) == before
+        assert engine.payloads(shape.base("memory")) == before
 
 
 class TestDelete:
@@ -132,50 +134,50 @@ class TestDelete:
     ) -> None:
         await apply(store, write(*(memory(1, number) for number in range(4))))
         await apply(store, DeletePoints(("mem_1_1", "mem_1_3", "mem_1_99")))
-        assert engine.points(shape.memories) == {"mem_1_0", "mem_1_2"}
+        assert engine.points(shape.base("memory")) == {"mem_1_0", "mem_1_2"}
 
     async def test_a_delete_reaches_points_of_the_main_app(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await store.prepare()
-        engine.insert(shape.memories, 1, OLD_VECTOR, user_id=1, _point_id="mem_1_1")
-        engine.insert(shape.memories, 2, OLD_VECTOR, user_id=1, _point_id="mem_1_2")
+        engine.insert(shape.base("memory"), 1, OLD_VECTOR, user_id=1, _point_id="mem_1_1")
+        engine.insert(shape.base("memory"), 2, OLD_VECTOR, user_id=1, _point_id="mem_1_2")
         await apply(store, write(memory(1, 3)))
         await apply(store, DeletePoints(("mem_1_1", "mem_1_3")))
-        assert engine.points(shape.memories) == {"mem_1_2"}
+        assert engine.points(shape.base("memory")) == {"mem_1_2"}
 
     async def test_all_points_of_a_user_are_deleted(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await apply(store, write(memory(1, 1), memory(1, 2, category="a"), memory(12, 1)))
-        engine.insert(shape.memories, 7, OLD_VECTOR, user_id=1, _point_id="mem_1_7")
+        engine.insert(shape.base("memory"), 7, OLD_VECTOR, user_id=1, _point_id="mem_1_7")
         await apply(store, DeleteMatching(1))
-        assert engine.points(shape.memories) == {"mem_12_1"}
+        assert engine.points(shape.base("memory")) == {"mem_12_1"}
 
     async def test_a_delete_can_be_limited_to_a_category(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         points = [memory(1, 1, category="a"), memory(1, 2, category="b"), memory(1, 3), memory(2, 1, category="a")]
         await apply(store, write(*points))
-        await apply(store, DeleteMatching(1, (("category", "a"),)))
-        assert engine.points(shape.memories) == {"mem_1_2", "mem_1_3", "mem_2_1"}
+        await apply(store, DeleteMatching(1, (Condition("category", "a"),)))
+        assert engine.points(shape.base("memory")) == {"mem_1_2", "mem_1_3", "mem_2_1"}
 
     async def test_a_delete_can_be_limited_by_numbers_and_words(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         points = [chunk(1, 5, 0, group_key="g"), chunk(1, 5, 1, group_key="h"), chunk(1, 6, 0), chunk(2, 5, 0)]
         await apply(store, write(*points), ref=DOCUMENTS)
-        await apply(store, DeleteMatching(1, (("group_key", "g"), ("file_id", 5))), ref=DOCUMENTS)
-        assert engine.points(shape.documents) == {"doc_1_5_1", "doc_1_6_0", "doc_2_5_0"}
-        await apply(store, DeleteMatching(1, (("file_id", 5),)), ref=DOCUMENTS)
-        assert engine.points(shape.documents) == {"doc_1_6_0", "doc_2_5_0"}
+        await apply(store, DeleteMatching(1, (Condition("group_key", "g"), Condition("file_id", 5))), ref=DOCUMENTS)
+        assert engine.points(shape.base("document")) == {"doc_1_5_1", "doc_1_6_0", "doc_2_5_0"}
+        await apply(store, DeleteMatching(1, (Condition("file_id", 5),)), ref=DOCUMENTS)
+        assert engine.points(shape.base("document")) == {"doc_1_6_0", "doc_2_5_0"}
 
     async def test_operations_are_applied_in_order(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await apply(store, write(memory(1, 1), memory(2, 1), memory(3, 1)))
         await apply(store, DeleteMatching(1), DeletePoints(("mem_2_1",)), write(memory(1, 2), memory(2, 2)))
-        assert engine.points(shape.memories) == {"mem_1_2", "mem_2_2", "mem_3_1"}
+        assert engine.points(shape.base("memory")) == {"mem_1_2", "mem_2_2", "mem_3_1"}
 
 
 class TestNotApplied:
@@ -211,9 +213,9 @@ class TestNotApplied:
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         too_short = msgspec.structs.replace(memory(1, 2), vector=axis(0)[:16])
-        with pytest.raises(StoreRefused, match=f"writing to {shape.memories}.*dimension"):
+        with pytest.raises(StoreRefused, match=f"writing to {shape.base('memory')}.*dimension"):
             await apply(store, write(memory(1, 1), too_short))
-        assert engine.points(shape.memories) == set()
+        assert engine.points(shape.base("memory")) == set()
 
     async def test_an_answer_that_does_not_come_in_time_is_an_outage(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy
@@ -232,7 +234,7 @@ class TestNotApplied:
         with pytest.raises(DeadlinePassed):
             await proxied_store.send(MEMORIES, [write(memory(1, 1))], deadline=time.monotonic())
         assert qdrant_proxy.calls == []
-        assert engine.points(shape.memories) == set()
+        assert engine.points(shape.base("memory")) == set()
 
     async def test_nothing_is_sent_if_the_process_slept_past_the_deadline(
         self,
@@ -252,19 +254,19 @@ class TestNotApplied:
         monkeypatch.setattr(rpc, "failpoint", sleep)
         with pytest.raises(DeadlinePassed):
             await proxied_store.send(MEMORIES, [write(memory(1, 1))], deadline=deadline)
-        assert engine.points(shape.memories) == set()
+        assert engine.points(shape.base("memory")) == set()
 
     async def test_a_dropped_collection_is_created_again(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
         await apply(store, write(memory(1, 1)))
-        engine.drop(shape.memories)
+        engine.drop(shape.base("memory"))
         with pytest.raises(StoreUnavailable) as missing:
             await apply(store, write(memory(1, 2)))
         assert missing.value.code == "NOT_FOUND"
         await apply(store, write(memory(1, 2)))
-        assert engine.points(shape.memories) == {"mem_1_2"}
-        assert "user_id" in engine.info(shape.memories).payload_schema
+        assert engine.points(shape.base("memory")) == {"mem_1_2"}
+        assert "user_id" in engine.info(shape.base("memory")).payload_schema
 
 
 class TestProbe:
@@ -273,7 +275,7 @@ class TestProbe:
     ) -> None:
         await apply(store, write(memory(1, 1)))
         await store.probe(MEMORIES)
-        assert engine.points(shape.memories) == {"mem_1_1"}
+        assert engine.points(shape.base("memory")) == {"mem_1_1"}
 
     async def test_a_probe_fails_where_writes_fail(self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy) -> None:
         qdrant_proxy.rules[UPDATE] = failing(grpc.StatusCode.INVALID_ARGUMENT)

@@ -147,7 +147,7 @@ class Tenants:
         self._drainer = Drainer(self._redis, keys, self._store, options)
         self._reads = Reads(self._redis, keys, self._store, LIMITS, clock)
         self._clock = clock
-        engine.insert(shape.memories, OLDER, [1.0] * 8, user_id=VICTIM, _point_id="older", active=True)
+        engine.insert(shape.base("memory"), OLDER, [1.0] * 8, user_id=VICTIM, _point_id="older", active=True)
         self.victims = self.points_of_victim()
         assert len(self.victims) == len(VICTIMS) + 1
 
@@ -161,7 +161,7 @@ class Tenants:
         """Return payload and vector of every point except the attacker's, by collection and primary id."""
         found = {}
         for name in sorted(self._engine.names()):
-            if name.startswith((self._shape.memories, self._shape.documents)):
+            if name.startswith((self._shape.base("memory"), self._shape.base("document"))):
                 for point in self._engine.whole(name):
                     payload = payload_of(point.payload)
                     if payload.get("user_id") != ATTACKER:

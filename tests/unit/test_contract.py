@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import IntEnum, StrEnum
 from itertools import count, islice
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 from zlib import crc32
 
@@ -26,10 +26,13 @@ from memory_worker.contract import (
     MAX_PAYLOAD_DEPTH,
     MAX_PAYLOAD_FIELDS,
     MAX_POINT_IDS,
+    Condition,
     Delete,
     Get,
     Info,
     Limits,
+    Patch,
+    Prune,
     Purge,
     ReadJob,
     Receipt,
@@ -48,7 +51,9 @@ from memory_worker.contract import (
     partition_of,
 )
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.jobs import NARROWING
+from memory_worker.contract.fields import (
+    NARROWING,
+)
 
 LIMITS = Limits(dimension=2, max_job_bytes=10_000)
 PACKED = struct.pack("<2f", 1, 2)
@@ -101,9 +106,21 @@ GOLDEN: dict[str, tuple[WriteJob | ReadJob, bytes, bytes]] = {
         b"\xa8category\xa4work",
         b'{"op":"purge","kind":"memory","namespace":"feedback_positive","user_id":1730,"category":"work"}',
     ),
+    "patch": (
+        Patch(user_id=1730, kind="document", file_id=9, set={"group_key": "WORK"}, unset=["note"], ref="r"),
+        b"\x87\xa2op\xa5patch\xa4kind\xa8document\xa7user_id\xcd\x06\xc2\xa7file_id\x09"
+        b"\xa3set\x81\xa9group_key\xa4WORK\xa5unset\x91\xa4note\xa3ref\xa1r",
+        b'{"op":"patch","kind":"document","user_id":1730,"file_id":9,"set":{"group_key":"WORK"},"unset":["note"],'
+        b'"ref":"r"}',
+    ),
+    "prune": (
+        Prune(user_id=1730, file_id=9, version=5, notify=True),
+        b"\x85\xa2op\xa5prune\xa7user_id\xcd\x06\xc2\xa7file_id\x09\xa7version\x05\xa6notify\xc3",
+        b'{"op":"prune","user_id":1730,"file_id":9,"version":5,"notify":true}',
+    ),
     "search": (
         Search(user_id=1730, vector=PACKED, limit=3, min_score=0.5, category="personal", timeout_ms=250),
-        b"\x87\xa2op\xa6search\xa7user_id\xcd\x06\xc2\xa6vector\xc4\x08\x00\x00\x80?\x00\x00\x00@\xa5limit\x03"
+        b"\xde\x00\x07\xa2op\xa6search\xa7user_id\xcd\x06\xc2\xa6vector\xc4\x08\x00\x00\x80?\x00\x00\x00@\xa5limit\x03"
         b"\xa9min_score\xcb?\xe0\x00\x00\x00\x00\x00\x00\xa8category\xa8personal\xaatimeout_ms\xcc\xfa",
         b'{"op":"search","user_id":1730,"vector":"AACAPwAAAEA=","limit":3,"min_score":0.5,"category":"personal",'
         b'"timeout_ms":250}',
@@ -115,7 +132,7 @@ GOLDEN: dict[str, tuple[WriteJob | ReadJob, bytes, bytes]] = {
     ),
     "info": (Info(), b"\x81\xa2op\xa4info", b'{"op":"info"}'),
 }
-WRITES = ("upsert", "delete", "purge")
+WRITES = ("upsert", "delete", "purge", "patch", "prune")
 golden = pytest.mark.parametrize("op", GOLDEN)
 
 
@@ -180,13 +197,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown field": ({**PURGE, "colour": 1}, "colour", "unknown field `colour`"),
     "unknown odd field": ({**PURGE, "a-b c": 1}, "a-b c", "unknown field `a-b c`"),
     "field not a string": ({**PURGE, 1: 1}, "job", "a field name: Expected `str`, got `int`"),
-    "user text": ({**PURGE, "user_id": "1730"}, "user_id", "expected `int`, got `str`"),
-    "user float": ({**PURGE, "user_id": 1.5}, "user_id", "expected `int`"),
-    "user bool": ({**PURGE, "user_id": True}, "user_id", "expected `int`, got `bool`"),
-    "user null": ({**PURGE, "user_id": None}, "user_id", "expected `int`"),
+    "user text": ({**PURGE, "user_id": "1730"}, "user_id", "no kind has text user ids"),
+    "user float": ({**PURGE, "user_id": 1.5}, "user_id", "expected `int | str`"),
+    "user bool": ({**PURGE, "user_id": True}, "user_id", "expected `int | str`, got `bool`"),
+    "user null": ({**PURGE, "user_id": None}, "user_id", "expected `int | str`"),
     "user zero": ({**PURGE, "user_id": 0}, "user_id", ">= 1"),
     "user huge": ({**PURGE, "user_id": 2**63}, "user_id", "<= 9223372036854775807"),
-    "kind unknown": ({**UPSERT, "kind": "image"}, "kind", "invalid enum value 'image'"),
+    "kind unknown": ({**UPSERT, "kind": "image"}, "kind", "'image' is none of memory, document"),
     "kind null": ({**UPSERT, "kind": None}, "kind", "must not be null: leave it out for the default"),
     "point_id int": ({**UPSERT, "point_id": 1}, "point_id", "expected `str`, got `int`"),
     "point_id of another": ({**UPSERT, "point_id": "mem_1731_1"}, "point_id", "must start with 'mem_1730_'"),
@@ -258,7 +275,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "purge group of memories": ({**PURGE, "kind": "memory", "group_key": "g"}, "group_key", "needs another kind"),
     "purge file of both": ({**PURGE, "file_id": 1}, "file_id", "needs a kind"),
     "purge file huge": ({**PURGE, "kind": "document", "file_id": 2**63}, "file_id", "<= 9223372036854775807"),
-    "purge kind null": ({**PURGE, "kind": None}, "kind", "leave it out for the default, which is both kinds"),
+    "purge kind null": ({**PURGE, "kind": None}, "kind", "leave it out for the default, which is all kinds"),
     "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs kind 'memory'"),
     "purge namespace of documents": ({**PURGE, "kind": "document", "namespace": "x"}, "namespace", "no namespaces"),
 }  # fmt: skip
@@ -291,8 +308,8 @@ def test_a_field_that_is_left_out_does_not_narrow_and_is_not_encoded() -> None:
     assert (purge.only_kind, purge.only_namespace, purge.narrowing, purge.is_narrowed) == (None, None, (), False)
     assert msgspec.msgpack.decode(pushed(purge, LIMITS)) == {"op": "purge", "user_id": 1}
     narrow = Purge(user_id=1, kind="document", group_key="g", file_id=0)
-    assert (narrow.only_kind, narrow.narrowing) == ("document", (("group_key", "g"), ("file_id", 0)))
-    assert Search(user_id=1, vector=PACKED, category="").narrowing == (("category", ""),)
+    assert (narrow.only_kind, narrow.narrowing) == ("document", (Condition("group_key", "g"), Condition("file_id", 0)))
+    assert Search(user_id=1, vector=PACKED, category="").narrowing == (Condition("category", ""),)
 
 
 def test_the_schema_allows_no_null_where_the_contract_does_not() -> None:
@@ -506,7 +523,7 @@ REFUSED_READS: dict[str, tuple[type[Any], Any, str]] = {
     "no user": (Get, {"point_ids": ["mem_1_1"]}, "user_id"),
     "another user's point": (Get, {"user_id": 1, "point_ids": ["mem_1_1", "mem_2_1"]}, "point_ids[1]"),
     "limit zero": (Search, {"user_id": 1, "vector": PACKED, "limit": 0}, "limit"),
-    "limit large": (Search, {"user_id": 1, "vector": PACKED, "limit": 101}, "limit"),
+    "limit large": (Search, {"user_id": 1, "vector": PACKED, "limit": 201}, "limit"),
     "score large": (Search, {"user_id": 1, "vector": PACKED, "min_score": 1.1}, "min_score"),
     "score NaN": (Search, {"user_id": 1, "vector": PACKED, "min_score": math.nan}, "min_score"),
     "file huge": (Search, {"user_id": 1, "vector": PACKED, "kind": "document", "file_id": 2**63}, "file_id"),
@@ -805,7 +822,16 @@ def test_the_schema_is_json_and_its_references_exist() -> None:
 
 @pytest.mark.parametrize(
     ("of", "op"),
-    [(Upsert, "upsert"), (Delete, "delete"), (Purge, "purge"), (Search, "search"), (Get, "get"), (Info, "info")],
+    [
+        (Upsert, "upsert"),
+        (Delete, "delete"),
+        (Purge, "purge"),
+        (Patch, "patch"),
+        (Prune, "prune"),
+        (Search, "search"),
+        (Get, "get"),
+        (Info, "info"),
+    ],
     ids=GOLDEN,
 )
 def test_the_schema_describes_each_job(of: type[Any], op: str) -> None:
@@ -823,5 +849,5 @@ def test_the_schema_describes_each_job(of: type[Any], op: str) -> None:
 def test_the_schema_distinguishes_jobs_by_op() -> None:
     write, read, reply = json_schema()["oneOf"]
     assert set(write["discriminator"]["mapping"]) == set(WRITES)
-    assert set(read["discriminator"]["mapping"]) == {"search", "get", "info"}
+    assert set(read["discriminator"]["mapping"]) == {str(job.__struct_config__.tag) for job in get_args(ReadJob)}
     assert reply["$ref"] == f"#/$defs/{Reply.__name__}"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
-from memory_worker.contract import Search, Upsert
-from memory_worker.contract.kinds import primary_id
+from memory_worker.contract import Condition, Search, Upsert
+from memory_worker.contract.kinds import KINDS, MEMORY, primary_id
 from memory_worker.store import messages
 from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
 from memory_worker.store.values import payload_of
@@ -77,8 +77,8 @@ def test_operations_keep_their_order() -> None:
     ("where", "expected"),
     [
         ((), [("user_id", 7)]),
-        ((("category", "work"),), [("user_id", 7), ("category", "work")]),
-        ((("group_key", "g"), ("file_id", 9)), [("user_id", 7), ("group_key", "g"), ("file_id", 9)]),
+        ((Condition("category", "work"),), [("user_id", 7), ("category", "work")]),
+        ((Condition("group_key", "g"), Condition("file_id", 9)), [("user_id", 7), ("group_key", "g"), ("file_id", 9)]),
     ],
     ids=["all", "category", "file"],
 )
@@ -128,8 +128,8 @@ def test_an_upsert_sets_the_tenant_if_the_collection_has_tenants() -> None:
 
 def test_a_search_is_rescored_if_the_collection_is_quantized() -> None:
     job = Search(user_id=1, vector=VECTOR)
-    assert not messages.search("things", job).HasField("params")
-    found = messages.search("things", job, rescored=True).params.quantization
+    assert not messages.search("things", KINDS[job.kind], job).HasField("params")
+    found = messages.search("things", KINDS[job.kind], job, rescored=True).params.quantization
     assert (found.rescore, found.oversampling, found.ignore) == (True, 2.0, False)
 
 
@@ -146,7 +146,7 @@ def test_vectors_of_any_length_arrive_bit_identical(dimension: int) -> None:
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=70))
 def test_vectors_of_any_numbers_arrive_bit_identical(numbers: list[float]) -> None:
     vector = struct.pack(f"<{len(numbers)}f", *numbers)
-    request = messages.search("things", Search(user_id=1, vector=vector))
+    request = messages.search("things", MEMORY, Search(user_id=1, vector=vector))
     assert packed(q.QueryPoints.FromString(request.SerializeToString()).query.nearest.dense) == vector
 
 
@@ -171,7 +171,7 @@ def test_a_vector_that_is_not_packed_is_a_type_error(vector: Any) -> None:
     ids=["memories", "category", "empty category", "documents", "file"],
 )
 def test_a_search_always_names_its_user(job: Search, expected: Any) -> None:
-    found = messages.search("things", job).filter
+    found = messages.search("things", KINDS[job.kind], job).filter
     assert conditions(found.must) == expected
     assert not found.should
     assert not found.must_not
@@ -188,7 +188,7 @@ def test_a_search_always_names_its_user(job: Search, expected: Any) -> None:
     ids=["memories", "documents", "own", "zero"],
 )
 def test_a_search_has_limit_and_score(job: Search, limit: int, min_score: float) -> None:
-    request = messages.search("things", job)
+    request = messages.search("things", KINDS[job.kind], job)
     assert request.collection_name == "things"
     assert (request.limit, request.score_threshold) == (limit, pytest.approx(min_score))
     assert request.HasField("score_threshold")

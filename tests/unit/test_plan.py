@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.contract import Condition, Delete, Purge, Upsert, WriteJob, matches
 from memory_worker.ingest.plan import needs_existing, plan
 from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
 
@@ -72,9 +72,8 @@ def after(world: World, steps: Iterable[Step]) -> World:
         points = world.setdefault(ref, {})
         match operation:
             case DeleteMatching():
-                wanted = {"user_id": operation.user_id, **dict(operation.where)}
                 for point_id, point in list(points.items()):
-                    if wanted.items() <= point.items():
+                    if point["user_id"] == operation.user_id and matches(point, operation.where):
                         del points[point_id]
             case DeletePoints():
                 for point_id in operation.point_ids:
@@ -215,7 +214,7 @@ def test_existing_collections_matter_only_for_a_plan_that_needs_them(jobs: list[
 # Examples.
 
 OLD, LATE = upsert("mem_1_1", category="a", version=1), upsert("mem_1_1", category="b", version=2)
-ALL_OF_1, A_OF_1 = DeleteMatching(1), DeleteMatching(1, (("category", "a"),))
+ALL_OF_1, A_OF_1 = DeleteMatching(1), DeleteMatching(1, (Condition("category", "a"),))
 
 EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
     "nothing": ([], []),
@@ -254,7 +253,7 @@ EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
     "a purge of a namespace": ([Purge(user_id=1, kind="memory", namespace="good")], [(GOOD, ALL_OF_1)]),
     "a purge of a file": (
         [Purge(user_id=1, kind="document", group_key="g", file_id=7)],
-        [(DOCUMENTS, DeleteMatching(1, (("group_key", "g"), ("file_id", 7))))],
+        [(DOCUMENTS, DeleteMatching(1, (Condition("group_key", "g"), Condition("file_id", 7))))],
     ),
 }
 

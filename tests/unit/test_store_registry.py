@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from qdrant_client import grpc as q
 
+from memory_worker.contract.kinds import KINDS, MEMORY, with_collections
 from memory_worker.store.collection_calls import Listing
 from memory_worker.store.compatibility import alias_conflict, incompatibility, needs_indexes
 from memory_worker.store.operations import CollectionRef
@@ -16,7 +17,9 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.values import put_payload
 
 MEMORIES, DOCUMENTS, FEEDBACK = CollectionRef("memory"), CollectionRef("document"), CollectionRef("memory", "feedback")
-SHAPE = CollectionShape(memories="m", documents="d", namespaces=("feedback",), dimension=8)
+SHAPE = CollectionShape(
+    kinds=with_collections(KINDS, {"memory": "m", "document": "d"}), namespaces=("feedback",), dimension=8
+)
 
 
 def described(metadata: dict[str, Any] | None = None) -> q.CollectionInfo:
@@ -28,12 +31,12 @@ def described(metadata: dict[str, Any] | None = None) -> q.CollectionInfo:
 @pytest.mark.parametrize(("ref", "key"), [(MEMORIES, "memory"), (DOCUMENTS, "document"), (FEEDBACK, "memory:feedback")])
 def test_the_key_of_a_collection_in_the_registry(ref: CollectionRef, key: str) -> None:
     assert key_of(ref) == key
-    assert ref_of(key) == ref
+    assert ref_of(key, KINDS) == ref
 
 
 @pytest.mark.parametrize("key", ["", "note", "note:x", "memories", "Memory"])
 def test_an_unknown_key_belongs_to_no_collection(key: str) -> None:
-    assert ref_of(key) is None
+    assert ref_of(key, KINDS) is None
 
 
 @pytest.mark.parametrize("stored", [None, "", "adopted", "Made", 1])
@@ -124,8 +127,10 @@ def test_a_misfit_names_both_dimensions() -> None:
     info = q.CollectionInfo()
     params = info.config.params.vectors_config.params
     params.size, params.distance = 16, q.Distance.Cosine
-    assert incompatibility("m_x", info, 16) is None
-    assert incompatibility("m_x", info, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
+    assert incompatibility("m_x", info, MEMORY, 16) is None
+    assert (
+        incompatibility("m_x", info, MEMORY, 8) == "collection m_x has dimension 16, but QDRANT_VECTOR_DIMENSION is 8"
+    )
 
 
 def test_indexes_are_needed_only_if_strict_mode_forbids_updates_without_them() -> None:

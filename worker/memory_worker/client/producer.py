@@ -24,6 +24,7 @@ from memory_worker.contract import (
     encode_write,
     normalize_job,
     partition_of,
+    version_of,
 )
 from memory_worker.contract.building import map_jobs, to_write_jobs
 from memory_worker.contract.errors import (
@@ -204,6 +205,7 @@ class Producer:
                 token=token,
                 deadline_ms=self.clock.earliest_ms() + remaining_ms,
                 life_ms=int(remaining_ms) + _CLOCK_SLACK_MS,
+                version=[version_of(job, meta.limits) for job in jobs],
                 min_replicas=meta.min_replicas,
             )
 

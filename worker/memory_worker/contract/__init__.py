@@ -7,10 +7,10 @@ A job is a map with an ``op``. It is encoded as MessagePack or as JSON, and the 
 float32 little-endian bytes in MessagePack, base64 of the same bytes in JSON, or a list of numbers in either.
 
     job         one request of the main app
-    write job   upsert, delete or purge: an entry of a stream; the jobs of a user are applied in order
-    read job    search, get or info: answered at once
+    write job   upsert, delete, purge, patch or prune: an entry of a stream; the jobs of a user are applied in order
+    read job    search, get, list, count and others: answered at once
     point       one memory or document chunk; its logical id is ``point_id``
-    kind        memory or document (see `memory_worker.contract.kinds`)
+    kind        memory, document, or one from a file (see `memory_worker.contract.kinds`)
     receipt     the result of a push: partition and entry id
 
 Decoding checks types. `checked` checks everything else. Both raise `InvalidJob`, which names the field. If ``kind``,
@@ -19,7 +19,16 @@ Decoding checks types. `checked` checks everything else. Both raise `InvalidJob`
 
 from __future__ import annotations
 
-from memory_worker.contract.checks import check_size, checked
+from memory_worker.contract.checks import (
+    check_size,
+    checked,
+    known_kinds,
+)
+from memory_worker.contract.conditions import (
+    Condition,
+    Where,
+    matches,
+)
 from memory_worker.contract.encoding import (
     CONTRACT_VERSION,
     convert_read,
@@ -30,18 +39,20 @@ from memory_worker.contract.encoding import (
     normalize_job,
     op_of,
     partition_of,
+    version_of,
 )
-from memory_worker.contract.jobs import (
+from memory_worker.contract.fields import (
     MAX_POINT_IDS,
     MAX_SEARCH_LIMIT,
     MAX_TIMEOUT_MS,
+    FieldCondition,
+)
+from memory_worker.contract.jobs import (
     Delete,
-    Get,
-    Info,
     Limits,
+    Patch,
+    Prune,
     Purge,
-    ReadJob,
-    Search,
     Upsert,
     WriteJob,
 )
@@ -51,7 +62,40 @@ from memory_worker.contract.payloads import (
     MAX_PAYLOAD_FIELDS,
     MAX_PAYLOAD_VALUES,
 )
-from memory_worker.contract.results import CollectionInfo, Hit, Point, ReadError, Receipt, Reply, check_receipt
+from memory_worker.contract.read_jobs import (
+    AdminJob,
+    Count,
+    CountAll,
+    Facet,
+    FacetAll,
+    Files,
+    Get,
+    Health,
+    Info,
+    List,
+    ListAll,
+    ReadJob,
+    Search,
+    SearchMany,
+    SelectingJob,
+    Stats,
+)
+from memory_worker.contract.results import (
+    CollectionInfo,
+    FacetCounts,
+    FacetValue,
+    FileInfo,
+    HealthReport,
+    Hit,
+    Page,
+    Point,
+    ReadError,
+    Receipt,
+    Reply,
+    SearchResult,
+    UserStats,
+    check_receipt,
+)
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -62,20 +106,44 @@ __all__ = [
     "MAX_POINT_IDS",
     "MAX_SEARCH_LIMIT",
     "MAX_TIMEOUT_MS",
+    "AdminJob",
     "CollectionInfo",
+    "Condition",
+    "Count",
+    "CountAll",
     "Delete",
+    "Facet",
+    "FacetAll",
+    "FacetCounts",
+    "FacetValue",
+    "FieldCondition",
+    "FileInfo",
+    "Files",
     "Get",
+    "Health",
+    "HealthReport",
     "Hit",
     "Info",
     "Limits",
+    "List",
+    "ListAll",
+    "Page",
+    "Patch",
     "Point",
+    "Prune",
     "Purge",
     "ReadError",
     "ReadJob",
     "Receipt",
     "Reply",
     "Search",
+    "SearchMany",
+    "SearchResult",
+    "SelectingJob",
+    "Stats",
     "Upsert",
+    "UserStats",
+    "Where",
     "WriteJob",
     "check_receipt",
     "check_size",
@@ -85,7 +153,10 @@ __all__ = [
     "encode_job",
     "encode_write",
     "json_schema",
+    "known_kinds",
+    "matches",
     "normalize_job",
     "op_of",
     "partition_of",
+    "version_of",
 ]

@@ -10,7 +10,17 @@ from msgspec import UNSET, UnsetType
 
 from memory_worker.contract.arguments import excerpt, to_list, to_seconds, type_name
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.jobs import MAX_TIMEOUT_MS, Delete, Purge, Upsert, WriteJob
+from memory_worker.contract.fields import (
+    MAX_TIMEOUT_MS,
+)
+from memory_worker.contract.jobs import (
+    Delete,
+    Patch,
+    Prune,
+    Purge,
+    Upsert,
+    WriteJob,
+)
 from memory_worker.contract.kinds import KindName
 
 _Result = TypeVar("_Result")
@@ -36,8 +46,10 @@ def to_write_jobs(jobs: Any) -> list[WriteJob]:
     """Return the jobs of `MemoryQueue.push_many` as a list. Raises `InvalidJob`."""
     found = to_list("jobs", jobs, of="write jobs")
     for position, job in enumerate(found):
-        if not isinstance(job, (Upsert, Delete, Purge)):
-            raise InvalidJob(f"jobs[{position}]", f"expected an Upsert, a Delete or a Purge, got {type_name(job)}")
+        if not isinstance(job, (Upsert, Delete, Purge, Patch, Prune)):
+            raise InvalidJob(
+                f"jobs[{position}]", f"expected an Upsert, Delete, Purge, Patch or Prune, got {type_name(job)}"
+            )
     return found
 
 

@@ -9,21 +9,34 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from memory_worker.contract.arguments import to_list, to_scalar
 from memory_worker.contract.checks import AnyJob, check_size, checked
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.jobs import MAX_POINT_IDS, NARROWING, Limits, ReadJob, WriteJob
-from memory_worker.contract.payloads import normalize_payload
+from memory_worker.contract.fields import (
+    NARROWING,
+)
+from memory_worker.contract.jobs import (
+    Delete,
+    Limits,
+    Patch,
+    Prune,
+    Purge,
+    WriteJob,
+)
+from memory_worker.contract.kinds import ALL_NAMESPACES, KINDS, KindName, UserId
+from memory_worker.contract.normalizing import normalize_field
+from memory_worker.contract.read_jobs import (
+    ReadJob,
+)
 from memory_worker.contract.results import Reply
-from memory_worker.contract.vectors import pack_vector
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
+"""The newest version that this worker understands. `version_of` returns the lowest version that can hold a job."""
 
 _JSON_OBJECT_STARTS = b"{ \t\r\n"
 _MSGSPEC_PROBLEM = re.compile(r"(.*) - at `(key` in `)?\$(.*)`", re.DOTALL)
 _NULL_ADVICE = {
-    **dict.fromkeys(("namespace", *NARROWING), "leave it out to delete or find more"),
-    "kind": "leave it out for the default, which is both kinds for a purge",
+    **dict.fromkeys(("namespace", *NARROWING, "before", "other_than_model"), "leave it out to delete or find more"),
+    "kind": "leave it out for the default, which is all kinds for a purge",
 }
 """What to do instead of passing null."""
 
@@ -32,14 +45,41 @@ _write_json: msgspec.json.Decoder[WriteJob] = msgspec.json.Decoder(WriteJob)
 _encoder = msgspec.msgpack.Encoder()
 
 
-def partition_of(user_id: int, partitions: int) -> int:
-    """Return the partition of a user: the CRC-32 of the decimal user id, modulo ``partitions``."""
-    return zlib.crc32(b"%d" % user_id) % partitions
+def partition_of(user_id: UserId, partitions: int) -> int:
+    """Return the partition of a user: the CRC-32 of the user id, modulo ``partitions``.
+
+    An integer counts as its decimal digits, a text as UTF-8.
+    """
+    text = b"%d" % user_id if isinstance(user_id, int) else user_id.encode()
+    return zlib.crc32(text) % partitions
 
 
 def op_of(job: WriteJob | ReadJob) -> str:
     """Return the ``op`` of a job."""
     return str(type(job).__struct_config__.tag)
+
+
+def version_of(job: WriteJob, limits: Limits) -> int:
+    """Return the lowest contract version that can hold a job, so that older workers can apply as many as possible.
+
+    Version 1 has upserts, deletes and purges of the built-in kinds, with one dimension for both.
+    """
+    kind_name = job.only_kind if isinstance(job, Purge) else job.kind
+    is_new = (
+        isinstance(job, (Patch, Prune))
+        or (isinstance(job, Delete) and job.namespace == ALL_NAMESPACES)
+        or (isinstance(job, Purge) and (job.before is not UNSET or job.other_than_model is not UNSET))
+        or isinstance(job.user_id, str)
+        or bool(job.ref or job.notify)
+        or (kind_name is not None and _has_new_kind(kind_name, limits))
+    )
+    return 2 if is_new else 1
+
+
+def _has_new_kind(name: KindName, limits: Limits) -> bool:
+    """Return whether version 1 does not have this kind, or not with its own dimension."""
+    kind = limits.kinds.get(name)
+    return name not in KINDS or (kind is not None and kind.dimension not in (None, limits.dimension))
 
 
 def encode_job(job: WriteJob | ReadJob) -> bytes:
@@ -57,8 +97,7 @@ def normalize_job(job: AnyJob) -> AnyJob:
     for name in job.__struct_fields__:
         value = getattr(job, name)
         if value is not UNSET:
-            normalize = _NORMALIZERS.get(name)
-            fields[name] = to_scalar(value, name) if normalize is None else normalize(value)
+            fields[name] = _normalize_searches(value) if name == "searches" else normalize_field(name, value)
     try:
         return msgspec.convert(fields, type(job))
     except msgspec.ValidationError as error:
@@ -112,12 +151,15 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _point_ids(values: Any) -> list[Any]:
-    ids = to_list("point_ids", values, of="point ids", max_items=MAX_POINT_IDS)
-    return [to_scalar(value, f"point_ids[{position}]") for position, value in enumerate(ids)]
-
-
-_NORMALIZERS = {"vector": pack_vector, "payload": normalize_payload, "point_ids": _point_ids}
+def _normalize_searches(searches: Any) -> Any:
+    """Normalize the searches of a `SearchMany`. `memory_worker.contract.building` has made them."""
+    found = []
+    for position, search in enumerate(searches):
+        try:
+            found.append(normalize_job(search))
+        except InvalidJob as error:
+            raise InvalidJob(f"searches[{position}].{error.field}", error.problem) from error
+    return found
 
 
 def _invalid_job(error: msgspec.ValidationError) -> InvalidJob:

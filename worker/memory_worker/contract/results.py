@@ -31,25 +31,83 @@ class Receipt(msgspec.Struct, frozen=True):
         return cls(int(match[1]), match[2])
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A point that a search found. ``score`` is the cosine similarity, -1 to 1."""
+class Hit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A point that a search found. ``score`` is the similarity: for cosine -1 to 1."""
 
     point_id: str
     score: float
     payload: dict[str, Any]
+    namespace: str | None = None
 
 
-class Point(msgspec.Struct, frozen=True):
-    """A point that was read by its id."""
+class Point(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A point that was read. ``vector`` is float32 little-endian bytes, normalized by Qdrant for cosine."""
 
     point_id: str
     payload: dict[str, Any]
+    namespace: str | None = None
+    vector: bytes | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of points. ``cursor`` is that of the next page; ``None``: this is the last one."""
+
+    points: list[Point]
+    cursor: str | None
+
+
+class FacetValue(msgspec.Struct, frozen=True):
+    """A value of a field, and how many points have it."""
+
+    value: str | int | bool
+    count: int
+
+
+class FacetCounts(msgspec.Struct, frozen=True):
+    """The values of a field, the most frequent first. If ``truncated``, there are more values."""
+
+    values: list[FacetValue]
+    truncated: bool = False
+
+
+class FileInfo(msgspec.Struct, frozen=True):
+    """A file of a user: its chunks, and the group that most of them are in (``None``: none is in a group)."""
+
+    file_id: int
+    chunks: int
+    group_key: str | None = None
+
+
+class UserStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The points of a user: how many there are, and how many by the values of each field.
+
+    ``by`` has a list for each narrowing field of the kind and for ``embedding_model_id``. ``absent`` has the number of
+    points without the field. If ``truncated``, a list has not all values.
+    """
+
+    points: int
+    by: dict[str, list[FacetValue]]
+    absent: dict[str, int]
+    truncated: bool = False
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The condition of the store and of the queue. ``oldest_s`` is the age of the oldest waiting job, in seconds.
+
+    ``version`` is Qdrant's, ``engine_ms`` the time of its answer. Without stats of the queue, the numbers are ``None``.
+    """
+
+    version: str
+    engine_ms: float
+    waiting: int | None = None
+    oldest_s: float | None = None
+    dead: int | None = None
 
 
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a collection. ``status`` is Qdrant's: ``green``, ``yellow`` or ``red``.
 
-    ``indexing_held`` is true in bulk mode, in which new points are not indexed.
+    ``indexing_held`` is true in bulk mode, in which new points are not indexed. ``engine_version`` is Qdrant's.
     """
 
     name: str
@@ -62,25 +120,42 @@ class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     dimension: int
     payload_indexes: list[str]
     indexing_held: bool = False
+    distance: str = "cosine"
+    engine_version: str = ""
 
 
 class ReadError(msgspec.Struct, frozen=True, kw_only=True):
     """The reason why a read job has no answer: a code and a message.
 
-    The codes are ``invalid``, ``too_large``, ``unavailable``, ``timeout`` and ``internal``.
+    The codes are ``invalid``, ``too_large``, ``unavailable``, ``timeout``, ``not_applied`` and ``internal``.
     """
 
     code: str
     message: str
 
 
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of one of several searches: its hits, or its error."""
+
+    hits: list[Hit] | None = None
+    error: ReadError | None = None
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a read job: one of the lists, or an error. ``engine_ms`` is the time in Qdrant."""
+    """The answer to a read job: what its ``op`` asks for, or an error. ``engine_ms`` is the time in Qdrant."""
 
     ok: bool
     hits: list[Hit] | None = None
+    results: list[SearchResult] | None = None
     points: list[Point] | None = None
+    cursor: str | None = None
+    count: int | None = None
+    facet: FacetCounts | None = None
+    files: list[FileInfo] | None = None
+    truncated: bool = False
+    stats: UserStats | None = None
     collections: list[CollectionInfo] | None = None
+    health: HealthReport | None = None
     error: ReadError | None = None
     engine_ms: float = 0.0
 

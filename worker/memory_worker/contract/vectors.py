@@ -50,11 +50,11 @@ def unpack_vector(packed: bytes) -> array[float]:
     return numbers
 
 
-def check_vector(packed: bytes, dimension: int | None) -> None:
+def check_vector(packed: bytes, dimension: int | None, *, normalized: bool = True) -> None:
     """Raise `InvalidJob` unless ``packed`` has ``dimension`` finite numbers and a norm that searches can find.
 
-    ``dimension`` ``None`` allows from 1 to ``MAX_DIMENSIONS`` numbers. The norm must be from ``MIN_NORM`` to
-    ``MAX_NORM``.
+    ``dimension`` ``None`` allows from 1 to ``MAX_DIMENSIONS`` numbers. The norm may be at most ``MAX_NORM``, and at
+    least ``MIN_NORM`` for vectors that Qdrant normalizes, as it does for cosine.
     """
     if dimension is None:
         dimension = min(max(1, len(packed) // FLOAT_BYTES), MAX_DIMENSIONS)
@@ -70,7 +70,7 @@ def check_vector(packed: bytes, dimension: int | None) -> None:
     exponents = packed[FLOAT_BYTES - 1 :: FLOAT_BYTES]
     unusual = exponents.translate(None, _USUAL)
     if len(unusual) == dimension or unusual.translate(None, _SMALL):
-        _check_norm(unpack_vector(packed))
+        _check_norm(unpack_vector(packed), MIN_NORM if normalized else 0.0)
 
 
 def _last_bytes(minimum: float, end: float) -> bytes:
@@ -85,17 +85,15 @@ _USUAL = _last_bytes(MIN_NORM, _LARGE)
 _SMALL = _last_bytes(0.0, MIN_NORM)
 
 
-def _check_norm(numbers: array[float]) -> None:
+def _check_norm(numbers: array[float], minimum: float) -> None:
     for position, number in enumerate(numbers):
         if not math.isfinite(number):
             raise InvalidJob(f"vector[{position}]", "must be a finite number within the range of float32")
     norm = math.hypot(*numbers)
-    if norm == 0:
+    if norm < minimum and norm == 0:
         raise InvalidJob("vector", "all numbers are zero, and no search can find a vector without a direction")
-    if not MIN_NORM <= norm <= MAX_NORM:
-        raise InvalidJob(
-            "vector", f"its norm must be from {MIN_NORM:.3g} to {MAX_NORM:.3g} to be found, got {norm:.3g}"
-        )
+    if not minimum <= norm <= MAX_NORM:
+        raise InvalidJob("vector", f"its norm must be from {minimum:.3g} to {MAX_NORM:.3g} to be found, got {norm:.3g}")
 
 
 def _to_floats(vector: Any) -> array[float]:

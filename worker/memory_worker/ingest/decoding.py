@@ -6,34 +6,46 @@ from collections.abc import Sequence
 
 import msgspec
 
-from memory_worker.contract import CONTRACT_VERSION, Limits, WriteJob, check_size, checked, decode_write, partition_of
+from memory_worker.contract import (
+    CONTRACT_VERSION,
+    Limits,
+    WriteJob,
+    check_size,
+    checked,
+    decode_write,
+    known_kinds,
+    partition_of,
+)
 from memory_worker.contract.errors import InvalidJob, MemoryWorkerError
 from memory_worker.failpoints import failpoint
+from memory_worker.ingest.cuts import Cuts
 from memory_worker.queue.log import DeadEntry, DeadReason, Entry
 
 
 class DecodedBatch(msgspec.Struct, frozen=True):
     """A decoded batch: ``jobs`` to apply, and ``dead`` letters.
 
-    ``entries`` are those that became jobs and dead letters. If ``held``, an entry of a newer contract version follows
-    them.
+    ``entries`` are those that became jobs and dead letters. If ``held``, an entry follows them that this worker cannot
+    apply: one of a newer contract version or of an unknown kind. If ``cut``, an entry follows that needs a new batch.
     """
 
     entries: Sequence[Entry]
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
-    held: bool
+    held: bool = False
+    cut: bool = False
 
     def with_dead(self, dead_letter: DeadEntry) -> DecodedBatch:
         """Return the batch with one of its jobs turned into a dead letter."""
         alive = [pair for pair in self.jobs if pair[0] is not dead_letter.entry]
-        return DecodedBatch(self.entries, alive, [*self.dead, dead_letter], self.held)
+        return DecodedBatch(self.entries, alive, [*self.dead, dead_letter], self.held, self.cut)
 
 
 def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: int, partitions: int) -> DecodedBatch:
-    """Decode and validate ``entries``, up to the first one that needs a newer worker."""
+    """Decode and validate ``entries``, up to the first one that needs another worker or a new batch."""
     jobs: list[tuple[Entry, WriteJob]] = []
     dead: list[DeadEntry] = []
+    cuts = Cuts()
     for position, entry in enumerate(entries):
         if entry.version > CONTRACT_VERSION:
             return DecodedBatch(entries[:position], jobs, dead, held=True)
@@ -51,12 +63,18 @@ def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: 
         except InvalidJob as error:
             dead.append(_dead(entry, "malformed", error))
             continue
+        if not known_kinds(job, limits):
+            return DecodedBatch(entries[:position], jobs, dead, held=True)
         try:
             _check_partition(job, partition, partitions)
-            jobs.append((entry, checked(job, limits)))
+            job = checked(job, limits)
         except InvalidJob as error:
             dead.append(_dead(entry, "invalid", error, job))
-    return DecodedBatch(entries, jobs, dead, held=False)
+            continue
+        if cuts.must_end_before(job):
+            return DecodedBatch(entries[:position], jobs, dead, cut=True)
+        jobs.append((entry, job))
+    return DecodedBatch(entries, jobs, dead)
 
 
 def refused(entry: Entry, job: WriteJob, error: Exception) -> DeadEntry:

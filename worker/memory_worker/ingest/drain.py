@@ -126,7 +126,9 @@ class PartitionDrain:
         return context.decode_and_validate(lease, entries) if entries else None
 
     def _is_full(self, lease: Lease, batch: DecodedBatch) -> bool:
-        """Say whether more entries probably wait: the batch has all jobs, or half of the bytes, that it may have."""
+        """Say whether more entries probably wait: the batch was cut, or has all jobs or half of the bytes allowed."""
+        if batch.cut:
+            return True
         context = self._context
         size_bytes = sum(len(entry.body) for entry in batch.entries)
         full = context.sizes.of(lease.partition)

@@ -1,8 +1,8 @@
 """The outcome of a batch: the jobs to apply, the new dead letters, and the older dead letters to delete.
 
 A replayed job that would undo newer jobs becomes a dead letter again. For the rule see
-`memory_worker.queue.replay_guard`. A purge of all points of a user also deletes older dead upserts and deletes of that
-user.
+`memory_worker.queue.replay_guard`. A purge of all points of a user also deletes older dead upserts, deletes and
+patches of that user.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from memory_worker.contract import Purge, WriteJob
+from memory_worker.contract import WriteJob
+from memory_worker.contract.kinds import UserId
 from memory_worker.ingest.decoding import DecodedBatch
 from memory_worker.queue.log import DeadEntry, Entry, PurgedDeadLetter
-from memory_worker.queue.replay_guard import Guard, GuardedJob, Position
+from memory_worker.queue.replay_guard import Guard, GuardedJob, Position, is_full_purge
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -26,11 +27,11 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
-    guards: dict[int, Guard]
+    guards: dict[UserId, Guard]
     purged: list[PurgedDeadLetter]
 
 
-def decide(batch: DecodedBatch, guards: dict[int, Guard]) -> Outcome:
+def decide(batch: DecodedBatch, guards: dict[UserId, Guard]) -> Outcome:
     """Return the outcome of ``batch``. ``guards`` are the replay guards of its users, and are changed in place."""
     outcome = Outcome(jobs=[], dead=[], guards=guards, purged=[])
     if not (guards or batch.dead or any(entry.replay_of for entry in batch.entries)):
@@ -90,11 +91,11 @@ def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
     if guard is None:
         return
     guard.record(job, entry.position)
-    if isinstance(job, Purge) and not job.is_narrowed:
+    if is_full_purge(job):
         _purge_dead_letters(job, guard, guard.purged_by(job, entry.position), outcome)
 
 
-def _purge_dead_letters(job: Purge, guard: Guard, purged: dict[Position, GuardedJob], outcome: Outcome) -> None:
+def _purge_dead_letters(job: WriteJob, guard: Guard, purged: dict[Position, GuardedJob], outcome: Outcome) -> None:
     new = {dead_letter.entry.entry_id for dead_letter in outcome.dead}
     of_this_batch = new.intersection(dead_letter.entry_id for dead_letter in purged.values())
     outcome.dead = [dead_letter for dead_letter in outcome.dead if dead_letter.entry.entry_id not in of_this_batch]

@@ -38,7 +38,7 @@ class LeasedWriter:
         if self._options.min_replicas:
             # A replica that has this renewal also has all pushes before it, so they survive a failover.
             await renew_lease(self._redis, self._keys, leases[0], min_replicas=self._options.min_replicas)
-        for step in plan(jobs, await self._existing(jobs)):
+        for step in await self._plan(jobs):
             if await self._store.make_ready(step.ref, step.operations):
                 failpoint("before_send")
                 await self._send(leases, step)
@@ -50,9 +50,12 @@ class LeasedWriter:
         If a namespace cannot store such a job, the probe does not fail, because only the job is to blame.
         """
         with suppress(CollectionUnfit):
-            for step in plan(jobs, await self._existing(jobs)):
+            for step in await self._plan(jobs):
                 if await self._store.make_ready(step.ref, step.operations):
                     await self._store.probe(step.ref)
+
+    async def _plan(self, jobs: Sequence[WriteJob]) -> list[CollectionPlan]:
+        return plan(jobs, await self._existing(jobs), self._store.collections.kinds)
 
     async def _existing(self, jobs: Sequence[WriteJob]) -> Sequence[CollectionRef]:
         """Return the existing collections that the plan of ``jobs`` depends on.
@@ -60,7 +63,7 @@ class LeasedWriter:
         The namespaces of all upserts are created first, even if a later purge leaves nothing to write to them. A
         namespace that cannot store its upserts is refused here, before anything is purged.
         """
-        if not needs_existing(jobs):
+        if not needs_existing(jobs, self._store.collections.kinds):
             return ()
         named = (CollectionRef(job.kind, job.namespace) for job in jobs if isinstance(job, Upsert) and job.namespace)
         for ref in dict.fromkeys(named):

@@ -8,8 +8,17 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from memory_worker.contract import Purge, WriteJob
-from memory_worker.queue.replay_guard import PURGES_FIELD, Guard, Position, decode_guarded_job, point_keys
+from memory_worker.contract import WriteJob
+from memory_worker.contract.kinds import UserId
+from memory_worker.queue.replay_guard import (
+    PURGES_FIELD,
+    Guard,
+    Position,
+    decode_guarded_job,
+    is_full_purge,
+    touched_keys,
+    watched_keys,
+)
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
@@ -34,7 +43,7 @@ class _Wanted(msgspec.Struct):
 
 async def load_guards(
     redis: Redis, keys: Keys, partition: int, jobs: Iterable[tuple[Position, WriteJob]]
-) -> dict[int, Guard]:
+) -> dict[UserId, Guard]:
     """Return the guards for ``jobs``, which come with their positions, by user. One round trip.
 
     Users without dead letters have no guard. Raises `QueueUnavailable`.
@@ -52,15 +61,15 @@ async def load_guards(
     }
 
 
-def _wanted(jobs: Iterable[tuple[Position, WriteJob]]) -> dict[int, _Wanted]:
-    wanted: dict[int, _Wanted] = {}
+def _wanted(jobs: Iterable[tuple[Position, WriteJob]]) -> dict[UserId, _Wanted]:
+    wanted: dict[UserId, _Wanted] = {}
     for position, job in jobs:
         user = wanted.get(job.user_id)
         if user is None:
             user = wanted[job.user_id] = _Wanted(str(job.user_id), {PURGES_FIELD: None}, {})
-        user.points.update(dict.fromkeys(point_keys(job)))
+        user.points.update(dict.fromkeys((*touched_keys(job), *watched_keys(job))))
         user.positions[position] = None
-        user.all |= isinstance(job, Purge) and not job.is_narrowed
+        user.all |= is_full_purge(job)
     return wanted
 
 

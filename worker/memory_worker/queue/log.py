@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import WriteJob, op_of
 from memory_worker.contract.errors import LeaseLost
+from memory_worker.contract.kinds import UserId
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.queue.replay_guard import Guard, Position
@@ -108,7 +109,7 @@ class BatchCommit(msgspec.Struct, frozen=True, kw_only=True):
     lease: Lease
     batch: Sequence[Entry]
     dead: Sequence[DeadEntry] = ()
-    guards: Mapping[int, Guard] = MappingProxyType({})
+    guards: Mapping[UserId, Guard] = MappingProxyType({})
     purged: Sequence[PurgedDeadLetter] = ()
 
 
@@ -171,7 +172,7 @@ class JobLog:
         lease.renewed(started)
         return _entries(found)
 
-    async def guards(self, partition: int, jobs: Iterable[tuple[Position, WriteJob]]) -> dict[int, Guard]:
+    async def guards(self, partition: int, jobs: Iterable[tuple[Position, WriteJob]]) -> dict[UserId, Guard]:
         """Return the replay guards for ``jobs``, as `load_guards` does."""
         return await load_guards(self._redis, self._keys, partition, jobs)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import PartitionMismatch
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
-from memory_worker.wire.meta import QUEUE_LIMITS, QueueMeta, read_meta
+from memory_worker.wire.meta import QUEUE_LIMITS, QueueMeta, published_limits, read_meta
 
 
 async def publish_meta(redis: Redis, keys: Keys, meta: QueueMeta, *, only_missing: bool = False) -> int:
@@ -19,7 +18,7 @@ async def publish_meta(redis: Redis, keys: Keys, meta: QueueMeta, *, only_missin
     the jobs of a user would then lose their order. With ``only_missing``, limits that are already published stay as
     they are, because another worker may have published them.
     """
-    limits = {**msgspec.structs.asdict(meta.limits), **{name: getattr(meta, name) for name in QUEUE_LIMITS}}
+    limits = {**published_limits(meta.limits), **{name: getattr(meta, name) for name in QUEUE_LIMITS}}
     pairs = [item for name, value in limits.items() for item in (name, value or 0)]
     args = [meta.partitions, int(only_missing), *pairs]
     try:

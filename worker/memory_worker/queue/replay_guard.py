@@ -3,66 +3,94 @@
 The rule: a dead letter is stale if a job with a later position has touched any of its points. The position of a job is
 the id of the entry under which it was first pushed. A replay keeps the position, however often the job is replayed.
 
+Jobs name their points in two ways. Upserts, deletes and some patches have point ids. Purges, prunes and the other
+patches select points by their payload: they have a scope.
+
 A `Guard` has what this rule needs to know about one user who has dead letters:
 
     dead letters   the dead letters by position, each with its op and the scope of its points
-    points         the points of dead upserts and deletes, each with the last position that touched it
-    dead purges    the scopes of dead purges, each with the last position that touched a point in it
-    purges         the scopes of the purges that were applied, each with its last position
+    points         the points that dead letters name, each with the last position that touched it
+    dead purges    the scopes of dead jobs with a scope, each with the last position that touched a point in it
+    purges         the scopes of jobs that were applied, each with its last position
 
 It knows nothing about other points. So its size depends only on the dead letters, and the cost of a job does not depend
-on their number. In Redis, the dead letters and the points of a user are one hash each, and both kinds of purges are one
+on their number. In Redis, the dead letters and the points of a user are one hash each, and both kinds of scopes are one
 field of the points. `memory_worker.queue.guards` loads a guard, and ``commit.lua`` stores its changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import UNSET
 
-from memory_worker.contract import Delete, Purge, Upsert, WriteJob, op_of
-from memory_worker.contract.kinds import KindName
+from memory_worker.contract import Condition, Delete, Patch, Prune, Purge, Upsert, Where, WriteJob, matches, op_of
+from memory_worker.contract.kinds import ALL_NAMESPACES, KindName
+from memory_worker.contract.patches import changes_selection
 
 Position: TypeAlias = str
 """The id of an entry, such as ``1732000000000-0``."""
 
 NEVER: Position = "0-0"
 MAX_SCOPES = 64
-"""The most scopes of purges that are kept. If there are more, all are widened, so that more replays are refused."""
+"""The most scopes that are kept. If there are more, all are widened, so that more replays are refused."""
 PURGES_FIELD = ""
-"""The field of the stored points that has the purges."""
+"""The field of the stored points that has the scopes."""
+
+_ANY_NAMESPACE = "**"
+_KEPT_AT_PURGE = ("purge", "prune")
+"""Dead letters with these ops have no data of the user, and a purge does not delete them."""
 
 
 class Scope(msgspec.Struct, frozen=True, array_like=True):
-    """The points that a purge deletes, or the collection that has the points of another job.
+    """The points that a job selects by their payload, or the collection that has the points of another job.
 
-    ``kind`` and ``namespace`` ``None`` mean all of them, and the namespace "" means memories without one. ``where``
-    are the payload values to which the purge is narrowed.
+    ``kind`` and ``namespace`` ``None`` mean all of them, and the namespace "" means points without one. ``where`` are
+    the payload values to which the job is narrowed, and ``others`` the conditions of other types. ``widened`` says that
+    the job was narrowed, but that its conditions are no longer known.
     """
 
     kind: KindName | None
     namespace: str | None
     where: tuple[tuple[str, str | int], ...] = ()
+    others: Where = ()
+    widened: bool = False
 
-    def covers(self, job: Upsert | Delete) -> bool:
-        """Return whether the purge may delete a point of ``job``. The payload of a deleted point is unknown."""
-        if self.kind not in (None, job.kind) or self.namespace not in (None, job.namespace or ""):
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether only some points of the collections are selected."""
+        return bool(self.where or self.others or self.widened)
+
+    def covers(self, job: WriteJob) -> bool:
+        """Return whether the scope may have a point of ``job``, which has point ids.
+
+        The payload of a point that is deleted or patched is unknown.
+        """
+        if not self._shares_collection(scope_of(job)):
             return False
-        return isinstance(job, Delete) or all(job.payload.get(name) == value for name, value in self.where)
+        return not isinstance(job, Upsert) or self._selects(job.payload)
 
     def overlaps(self, other: Scope) -> bool:
-        """Return whether two purges may delete the same point."""
-        pairs = ((self.kind, other.kind), (self.namespace, other.namespace))
-        if any(mine != theirs and None not in (mine, theirs) for mine, theirs in pairs):
-            return False
+        """Return whether both scopes may have the same point."""
         where = dict(other.where)
-        return all(where.get(name, value) == value for name, value in self.where)
+        return self._shares_collection(other) and all(where.get(name, value) == value for name, value in self.where)
 
-    def widened(self) -> Scope:
-        """Return the scope of the same purge if it were not narrowed."""
-        return Scope(self.kind, self.namespace)
+    def contains(self, other: Scope) -> bool:
+        """Return whether this scope has all points of ``other``, if it is not narrowed."""
+        return self.kind in (None, other.kind) and self.namespace in (None, other.namespace)
+
+    def wide(self) -> Scope:
+        """Return the scope without its conditions."""
+        return Scope(self.kind, self.namespace, widened=self.is_narrowed)
+
+    def _shares_collection(self, other: Scope) -> bool:
+        pairs = ((self.kind, other.kind), (self.namespace, other.namespace))
+        return all(mine == theirs or None in (mine, theirs) for mine, theirs in pairs)
+
+    def _selects(self, payload: Mapping[str, object]) -> bool:
+        return all(payload.get(name) == value for name, value in self.where) and matches(payload, self.others)
 
 
 class GuardedJob(msgspec.Struct, frozen=True, array_like=True):
@@ -92,19 +120,73 @@ def latest(one: Position, other: Position) -> Position:
     return max(one, other, key=sort_key)
 
 
+def has_scope(job: WriteJob) -> bool:
+    """Return whether a job selects points by their payload. Otherwise it has point ids."""
+    return isinstance(job, (Purge, Prune)) or (isinstance(job, Patch) and job.point_ids is UNSET)
+
+
+def is_full_purge(job: WriteJob) -> bool:
+    """Return whether a job deletes all points of a user in some collections."""
+    return isinstance(job, Purge) and not job.is_narrowed
+
+
 def scope_of(job: WriteJob) -> Scope:
-    """Return the scope of a purge, or the collection that has the points of an upsert or a delete."""
-    if not isinstance(job, Purge):
-        return Scope(job.kind, job.namespace or "")
-    return Scope(job.only_kind, job.only_namespace, job.narrowing)
-
-
-def point_keys(job: WriteJob) -> list[str]:
-    """Return the keys under which a guard keeps the points of ``job``. A purge names no points."""
+    """Return the scope of a job, or the collections that have the points of a job with point ids."""
     if isinstance(job, Purge):
-        return []
-    ids = [job.point_id] if isinstance(job, Upsert) else job.point_ids
-    return [f"{job.kind} {job.namespace or ''} {point_id}" for point_id in ids]
+        return _scope(job.only_kind, job.only_namespace, job.where)
+    namespace = None if job.namespace == ALL_NAMESPACES else job.namespace or ""
+    return _scope(job.kind, namespace, job.where if isinstance(job, (Patch, Prune)) else ())
+
+
+def touched_scopes(job: WriteJob) -> list[Scope]:
+    """Return the scopes whose points a job with a scope may have changed: before the job, and after it."""
+    scope = scope_of(job)
+    if not (isinstance(job, Patch) and changes_selection(job)):
+        return [scope]
+    changed = {*job.set, *job.unset}
+    kept = tuple(condition for condition in job.where if condition.field not in changed)
+    return [scope, _scope(scope.kind, scope.namespace, kept)]
+
+
+def touched_keys(job: WriteJob) -> list[str]:
+    """Return the keys of a guard's points that ``job`` touches. A job with a scope names no points."""
+    return [*_keys(job, _named_namespace(job)), *_keys(job, _ANY_NAMESPACE)]
+
+
+def watched_keys(job: WriteJob) -> list[str]:
+    """Return the keys of a guard's points that decide whether the dead ``job`` is stale."""
+    namespace = _named_namespace(job)
+    if namespace == ALL_NAMESPACES:
+        return _keys(job, _ANY_NAMESPACE)
+    return [*_keys(job, namespace), *_keys(job, ALL_NAMESPACES)]
+
+
+def _scope(kind: KindName | None, namespace: str | None, where: Iterable[Condition]) -> Scope:
+    where = tuple(where)
+    return Scope(
+        kind,
+        namespace,
+        tuple((condition.field, condition.value) for condition in where if condition.test == "is"),
+        tuple(condition for condition in where if condition.test != "is"),
+    )
+
+
+def _named_namespace(job: WriteJob) -> str:
+    """Return the namespace of a job with point ids. ``*`` has a key of its own, for jobs of all namespaces."""
+    return "" if isinstance(job, Purge) else job.namespace or ""
+
+
+def _keys(job: WriteJob, namespace: str) -> list[str]:
+    match job:
+        case Upsert():
+            ids: Iterable[str] = (job.point_id,)
+        case Delete():
+            ids = job.point_ids
+        case Patch(point_ids=list() as found):
+            ids = found
+        case _:
+            return []
+    return [f"{job.kind} {namespace} {point_id}" for point_id in ids]
 
 
 class Guard:
@@ -133,42 +215,42 @@ class Guard:
         return any(sort_key(other) > own for other in self._last_touches(job))
 
     def is_purged(self, job: WriteJob, position: Position) -> bool:
-        """Return whether a later purge, which was not narrowed, has deleted the points of the dead ``job``."""
-        if isinstance(job, Purge):
+        """Return whether a later purge, which was not narrowed, has deleted all points of the dead ``job``."""
+        if op_of(job) in _KEPT_AT_PURGE:
             return False
-        own = sort_key(position)
+        own, collections = sort_key(position), scope_of(job)
         return any(
-            not scope.where and scope.covers(job) and sort_key(purged_at) > own
+            not scope.is_narrowed and scope.contains(collections) and sort_key(purged_at) > own
             for scope, purged_at in self.purges.items()
         )
 
     def record(self, job: WriteJob, position: Position) -> None:
         """Record that ``job``, which was first pushed at ``position``, was applied."""
-        for point in point_keys(job):
+        for point in touched_keys(job):
             if point in self.points:
                 self.points[point] = latest(self.points[point], position)
-        scope = scope_of(job)
+        scopes = touched_scopes(job) if has_scope(job) else []
         for dead in self.dead_purges:
-            if dead.overlaps(scope) if isinstance(job, Purge) else dead.covers(job):
+            if any(map(dead.overlaps, scopes)) if scopes else dead.covers(job):
                 self.dead_purges[dead] = latest(self.dead_purges[dead], position)
-        if isinstance(job, Purge):
-            self.purges = _with_scope(self.purges, scope, position)
+        if scopes:
+            self.purges = _with_scope(self.purges, scopes[0], position)
 
     def add(self, job: WriteJob, position: Position, entry_id: str) -> None:
         """Guard the dead letter of ``job`` from now on."""
-        for point in point_keys(job):
+        for point in watched_keys(job):
             self.points.setdefault(point, NEVER)
-        if isinstance(job, Purge):
+        if has_scope(job):
             self.dead_purges = _with_scope(self.dead_purges, scope_of(job), NEVER)
         self.dead_letters[position] = GuardedJob(entry_id, op_of(job), scope_of(job))
 
-    def purged_by(self, purge: Purge, position: Position) -> dict[Position, GuardedJob]:
-        """Return the older dead upserts and deletes that ``purge`` deletes."""
+    def purged_by(self, purge: WriteJob, position: Position) -> dict[Position, GuardedJob]:
+        """Return the older dead letters that ``purge``, which is not narrowed, deletes."""
         scope, own = scope_of(purge), sort_key(position)
         return {
             other: dead_letter
             for other, dead_letter in self.dead_letters.items()
-            if dead_letter.op != "purge" and sort_key(other) < own and scope.overlaps(dead_letter.scope)
+            if dead_letter.op not in _KEPT_AT_PURGE and sort_key(other) < own and scope.contains(dead_letter.scope)
         }
 
     def changes(self) -> GuardChanges:
@@ -188,11 +270,11 @@ class Guard:
 
     def _last_touches(self, job: WriteJob) -> Iterator[Position]:
         """Yield the last position of each job that may have touched a point of ``job``."""
-        for point in point_keys(job):
+        for point in watched_keys(job):
             yield self.points.get(point, NEVER)
-        if isinstance(job, Purge):
+        if has_scope(job):
             scope = scope_of(job)
-            yield self.dead_purges.get(scope, self.dead_purges.get(scope.widened(), NEVER))
+            yield self.dead_purges.get(scope, self.dead_purges.get(scope.wide(), NEVER))
         else:
             yield from (position for scope, position in self.purges.items() if scope.covers(job))
 
@@ -225,6 +307,6 @@ def _with_scope(scopes: dict[Scope, Position], scope: Scope, position: Position)
 def _widened(scopes: Iterable[tuple[Scope, Position]]) -> dict[Scope, Position]:
     widened: dict[Scope, Position] = {}
     for scope, position in scopes:
-        wide = scope.widened()
+        wide = scope.wide()
         widened[wide] = latest(widened.get(wide, NEVER), position)
     return widened

@@ -180,6 +180,8 @@ class Reads:
                 return Reply(ok=True, points=points, engine_ms=engine_ms)
             case Info():
                 return Reply(ok=True, collections=await self._store.info())
+            case _:
+                raise TypeError(f"no handler for {type(job).__name__}")
 
 
 def _failed(job: ReadJob, error: Exception) -> Reply:

@@ -86,8 +86,7 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
     return VectorStore(
         settings.qdrant_url,
         CollectionShape(
-            memories=settings.qdrant_memories_collection,
-            documents=settings.qdrant_documents_collection,
+            kinds=settings.kinds,
             namespaces=settings.namespaces,
             dimension=settings.qdrant_vector_dimension,
             quantize_int8=settings.qdrant_quantization == "int8",

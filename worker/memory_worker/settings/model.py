@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from memory_worker.contract import Limits
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.kinds import MEMORY, namespace_of
+from memory_worker.contract.kinds import KINDS, MEMORY, Kinds, namespace_of, with_collections
 from memory_worker.settings.environment import texts
 
 Role = Literal["ingest", "search", "all"]
@@ -251,7 +251,14 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """The limits of a job."""
-        return Limits(dimension=self.qdrant_vector_dimension, max_job_bytes=self.job_max_bytes)
+        return Limits(dimension=self.qdrant_vector_dimension, max_job_bytes=self.job_max_bytes, kinds=self.kinds)
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds of the deployment."""
+        return with_collections(
+            KINDS, {"memory": self.qdrant_memories_collection, "document": self.qdrant_documents_collection}
+        )
 
     @field_validator(
         "redis_tls_ca_file",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import StoreError, StoreUnavailable
-from memory_worker.contract.kinds import IndexType
+from memory_worker.contract.kinds import IndexType, Kinds
 from memory_worker.store.collection_calls import CollectionCalls
 from memory_worker.store.compatibility import incompatibility, needs_indexes, unfit_error
 from memory_worker.store.creation import creation_of, differing_settings, index_of
@@ -33,9 +33,13 @@ class Collections:
         self._preparing = asyncio.Lock()
 
     @property
-    def dimension(self) -> int:
-        """The dimension of all vectors."""
-        return self._shape.dimension
+    def kinds(self) -> Kinds:
+        """The kinds of the deployment."""
+        return self._shape.kinds
+
+    def dimension_of(self, ref: CollectionRef) -> int:
+        """Return the dimension of a collection's vectors."""
+        return self._shape.dimension_of(ref.kind)
 
     @property
     def tenants(self) -> bool:
@@ -179,7 +183,7 @@ class Collections:
 
     async def _create(self, ref: CollectionRef) -> bool:
         """Create a collection. Return ``False`` if it exists, but perhaps not because of this call."""
-        request = creation_of(self.name(ref), self._shape)
+        request = creation_of(self.name(ref), ref.kind, self._shape)
         put_pin(request.metadata, self._membership.pin(ref, "made"))
         held = await self._held_threshold()
         if held is not None:
@@ -207,6 +211,6 @@ class Collections:
                 await self._calls.index(index_of(self.name(ref), field, index, info.config))
 
     def _check(self, ref: CollectionRef, info: q.CollectionInfo) -> None:
-        problem = incompatibility(self.name(ref), info, self.dimension)
+        problem = incompatibility(self.name(ref), info, self.kinds[ref.kind], self.dimension_of(ref))
         if problem is not None:
             raise unfit_error(ref, problem)

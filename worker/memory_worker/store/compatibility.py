@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import CollectionUnfit, ConfigurationError
+from memory_worker.contract.kinds import Distance, Kind
 from memory_worker.store.collection_calls import Listing
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.shape import CollectionShape
 
+DISTANCES: Mapping[Distance, q.Distance.ValueType] = MappingProxyType(
+    {
+        "cosine": q.Distance.Cosine,
+        "dot": q.Distance.Dot,
+        "euclid": q.Distance.Euclid,
+        "manhattan": q.Distance.Manhattan,
+    }
+)
 
-def incompatibility(name: str, info: q.CollectionInfo, dimension: int) -> str | None:
-    """Return why a collection cannot store vectors of ``dimension``, or ``None`` if it can."""
+
+def incompatibility(name: str, info: q.CollectionInfo, kind: Kind, dimension: int) -> str | None:
+    """Return why a collection cannot store vectors of a kind, which have ``dimension``, or ``None`` if it can."""
     vectors = info.config.params.vectors_config
     if vectors.WhichOneof("config") != "params":
         return f"collection {name} has named vectors; one unnamed vector is expected"
     if vectors.params.size != dimension:
-        return f"collection {name} has dimension {vectors.params.size}, but QDRANT_VECTOR_DIMENSION is {dimension}"
-    if vectors.params.distance != q.Distance.Cosine:
+        return f"collection {name} has dimension {vectors.params.size}, but {_dimension_setting(kind)} is {dimension}"
+    wanted = DISTANCES[kind.distance]
+    if vectors.params.distance != wanted:
         distance = q.Distance.Name(vectors.params.distance)
-        return f"collection {name} measures {distance} distance; Cosine is expected"
+        return f"collection {name} measures {distance} distance; {q.Distance.Name(wanted)} is expected"
     return None
+
+
+def _dimension_setting(kind: Kind) -> str:
+    return "QDRANT_VECTOR_DIMENSION" if kind.dimension is None else f"{kind.name}.dimension in KINDS_FILE"
 
 
 def needs_indexes(info: q.CollectionInfo) -> bool:

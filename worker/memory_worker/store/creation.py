@@ -14,7 +14,8 @@ from typing import Any
 
 from qdrant_client import grpc as q
 
-from memory_worker.contract.kinds import TENANT_FIELD, USER_ID_FIELD, IndexType
+from memory_worker.contract.kinds import TENANT_FIELD, USER_ID_FIELD, IndexType, KindName
+from memory_worker.store.compatibility import DISTANCES
 from memory_worker.store.shape import CollectionShape
 
 _INDEX_TYPES: dict[IndexType, q.FieldType.ValueType] = {
@@ -30,9 +31,11 @@ _INDEX_PARAMS: dict[IndexType, str] = {
 _INT8_QUANTILE = 0.99
 
 
-def creation_of(name: str, shape: CollectionShape) -> q.CreateCollection:
-    """Return the request that creates a collection."""
-    vectors = q.VectorParams(size=shape.dimension, distance=q.Distance.Cosine, on_disk=shape.on_disk)
+def creation_of(name: str, kind: KindName, shape: CollectionShape) -> q.CreateCollection:
+    """Return the request that creates a collection of a kind."""
+    vectors = q.VectorParams(
+        size=shape.dimension_of(kind), distance=DISTANCES[shape.kinds[kind].distance], on_disk=shape.on_disk
+    )
     request = q.CreateCollection(
         collection_name=name,
         vectors_config=q.VectorsConfig(params=vectors),

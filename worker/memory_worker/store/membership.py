@@ -103,7 +103,7 @@ class Membership:
 
     def _members(self, registered: Iterable[str]) -> list[CollectionRef]:
         """Return the collections of this deployment, existing or not. The base collections come first."""
-        refs = (ref for key in registered if (ref := ref_of(key)) is not None)
+        refs = (ref for key in registered if (ref := ref_of(key, self._shape.kinds)) is not None)
         return list(dict.fromkeys([*self._shape.bases(), *self._shape.configured(), *refs]))
 
     def _existing(self, registered: Iterable[str], listing: Listing) -> list[CollectionRef]:

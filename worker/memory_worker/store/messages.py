@@ -5,21 +5,23 @@ The bytes of a vector are copied into the message unchanged, because they are th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from qdrant_client import grpc as q
 
 from memory_worker.contract import Search, Upsert
-from memory_worker.contract.kinds import KINDS, POINT_ID_FIELD, TENANT_FIELD, USER_ID_FIELD, primary_id
+from memory_worker.contract.kinds import POINT_ID_FIELD, TENANT_FIELD, USER_ID_FIELD, Kind, UserId, primary_id
 from memory_worker.contract.vectors import pack_vector
-from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.filters import any_point_id, has_id, of_user
+from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, PatchPoints, UpsertPoints
 from memory_worker.store.values import put_payload
 
 OVERSAMPLING = 2.0
 """A search with quantized vectors finds this many times its limit, then rescores. Else 1 of 13 hits was wrong."""
 
-_NOBODY = 0
+NOBODY = 0
+"""A user id that nobody has. As text it is a number, so it is no user id of text, either."""
 _PROBE = "probe"
 _DENSE_DATA_TAG = b"\x0a"  # field 1, length-delimited
 _VARINT_BITS = 7
@@ -36,7 +38,9 @@ def update_batch(collection: str, operations: Iterable[Operation], *, tenants: b
         match operation:
             case DeleteMatching():
                 selector = request.operations.add().delete_points.points
-                selector.filter.must.extend(_of_user(operation.user_id, operation.where))
+                selector.filter.must.extend(of_user(operation.user_id, operation.where))
+            case PatchPoints():
+                _add_patch(request, operation)
             case DeletePoints():
                 _add_delete(request, operation.point_ids)
             case UpsertPoints():
@@ -44,35 +48,34 @@ def update_batch(collection: str, operations: Iterable[Operation], *, tenants: b
     return request
 
 
-def probe(collection: str, dimension: int, *, tenants: bool = False) -> q.UpdateBatchPoints:
+def probe(collection: str, dimension: int, *, user_id: UserId = NOBODY, tenants: bool = False) -> q.UpdateBatchPoints:
     """Return a request with each type of operation. It writes and removes one point, which belongs to no user."""
     vector = pack_vector([1.0] * dimension)
-    payload = {USER_ID_FIELD: _NOBODY, POINT_ID_FIELD: _PROBE}
-    point = Upsert(user_id=_NOBODY, point_id=_PROBE, vector=vector, payload=payload)
+    payload = {USER_ID_FIELD: user_id, POINT_ID_FIELD: _PROBE}
+    point = Upsert(user_id=user_id, point_id=_PROBE, vector=vector, payload=payload)
     removed = DeletePoints((_PROBE,))
-    operations: list[Operation] = [DeleteMatching(_NOBODY), removed, UpsertPoints((point,)), removed]
+    operations: list[Operation] = [DeleteMatching(user_id), removed, UpsertPoints((point,)), removed]
     return update_batch(collection, operations, tenants=tenants)
 
 
-def probe_of_deletes(collection: str) -> q.UpdateBatchPoints:
+def probe_of_deletes(collection: str, *, user_id: UserId = NOBODY) -> q.UpdateBatchPoints:
     """Return a request with each type of delete, for points that belong to no user."""
-    return update_batch(collection, [DeleteMatching(_NOBODY), DeletePoints((_PROBE,))])
+    return update_batch(collection, [DeleteMatching(user_id), DeletePoints((_PROBE,))])
 
 
-def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPoints:
-    """Return the query of a search job whose vector is packed.
+def search(collection: str, kind: Kind, job: Search, *, rescored: bool = False) -> q.QueryPoints:
+    """Return the query of a search job of this kind whose vector is packed.
 
     With ``rescored``, the quantized vectors find more points than the limit, and the original vectors select the best
     of them. This has no effect if nothing is quantized.
     """
-    kind = KINDS[job.kind]
     request = q.QueryPoints(
         collection_name=collection,
         limit=job.limit or kind.default_limit,
         score_threshold=kind.default_min_score if job.min_score is None else job.min_score,
         with_payload=q.WithPayloadSelector(enable=True),
     )
-    request.filter.must.extend(_of_user(job.user_id, job.narrowing))
+    request.filter.must.extend(of_user(job.user_id, job.narrowing))
     for field, flag in kind.search_filter.items():
         request.filter.must.append(q.Condition(field=q.FieldCondition(key=field, match=q.Match(boolean=flag))))
     if rescored:
@@ -82,27 +85,51 @@ def search(collection: str, job: Search, *, rescored: bool = False) -> q.QueryPo
     return request
 
 
-def points_by_id(collection: str, user_id: int, point_ids: list[str]) -> q.ScrollPoints:
+def points_by_id(collection: str, user_id: UserId, point_ids: list[str]) -> q.ScrollPoints:
     """Return the request for a user's points with these logical ids, under any primary id."""
     request = q.ScrollPoints(
         collection_name=collection, limit=2 * len(point_ids), with_payload=q.WithPayloadSelector(enable=True)
     )
-    request.filter.must.extend([*_of_user(user_id, ()), _any_point_id(point_ids)])
+    request.filter.must.extend([*of_user(user_id), any_point_id(point_ids)])
     return request
 
 
 def _add_delete(request: q.UpdateBatchPoints, point_ids: Sequence[str]) -> None:
     condition = request.operations.add().delete_points.points.filter.should
-    condition.append(_has_id(map(primary_id, point_ids)))
-    condition.append(_any_point_id(point_ids))
+    condition.append(has_id(map(primary_id, point_ids)))
+    condition.append(any_point_id(point_ids))
+
+
+def _add_patch(request: q.UpdateBatchPoints, patch: PatchPoints) -> None:
+    selected = q.Filter(must=of_user(patch.user_id, patch.where))
+    if patch.point_ids:
+        by_ids = q.Filter(should=[has_id(map(primary_id, patch.point_ids)), any_point_id(patch.point_ids)])
+        selected.must.append(q.Condition(filter=by_ids))
+    selector = q.PointsSelector(filter=selected)
+
+    def add_set() -> None:
+        step = request.operations.add().set_payload
+        put_payload(step.payload, patch.set)
+        step.points_selector.CopyFrom(selector)
+
+    def add_unset() -> None:
+        step = request.operations.add().delete_payload
+        step.keys.extend(patch.unset)
+        step.points_selector.CopyFrom(selector)
+
+    steps = [add_set] * bool(patch.set) + [add_unset] * bool(patch.unset)
+    if any(condition.field in patch.set for condition in patch.where):
+        steps.reverse()
+    for add in steps:
+        add()
 
 
 def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert], *, tenants: bool) -> None:
     primary_ids = [primary_id(point.point_id) for point in points]
     # Older points have an integer as their primary id. Delete them, so that the new points replace them.
     older = request.operations.add().delete_points.points.filter
-    older.must.append(_any_point_id(point.point_id for point in points))
-    older.must_not.append(_has_id(primary_ids))
+    older.must.append(any_point_id(point.point_id for point in points))
+    older.must_not.append(has_id(primary_ids))
     messages = request.operations.add().upsert.points
     for uuid, point in zip(primary_ids, points, strict=True):
         message = messages.add()
@@ -126,25 +153,6 @@ def _vector_header(size: int) -> bytes:
         length.append(size % _VARINT_MORE | _VARINT_MORE)
         size >>= _VARINT_BITS
     return _DENSE_DATA_TAG + bytes(length) + bytes([size])
-
-
-def _of_user(user_id: int, where: Iterable[tuple[str, str | int]]) -> list[q.Condition]:
-    values: Mapping[str, str | int] = {USER_ID_FIELD: user_id, **dict(where)}
-    return [q.Condition(field=q.FieldCondition(key=name, match=_match(value))) for name, value in values.items()]
-
-
-def _match(value: str | int) -> q.Match:
-    return q.Match(integer=value) if isinstance(value, int) else q.Match(keyword=value)
-
-
-def _any_point_id(point_ids: Iterable[str]) -> q.Condition:
-    return q.Condition(
-        field=q.FieldCondition(key=POINT_ID_FIELD, match=q.Match(keywords=q.RepeatedStrings(strings=point_ids)))
-    )
-
-
-def _has_id(primary_ids: Iterable[str]) -> q.Condition:
-    return q.Condition(has_id=q.HasIdCondition(has_id=[q.PointId(uuid=uuid) for uuid in primary_ids]))
 
 
 _STRONG = q.WriteOrdering(type=q.WriteOrderingType.Strong)

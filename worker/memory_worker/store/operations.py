@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from memory_worker.contract import Upsert
-from memory_worker.contract.kinds import KindName
+from memory_worker.contract import Condition, Upsert, Where
+from memory_worker.contract.kinds import KindName, UserId
 
 
 class CollectionRef(msgspec.Struct, frozen=True):
@@ -18,10 +18,23 @@ class CollectionRef(msgspec.Struct, frozen=True):
 
 
 class DeleteMatching(msgspec.Struct, frozen=True):
-    """Delete all points of a user whose payload has these values; without values, all points of the user."""
+    """Delete all points of a user whose payload meets these conditions; without conditions, all points of the user."""
 
-    user_id: int
-    where: tuple[tuple[str, str | int], ...] = ()
+    user_id: UserId
+    where: tuple[Condition, ...] = ()
+
+
+class PatchPoints(msgspec.Struct, frozen=True):
+    """Change payload fields of a user's points with these logical ids, or of those that meet the conditions.
+
+    If both ``set`` and ``unset`` are given, they are two steps. A step that changes a field of ``where`` comes last.
+    """
+
+    user_id: UserId
+    point_ids: tuple[str, ...] = ()
+    where: Where = ()
+    set: dict[str, Any] = {}
+    unset: tuple[str, ...] = ()
 
 
 class DeletePoints(msgspec.Struct, frozen=True):
@@ -36,4 +49,4 @@ class UpsertPoints(msgspec.Struct, frozen=True):
     points: tuple[Upsert, ...]
 
 
-Operation: TypeAlias = DeleteMatching | DeletePoints | UpsertPoints
+Operation: TypeAlias = DeleteMatching | PatchPoints | DeletePoints | UpsertPoints

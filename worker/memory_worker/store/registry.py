@@ -6,10 +6,10 @@ A collection belongs to the deployment because it is in the registry, not becaus
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Literal, Protocol
 
-from memory_worker.contract.kinds import KINDS
+from memory_worker.contract.kinds import KindName
 from memory_worker.store.operations import CollectionRef
 
 Origin = Literal["made", "adopted"]
@@ -53,13 +53,10 @@ def key_of(ref: CollectionRef) -> str:
     return ref.kind if ref.namespace is None else f"{ref.kind}{_SEPARATOR}{ref.namespace}"
 
 
-def ref_of(key: str) -> CollectionRef | None:
-    """Return the collection of a key, or ``None`` if this version does not know the kind."""
+def ref_of(key: str, kinds: Container[KindName]) -> CollectionRef | None:
+    """Return the collection of a key, or ``None`` if its kind is not one of ``kinds``."""
     name, separator, namespace = key.partition(_SEPARATOR)
-    for kind in KINDS:
-        if kind == name:
-            return CollectionRef(kind, namespace if separator else None)
-    return None
+    return CollectionRef(name, namespace if separator else None) if name in kinds else None
 
 
 def origin_of(value: object) -> Origin:

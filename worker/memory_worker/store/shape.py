@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from memory_worker.contract.kinds import KINDS, TENANT_FIELD, IndexType, KindName, namespace_of
+from memory_worker.contract.kinds import KINDS, MEMORY, TENANT_FIELD, IndexType, KindName, Kinds, namespace_of
 from memory_worker.store.operations import CollectionRef
 
 
@@ -14,11 +14,11 @@ from memory_worker.store.operations import CollectionRef
 class CollectionShape:
     """The settings of new collections. Of existing collections only dimension and distance are checked.
 
-    ``namespaces`` belong to the deployment without being registered, if their collections exist.
+    ``kinds`` are those of the deployment. ``dimension`` is that of kinds without their own. ``namespaces`` of memories
+    belong to the deployment without being registered, if their collections exist.
     """
 
-    memories: str = "user_memories"
-    documents: str = "user_documents"
+    kinds: Kinds = field(default_factory=lambda: KINDS)
     namespaces: tuple[str, ...] = ()
     dimension: int = 1024
     quantize_int8: bool = False
@@ -33,7 +33,11 @@ class CollectionShape:
 
     def base(self, kind: KindName) -> str:
         """Return the name of the base collection of a kind."""
-        return self.memories if kind == "memory" else self.documents
+        return self.kinds[kind].collection
+
+    def dimension_of(self, kind: KindName) -> int:
+        """Return the dimension of a kind's vectors."""
+        return self.kinds[kind].dimension or self.dimension
 
     def name(self, ref: CollectionRef) -> str:
         """Return the name of a collection in Qdrant."""
@@ -45,7 +49,7 @@ class CollectionShape:
         for base in self.bases():
             if name == self.name(base):
                 return base
-        for kind in KINDS.values():
+        for kind in self.kinds.values():
             namespace = namespace_of(name, self.base(kind.name)) if kind.namespaced else None
             if namespace:
                 return CollectionRef(kind.name, namespace)
@@ -53,18 +57,15 @@ class CollectionShape:
 
     def bases(self) -> list[CollectionRef]:
         """Return the base collections, which every deployment has."""
-        return [CollectionRef(kind) for kind in KINDS]
+        return [CollectionRef(kind) for kind in self.kinds]
 
     def configured(self) -> list[CollectionRef]:
         """Return the namespaces from the settings."""
-        return [
-            CollectionRef(kind.name, namespace)
-            for kind in KINDS.values()
-            if kind.namespaced
-            for namespace in self.namespaces
-        ]
+        if MEMORY.name not in self.kinds or not self.kinds[MEMORY.name].namespaced:
+            return []
+        return [CollectionRef(MEMORY.name, namespace) for namespace in self.namespaces]
 
     def indexes(self, kind: KindName) -> Mapping[str, IndexType]:
         """Return the type of each payload index."""
-        fields = KINDS[kind].indexes
+        fields = self.kinds[kind].indexes
         return MappingProxyType({**fields, TENANT_FIELD: "keyword"}) if self.tenant_index else fields

@@ -13,6 +13,7 @@ from qdrant_client import grpc as q
 from memory_worker.budget import Reservation
 from memory_worker.contract import CollectionInfo, Get, Hit, Point, Search
 from memory_worker.contract.errors import CollectionUnfit, StoreRefused, StoreUnavailable
+from memory_worker.contract.kinds import UserId
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
 from memory_worker.store.collections import Collections
@@ -143,12 +144,17 @@ class VectorStore:
         name = self.collections.name(ref)
         try:
             await self.collections.ensure(ref)
-            request = messages.probe(name, self.collections.dimension, tenants=self.collections.tenants)
+            dimension = self.collections.dimension_of(ref)
+            request = messages.probe(name, dimension, user_id=self._nobody(ref), tenants=self.collections.tenants)
         except CollectionUnfit:
-            request = messages.probe_of_deletes(name)
+            request = messages.probe_of_deletes(name, user_id=self._nobody(ref))
         deadline = time.monotonic() + self._timeout_s
         answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
         _check_applied(name, request, answer)
+
+    def _nobody(self, ref: CollectionRef) -> UserId:
+        """Return a user id that nobody has."""
+        return messages.NOBODY if self.collections.kinds[ref.kind].user_ids == "integer" else str(messages.NOBODY)
 
     async def search(
         self, job: Search, *, timeout_s: float, reservation: Reservation | None = None
@@ -161,7 +167,9 @@ class VectorStore:
         Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
         """
         ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
-        request = messages.search(self.collections.name(ref), job, rescored=self.collections.quantized)
+        request = messages.search(
+            self.collections.name(ref), self.collections.kinds[job.kind], job, rescored=self.collections.quantized
+        )
         wanted, engine_s = request.limit, 0.0
         while True:
             answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, reservation)
@@ -171,7 +179,7 @@ class VectorStore:
                 return hits[:wanted], engine_s * 1000
             request.limit *= 2
 
-    async def _query(self, query: Query, user_id: int, reservation: Reservation | None) -> Answer:
+    async def _query(self, query: Query, user_id: UserId, reservation: Reservation | None) -> Answer:
         key = ("query", query.name, user_id, query.request.limit.bit_length())
         small, large = partial(self._queries.ask, query), partial(self._large_queries.ask_alone, query)
         return await self._large.ask(key, small, large, reservation)
@@ -203,7 +211,7 @@ class VectorStore:
         return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found], engine_s * 1000
 
     async def _scroll(
-        self, request: q.ScrollPoints, user_id: int, deadline: float, reservation: Reservation | None
+        self, request: q.ScrollPoints, user_id: UserId, deadline: float, reservation: Reservation | None
     ) -> q.ScrollResponse:
         name = request.collection_name
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.contract import Limits
+from memory_worker.contract.kind_specs import decode_kinds, encode_kinds
+from memory_worker.contract.kinds import KINDS
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
@@ -29,6 +33,20 @@ class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
     min_replicas: int = 0
 
 
+def published_limits(limits: Limits) -> dict[str, int | bytes | None]:
+    """Return the fields in which limits are published. Each kind is published with its dimension.
+
+    A dimension that all kinds share is published by itself, too, for producers that do not know the field ``kinds``.
+    """
+    kinds = {name: replace(kind, dimension=limits.dimension_of(kind)) for name, kind in limits.kinds.items()}
+    dimensions = {kind.dimension for kind in kinds.values()}
+    return {
+        "dimension": dimensions.pop() if len(dimensions) == 1 else None,
+        "max_job_bytes": limits.max_job_bytes,
+        "kinds": encode_kinds(kinds),
+    }
+
+
 async def read_meta(redis: Redis, keys: Keys) -> QueueMeta | None:
     """Return the published metadata, or ``None`` if no worker has published any. Raises `QueueUnavailable`."""
     with queue_request("meta"):
@@ -42,6 +60,7 @@ async def read_meta(redis: Redis, keys: Keys) -> QueueMeta | None:
         limits=Limits(
             dimension=numbers.get("dimension"),
             max_job_bytes=numbers.get("max_job_bytes", Limits().max_job_bytes),
+            kinds=decode_kinds(found.get(b"kinds", b"")) or KINDS,
         ),
         **{name: numbers.get(name, 0) for name in QUEUE_LIMITS},
     )

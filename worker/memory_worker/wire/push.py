@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from itertools import repeat
 
 from redis.asyncio import Redis
 
@@ -27,7 +28,7 @@ async def push(
     partitions: int,
     jobs: Sequence[tuple[int, bytes]],
     *,
-    version: int = CONTRACT_VERSION,
+    version: int | Sequence[int] = CONTRACT_VERSION,
     token: str = "",
     deadline_ms: float = 0,
     life_ms: int = _LIFE_MS,
@@ -35,7 +36,8 @@ async def push(
 ) -> list[Receipt]:
     """Append encoded jobs in this order, each to the stream of its partition. Return their receipts.
 
-    All jobs are stored or none. A push that is repeated with the same ``token`` (by default a new one) is stored once.
+    ``version`` is the contract version of all jobs, or has that of each. All jobs are stored or none. A push that is
+    repeated with the same ``token`` (by default a new one) is stored once.
 
     ``deadline_ms`` is the last moment at which Redis may store the push, in unix milliseconds by Redis's clock; 0 means
     no deadline. A later arrival is refused, because the caller has given up and may have pushed other jobs instead. A
@@ -50,14 +52,15 @@ async def push(
     script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, pushed]
     drain_jobs: list[int | str | bytes] = []
     entries: list[int | bytes] = []
-    for partition, body in jobs:
+    versions = repeat(version) if isinstance(version, int) else version
+    for (partition, body), job_version in zip(jobs, versions, strict=False):
         if partition not in numbers:
             job_id = keys.drain_job_id(partition)
             numbers[partition] = len(numbers) + 1
             script_keys += [keys.stream(partition), keys.arq_job(job_id)]
             drain_jobs += [partition, job_id, drain_job(partition)]
-        entries += [numbers[partition], body]
-    args = [partitions, version, DRAIN_JOB_LIFE_MS, int(deadline_ms), life_ms, len(numbers), *drain_jobs, *entries]
+        entries += [numbers[partition], job_version, body]
+    args = [partitions, DRAIN_JOB_LIFE_MS, int(deadline_ms), life_ms, len(numbers), *drain_jobs, *entries]
     with queue_request("push"):
         ids = await scripts.run_replicated(redis, "push", script_keys, args, replicas=min_replicas)
     return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]

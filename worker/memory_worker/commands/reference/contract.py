@@ -25,8 +25,15 @@ from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.scripts import scripts
 
-_JOBS: Final = ("Upsert", "Delete", "Purge", "Search", "Get", "Info")
-_REPLIES: Final = ("Reply", "Hit", "Point", "CollectionInfo", "ReadError")
+_JOBS: Final = (
+    *("Upsert", "Delete", "Purge", "Patch", "Prune"),
+    *("Search", "SearchMany", "Get", "List", "Count", "Facet", "Files", "Stats", "Info", "Health"),
+    *("ListAll", "CountAll", "FacetAll"),
+)
+_REPLIES: Final = (
+    *("Reply", "Hit", "SearchResult", "Point", "FacetCounts", "FacetValue", "FileInfo", "UserStats"),
+    *("CollectionInfo", "HealthReport", "ReadError"),
+)
 _KEYS: Final = (
     *("meta", "since", "pushed:{token}", "backlog", "stream:{p}", "applied:{p}", "dead:{p}"),
     *("drain", "search", "drain:wakeup", "search:wakeup", "reply:{job}"),
@@ -138,6 +145,8 @@ def _type(field: Mapping[str, Any]) -> str:
             words = "bytes or list of numbers"
         case {"anyOf": [only, {"type": "null"}]}:
             words = f"{_type(only)}, or null"
+        case {"anyOf": choices}:
+            words = " or ".join(dict.fromkeys(map(_type, choices)))
         case {"type": "array", "items": item}:
             words = f"list of {_type(item)}{'s' if 'type' in item else ''}"
         case {"$ref": str(reference)}:

@@ -4,15 +4,15 @@
 --
 -- KEYS  mw:meta, mw:backlog, mw:drain, mw:drain:wakeup, mw:since, mw:pushed:TOKEN,
 --       then for each partition: mw:stream:P, arq:job:mw:drain:P
--- ARGV  number of partitions of the queue, contract version, life of a drain job (ms),
+-- ARGV  number of partitions of the queue, life of a drain job (ms),
 --       latest time (unix ms by Redis's clock; 0: none), most that this may be ahead of now (ms),
 --       number of partitions in KEYS,
 --       then for each of these partitions: P, arq job id mw:drain:P, drain job,
---       then for each job: the place of its partition in KEYS (1, 2, ...), the encoded job
+--       then for each job: the place of its partition in KEYS (1, 2, ...), its contract version, the encoded job
 -- Returns the ids of the entries.
 local COPY_MARGIN_MS = 2000
-local partitions_given = tonumber(ARGV[6])
-local first_job = 7 + 3 * partitions_given
+local partitions_given = tonumber(ARGV[5])
+local first_job = 6 + 3 * partitions_given
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -28,14 +28,14 @@ end
 -- After the deadline the caller has given up and may have pushed other jobs, which must not be overtaken. A deadline
 -- that is too far ahead was computed before Redis's clock was set back.
 local function is_too_late()
-  local left = tonumber(ARGV[4]) - now
-  return ARGV[4] ~= '0' and (left < 0 or left > tonumber(ARGV[5]))
+  local left = tonumber(ARGV[3]) - now
+  return ARGV[3] ~= '0' and (left < 0 or left > tonumber(ARGV[4]))
 end
 
 -- Return the number of jobs and bytes in this push; or nil and an error if a job is too large.
 local function count_jobs(max_job_bytes)
   local jobs, bytes = 0, 0
-  for i = first_job + 1, #ARGV, 2 do
+  for i = first_job + 2, #ARGV, 3 do
     if max_job_bytes and #ARGV[i] > tonumber(max_job_bytes) then
       return nil, 'TOOLARGE ' .. #ARGV[i] .. ' ' .. max_job_bytes
     end
@@ -59,15 +59,15 @@ end
 local function record_new_streams()
   for n = 1, partitions_given do
     if redis.call('EXISTS', KEYS[5 + 2 * n]) == 0 then
-      redis.call('HSET', KEYS[5], ARGV[4 + 3 * n], now)
+      redis.call('HSET', KEYS[5], ARGV[3 + 3 * n], now)
     end
   end
 end
 
 local function wake_workers()
   for n = 1, partitions_given do
-    local job_id, job = ARGV[5 + 3 * n], ARGV[6 + 3 * n]
-    if redis.call('SET', KEYS[6 + 2 * n], job, 'PX', ARGV[3], 'NX') then
+    local job_id, job = ARGV[4 + 3 * n], ARGV[5 + 3 * n]
+    if redis.call('SET', KEYS[6 + 2 * n], job, 'PX', ARGV[2], 'NX') then
       redis.call('ZADD', KEYS[3], now, job_id)
       if redis.call('LLEN', KEYS[4]) == 0 then
         redis.call('RPUSH', KEYS[4], 1)
@@ -99,14 +99,14 @@ if not meta[1] then
 end
 record_new_streams()
 ids = {}
-for i = first_job, #ARGV, 2 do
+for i = first_job, #ARGV, 3 do
   local stream = KEYS[5 + 2 * tonumber(ARGV[i])]
-  ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[2], 'j', ARGV[i + 1])
+  ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[i + 1], 'j', ARGV[i + 2])
 end
 redis.call('HINCRBY', KEYS[2], 'jobs', pushed.jobs)
 redis.call('HINCRBY', KEYS[2], 'bytes', pushed.bytes)
 -- Remember the ids for as long as a copy of this push could still be stored.
-local copies_for = ARGV[4] == '0' and tonumber(ARGV[5]) or tonumber(ARGV[4]) - now
+local copies_for = ARGV[3] == '0' and tonumber(ARGV[4]) or tonumber(ARGV[3]) - now
 redis.call('SET', KEYS[6], table.concat(ids, ' '), 'PX', copies_for + COPY_MARGIN_MS)
 wake_workers()
 return ids
