@@ -79,12 +79,18 @@ def test_the_main_app_can_rely_on_indexes_and_defaults() -> None:
         "category": "keyword",
         "_point_id": "keyword",
         "active": "bool",
+        "created": "integer",
+        "updated": "integer",
+        "embedding_model_id": "integer",
     }
     assert dict(DOCUMENT.indexes) == {
         "user_id": "integer",
         "file_id": "integer",
         "group_key": "keyword",
         "_point_id": "keyword",
+        "created": "integer",
+        "embedding_model_id": "integer",
+        "_version": "integer",
     }
     assert (MEMORY.default_limit, MEMORY.default_min_score, dict(MEMORY.search_filter)) == (5, 0.7, {"active": True})
     assert (DOCUMENT.default_limit, DOCUMENT.default_min_score, dict(DOCUMENT.search_filter)) == (10, 0.3, {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
@@ -27,7 +26,7 @@ def test_it_keeps_to_the_keys() -> None:
 def test_it_keeps_to_the_records() -> None:
     (record,) = re.findall(r"sprintf\('([^']+)', \$p\)", CLASS)
     assert decode_arq((record % 7).encode()) == decode_arq(drain_job(7))
-    assert f"{CONTRACT_VERSION}, {DRAIN_JOB_LIFE_MS}, $latest, $this->life() + 1000, 1," in CLASS
+    assert f"{DRAIN_JOB_LIFE_MS}, $latest, $this->life() + 1000, 1," in CLASS
     assert f"?: {DEFAULT_PARTITIONS})" in CLASS
 
 

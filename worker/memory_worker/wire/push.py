@@ -44,14 +44,13 @@ async def push(
     deadline more than ``life_ms`` ahead is refused too, because it was computed from a wrong clock. Without a deadline,
     ``life_ms`` is how long copies are recognized.
 
-    Raises `InvalidJob` for a job that is larger than the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate`,
+    Raises `InvalidJob` for a job larger than the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate`,
     `QueueUnavailable`, or `NotReplicated` if fewer than ``min_replicas`` replicas of Redis have the stored jobs.
     """
     numbers: dict[int, int] = {}
-    pushed = keys.pushed(token or new_token())
-    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, pushed]
-    drain_jobs: list[int | str | bytes] = []
-    entries: list[int | bytes] = []
+    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since]
+    script_keys.append(keys.pushed(token or new_token()))
+    drain_jobs, entries = list[int | str | bytes](), list[int | bytes]()
     versions = repeat(version) if isinstance(version, int) else version
     for (partition, body), job_version in zip(jobs, versions, strict=False):
         if partition not in numbers:
