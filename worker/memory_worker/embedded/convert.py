@@ -200,4 +200,11 @@ def record_to_proto(record: edge.Record) -> q.RetrievedPoint:
         id=id_to_proto(record.id),
         payload=payload_to_proto(record.payload),
         vectors=vectors_to_proto(record.vector),
+        order_value=_order_value_to_proto(record.order_value),
     )
+
+
+def _order_value_to_proto(value: int | float | None) -> q.OrderValue | None:
+    if value is None:
+        return None
+    return q.OrderValue(int=value) if isinstance(value, int) else q.OrderValue(float=value)

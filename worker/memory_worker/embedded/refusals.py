@@ -21,9 +21,11 @@ _BAD_INPUT_PREFIXES = (
     "Wrong input",
     "Validation error",
     "Bad request",
-    "invalid JSON path",
+    "No appropriate index for faceting",
+    "No range index for `order_by` key",
 )
 _NO_POINT_PREFIX = "No point with id"
+_BAD_PATH_PREFIX = "invalid JSON path "
 
 
 class Refused(Exception):
@@ -60,6 +62,11 @@ def no_alias(name: str) -> Refused:
     return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: Alias {name} does not exists!")
 
 
+def no_point(point_id: object) -> Refused:
+    """Return the refusal of a query by a point that does not exist."""
+    return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {_NO_POINT_PREFIX} {point_id} found")
+
+
 def alias_exists(name: str) -> Refused:
     """Return the refusal to create a collection whose name is an alias."""
     return bad_input(f"Can't create collection with name {name}. Alias with the same name already exists")
@@ -92,6 +99,8 @@ def engine_refusal(error: BaseException) -> Refused:
     text = str(error)
     if text.startswith(_NO_POINT_PREFIX):
         return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {text}")
+    if text.startswith(_BAD_PATH_PREFIX):
+        return bad_argument(f"Invalid json path: '{text.removeprefix(_BAD_PATH_PREFIX)}'")
     if text.startswith(_BAD_INPUT_PREFIXES):
         return bad_input(text)
     return Refused(grpc.StatusCode.INTERNAL, f"Service internal error: {text or type(error).__name__}")
