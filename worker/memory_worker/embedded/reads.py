@@ -67,10 +67,7 @@ def _order(order: q.OrderBy) -> edge.OrderBy:
 
 
 def facet(collection: Collection, request: q.FacetCounts) -> q.FacetResponse:
-    """Count the points of each value of a payload field, most frequent values first.
-
-    Exact counts are the same as others, because each point is in only one segment of Edge.
-    """
+    """Count the points of each value of a payload field, most frequent values first."""
     if not request.key:
         raise out_of_range("key", "''", "must be at least 1 character")
     if request.HasField("timeout") and request.timeout < 1:
