@@ -13,6 +13,7 @@ from tests.integration.conformance_calls import (
     INDEXES,
     Handle,
     by_filter,
+    by_ids,
     creation,
     delete,
     field,
@@ -86,6 +87,12 @@ class TestAliases:
         assert handle.ids() == by_alias.ids() == {1, 2}
         assert plain_id(by_alias.query([1, 0, 0, 0], limit=1)[0].id) in {1, 2}
         assert by_alias.payload(1) == handle.payload(1)
+        counts = q.FacetCounts(collection_name=name, key="user_id")
+        assert [hit.value.integer_value for hit in handle.stub.Facet(counts).hits] == [1, 2]
+        ordered = q.ScrollPoints(collection_name=name, order_by=q.OrderBy(key="user_id", direction=q.Direction.Desc))
+        assert [plain_id(found.id) for found in handle.stub.Scroll(ordered).result] == [2, 1]
+        handle.stub.ClearPayload(q.ClearPayloadPoints(collection_name=name, wait=True, points=by_ids(2)))
+        assert handle.payload(2) == by_alias.payload(2) == {}
         by_alias.update(delete(by_filter(must=[field("user_id", integer=1)])))
         assert (handle.count(), by_alias.count()) == (1, 1)
         assert collections.CollectionExists(q.CollectionExistsRequest(collection_name=name)).result.exists
