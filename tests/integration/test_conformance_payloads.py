@@ -78,7 +78,6 @@ def stored(handle: Handle) -> Handle:
 class TestSelectedPoints:
     CASES: tuple[tuple[str, q.PointsSelector, set[int]], ...] = (
         ("ids", by_ids(1, 3), {1, 3}),
-        ("no ids", by_ids(), set()),
         ("unknown by filter", by_filter(must=[has_id(2, 99)]), {2}),
         ("everything", by_filter(), {1, 2, 3, 4, 5}),
         (
@@ -167,6 +166,10 @@ class TestChanges:
         stored.update(overwrite(by_ids(2), category=None, kept=1))
         assert stored.payload(2) == {"category": None, "kept": 1}
         assert stored.ids(must=[empty("category")]) == {1, 2, 4}
+        stored.update(upsert(point(1), point(6)), set_payload(by_ids(1, 6), added=None))
+        assert stored.payload(1) == stored.payload(6) == {"added": None}  # the first payload of a point is kept whole
+        stored.update(set_payload(by_ids(1), added=None))
+        assert stored.payload(1) == {}
 
     def test_vectors_are_kept(self, stored: Handle) -> None:
         stored.update(set_payload(by_ids(1), a=1), overwrite(by_ids(1), b=1), clear(by_ids(1)))
@@ -182,7 +185,7 @@ class TestChanges:
         unknown = str(uuid.uuid4())
         for operation in (set_payload(by_ids(unknown), a=1), overwrite(by_ids(1, unknown), a=1)):
             error = refusal(grpc.StatusCode.NOT_FOUND, stored.update, operation)
-            assert f"No point with id {unknown}" in error.details()
+            assert error.details() == f"Not found: No point with id {unknown} found"
 
     def test_malformed_changes_are_refused(self, stored: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         for operation in (

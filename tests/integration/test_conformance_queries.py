@@ -169,3 +169,9 @@ class TestQueriesByPoint:
             error = refusal(grpc.StatusCode.NOT_FOUND, self.by_point, searchable, point_id)
             assert error.details() == f"Not found: No point with id {point_id} found"
         refusal(grpc.StatusCode.INVALID_ARGUMENT, self.by_point, searchable, "no-uuid")
+
+    def test_a_query_for_nothing_is_refused(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        for query, missing in ((q.Query(), "Query"), (q.Query(nearest=q.VectorInput()), "VectorInput")):
+            request = q.QueryPoints(collection_name=searchable.name, query=query)
+            error = refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.stub.Query, request)
+            assert error.details() == f"{missing} variant is missing"

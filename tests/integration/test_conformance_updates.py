@@ -187,6 +187,20 @@ class TestBatches:
     def test_empty_operations_are_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, Operation())
 
+    def test_operations_on_no_points_are_refused(self, handle: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
+        payload = {"a": value(1)}
+        for wait in (True, False):
+            for operation in (
+                upsert(),
+                delete(by_ids()),
+                Operation(set_payload=Operation.SetPayload(payload=payload, points_selector=by_ids())),
+                Operation(overwrite_payload=Operation.OverwritePayload(payload=payload, points_selector=by_ids())),
+                Operation(delete_payload=Operation.DeletePayload(keys=["a"], points_selector=by_ids())),
+                Operation(clear_payload=Operation.ClearPayload(points=by_ids())),
+            ):
+                error = refusal(grpc.StatusCode.INVALID_ARGUMENT, handle.update, operation, wait=wait)
+                assert error.details() == "Bad request: Empty update request"
+
 
 class TestDeletes:
     def test_unknown_ids_are_ignored(self, handle: Handle) -> None:

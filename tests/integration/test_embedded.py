@@ -465,6 +465,7 @@ class TestEdge:
     def test_unknown_requests_are_refused(self, front: grpc.Channel) -> None:
         stub = q.PointsStub(front)
         text = q.Condition(field=q.FieldCondition(key="a", match=q.Match(text="word")))
+        other = q.Condition(field=q.FieldCondition(key="a", match=q.Match(except_integers=q.RepeatedIntegers())))
         minimum = q.MinShould(conditions=[text], min_count=1)
         dense = q.Query(nearest=q.VectorInput(dense=q.DenseVector(data=[1, 0, 0, 0])))
         overwrite = q.PointsUpdateOperation(overwrite_payload=q.PointsUpdateOperation.OverwritePayload(key="a"))
@@ -478,6 +479,7 @@ class TestEdge:
         for call, request in (
             (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(must=[text]))),
             (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(min_should=minimum))),
+            (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(must=[other]))),
             (stub.Scroll, q.ScrollPoints(collection_name="c", order_by=since)),
             (stub.Scroll, q.ScrollPoints(collection_name="c", with_vectors=by_name)),
             (stub.Facet, q.FacetCounts(collection_name="c", key="a", shard_key_selector=shard)),

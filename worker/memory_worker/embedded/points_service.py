@@ -98,7 +98,7 @@ class PointsService(q.PointsServicer):
         """Index a payload field, for existing and new points."""
         serve_only(request, (*_WRITE_HINTS, "field_name", "field_type", "field_index_params"))
         if not request.field_name:
-            raise out_of_range("field_name", "''", "must be at least 1 character")
+            raise out_of_range("field_name", '""', "must be at least 1 characters")
         operation = edge.UpdateOperation.create_field_index(request.field_name, index_from_proto(request))
         return q.PointsOperationResponse(result=updates.update(self._collection(request), operation, wait=request.wait))
 

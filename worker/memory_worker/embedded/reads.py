@@ -69,7 +69,7 @@ def _order(order: q.OrderBy) -> edge.OrderBy:
 def facet(collection: Collection, request: q.FacetCounts) -> q.FacetResponse:
     """Count the points of each value of a payload field, most frequent values first."""
     if not request.key:
-        raise out_of_range("key", "''", "must be at least 1 character")
+        raise out_of_range("key", '""', "must be at least 1 characters")
     if request.HasField("timeout") and request.timeout < 1:
         raise out_of_range("timeout", request.timeout, "must be 1 or larger")
     limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT

@@ -47,6 +47,11 @@ def bad_input(description: str) -> Refused:
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {description}")
 
 
+def empty_update() -> Refused:
+    """Return the refusal of an operation that names no points."""
+    return bad_argument("Bad request: Empty update request")
+
+
 def out_of_range(field: str, value: object, rule: str) -> Refused:
     """Return the refusal of a field whose value Qdrant's request validation forbids."""
     return bad_argument(f"Validation error in body: [{field}: value {value} invalid, {rule}]")
@@ -98,7 +103,7 @@ def engine_refusal(error: BaseException) -> Refused:
     """Return the answer of a Qdrant server for an ``error`` of Edge."""
     text = str(error)
     if text.startswith(_NO_POINT_PREFIX):
-        return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {text}")
+        return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {text} found")
     if text.startswith(_BAD_PATH_PREFIX):
         return bad_argument(f"Invalid json path: '{text.removeprefix(_BAD_PATH_PREFIX)}'")
     if text.startswith(_BAD_INPUT_PREFIXES):

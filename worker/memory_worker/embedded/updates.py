@@ -9,7 +9,7 @@ from qdrant_client import grpc as q
 
 from memory_worker.embedded import convert
 from memory_worker.embedded.filters import filter_from_proto
-from memory_worker.embedded.refusals import Refused, bad_argument, engine_refusal, not_served, serve_only
+from memory_worker.embedded.refusals import Refused, bad_argument, empty_update, engine_refusal, not_served, serve_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,20 +53,22 @@ def apply(collection: Collection, kind: str, request: Any, *, wait: bool) -> q.U
 
 def update(collection: Collection, operation: edge.UpdateOperation, *, wait: bool, points: int = 1) -> q.UpdateResult:
     """Apply an operation of Edge that writes about ``points`` points. With ``wait``, it has an error if that fails."""
+    number = collection.next_operation_id()
     try:
-        number = collection.update(operation, points)
+        collection.update(operation, points)
     except Refused:
         raise
     except Exception as error:
         if wait:
             raise engine_refusal(error) from error
         # Without wait, a server has already answered by the time the operation fails.
-        return q.UpdateResult(status=q.UpdateStatus.Acknowledged)
     status = q.UpdateStatus.Completed if wait else q.UpdateStatus.Acknowledged
     return q.UpdateResult(operation_id=number, status=status)
 
 
 def _upsert(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
+    if not request.points:
+        raise empty_update()
     points: list[edge.Point] = []
     for part in _parts(request.points):
         collection.read_priority.wait_for_reads()
@@ -81,8 +83,8 @@ def _upsert(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResu
 
 
 def _parts(points: Sequence[_Point]) -> Iterator[list[_Point]]:
-    """Split points into parts that take about a millisecond to convert or to apply. No points are one empty part."""
-    return (list(points[first : first + POINTS_PER_PART]) for first in range(0, len(points) or 1, POINTS_PER_PART))
+    """Split points into parts that take about a millisecond to convert or to apply."""
+    return (list(points[first : first + POINTS_PER_PART]) for first in range(0, len(points), POINTS_PER_PART))
 
 
 def _delete(collection: Collection, request: Any, *, wait: bool) -> q.UpdateResult:
@@ -171,6 +173,8 @@ def _for_selected(
 ) -> edge.UpdateOperation:
     match selector.WhichOneof("points_selector_one_of"):
         case "points":
+            if not selector.points.ids:
+                raise empty_update()
             return by_ids(convert.ids_from_proto(selector.points.ids))
         case "filter":
             return by_filter(filter_from_proto(selector.filter))
