@@ -53,6 +53,7 @@ _META_FRESH_S = 5.0
 _META_MAX_AGE_S = 60.0
 """From this age on, the limits are read again before any check, because the workers' settings may have changed."""
 _CLOCK_SLACK_MS = 1000
+_MIN_TIME_S = 0.001
 
 _Checked = TypeVar("_Checked")
 
@@ -144,14 +145,17 @@ class Producer:
         await wait_applied(self.open().blocking, self._keys, receipt, timeout_s=timeout_s)
 
     async def call(self, job: ReadJob) -> Reply:
-        """Enqueue a read job and return its reply.
+        """Enqueue a read job and return its reply. If it has ``after``, first wait until that job has been applied.
 
         Raises `InvalidJob`, `QueueFull`, `QueueUnavailable` if Redis does not answer, or `ReadFailed` if no worker
-        answers or the reply is an error.
+        answers or the reply is an error. While waiting it raises as `wait_applied`.
         """
         normalized = normalize_job(job)
         request = _Request(self.open(), normalized.timeout_ms / 1000)
         job = await self._with_limits(request, lambda limits: checked(normalized, limits))
+        after = getattr(job, "after", None)
+        if after is not None:
+            request = await self._wait_within(request, Receipt.parse(after))
         # The worker gets the remaining time, so that it skips a job whose caller has given up.
         timed = msgspec.structs.replace(job, timeout_ms=max(1, int(request.remaining_s * 1000)))
         async with request:
@@ -163,6 +167,16 @@ class Producer:
         if reply.error is not None:
             raise ReadFailed(reply.error.code, reply.error.message)
         return reply
+
+    async def _wait_within(self, request: _Request, receipt: Receipt) -> _Request:
+        """Wait until the job of ``receipt`` has been applied. Return a request for the rest of the time."""
+        timeout_s = max(_MIN_TIME_S, request.remaining_s)
+        began = time.monotonic()
+        await self.wait_applied(receipt, timeout_s=timeout_s)
+        left_s = timeout_s - (time.monotonic() - began)
+        if left_s < _MIN_TIME_S:
+            raise ReadFailed("timeout", f"no time was left when job {receipt} had been applied")
+        return _Request(request.connections, left_s)
 
     async def _with_limits(self, request: _Request, check: Callable[[Limits], _Checked]) -> _Checked:
         """Return the result of ``check`` for the limits that workers have published.

@@ -22,8 +22,10 @@ from memory_worker.contract.jobs import (
     WriteJob,
 )
 from memory_worker.contract.kinds import KindName
+from memory_worker.contract.read_jobs import Search
 
 _Result = TypeVar("_Result")
+_NOT_IN_SEARCH_MANY = ("after", "timeout_ms")
 
 
 def to_upsert(field: str, point: Any) -> Upsert:
@@ -40,6 +42,20 @@ def to_upsert(field: str, point: Any) -> Upsert:
             raise InvalidJob(f"{field}.{name}", "is missing")
     payload = point.get("payload")
     return Upsert(**{**point, "payload": {} if payload is None else payload})
+
+
+def to_search(field: str, search: Any) -> Search:
+    """Return the job for one item of `MemoryQueue.search_many`. Raises `InvalidJob`."""
+    if isinstance(search, Search):
+        return search
+    if not isinstance(search, Mapping):
+        raise InvalidJob(field, f"expected a Search or a map of the arguments of search, got {type_name(search)}")
+    for name in search:
+        if name not in Search.__struct_fields__ or name in _NOT_IN_SEARCH_MANY:
+            raise InvalidJob(field, f"{excerpt(name)} is no argument of search")
+    if "user_id" not in search:
+        raise InvalidJob(f"{field}.user_id", "is missing")
+    return Search(**{**search, "kind": kind_of_read(search.get("kind", UNSET), search)})
 
 
 def to_write_jobs(jobs: Any) -> list[WriteJob]:
@@ -91,6 +107,14 @@ def implied_kind(narrowing: Mapping[str, Any]) -> KindName | UnsetType:
     if given & {"namespace", "category"}:
         return "memory"
     return "document" if given else UNSET
+
+
+def kind_of_read(kind: KindName | UnsetType, narrowing: Mapping[str, Any]) -> KindName:
+    """Return the kind of a read: the given one, or the one that has the narrowing fields."""
+    if kind is not UNSET:
+        return kind
+    given = {name for name, value in narrowing.items() if value is not UNSET}
+    return "document" if given & {"group_key", "file_id"} else "memory"
 
 
 def to_timeout_ms(timeout: Any) -> int:

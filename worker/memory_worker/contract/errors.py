@@ -214,7 +214,8 @@ class DeadlinePassed(StoreError):
 class ReadFailed(MemoryWorkerError):
     """A read returned an error.
 
-    ``code`` is ``invalid``, ``too_large`` (ask for fewer points), ``unavailable``, ``timeout`` or ``internal``.
+    ``code`` is ``invalid``, ``too_large`` (ask for fewer points), ``unavailable``, ``timeout``, ``not_applied`` (the
+    job of ``after`` has not been applied) or ``internal``.
     """
 
     def __init__(self, code: str, message: str) -> None:

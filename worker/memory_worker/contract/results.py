@@ -32,7 +32,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A point that a search found. ``score`` is the similarity: for cosine -1 to 1."""
+    """A point that a search found. ``score`` is the similarity (for cosine -1 to 1) or the distance."""
 
     point_id: str
     score: float

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from memory_worker.contract.errors import PartitionMismatch, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.queue.drain_jobs import WakeAfter
-from memory_worker.reads.handlers import READ_JOBS, Reads
+from memory_worker.reads.answers import READ_JOBS
+from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
 from memory_worker.settings import Settings
 from memory_worker.telemetry.logs import log_event

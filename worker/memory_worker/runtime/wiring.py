@@ -76,9 +76,10 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
     The registry of collections is in ``redis``. Without it, the only known namespaces are those in the settings.
     """
     # Imported here, because gRPC takes a second to load, and not every command needs Qdrant.
+    from memory_worker.store.reader import AnswerLimits  # noqa: PLC0415
     from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
     from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
-    from memory_worker.store.store import AnswerLimits, VectorStore  # noqa: PLC0415
+    from memory_worker.store.store import VectorStore  # noqa: PLC0415
 
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")

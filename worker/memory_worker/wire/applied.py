@@ -1,4 +1,4 @@
-"""Wait until the job of a receipt has been applied."""
+"""Find out whether the job of a receipt has been applied, or wait until it is."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ async def wait_applied(redis: Redis, keys: Keys, receipt: Receipt, *, timeout_s:
         if await _is_applied(redis, keys, receipt, block_ms=remaining_ms):
             return
     raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
+
+
+async def check_applied(redis: Redis, keys: Keys, receipt: Receipt) -> None:
+    """Return if the job of ``receipt`` has been applied; otherwise raise as `wait_applied`, but without waiting."""
+    if not await _is_applied(redis, keys, receipt):
+        raise NotApplied(f"job {receipt} has not been applied yet; it is still queued")
 
 
 async def _is_applied(redis: Redis, keys: Keys, receipt: Receipt, *, block_ms: int | None = None) -> bool:
