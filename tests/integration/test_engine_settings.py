@@ -71,11 +71,13 @@ async def test_graphs_of_users_and_of_nothing_else(
 
 async def test_as_ever_unless_asked(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     await store.prepare()
-    for name in (shape.base("memory"), shape.base("document")):
+    for kind in ("memory", "document"):
+        name = shape.base(kind)
         info = engine.info(name)
         assert not info.config.hnsw_config.HasField("payload_m")
         assert "_tenant" not in info.payload_schema
-        assert not any("enable_hnsw" in index(engine, name, field) for field in info.payload_schema)
+        without_graph = {field for field in info.payload_schema if "enable_hnsw" in index(engine, name, field)}
+        assert without_graph == {*shape.indexes(kind)} & {"created", "updated", "embedding_model_id", "_version"}
 
 
 async def test_a_collection_that_is_there_keeps_its_graph(
