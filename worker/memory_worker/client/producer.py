@@ -37,7 +37,7 @@ from memory_worker.contract.errors import (
     TooLate,
 )
 from memory_worker.wire.applied import wait_applied
-from memory_worker.wire.call import enqueue_call, wait_for_reply
+from memory_worker.wire.call import enqueue_call, queue_of, wait_for_reply
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import Access, Deadline, close_redis, link_pools, open_redis
 from memory_worker.wire.keys import Keys
@@ -157,7 +157,8 @@ class Producer:
         async with request:
             reply_to = await enqueue_call(request.redis, self._keys, timed)
         timeout_s = request.remaining_s + _REPLY_MARGIN_S
-        reply = await wait_for_reply(request.connections.blocking, reply_to, timeout_s=timeout_s)
+        queue = queue_of(self._keys, job)
+        reply = await wait_for_reply(request.connections.blocking, queue, reply_to, timeout_s=timeout_s)
         if reply is None:
             raise ReadFailed("timeout", f"no worker answered within {normalized.timeout_ms} ms")
         if reply.error is not None:
