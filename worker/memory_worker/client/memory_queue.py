@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from memory_worker.client.condition import Condition
 from memory_worker.client.connected import Connected
 from memory_worker.client.reading import Reading
 from memory_worker.client.receipts import Receipts
 from memory_worker.client.writing import Writing
 
 
-class MemoryQueue(Connected, Writing, Reading, Receipts):
+class MemoryQueue(Connected, Writing, Reading, Receipts, Condition):
     """The queue for producers. It is safe for concurrent use within an event loop.
 
     Connections belong to the event loop that first used them. In another loop (after the first has ended) new ones are

@@ -16,6 +16,7 @@ import msgspec
 
 from memory_worker.contract import (
     Limits,
+    QueueReport,
     ReadJob,
     Receipt,
     Reply,
@@ -43,6 +44,7 @@ from memory_worker.wire.connection import Access, Deadline, close_redis, link_po
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from memory_worker.wire.push import new_token, push
+from memory_worker.wire.stats import read_report
 
 PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
@@ -142,6 +144,12 @@ class Producer:
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
         """Wait until the job of ``receipt`` has been applied, as `memory_worker.wire.applied.wait_applied` does."""
         await wait_applied(self.open().blocking, self._keys, receipt, timeout_s=timeout_s)
+
+    async def report(self) -> QueueReport | None:
+        """Return the state of the queue as `read_report` does."""
+        request = _Request(self.open(), self._timeout_s)
+        async with request:
+            return await read_report(request.redis, self._keys)
 
     async def call(self, job: ReadJob) -> Reply:
         """Enqueue a read job and return its reply.
