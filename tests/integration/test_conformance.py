@@ -1,7 +1,7 @@
 """Qdrant's gRPC as this project uses it, shown on the embedded engine or on the server at ``TEST_QDRANT_URL``.
 
-Everything here is true of Qdrant servers from version 1.15 on. Here are health, collections and API keys. The files
-``test_conformance_*.py`` have the rest.
+Everything is true of Qdrant 1.18.3. Here are health, collections and API keys. The files ``test_conformance_*.py`` have
+the rest.
 """
 
 from __future__ import annotations

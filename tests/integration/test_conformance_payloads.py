@@ -166,10 +166,10 @@ class TestChanges:
         stored.update(overwrite(by_ids(2), category=None, kept=1))
         assert stored.payload(2) == {"category": None, "kept": 1}
         assert stored.ids(must=[empty("category")]) == {1, 2, 4}
-        stored.update(upsert(point(1), point(6)), set_payload(by_ids(1, 6), added=None))
-        assert stored.payload(1) == stored.payload(6) == {"added": None}  # the first payload of a point is kept whole
-        stored.update(set_payload(by_ids(1), added=None))
-        assert stored.payload(1) == {}
+        stored.update(clear(by_ids(3)), set_payload(by_ids(3), added=None))
+        assert stored.payload(3) == {"added": None}  # it is merged with nothing
+        stored.update(set_payload(by_ids(3), added=None))
+        assert stored.payload(3) == {}
 
     def test_vectors_are_kept(self, stored: Handle) -> None:
         stored.update(set_payload(by_ids(1), a=1), overwrite(by_ids(1), b=1), clear(by_ids(1)))

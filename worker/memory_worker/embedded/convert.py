@@ -118,7 +118,7 @@ def _point_from_proto(point: q.PointStruct, dimension: int) -> edge.Point:
     return edge.Point(
         id_from_proto(point.id),
         floats_from_proto(_dense_data(point.vectors), dimension),
-        payload_from_proto(point.payload) or None,  # an empty one would drop the nulls that are set later
+        payload_from_proto(point.payload),
     )
 
 
