@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from memory_worker.contract import (
     Count,
+    CountAll,
     Facet,
+    FacetAll,
     Files,
     Get,
+    Health,
+    HealthReport,
     Info,
     List,
+    ListAll,
+    QueueReport,
     ReadJob,
     Reply,
     Search,
@@ -29,15 +36,21 @@ _SHARE_OF_TIME = 0.95
 
 
 class Answers:
-    """Answers read jobs from one store. ``max_bytes`` is the size of the largest answer."""
+    """Answers read jobs from one store.
 
-    def __init__(self, store: VectorStore, *, max_bytes: int) -> None:
+    ``max_bytes`` is the size of the largest answer. ``queue_report`` returns the state of the queue.
+    """
+
+    def __init__(
+        self, store: VectorStore, *, max_bytes: int, queue_report: Callable[[], Awaitable[QueueReport | None]]
+    ) -> None:
         self._store = store
         self._max_bytes = max_bytes
+        self._queue_report = queue_report
 
     async def answer(self, job: ReadJob, read: Read) -> Reply:
         """Return the reply to a job that was checked. Failures are raised."""
-        return await ANSWERS[type(job)](self, job, read)
+        return await READ_JOBS[type(job)](self, job, read)
 
     async def search(self, job: Search, read: Read) -> Reply:
         """Return hits."""
@@ -60,16 +73,16 @@ class Answers:
         """Return points."""
         return Reply(ok=True, points=await self._store.points.get(job, read))
 
-    async def list(self, job: List, read: Read) -> Reply:
+    async def list(self, job: List | ListAll, read: Read) -> Reply:
         """Return a page of points."""
         page = await self._store.listing.page(job, read)
         return Reply(ok=True, points=page.points, cursor=page.cursor)
 
-    async def count(self, job: Count, read: Read) -> Reply:
+    async def count(self, job: Count | CountAll, read: Read) -> Reply:
         """Return a number of points."""
         return Reply(ok=True, count=await self._store.facets.count(job, read))
 
-    async def facet(self, job: Facet, read: Read) -> Reply:
+    async def facet(self, job: Facet | FacetAll, read: Read) -> Reply:
         """Return the values of a field."""
         return Reply(ok=True, facet=await self._store.facets.facet(job, read))
 
@@ -86,8 +99,18 @@ class Answers:
         """Return the state of the collections."""
         return Reply(ok=True, collections=await self._store.info())
 
+    async def health(self, _job: Health, read: Read) -> Reply:
+        """Return the version of Qdrant, the time of its answer, and the state of the queue."""
+        started = time.monotonic()
+        version = await self._store.version()
+        read.engine_s = time.monotonic() - started
+        report = HealthReport(version=version, engine_ms=read.engine_ms, queue=await self._queue_report())
+        return Reply(ok=True, health=report)
 
-ANSWERS: Final[Mapping[type[ReadJob], Callable[[Answers, Any, Read], Awaitable[Reply]]]] = MappingProxyType(
+
+_Answer: TypeAlias = Callable[[Answers, Any, Read], Awaitable[Reply]]
+
+USER_READS: Final[Mapping[type[ReadJob], _Answer]] = MappingProxyType(
     {
         Search: Answers.search,
         SearchMany: Answers.search_many,
@@ -98,6 +121,11 @@ ANSWERS: Final[Mapping[type[ReadJob], Callable[[Answers, Any, Read], Awaitable[R
         Files: Answers.files,
         Stats: Answers.stats,
         Info: Answers.info,
+        Health: Answers.health,
     }
 )
-READ_JOBS: Final = tuple(ANSWERS)
+ADMIN_READS: Final[Mapping[type[ReadJob], _Answer]] = MappingProxyType(
+    {ListAll: Answers.list, CountAll: Answers.count, FacetAll: Answers.facet}
+)
+"""The reads of all users, which have a queue of their own."""
+READ_JOBS: Final[Mapping[type[ReadJob], _Answer]] = MappingProxyType({**USER_READS, **ADMIN_READS})

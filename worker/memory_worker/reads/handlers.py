@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -47,7 +47,8 @@ from memory_worker.telemetry import metrics
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.applied import check_applied
 from memory_worker.wire.clock import RedisClock
-from memory_worker.wire.keys import Keys, user_reads
+from memory_worker.wire.keys import Keys, ReadQueue, user_reads
+from memory_worker.wire.stats import read_report
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ _DEFAULT_TIMEOUT_MS = Info().timeout_ms
 
 
 class Reads:
-    """Answers read jobs from one store, within memory limits.
+    """Answers the read jobs of one queue from one store, within memory limits.
 
     A large answer waits until it has room in the budget, and keeps that room until its reply is in Redis. A reply that
     is too large, or for which Redis has no room, is replaced by an error.
@@ -73,19 +74,20 @@ class Reads:
         clock: RedisClock,
         *,
         memory_limits: ReadMemoryLimits = _DEFAULT_MEMORY_LIMITS,
+        queue: ReadQueue | None = None,
     ) -> None:
+        queue = user_reads(keys) if queue is None else queue
         self._redis = redis
         self._keys = keys
-        self._answers = Answers(store, max_bytes=memory_limits.max_answer_bytes)
+        report = partial(read_report, redis, keys)
+        self._answers = Answers(store, max_bytes=memory_limits.max_answer_bytes, queue_report=report)
         self._limits = limits
         self._clock = clock
         self._memory_limits = memory_limits
         self._budget = ByteBudget(memory_limits.budget_bytes)
 
         async def send(replies: list[OutgoingReply]) -> list[None]:
-            refused = await send_replies(
-                redis, keys, user_reads(keys), replies, max_bytes=memory_limits.max_replies_bytes
-            )
+            refused = await send_replies(redis, keys, queue, replies, max_bytes=memory_limits.max_replies_bytes)
             if refused:
                 log_event(logger, logging.WARNING, "replies_without_room", replies=refused)
             return [None] * len(replies)
@@ -95,6 +97,10 @@ class Reads:
             return reply.job_id if reply.fallback or reply.is_result else None
 
         self._replies = Coalescer[OutgoingReply, None](send, max_items=_MAX_REPLIES_AT_ONCE, key=send_separately)
+
+    def arq_functions(self, job_types: Iterable[type[ReadJob]]) -> dict[str, Callable[..., Awaitable[None]]]:
+        """Return the arq functions for some types of read jobs, by their ops."""
+        return {str(job.__struct_config__.tag): self.arq_function(job) for job in job_types}
 
     def arq_function(self, job_type: type[ReadJob]) -> Callable[..., Awaitable[None]]:
         """Return the arq function for one type of read job.

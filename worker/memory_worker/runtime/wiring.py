@@ -141,6 +141,11 @@ def read_memory_limits(settings: Settings) -> ReadMemoryLimits:
     )
 
 
+def admin_memory_limits(settings: Settings) -> ReadMemoryLimits:
+    """Return the limits of answers to reads of all users: one large answer at a time."""
+    return read_memory_limits(settings)._replace(budget_bytes=settings.read_max_bytes)
+
+
 def _redis_url(settings: Settings) -> str:
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")

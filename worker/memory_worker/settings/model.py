@@ -171,6 +171,9 @@ class Settings(BaseSettings):
         10.0, gt=0, le=600, description="Time to finish the work in flight after SIGTERM, in seconds."
     )
     search_concurrency: int = Field(32, ge=1, le=1024, description="Read jobs that one process answers at once.")
+    admin_concurrency: int = Field(
+        2, ge=0, le=64, description="Reads of all users that one process answers at once. 0: none, others answer them."
+    )
     search_max_waiting: int = Field(
         10_000, ge=0, description="Read jobs that may wait. Further ones are refused. 0: no limit."
     )

@@ -1,4 +1,4 @@
-"""Counts of a user's points: all of them, by the values of a field, and by file."""
+"""Counts of points: all of them, by the values of a field, and by file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections import Counter
 from functools import partial
 from typing import TypeAlias
 
-from memory_worker.contract import Count, Facet, FacetCounts, FacetValue, FileInfo, Files, Stats, UserStats
+from memory_worker.contract import (
+    Count,
+    CountAll,
+    Facet,
+    FacetAll,
+    FacetCounts,
+    FacetValue,
+    FileInfo,
+    Files,
+    SelectingJob,
+    Stats,
+    UserStats,
+)
 from memory_worker.contract.fields import MAX_FACET_LIMIT
 from memory_worker.contract.kinds import ALL_NAMESPACES, MODEL_FIELD
 from memory_worker.store.filters import any_of, is_absent, is_value
@@ -30,12 +42,12 @@ class Facets:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def count(self, job: Count, read: Read) -> int:
+    async def count(self, job: Count | CountAll, read: Read) -> int:
         """Return how many points a job selects."""
         selections = await self._selections(job)
         return sum(await read.together(partial(self._reader.count, selection) for selection in selections))
 
-    async def facet(self, job: Facet, read: Read) -> FacetCounts:
+    async def facet(self, job: Facet | FacetAll, read: Read) -> FacetCounts:
         """Return how many points have each value of a field, the most frequent value first."""
         selections = await self._selections(job)
         # Over several collections, the most frequent values are only known once all values are.
@@ -72,10 +84,10 @@ class Facets:
             truncated=any(more for _, more in found),
         )
 
-    def _selection(self, job: Count | Facet | Files | Stats) -> Selection:
+    def _selection(self, job: SelectingJob) -> Selection:
         return selection_of(job, self._reader.collections.kinds[job.kind])
 
-    async def _selections(self, job: Count | Facet) -> list[Selection]:
+    async def _selections(self, job: Count | CountAll | Facet | FacetAll) -> list[Selection]:
         """Return what a job selects in each of its collections. The base collection must exist."""
         selection = self._selection(job)
         if job.namespace != ALL_NAMESPACES:

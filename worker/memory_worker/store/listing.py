@@ -11,15 +11,15 @@ import msgspec
 from msgspec import UnsetType
 from qdrant_client import grpc as q
 
-from memory_worker.contract import List, Page, Point
+from memory_worker.contract import List, ListAll, Page, Point
 from memory_worker.contract.errors import AnswerTooLarge, StoreRefused
 from memory_worker.contract.fields import MAX_NUMBER
 from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
 from memory_worker.store.cursors import Cursor, decode_cursor, encode_cursor, first_cursor
 from memory_worker.store.duplicates import point_of
-from memory_worker.store.filters import in_range, is_value, of_user
+from memory_worker.store.filters import in_range, is_value
 from memory_worker.store.reader import Read, Reader
-from memory_worker.store.selections import NO_PAYLOAD, Selection, selection_of, with_fields
+from memory_worker.store.selections import NO_PAYLOAD, Selection, owned_by, selection_of, with_fields
 
 PAGE_BYTES = 1_048_576
 """A page ends before its points have more bytes than this. A single point may have more."""
@@ -39,8 +39,15 @@ class _Entry(NamedTuple):
     place: Cursor
 
 
+class _Wanted(NamedTuple):
+    """What a page has of each point: fields of the payload, and the vector."""
+
+    fields: Fields
+    vectors: bool
+
+
 class Listing:
-    """Lists the points of a user in the order of their ids, or newest first.
+    """Lists the points of a user, or of all users, in the order of their ids, or newest first.
 
     Between pages, points may be added and deleted. A point that stays is listed exactly once, provided that the field
     of the order does not change.
@@ -49,18 +56,20 @@ class Listing:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    async def page(self, job: List, read: Read) -> Page:
+    async def page(self, job: List | ListAll, read: Read) -> Page:
         """Return a page of points. Of two copies of a point, only the newer one is listed.
 
         Raises `InvalidJob` for a wrong cursor, `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
         """
         selection = selection_of(job, self._reader.collections.kinds[job.kind])
-        rest: Cursor | None = first_cursor(job.order) if job.cursor is None else decode_cursor(job.cursor, job.order)
+        order = "id" if isinstance(job, ListAll) else job.order
+        rest: Cursor | None = first_cursor(order) if job.cursor is None else decode_cursor(job.cursor, order)
         entries: list[_Entry] = []
         while rest is not None and len(entries) < job.limit:
             found, rest = await self._next(selection, rest, job.limit - len(entries), read)
             entries += await self._without_copies(selection, found, read)
-        points, used = await self._contents(selection, job.fields, entries, read)
+        wanted = _Wanted(job.fields, isinstance(job, ListAll) and job.vectors)
+        points, used = await self._contents(selection, wanted, entries, read)
         rest = entries[used].place if used < len(entries) else rest
         return Page(points, None if rest is None else encode_cursor(rest))
 
@@ -116,7 +125,7 @@ class Listing:
         return [entry for entry in entries if entry.id.uuid or entry.point_id not in older]
 
     async def _contents(
-        self, selection: Selection, fields: Fields, entries: list[_Entry], read: Read
+        self, selection: Selection, wanted: _Wanted, entries: list[_Entry], read: Read
     ) -> tuple[list[Point], int]:
         """Return the points of the first entries that fit into a page, and the number of these entries."""
         most_bytes = self._reader.limits.most_bytes
@@ -126,7 +135,7 @@ class Listing:
         while position < len(entries):
             chunk = entries[position : position + count]
             try:
-                records = await self._records(selection, fields, chunk, read)
+                records = await self._records(selection, wanted, chunk, read)
             except AnswerTooLarge as error:
                 if len(chunk) == 1:
                     raise
@@ -136,7 +145,7 @@ class Listing:
             for entry in chunk:
                 record = records.get((entry.id.uuid, entry.id.num))
                 if record is not None:  # it has not been deleted since
-                    point = point_of(record, selection.ref.namespace, fields)
+                    point = point_of(record, selection.ref.namespace, wanted.fields)
                     free_bytes -= len(msgspec.msgpack.encode(point))
                     if free_bytes < 0 and points:
                         return points, position
@@ -145,10 +154,11 @@ class Listing:
         return points, position
 
     async def _records(
-        self, selection: Selection, fields: Fields, chunk: list[_Entry], read: Read
+        self, selection: Selection, wanted: _Wanted, chunk: list[_Entry], read: Read
     ) -> dict[tuple[str, int], q.RetrievedPoint]:
         """Return the records of entries by their ids. Raises `AnswerTooLarge` if several together are too large."""
-        request = self._by_ids(selection, [entry.id for entry in chunk], with_fields(fields))
+        request = self._by_ids(selection, [entry.id for entry in chunk], with_fields(wanted.fields))
+        request.with_vectors.enable = wanted.vectors
         if len(chunk) == 1:
             answer = await self._reader.scroll(selection.ref, request, selection.user_id, read)
         else:
@@ -157,7 +167,7 @@ class Listing:
 
     def _by_ids(self, selection: Selection, ids: list[q.PointId], payload: q.WithPayloadSelector) -> q.ScrollPoints:
         """Return the request for points of the user with these ids, whether they are selected or not."""
-        chosen = q.Filter(must=[*of_user(selection.user_id), q.Condition(has_id=q.HasIdCondition(has_id=ids))])
+        chosen = q.Filter(must=[*owned_by(selection.user_id), q.Condition(has_id=q.HasIdCondition(has_id=ids))])
         return self._scroll(selection._replace(filter=chosen), len(ids), payload)
 
     def _scroll(self, selection: Selection, limit: int, payload: q.WithPayloadSelector) -> q.ScrollPoints:

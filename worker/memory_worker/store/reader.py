@@ -145,7 +145,7 @@ class Reader:
         return answer.points
 
     async def scroll(
-        self, ref: CollectionRef, request: q.ScrollPoints, user_id: UserId, read: Read
+        self, ref: CollectionRef, request: q.ScrollPoints, user_id: UserId | None, read: Read
     ) -> q.ScrollResponse:
         """Return a page of points; an empty one if the namespace does not exist."""
         key = ("scroll", request.collection_name, user_id, request.limit.bit_length())

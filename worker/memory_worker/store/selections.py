@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from msgspec import UNSET, UnsetType
 from qdrant_client import grpc as q
 
-from memory_worker.contract import Count, Facet, Files, List, Search, Stats
+from memory_worker.contract import AdminJob, Search, SelectingJob
 from memory_worker.contract.kinds import POINT_ID_FIELD, Kind, UserId
-from memory_worker.store.filters import any_of, any_point_id, fields_meet, is_value, of_user
+from memory_worker.store.filters import any_of, any_point_id, condition_of, fields_meet, is_value, of_user
 from memory_worker.store.operations import CollectionRef
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -21,10 +21,13 @@ NO_PAYLOAD = q.WithPayloadSelector(enable=False)
 
 
 class Selection(NamedTuple):
-    """The points of a user in one collection that meet a filter, which also names the user."""
+    """Points in one collection that meet a filter.
+
+    They belong to one user, whom the filter also names. ``None`` means all users, for reads of the operator.
+    """
 
     ref: CollectionRef
-    user_id: UserId
+    user_id: UserId | None
     filter: q.Filter
 
     def where(self, condition: q.Condition) -> Selection:
@@ -33,15 +36,22 @@ class Selection(NamedTuple):
         return self._replace(filter=q.Filter(must=must, must_not=self.filter.must_not))
 
 
-def selection_of(job: List | Count | Facet | Files | Stats, kind: Kind) -> Selection:
+def selection_of(job: SelectingJob, kind: Kind) -> Selection:
     """Return the points that a job selects in its namespace. By default these are the ones that a search finds."""
     flags: dict[str, bool] = dict(kind.search_filter)
     if job.active is not UNSET:
         flags.pop(_ACTIVE, None)
         if job.active != "any":
             flags[_ACTIVE] = bool(job.active)
-    must = [*of_user(job.user_id, job.narrowing), *_flags(flags), *fields_meet(job.where)]
-    return Selection(CollectionRef(job.kind, job.namespace), job.user_id, q.Filter(must=must))
+    user_id = None if isinstance(job, AdminJob) else job.user_id
+    narrowed = map(condition_of, job.narrowing)
+    must = [*owned_by(user_id), *narrowed, *_flags(flags), *fields_meet(job.where)]
+    return Selection(CollectionRef(job.kind, job.namespace), user_id, q.Filter(must=must))
+
+
+def owned_by(user_id: UserId | None) -> list[q.Condition]:
+    """Return the conditions of a user's points; none for those of all users."""
+    return [] if user_id is None else of_user(user_id)
 
 
 def searched_by(job: Search, kind: Kind) -> q.Filter:
