@@ -188,7 +188,7 @@ def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[flo
 
 
 async def _dead_letters(redis: Redis, settings: Settings) -> DeadLetters:
-    return await DeadLetters.open(redis, Keys(settings.queue_prefix))
+    return await DeadLetters.open(redis, Keys(settings.queue_prefix), outcomes_max=settings.outcomes_max)
 
 
 def _receipt(text: str) -> Receipt:
