@@ -106,6 +106,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "limits": limits,
     "push": partial(script_head, "push"),
     "drain job": drain_record,
+    "states": partial(script_head, "states"),
     "call": partial(script_head, "call"),
     "cancel": partial(script_head, "cancel"),
     "replies": replies,
