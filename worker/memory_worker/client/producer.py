@@ -15,7 +15,9 @@ from typing import TypeVar
 import msgspec
 
 from memory_worker.contract import (
+    JobState,
     Limits,
+    Outcome,
     QueueReport,
     ReadJob,
     Receipt,
@@ -37,12 +39,13 @@ from memory_worker.contract.errors import (
     ReadFailed,
     TooLate,
 )
-from memory_worker.wire.applied import wait_applied
+from memory_worker.wire.applied import job_states, wait_applied
 from memory_worker.wire.call import enqueue_call, queue_of, wait_for_reply
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import Access, Deadline, close_redis, link_pools, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.outcomes import read_outcomes
 from memory_worker.wire.push import new_token, push
 from memory_worker.wire.stats import read_report
 
@@ -145,6 +148,19 @@ class Producer:
     async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
         """Wait until the job of ``receipt`` has been applied, as `memory_worker.wire.applied.wait_applied` does."""
         await wait_applied(self.open().blocking, self._keys, receipt, timeout_s=timeout_s)
+
+    async def states(self, receipts: Sequence[Receipt]) -> list[JobState]:
+        """Return the states of jobs, as `memory_worker.wire.applied.job_states` does."""
+        request = _Request(self.open(), self._timeout_s)
+        async with request:
+            return await job_states(request.redis, self._keys, receipts)
+
+    async def outcomes(self, *, after: str, count: int, timeout_s: float) -> list[Outcome]:
+        """Return outcomes, as `memory_worker.wire.outcomes.read_outcomes` does."""
+        redis = self.open().blocking
+        return await read_outcomes(
+            redis, self._keys, after=after, count=count, timeout_s=timeout_s, patience_s=self._timeout_s
+        )
 
     async def report(self) -> QueueReport | None:
         """Return the state of the queue as `read_report` does."""

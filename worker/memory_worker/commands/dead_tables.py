@@ -31,6 +31,7 @@ async def print_headers(headers: AsyncIterator[DeadLetterHeader], console: Conso
         count += 1
         user = f"user {header.user_id}" if header.user_id else "user unknown"
         summary = f"{header.reason} {header.op or 'unknown'}, {user}, {header.size:,} bytes"
+        summary += f", ref {header.ref}" if header.ref else ""
         line = f"{header.receipt}  {_time(header.died_s)}  {summary}"
         write(f"{plain(line, encoding)}\n    {plain(_shortened(header.detail), encoding)}\n")
     if not count:
@@ -50,6 +51,7 @@ def header_document(header: DeadLetterHeader) -> dict[str, Any]:
         "detail": header.detail,
         "op": header.op,
         "user_id": int(header.user_id) if header.user_id.isdecimal() else None,
+        "ref": header.ref or None,
         "contract_version": header.version,
         "bytes": header.size,
     }

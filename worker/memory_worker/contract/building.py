@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
-from memory_worker.contract.arguments import excerpt, to_list, to_seconds, type_name
+from memory_worker.contract.arguments import excerpt, to_list, to_scalar, to_seconds, type_name
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.fields import (
     MAX_TIMEOUT_MS,
@@ -21,7 +22,7 @@ from memory_worker.contract.jobs import (
     Upsert,
     WriteJob,
 )
-from memory_worker.contract.kinds import KindName
+from memory_worker.contract.kinds import VERSION_FIELD, KindName
 from memory_worker.contract.read_jobs import Search
 
 _Result = TypeVar("_Result")
@@ -56,6 +57,39 @@ def to_search(field: str, search: Any) -> Search:
     if "user_id" not in search:
         raise InvalidJob(f"{field}.user_id", "is missing")
     return Search(**{**search, "kind": kind_of_read(search.get("kind", UNSET), search)})
+
+
+def to_chunk(field: str, chunk: Any, prune: Prune) -> Upsert:
+    """Return the job for one chunk of `MemoryQueue.replace_file`, whose last job is ``prune``. Raises `InvalidJob`."""
+    given = _chunk_fields(field, chunk)
+    common: dict[str, Any] = {"user_id": prune.user_id, "kind": prune.kind, "namespace": prune.namespace}
+    for name, value in given.items():
+        if name not in (*common, "point_id", "vector", "payload"):
+            raise InvalidJob(field, f"{excerpt(name)} is no field of a chunk")
+        if name in common and to_scalar(value, f"{field}.{name}") != common[name]:
+            raise InvalidJob(f"{field}.{name}", f"differs from the file's {common[name]!r}")
+    for name in ("point_id", "vector"):
+        if name not in given:
+            raise InvalidJob(f"{field}.{name}", "is missing")
+    payload = given.get("payload")
+    if not isinstance(payload, Mapping | None):
+        raise InvalidJob(f"{field}.payload", f"expected a map, got {type_name(payload)}")
+    payload = dict(payload or {})
+    for name, value in (("file_id", prune.file_id), (VERSION_FIELD, prune.version)):
+        if to_scalar(payload.get(name, value), f"{field}.payload.{name}") != value:
+            raise InvalidJob(f"{field}.payload.{name}", f"differs from the file's {value}")
+        payload[name] = value
+    return Upsert(point_id=given["point_id"], vector=given["vector"], payload=payload, ref=prune.ref, **common)
+
+
+def _chunk_fields(field: str, chunk: Any) -> Mapping[str, Any]:
+    """Return the fields of a chunk. Those of a struct that have their default count as not given."""
+    if isinstance(chunk, msgspec.Struct):
+        fields = ((info.name, info.default) for info in msgspec.structs.fields(chunk))
+        return {name: value for name, default in fields if (value := getattr(chunk, name)) is not default}
+    if not isinstance(chunk, Mapping):
+        raise InvalidJob(field, f"expected a map or a struct, got {type_name(chunk)}")
+    return chunk
 
 
 def to_write_jobs(jobs: Any) -> list[WriteJob]:
@@ -102,7 +136,7 @@ def refuse_none(arguments: Mapping[str, Any], instead: str) -> None:
 
 
 def implied_kind(narrowing: Mapping[str, Any]) -> KindName | UnsetType:
-    """Return the kind of a purge that is narrowed by a field which only this kind has."""
+    """Return the kind of a purge or patch that is narrowed by a field which only this kind has."""
     given = {name for name, value in narrowing.items() if value is not UNSET}
     if given & {"namespace", "category"}:
         return "memory"

@@ -154,7 +154,8 @@ class NotApplied(QueueError):
 class UnknownReceipt(NotApplied):
     """Redis has lost data since the push, so it is unknown whether the job was applied. Push it again.
 
-    Redis was emptied, restarted without its data, or evicted the stream.
+    Redis was emptied, restarted without its data, or evicted the stream. Or many dead letters of later jobs were
+    dropped or replayed, of which Redis remembers a limited number.
     """
 
 

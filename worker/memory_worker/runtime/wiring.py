@@ -175,6 +175,7 @@ def drain_options(settings: Settings) -> DrainOptions:
         request_timeout_s=settings.qdrant_timeout_s,
         retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
         min_replicas=settings.queue_min_replicas,
+        outcomes_max=settings.outcomes_max,
     )
 
 

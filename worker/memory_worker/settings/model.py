@@ -237,6 +237,12 @@ class Settings(BaseSettings):
         le=16,
         description="Replicas of Redis that must have a job before its push returns and before it is applied.",
     )
+    outcomes_max: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="Outcomes of jobs that are kept for readers, a few more or less. 0: none are written.",
+    )
     job_max_bytes: int = Field(1_048_576, ge=1024, le=67_108_864, description="Most bytes of one encoded job.")
 
     port: int = Field(8090, ge=0, le=65_535, description="Port of the HTTP pages. 0: a free port, named in the log.")
