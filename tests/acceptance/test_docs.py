@@ -154,6 +154,10 @@ async def test_the_python_page(reader: Reader) -> None:
     assert [hit.point_id for hit in page["hits"]] == ["mem_1730_1"]
     assert [point.payload["value"] for point in page["points"]] == ["Likes tea"]
     assert len(page["receipts"]) == 1000
+    assert [hit.point_id for hit in page["fresh"]] == ["mem_1730_1"]
+    assert [len(result.hits) for result in page["results"]] == [1, 1]
+    assert (page["chunks"], page["files"], page["total"]) == (0, [], 0)
+    assert (page["number"], len(page["page"].points)) == (1, 1)
     await page["remember"]([{"user_id": 1730, "point_id": "mem_1730_2", "vector": VECTOR, "payload": {"value": "Tea"}}])
     assert {*await page["recall"](VECTOR)} == {"Likes tea", "Tea"}
     await page["queue"].close()

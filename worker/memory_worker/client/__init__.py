@@ -7,6 +7,7 @@ about Qdrant.
 
 from __future__ import annotations
 
+from memory_worker.client.admin_queue import AdminQueue
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import (
     CollectionInfo,
@@ -19,6 +20,8 @@ from memory_worker.contract import (
     FileInfo,
     Files,
     Get,
+    Health,
+    HealthReport,
     Hit,
     Info,
     JobState,
@@ -29,6 +32,7 @@ from memory_worker.contract import (
     Point,
     Prune,
     Purge,
+    QueueReport,
     ReadError,
     Receipt,
     Search,
@@ -56,6 +60,7 @@ from memory_worker.contract.errors import (
 )
 
 __all__ = [
+    "AdminQueue",
     "CollectionInfo",
     "ConfigurationError",
     "Count",
@@ -68,6 +73,8 @@ __all__ = [
     "FileInfo",
     "Files",
     "Get",
+    "Health",
+    "HealthReport",
     "Hit",
     "Info",
     "InvalidJob",
@@ -87,6 +94,7 @@ __all__ = [
     "QueueError",
     "QueueFull",
     "QueueOutOfMemory",
+    "QueueReport",
     "QueueUnavailable",
     "ReadError",
     "ReadFailed",
