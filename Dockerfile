@@ -57,7 +57,7 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
 ENTRYPOINT ["memory-worker"]
 CMD ["run"]
 
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 LABEL org.opencontainers.image.title="memory-worker" \
       org.opencontainers.image.description="Queue-driven ingestion of an AI app's memories into Qdrant: durable, ordered, batched." \
       org.opencontainers.image.version="$VERSION" \
