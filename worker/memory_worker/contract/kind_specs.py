@@ -7,7 +7,7 @@ needs ``collection`` and ``id_prefix``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
@@ -16,15 +16,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.fields import (
-    MAX_SEARCH_LIMIT,
-    NARROWING,
-)
+from memory_worker.contract.fields import MAX_SEARCH_LIMIT, NARROWING
 from memory_worker.contract.kinds import (
+    CREATED_FIELD,
     KINDS,
+    MODEL_FIELD,
     POINT_ID_FIELD,
     TENANT_FIELD,
     USER_ID_FIELD,
+    VERSION_FIELD,
     Distance,
     IndexType,
     Kind,
@@ -41,6 +41,8 @@ _TYPES: Mapping[FieldType, type] = MappingProxyType({"str": str, "int": int, "fl
 _INDEXED_TYPES: Mapping[IndexType, type] = MappingProxyType({"integer": int, "keyword": str, "bool": bool})
 _INDEX_OF = {indexed: index for index, indexed in _INDEXED_TYPES.items()}
 _OWN_FIELDS = (USER_ID_FIELD, POINT_ID_FIELD, TENANT_FIELD)
+_AGE_FIELDS = (CREATED_FIELD, MODEL_FIELD, VERSION_FIELD)
+"""The fields by which purges and prunes select old points."""
 
 
 class KindSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -75,7 +77,7 @@ def kinds_of(specs: Mapping[str, KindSpec], built_in: Kinds = KINDS) -> Kinds:
     if not specs:
         raise InvalidJob("kinds", "at least one kind is needed")
     kinds = {name: _kind(name, spec, built_in.get(name)) for name, spec in specs.items()}
-    _check_together(list(kinds.values()))
+    check_together(kinds.values())
     return MappingProxyType(kinds)
 
 
@@ -167,13 +169,17 @@ def _frozen(value: Any) -> Any:
 
 
 def _all_indexes(kind: Kind) -> Mapping[str, IndexType]:
-    """Return the indexes that a kind needs in any case, and those that it names."""
-    needed: dict[str, IndexType] = {USER_ID_FIELD: "integer" if kind.user_ids == "integer" else "keyword"}
-    for field in (*kind.narrowing, *kind.search_filter):
-        found = _INDEX_OF.get(kind.payload_types.get(field, bool))
-        if found is not None:
-            needed[field] = found
-    return MappingProxyType({**needed, POINT_ID_FIELD: "keyword", **kind.indexes, USER_ID_FIELD: needed[USER_ID_FIELD]})
+    """Return the indexes that a kind names, and those of all fields by which jobs select its points."""
+    own: dict[str, IndexType] = {
+        USER_ID_FIELD: "integer" if kind.user_ids == "integer" else "keyword",
+        POINT_ID_FIELD: "keyword",
+    }
+    needed: dict[str, IndexType] = {}
+    for field in (*kind.narrowing, *kind.search_filter, *_AGE_FIELDS):
+        index = _INDEX_OF.get(kind.payload_types.get(field, object))
+        if index is not None and field not in kind.indexes:
+            needed[field] = index
+    return MappingProxyType({**kind.indexes, **needed, **own})
 
 
 def _check_fields(kind: Kind) -> None:
@@ -211,20 +217,25 @@ def _check_types(kind: Kind) -> None:
             raise InvalidJob(f"{kind.name}.narrowing", f"fields needs {field!r} as {wanted_type.__name__!r}")
 
 
-def _check_together(kinds: list[Kind]) -> None:
-    """Raise `InvalidJob` if two kinds have the same id prefix, or collections that may collide."""
-    for position, kind in enumerate(kinds):
-        for other in kinds[:position]:
+def check_together(kinds: Iterable[Kind]) -> None:
+    """Raise `InvalidJob` if two kinds have the same id prefix, or collections that may have the same name."""
+    found = list(kinds)
+    for position, kind in enumerate(found):
+        for other in found[:position]:
             if kind.id_prefix == other.id_prefix:
-                raise InvalidJob(f"{kind.name}.id_prefix", f"{kind.id_prefix!r} is that of {other.name!r}")
-            if _collide(kind, other) or _collide(other, kind):
-                raise InvalidJob(
-                    f"{kind.name}.collection", f"{kind.collection!r} and {other.collection!r} of {other.name!r} collide"
-                )
+                raise InvalidJob(f"{kind.name}.id_prefix", f"{kind.id_prefix!r} is also {other.name}.id_prefix")
+            if kind.collection == other.collection:
+                raise InvalidJob(f"{kind.name}.collection", f"{kind.collection!r} is also {other.name}.collection")
+            _check_namespaces(kind, other)
+            _check_namespaces(other, kind)
 
 
-def _collide(kind: Kind, other: Kind) -> bool:
-    """Return whether a collection of ``other`` may have the name of one of ``kind``."""
-    if kind.collection == other.collection:
-        return True
-    return kind.namespaced and namespace_of(other.collection, kind.collection) is not None
+def _check_namespaces(kind: Kind, other: Kind) -> None:
+    """Raise `InvalidJob` if the collection of ``kind`` may be that of a namespace of ``other``."""
+    namespace = namespace_of(kind.collection, other.collection) if other.namespaced else None
+    if namespace is not None:
+        raise InvalidJob(
+            f"{kind.name}.collection",
+            f"{kind.collection!r} is also the name of the namespace {namespace!r} of {other.name}.collection "
+            f"({other.collection!r}); rename one of them",
+        )
