@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from memory_worker.contract.errors import ConfigurationError
+from memory_worker.contract.kind_specs import kinds_of, spec_of
 from memory_worker.contract.kinds import KINDS, Kind
 from memory_worker.settings import Settings, load_settings
 
@@ -118,6 +119,22 @@ def test_a_collection_in_the_file_comes_before_the_variable(file: Path, monkeypa
     assert {name: kind.collection for name, kind in kinds.items()} == {"memory": "of_file", "document": "of_variable"}
 
 
+@pytest.mark.parametrize(
+    ("table", "score"),
+    [
+        ("[memory]", 0.7),
+        ('[memory]\ndistance = "euclid"', None),
+        ('[memory]\ndistance = "dot"\nsearch_min_score = 9', 9.0),
+        ('[note]\ncollection = "notes"\nid_prefix = "note"', None),
+    ],
+)
+def test_only_cosines_have_a_threshold_by_default(file: Path, table: str, score: float | None) -> None:
+    file.write_text(table)
+    (kind,) = load_settings().kinds.values()
+    assert kind.default_min_score == score
+    assert kinds_of({kind.name: spec_of(kind)}) == {kind.name: kind}
+
+
 def test_the_file_is_read_once(file: Path) -> None:
     file.write_text(NOTE)
     found = load_settings()
@@ -158,6 +175,17 @@ WRONG = {
     "an index without its field": (
         '[memory.indexes]\nplace = "keyword"',
         " [memory] indexes.place: fields needs it as 'str' for an index of type 'keyword'",
+    ),
+    "an index of the worker": ('[memory.indexes]\nuser_id = "integer"', " [memory] indexes.user_id: is indexed in any"),
+    "a default of another type": ('[memory.defaults]\nkey = 1', " [memory] defaults.key: fields needs it as 'int'"),
+    "a default that cannot be stored": (
+        '[memory.fields]\nscore = "float"\n[memory.defaults]\nscore = nan',
+        " [memory] defaults.score: ",
+    ),
+    "a score that no cosine has": ("[memory]\nsearch_min_score = 2", " [memory] search_min_score: expected -1 to 1"),
+    "a score that is no number": (
+        '[memory]\ndistance = "dot"\nsearch_min_score = nan',
+        " [memory] search_min_score: expected -3.4e+38 to 3.4e+38, got nan",
     ),
     "one id prefix twice": ('[memory]\n[document]\nid_prefix = "mem"', " [document] id_prefix: 'mem' is also memory"),
     "one collection twice": (

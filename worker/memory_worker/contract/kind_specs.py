@@ -32,6 +32,7 @@ from memory_worker.contract.kinds import (
     UserIdType,
     namespace_of,
 )
+from memory_worker.contract.payloads import check_payload
 
 FieldType: TypeAlias = Literal["str", "int", "float", "bool"]
 
@@ -40,6 +41,7 @@ _FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TYPES: Mapping[FieldType, type] = MappingProxyType({"str": str, "int": int, "float": float, "bool": bool})
 _INDEXED_TYPES: Mapping[IndexType, type] = MappingProxyType({"integer": int, "keyword": str, "bool": bool})
 _INDEX_OF = {indexed: index for index, indexed in _INDEXED_TYPES.items()}
+_LARGEST_SCORE = 3.4e38
 _OWN_FIELDS = (USER_ID_FIELD, POINT_ID_FIELD, TENANT_FIELD)
 _AGE_FIELDS = (CREATED_FIELD, MODEL_FIELD, VERSION_FIELD)
 """The fields by which purges and prunes select old points."""
@@ -67,6 +69,7 @@ class KindSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Values of absent fields."""
     search_limit: Annotated[int, Meta(ge=1, le=MAX_SEARCH_LIMIT)] | UnsetType = UNSET
     search_min_score: float | UnsetType = UNSET
+    """For another distance than cosine, no built-in kind has one."""
 
 
 def kinds_of(specs: Mapping[str, KindSpec], built_in: Kinds = KINDS) -> Kinds:
@@ -98,7 +101,7 @@ def spec_of(kind: Kind) -> KindSpec:
         filter=dict(kind.search_filter),
         defaults=dict(kind.payload_defaults),
         search_limit=kind.default_limit,
-        search_min_score=kind.default_min_score,
+        search_min_score=UNSET if kind.default_min_score is None else kind.default_min_score,
     )
 
 
@@ -121,8 +124,12 @@ def _kind(name: str, spec: KindSpec, base: Kind | None) -> Kind:
     for needed in ("collection", "id_prefix"):
         if base is None and getattr(spec, needed) is UNSET:
             raise InvalidJob(f"{name}.{needed}", "is missing")
+    for field in spec.indexes or ():
+        if field in _OWN_FIELDS:
+            raise InvalidJob(f"{name}.indexes.{field}", "is indexed in any case")
     kind = _replaced(name, spec, base or _blank(name))
     _check_fields(kind)
+    _check_score(kind)
     return kind
 
 
@@ -139,7 +146,7 @@ def _blank(name: str) -> Kind:
         narrowing=(),
         search_filter=nothing,
         default_limit=10,
-        default_min_score=-1.0,
+        default_min_score=None,
     )
 
 
@@ -161,6 +168,8 @@ def _replaced(name: str, spec: KindSpec, base: Kind) -> Kind:
         "indexes": spec.indexes,
     }
     kind = replace(base, **{field: _frozen(value) for field, value in changes.items() if value is not UNSET})
+    if kind.distance != "cosine" and spec.search_min_score is UNSET:
+        kind = replace(kind, default_min_score=None)  # it was meant for cosines
     return replace(kind, indexes=_all_indexes(kind))
 
 
@@ -193,13 +202,11 @@ def _check_fields(kind: Kind) -> None:
                     f"{kind.name}.{table}", f"{field[:80]!r}: 1 to 64 characters A-Z a-z 0-9 _ - are allowed"
                 )
     _check_types(kind)
+    _check_defaults(kind)
 
 
 def _check_types(kind: Kind) -> None:
     types = kind.payload_types
-    for field, value in kind.payload_defaults.items():
-        if types.get(field) is not type(value):
-            raise InvalidJob(f"{kind.name}.defaults.{field}", f"fields needs it as a {type(value).__name__}")
     for field, index in kind.indexes.items():
         if field not in _OWN_FIELDS and types.get(field) is not _INDEXED_TYPES[index]:
             wanted = _INDEXED_TYPES[index].__name__
@@ -215,6 +222,22 @@ def _check_types(kind: Kind) -> None:
         wanted_type = int if field == "file_id" else str
         if types.get(field) is not wanted_type:
             raise InvalidJob(f"{kind.name}.narrowing", f"fields needs {field!r} as {wanted_type.__name__!r}")
+
+
+def _check_defaults(kind: Kind) -> None:
+    for field, value in kind.payload_defaults.items():
+        if kind.payload_types.get(field) is not type(value):
+            raise InvalidJob(f"{kind.name}.defaults.{field}", f"fields needs it as {type(value).__name__!r}")
+        try:
+            check_payload({field: value}, kind)
+        except InvalidJob as error:
+            raise InvalidJob(f"{kind.name}.defaults.{field}", error.problem) from error
+
+
+def _check_score(kind: Kind) -> None:
+    score, bound = kind.default_min_score, 1 if kind.distance == "cosine" else _LARGEST_SCORE
+    if score is not None and not -bound <= score <= bound:
+        raise InvalidJob(f"{kind.name}.search_min_score", f"expected {-bound:g} to {bound:g}, got {score:g}")
 
 
 def check_together(kinds: Iterable[Kind]) -> None:
