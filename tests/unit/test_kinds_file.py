@@ -74,6 +74,13 @@ def test_a_built_in_kind_starts_from_its_own_values(file: Path) -> None:
     assert list(kinds["memory"].indexes) == list(KINDS["memory"].indexes)
 
 
+def test_fields_and_indexes_add_to_those_of_a_built_in_kind(file: Path) -> None:
+    file.write_text('[memory.fields]\nplace = "str"\nmood = "str"\n[memory.indexes]\nplace = "keyword"\n')
+    kind = load_settings().kinds["memory"]
+    assert kind.payload_types == {**KINDS["memory"].payload_types, "place": str, "mood": str}
+    assert kind.indexes == {**KINDS["memory"].indexes, "place": "keyword"}
+
+
 def test_only_the_kinds_of_the_file_are_served(file: Path) -> None:
     file.write_text(NOTE)
     assert list(load_settings().kinds) == ["note"]
@@ -174,7 +181,7 @@ WRONG = {
     "a field of the worker": ('[memory.fields]\nuser_id = "int"', " [memory] fields.user_id: is written by the worker"),
     "an index without its field": (
         '[memory.indexes]\nplace = "keyword"',
-        " [memory] indexes.place: fields needs it as 'str' for an index of type 'keyword'",
+        " [memory] indexes.place: fields needs it as 'str' for an index",
     ),
     "an index of the worker": ('[memory.indexes]\nuser_id = "integer"', " [memory] indexes.user_id: is indexed in any"),
     "a default of another type": ('[memory.defaults]\nkey = 1', " [memory] defaults.key: fields needs it as 'int'"),

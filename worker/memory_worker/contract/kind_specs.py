@@ -1,7 +1,7 @@
 """Kinds as data: the tables of a ``KINDS_FILE``, and the kinds that workers publish for producers.
 
-A table describes one kind. A table named like a built-in kind changes only the values that it has. Any other table
-needs ``collection`` and ``id_prefix``.
+A table describes one kind. A table named like a built-in kind changes only the values that it has; its ``fields`` and
+``indexes`` add to those of the built-in kind. Any other table needs ``collection`` and ``id_prefix``.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def encode_kinds(kinds: Kinds) -> bytes:
 def decode_kinds(body: bytes) -> Kinds | None:
     """Decode what `encode_kinds` has encoded; ``None`` if another version of the worker has encoded it differently."""
     try:
-        return kinds_of(msgspec.json.decode(body, type=dict[str, KindSpec]))
+        return kinds_of(msgspec.json.decode(body, type=dict[str, KindSpec]), built_in={})
     except (msgspec.MsgspecError, InvalidJob, RecursionError):
         return None
 
@@ -161,11 +161,11 @@ def _replaced(name: str, spec: KindSpec, base: Kind) -> Kind:
         "namespaced": spec.namespaces,
         "default_limit": spec.search_limit,
         "default_min_score": spec.search_min_score,
-        "payload_types": spec.fields if spec.fields is UNSET else {n: _TYPES[t] for n, t in spec.fields.items()},
+        "payload_types": {**base.payload_types, **{field: _TYPES[name] for field, name in (spec.fields or {}).items()}},
         "payload_defaults": spec.defaults,
         "search_filter": spec.filter,
         "narrowing": spec.narrowing if spec.narrowing is UNSET else tuple(spec.narrowing),
-        "indexes": spec.indexes,
+        "indexes": {**base.indexes, **(spec.indexes or {})},
     }
     kind = replace(base, **{field: _frozen(value) for field, value in changes.items() if value is not UNSET})
     if kind.distance != "cosine" and spec.search_min_score is UNSET:
