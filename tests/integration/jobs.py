@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from typing import Any
 
 from memory_worker.contract import Limits, Upsert, WriteJob, checked, encode_job
+from memory_worker.contract.kinds import with_collections
+from memory_worker.store.shape import CollectionShape
 
 DIMENSION = 8
 LIMITS = Limits(dimension=DIMENSION, max_job_bytes=65_536)
@@ -44,3 +47,8 @@ def chunk(user_id: int, file_id: int, number: int, *, at: int = 0, tilt: float =
 def bodies(*jobs: WriteJob, partition: int = 0) -> list[tuple[int, bytes]]:
     """Return jobs as `memory_worker.wire.push.push` takes them, all for one partition."""
     return [(partition, encode_job(job)) for job in jobs]
+
+
+def renamed(shape: CollectionShape, **collections: str) -> CollectionShape:
+    """Return the same settings with other base collections, by kind."""
+    return replace(shape, kinds=with_collections(shape.kinds, collections))

@@ -62,7 +62,7 @@ WRONG: list[tuple[str, str, list[Any]]] = [
     ("upsert", "point_id", [*TEXTS, None, "", "mem_2_1", "doc_1_1", "mem_1_ü", "mem_1_a\n"]),
     ("delete", "point_id", [*TEXTS, "", "mem_2_1"]),
     ("upsert", "payload", PAYLOADS),
-    ("search", "limit", [*NEVER, "1", math.inf, 1.0, 0, -1, 101]),
+    ("search", "limit", [*NEVER, "1", math.inf, 1.0, 0, -1, 201]),
     ("search", "min_score", [*(n for n in NEVER if not isinstance(n, Decimal)), "1", math.inf, 1.5, -2]),
     ("wait_applied", "receipt", [None, "17/1-0", b"", 5, Receipt("x", "1-0"), Receipt(0, "0-0"), Receipt(0, None)]),  # type: ignore[arg-type]
     ("upsert_many", "points", [None, "text", b"x", 5, {"user_id": 1}, {10**5000: 1}, Purge(user_id=1)]),
@@ -125,7 +125,7 @@ async def test_a_value_that_is_not_a_write_job_is_named_by_its_position(queue: M
     for job in NO_JOBS:
         error = await refused(queue.push_many([Purge(user_id=1), job]))
         assert error.field == "jobs[1]"
-        assert "expected an Upsert, a Delete or a Purge" in error.problem
+        assert "expected an Upsert, Delete, Purge, Patch or Prune" in error.problem
         if not isinstance(job, dict):
             assert (await refused(queue.upsert_many([GOOD["upsert"], job]))).field == "upsert_many[1]"
 

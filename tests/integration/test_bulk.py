@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -27,7 +26,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from tests.integration.conftest import API_KEY, Contents
-from tests.integration.jobs import DIMENSION, axis, memory
+from tests.integration.jobs import DIMENSION, axis, memory, renamed
 from tests.integration.proxies import Call, QdrantProxy, Refusal
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
@@ -216,11 +215,11 @@ async def test_status_and_check_show_bulk_mode(
 async def test_collections_of_another_installation_are_not_changed(
     qdrant_url: str, shape: CollectionShape, bulk: BulkMode, engine: Contents
 ) -> None:
-    other = replace(shape, memories=f"{shape.base('memory')}-2", documents=f"{shape.base('document')}-2")
+    other = renamed(shape, memory=f"{shape.base('memory')}-2", document=f"{shape.base('document')}-2")
     async with VectorStore(qdrant_url, other, api_key=API_KEY) as store:
         await store.prepare()
         await bulk.on()
-        assert not is_held(threshold(engine, other.memories))
+        assert not is_held(threshold(engine, other.base("memory")))
         await store.collections.ensure(FEEDBACK)
         assert not is_held(threshold(engine, store.collections.name(FEEDBACK)))
 

@@ -23,12 +23,18 @@ MEMORY_INDEXES = {
     "category": q.PayloadSchemaType.Keyword,
     "_point_id": q.PayloadSchemaType.Keyword,
     "active": q.PayloadSchemaType.Bool,
+    "created": q.PayloadSchemaType.Integer,
+    "updated": q.PayloadSchemaType.Integer,
+    "embedding_model_id": q.PayloadSchemaType.Integer,
 }
 DOCUMENT_INDEXES = {
     "user_id": q.PayloadSchemaType.Integer,
     "file_id": q.PayloadSchemaType.Integer,
     "group_key": q.PayloadSchemaType.Keyword,
     "_point_id": q.PayloadSchemaType.Keyword,
+    "created": q.PayloadSchemaType.Integer,
+    "embedding_model_id": q.PayloadSchemaType.Integer,
+    "_version": q.PayloadSchemaType.Integer,
 }
 
 

@@ -465,21 +465,36 @@ class TestEdge:
     def test_unknown_requests_are_refused(self, front: grpc.Channel) -> None:
         stub = q.PointsStub(front)
         text = q.Condition(field=q.FieldCondition(key="a", match=q.Match(text="word")))
+        other = q.Condition(field=q.FieldCondition(key="a", match=q.Match(except_integers=q.RepeatedIntegers())))
         minimum = q.MinShould(conditions=[text], min_count=1)
         dense = q.Query(nearest=q.VectorInput(dense=q.DenseVector(data=[1, 0, 0, 0])))
-        clear = q.PointsUpdateOperation(clear_payload=q.PointsUpdateOperation.ClearPayload())
-        float_index = q.CreateFieldIndexCollection(
-            collection_name="c", field_name="a", field_type=q.FieldType.FieldTypeFloat
+        overwrite = q.PointsUpdateOperation(overwrite_payload=q.PointsUpdateOperation.OverwritePayload(key="a"))
+        vectors = q.PointsUpdateOperation(update_vectors=q.PointsUpdateOperation.UpdateVectors())
+        text_index = q.CreateFieldIndexCollection(
+            collection_name="c", field_name="a", field_type=q.FieldType.FieldTypeText
         )
+        since = q.OrderBy(key="a", start_from=q.StartFrom(datetime="2026-01-01T00:00:00Z"))
+        by_name = q.WithVectorsSelector(include=q.VectorsSelector(names=["a"]))
+        shard = q.ShardKeySelector(shard_keys=[q.ShardKey(keyword="a")])
         for call, request in (
             (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(must=[text]))),
             (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(min_should=minimum))),
-            (stub.Scroll, q.ScrollPoints(collection_name="c", order_by=q.OrderBy(key="a"))),
+            (stub.Count, q.CountPoints(collection_name="c", filter=q.Filter(must=[other]))),
+            (stub.Scroll, q.ScrollPoints(collection_name="c", order_by=since)),
+            (stub.Scroll, q.ScrollPoints(collection_name="c", with_vectors=by_name)),
+            (stub.Facet, q.FacetCounts(collection_name="c", key="a", shard_key_selector=shard)),
+            (stub.Facet, q.FacetCounts(collection_name="c", key="a", filter=q.Filter(must=[text]))),
             (stub.Query, q.QueryPoints(collection_name="c")),
             (stub.Query, q.QueryPoints(collection_name="c", query=q.Query(fusion=q.Fusion.RRF))),
             (stub.Query, q.QueryPoints(collection_name="c", query=dense, prefetch=[q.PrefetchQuery()])),
-            (stub.UpdateBatch, q.UpdateBatchPoints(collection_name="c", operations=[clear])),
-            (stub.CreateFieldIndex, float_index),
+            (stub.Query, q.QueryPoints(collection_name="c", query=q.Query(order_by=q.OrderBy(key="a")))),
+            (stub.UpdateBatch, q.UpdateBatchPoints(collection_name="c", operations=[overwrite])),
+            (stub.UpdateBatch, q.UpdateBatchPoints(collection_name="c", operations=[vectors])),
+            (stub.OverwritePayload, q.SetPayloadPoints(collection_name="c", key="a")),
+            (stub.DeletePayload, q.DeletePayloadPoints(collection_name="c", shard_key_selector=shard)),
+            (stub.UpdateVectors, q.UpdatePointVectors(collection_name="c")),
+            (stub.CreateFieldIndex, text_index),
+            (stub.QueryGroups, q.QueryPointGroups(collection_name="c")),
             (stub.Recommend, q.RecommendPoints(collection_name="c")),
             (q.SnapshotsStub(front).List, q.ListSnapshotsRequest(collection_name="c")),
         ):

@@ -15,6 +15,7 @@ from qdrant_client import grpc as q
 from redis.asyncio import Redis
 
 from memory_worker.contract import Search, Upsert
+from memory_worker.contract.kinds import MEMORY
 from memory_worker.embedded.engines import start_edge
 from memory_worker.inspection.check import Check, run_checks
 from memory_worker.runtime.wiring import open_store
@@ -27,7 +28,7 @@ from memory_worker.store.rpc import QdrantRpc
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from tests.integration.conftest import Contents
-from tests.integration.jobs import axis, chunk, memory
+from tests.integration.jobs import axis, chunk, memory, renamed
 from tests.integration.proxies import Call, QdrantProxy
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
@@ -52,7 +53,8 @@ async def test_graphs_of_users_and_of_nothing_else(
     tenants: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
     await tenants.prepare()
-    for name in (shape.base("memory"), shape.base("document")):
+    for name_kind in ("memory", "document"):
+        name = shape.base(name_kind)
         hnsw = engine.info(name).config.hnsw_config
         assert (hnsw.m, hnsw.payload_m) == (0, 16)
         user = index(engine, name, "user_id")
@@ -60,7 +62,7 @@ async def test_graphs_of_users_and_of_nothing_else(
         assert "enable_hnsw" not in user or user["enable_hnsw"]
         assert not user.get("range")
         without_graph = set(engine.info(name).payload_schema) - {"user_id"}
-        assert len(without_graph) == 4
+        assert without_graph == {*shape.indexes(name_kind)} - {"user_id"} | {"_tenant"}
         for field in without_graph:
             assert index(engine, name, field)["enable_hnsw"] is False
         assert index(engine, name, "_tenant")["is_tenant"] is True
@@ -69,11 +71,13 @@ async def test_graphs_of_users_and_of_nothing_else(
 
 async def test_as_ever_unless_asked(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
     await store.prepare()
-    for name in (shape.base("memory"), shape.base("document")):
+    for kind in ("memory", "document"):
+        name = shape.base(kind)
         info = engine.info(name)
         assert not info.config.hnsw_config.HasField("payload_m")
         assert "_tenant" not in info.payload_schema
-        assert not any("enable_hnsw" in index(engine, name, field) for field in info.payload_schema)
+        without_graph = {field for field in info.payload_schema if "enable_hnsw" in index(engine, name, field)}
+        assert without_graph == {*shape.indexes(kind)} & {"created", "updated", "embedding_model_id", "_version"}
 
 
 async def test_a_collection_that_is_there_keeps_its_graph(
@@ -262,7 +266,7 @@ async def _asked(url: str, collection: str, vectors: Any, users: int, *, exact: 
         for number in range(0, 200, 4):
             vector = (vectors[number] + vectors[number + 1]).tobytes()
             job = Search(user_id=1 + number % users, vector=vector, limit=10, min_score=-1.0)
-            request = messages.search(collection, job)
+            request = messages.search(collection, MEMORY, job)
             request.params.exact = exact
             for found in (of_users, of_all):
                 answer = await rpc.call("searching", rpc.query, request)
@@ -285,7 +289,7 @@ class TestEmbeddedEngine:
                 q.CreateCollection(collection_name=self.NAME, vectors_config=vectors, **options)
             )
         numbers = np.random.default_rng(2).normal(size=(500, self.DIMENSION)).astype(np.float32)
-        asyncio.run(_write(url, replace(shape, memories=self.NAME, dimension=self.DIMENSION), numbers, 5))
+        asyncio.run(_write(url, replace(renamed(shape, memory=self.NAME), dimension=self.DIMENSION), numbers, 5))
 
     def update(self, url: str, **changes: Any) -> None:
         with channel_to(url) as channel:

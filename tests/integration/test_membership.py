@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Purge, Search, WriteJob, checked
 from memory_worker.contract.errors import CollectionUnfit, ConfigurationError
+from memory_worker.contract.kinds import MEMORY
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.inspection.check import run_checks
@@ -26,7 +27,7 @@ from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.integration.conftest import API_KEY, Contents, Dead, MakeSettings, running
-from tests.integration.jobs import DIMENSION, LIMITS, axis, bodies, memory
+from tests.integration.jobs import DIMENSION, LIMITS, axis, bodies, memory, renamed
 from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, failing
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
@@ -302,7 +303,7 @@ class TestUnfit:
         qdrant_proxy.rules["Collections/Get"] = strict
         proxied_store.collections.forget(STAGING)
         await proxied_store.apply(STAGING, operations, timeout_s=5)
-        assert qdrant_proxy.calls.count("Points/CreateFieldIndex") == 4
+        assert qdrant_proxy.calls.count("Points/CreateFieldIndex") == len(MEMORY.indexes)
 
     async def test_a_base_collection_of_another_dimension_is_a_configuration_error(
         self, drain: Drain, dead_letters: Dead, store: VectorStore, shape: CollectionShape, engine: Contents
@@ -376,7 +377,7 @@ class TestColliding:
         self, open_worker: Any, shape: CollectionShape, engine: Contents
     ) -> None:
         """Settings refuse such names, but a store must not rely on that."""
-        async with open_worker(documents=f"{shape.base('memory')}_docs") as worker:
+        async with open_worker(kinds=renamed(shape, document=f"{shape.base('memory')}_docs").kinds) as worker:
             await worker.prepare()
             for operation in (DeletePoints(("mem_1_1",)), UpsertPoints((memory(1, 1),))):
                 with pytest.raises(CollectionUnfit, match="are one collection"):
@@ -508,7 +509,7 @@ class TestRegistry:
         other = CollectionRegistry(redis, Keys(f"{keys.prefix}-other"))
         async with open_worker(registry=other) as worker:
             await worker.collections.ensure(FEEDBACK)
-        async with open_worker(memories=f"{shape.base('memory')}_staging") as worker:
+        async with open_worker(kinds=renamed(shape, memory=f"{shape.base('memory')}_staging").kinds) as worker:
             await worker.collections.ensure(MEMORIES)  # of this deployment before its collections were renamed
         await redis.delete(keys.collections)
         async with open_worker() as worker:

@@ -75,7 +75,7 @@ point_ids = mostly(st.sampled_from(OWN_IDS), st.sampled_from(HOSTILE_IDS))
 user_ids = mostly(
     st.just(ATTACKER), st.sampled_from([str(VICTIM), float(ATTACKER), VICTIM + 2**63, -VICTIM, 0, True, None, [VICTIM]])
 )
-kinds = st.sampled_from(["memory", "memory", "document", None, "memories", ""])
+kinds = st.sampled_from(["memory", "memory", "document", None, "Memories", ""])
 namespaces = mostly(
     st.sampled_from([None, NAMESPACE]),
     st.sampled_from(["", "..", "/", f"{NAMESPACE}/../x", "A", "\0", "x" * 65, "*", "ä"]),

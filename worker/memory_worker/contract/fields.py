@@ -42,7 +42,9 @@ Vector: TypeAlias = Annotated[
     bytes | list[float], Meta(description="float32 little-endian bytes (base64 in JSON), or numbers.")
 ]
 Payload: TypeAlias = Annotated[dict[str, Any], Meta(description="The fields of the point.")]
-KindField: TypeAlias = Annotated[KindName, Meta(min_length=1, max_length=32, description="The kind of the points.")]
+KindField: TypeAlias = Annotated[
+    KindName, Meta(pattern="^[a-z][a-z0-9_]{0,31}$", description="The kind of the points.")
+]
 Namespace: TypeAlias = Annotated[str, Meta(description="Kinds with namespaces only: the namespace.")]
 Category: TypeAlias = Annotated[str, Meta(description="Memories only: those of this category.")]
 GroupKey: TypeAlias = Annotated[str, Meta(description="Documents only: those of this group.")]

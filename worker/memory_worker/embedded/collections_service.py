@@ -25,7 +25,7 @@ _FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
 def check_name(name: str) -> None:
     """Refuse a name that is invalid in every request."""
     if not 1 <= len(name) <= _MAX_NAME:
-        raise out_of_range("collection_name", repr(name), f"must be from 1 to {_MAX_NAME} characters")
+        raise out_of_range("collection_name", f'"{name}"', f"must be from 1 to {_MAX_NAME} characters")
 
 
 def _check_new_name(name: str) -> None:

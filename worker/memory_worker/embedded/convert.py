@@ -125,9 +125,13 @@ def _point_from_proto(point: q.PointStruct, dimension: int) -> edge.Point:
 def query_vector(query: q.Query, dimension: int) -> list[float]:
     """Return the dense vector of a nearest-neighbour query."""
     variant = query.WhichOneof("variant")
+    if variant is None:
+        raise bad_argument("Query variant is missing")
     if variant != "nearest":
         raise not_served(f"queries of type {variant}")
     kind = query.nearest.WhichOneof("variant")
+    if kind is None:
+        raise bad_argument("VectorInput variant is missing")
     if kind != "dense":
         raise not_served(f"nearest to {kind}")
     return floats_from_proto(query.nearest.dense.data, dimension)
@@ -200,4 +204,11 @@ def record_to_proto(record: edge.Record) -> q.RetrievedPoint:
         id=id_to_proto(record.id),
         payload=payload_to_proto(record.payload),
         vectors=vectors_to_proto(record.vector),
+        order_value=_order_value_to_proto(record.order_value),
     )
+
+
+def _order_value_to_proto(value: int | float | None) -> q.OrderValue | None:
+    if value is None:
+        return None
+    return q.OrderValue(int=value) if isinstance(value, int) else q.OrderValue(float=value)

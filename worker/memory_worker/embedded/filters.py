@@ -25,7 +25,7 @@ _MATCHES: dict[str, Callable[[q.Match], Any]] = {
     "keywords": lambda match: edge.MatchAny(list(match.keywords.strings)),
     "integers": lambda match: edge.MatchAny(list(match.integers.integers)),
     "except_keywords": lambda match: edge.MatchExcept(list(match.except_keywords.strings)),
-    "except_integers": lambda match: edge.MatchExcept(list(match.except_integers.integers)),
+    "except_integers": lambda match: _match_except_integers(list(match.except_integers.integers)),
 }
 
 _CONDITIONS: dict[str, Callable[[q.Condition], _Condition]] = {
@@ -68,6 +68,12 @@ def _field(condition: q.FieldCondition) -> edge.FieldCondition:
 
 def _match(match: q.Match) -> Any:
     return _converted(match, "match_value", _MATCHES, "Match condition", "matches")
+
+
+def _match_except_integers(integers: list[int]) -> edge.MatchExcept:
+    if not integers:  # Edge would read an empty list as one of keywords, and match other points
+        raise not_served("matches of all integers except none")
+    return edge.MatchExcept(integers)
 
 
 def _converted(message: Any, oneof: str, converters: dict[str, Callable[[Any], Any]], name: str, plural: str) -> Any:

@@ -21,9 +21,11 @@ _BAD_INPUT_PREFIXES = (
     "Wrong input",
     "Validation error",
     "Bad request",
-    "invalid JSON path",
+    "No appropriate index for faceting",
+    "No range index for `order_by` key",
 )
 _NO_POINT_PREFIX = "No point with id"
+_BAD_PATH_PREFIX = "invalid JSON path "
 
 
 class Refused(Exception):
@@ -45,6 +47,11 @@ def bad_input(description: str) -> Refused:
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Wrong input: {description}")
 
 
+def empty_update() -> Refused:
+    """Return the refusal of an operation that names no points."""
+    return bad_argument("Bad request: Empty update request")
+
+
 def out_of_range(field: str, value: object, rule: str) -> Refused:
     """Return the refusal of a field whose value Qdrant's request validation forbids."""
     return bad_argument(f"Validation error in body: [{field}: value {value} invalid, {rule}]")
@@ -58,6 +65,11 @@ def no_collection(name: str) -> Refused:
 def no_alias(name: str) -> Refused:
     """Return the refusal to rename an alias that does not exist."""
     return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: Alias {name} does not exists!")
+
+
+def no_point(point_id: object) -> Refused:
+    """Return the refusal of a query by a point that does not exist."""
+    return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {_NO_POINT_PREFIX} {point_id} found")
 
 
 def alias_exists(name: str) -> Refused:
@@ -91,7 +103,9 @@ def engine_refusal(error: BaseException) -> Refused:
     """Return the answer of a Qdrant server for an ``error`` of Edge."""
     text = str(error)
     if text.startswith(_NO_POINT_PREFIX):
-        return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {text}")
+        return Refused(grpc.StatusCode.NOT_FOUND, f"Not found: {text} found")
+    if text.startswith(_BAD_PATH_PREFIX):
+        return bad_argument(f"Invalid json path: '{text.removeprefix(_BAD_PATH_PREFIX)}'")
     if text.startswith(_BAD_INPUT_PREFIXES):
         return bad_input(text)
     return Refused(grpc.StatusCode.INTERNAL, f"Service internal error: {text or type(error).__name__}")

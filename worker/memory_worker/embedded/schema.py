@@ -186,11 +186,13 @@ def _value_or_none(message: Message, field: str) -> Any:
 _INDEX_TYPES: dict[int, Any] = {
     q.FieldType.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
     q.FieldType.FieldTypeInteger: edge.PayloadSchemaType.Integer,
+    q.FieldType.FieldTypeFloat: edge.PayloadSchemaType.Float,
     q.FieldType.FieldTypeBool: edge.PayloadSchemaType.Bool,
 }
 _SCHEMA_TYPES = {
     repr(edge.PayloadSchemaType.Keyword): q.PayloadSchemaType.Keyword,
     repr(edge.PayloadSchemaType.Integer): q.PayloadSchemaType.Integer,
+    repr(edge.PayloadSchemaType.Float): q.PayloadSchemaType.Float,
     repr(edge.PayloadSchemaType.Bool): q.PayloadSchemaType.Bool,
 }
 # By type of index: its field type, the class of Edge, and the options that both have.
@@ -205,6 +207,11 @@ _INDEX_PARAMS: dict[str, tuple[int, Callable[..., Any], tuple[str, ...]]] = {
         edge.IntegerIndexParams,
         ("lookup", "range", "is_principal", "on_disk", "enable_hnsw"),
     ),
+    "float_index_params": (
+        q.FieldType.FieldTypeFloat,
+        edge.FloatIndexParams,
+        ("is_principal", "on_disk", "enable_hnsw"),
+    ),
     "bool_index_params": (q.FieldType.FieldTypeBool, edge.BoolIndexParams, ("on_disk", "enable_hnsw")),
 }
 
@@ -217,13 +224,13 @@ def index_from_proto(request: q.CreateFieldIndexCollection) -> Any:
     if not request.HasField("field_type"):
         raise bad_argument("Bad request: Can't auto-detect field type, please specify `field_schema` in the request")
     if request.field_type not in _INDEX_TYPES:
-        raise not_served("payload indexes other than keyword, integer and bool")
+        raise not_served("payload indexes other than keyword, integer, float and bool")
     return _INDEX_TYPES[request.field_type]
 
 
 def _index_params(request: q.CreateFieldIndexCollection, variant: str) -> Any:
     if variant not in _INDEX_PARAMS:
-        raise not_served("payload indexes other than keyword, integer and bool")
+        raise not_served("payload indexes other than keyword, integer, float and bool")
     field_type, params_class, options = _INDEX_PARAMS[variant]
     if request.HasField("field_type") and request.field_type != field_type:
         raise bad_argument("field_type and field_index_params do not match")

@@ -67,8 +67,12 @@ class Collection:
         """The number of components of a vector."""
         return int(self._config.params.vectors_config.params.size)
 
-    def update(self, operation: edge.UpdateOperation, points: int = 1) -> int:
-        """Apply an operation that writes about ``points`` points, and return its number. On return it is durable."""
+    def next_operation_id(self) -> int:
+        """Return the number of a new operation."""
+        return next(self._operation_ids)
+
+    def update(self, operation: edge.UpdateOperation, points: int = 1) -> None:
+        """Apply an operation that writes about ``points`` points. On return it is durable."""
         with self.in_order():
             if self._closed:
                 raise no_collection(self.name)
@@ -77,7 +81,6 @@ class Collection:
             self._changed_at = time.monotonic()
             if self._is_on_disk or self._unflushed_points >= 2 * FLUSH_EVERY_POINTS:
                 self.flush()
-            return next(self._operation_ids)
 
     def flush(self) -> None:
         """Flush the updates since the last flush."""

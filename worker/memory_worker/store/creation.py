@@ -14,6 +14,7 @@ from typing import Any
 
 from qdrant_client import grpc as q
 
+from memory_worker.contract.fields import NARROWING
 from memory_worker.contract.kinds import TENANT_FIELD, USER_ID_FIELD, IndexType, KindName
 from memory_worker.store.compatibility import DISTANCES
 from memory_worker.store.shape import CollectionShape
@@ -89,13 +90,16 @@ def _has_graphs_of_users(config: q.CollectionConfig) -> bool:
 
 
 def _index_options(field: str, index: IndexType, *, graphs_of_users: bool) -> dict[str, Any]:
-    """Return the options of an index, besides its type."""
+    """Return the options of an index, besides its type.
+
+    Numbers that no search filters by get no graphs, in any collection.
+    """
     if field == TENANT_FIELD:
         # It only orders the points on disk. Points that the app wrote do not have it, so ``user_id`` gets the graphs.
         return {"is_tenant": True, "enable_hnsw": False}
-    if not graphs_of_users:
+    if not graphs_of_users and (index != "integer" or field in (USER_ID_FIELD, *NARROWING)):
         return {}
     if field == USER_ID_FIELD:
-        return {"lookup": True, "range": False}
+        return {"lookup": True, "range": False} if index == "integer" else {}
     ranges = {"lookup": True, "range": True} if index == "integer" else {}
     return {**ranges, "enable_hnsw": False}

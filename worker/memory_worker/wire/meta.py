@@ -34,12 +34,15 @@ class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def published_limits(limits: Limits) -> dict[str, int | bytes | None]:
-    """Return the fields in which limits are published. Each kind is published with its dimension.
+    """Return the fields in which limits are published.
 
-    A dimension that all kinds share is published by itself, too, for producers that do not know the field ``kinds``.
+    A dimension that all kinds share is a field of its own, which older producers know. If they differ, each kind is
+    published with its dimension.
     """
-    kinds = {name: replace(kind, dimension=limits.dimension_of(kind)) for name, kind in limits.kinds.items()}
-    dimensions = {kind.dimension for kind in kinds.values()}
+    dimensions = {limits.dimension_of(kind) for kind in limits.kinds.values()}
+    kinds = limits.kinds
+    if len(dimensions) > 1:
+        kinds = {name: replace(kind, dimension=limits.dimension_of(kind)) for name, kind in kinds.items()}
     return {
         "dimension": dimensions.pop() if len(dimensions) == 1 else None,
         "max_job_bytes": limits.max_job_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 
 from redis.asyncio import Redis
@@ -47,19 +47,28 @@ async def push(
     Raises `InvalidJob` for a job larger than the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate`,
     `QueueUnavailable`, or `NotReplicated` if fewer than ``min_replicas`` replicas of Redis have the stored jobs.
     """
+    names, given = _arguments(keys, jobs, repeat(version) if isinstance(version, int) else version)
+    pushed = keys.pushed(token or new_token())
+    names = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, pushed, *names]
+    args = [partitions, DRAIN_JOB_LIFE_MS, int(deadline_ms), life_ms, *given]
+    with queue_request("push"):
+        ids = await scripts.run_replicated(redis, "push", names, args, replicas=min_replicas)
+    return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]
+
+
+def _arguments(
+    keys: Keys, jobs: Sequence[tuple[int, bytes]], versions: Iterable[int]
+) -> tuple[list[str], list[int | str | bytes]]:
+    """Return the keys of the partitions, and the arguments about the partitions and the jobs."""
     numbers: dict[int, int] = {}
-    script_keys = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since]
-    script_keys.append(keys.pushed(token or new_token()))
-    drain_jobs, entries = list[int | str | bytes](), list[int | bytes]()
-    versions = repeat(version) if isinstance(version, int) else version
-    for (partition, body), job_version in zip(jobs, versions, strict=False):
+    names: list[str] = []
+    drain_jobs: list[int | str | bytes] = []
+    entries: list[int | bytes] = []
+    for (partition, body), version in zip(jobs, versions, strict=False):
         if partition not in numbers:
             job_id = keys.drain_job_id(partition)
             numbers[partition] = len(numbers) + 1
-            script_keys += [keys.stream(partition), keys.arq_job(job_id)]
+            names += [keys.stream(partition), keys.arq_job(job_id)]
             drain_jobs += [partition, job_id, drain_job(partition)]
-        entries += [numbers[partition], job_version, body]
-    args = [partitions, DRAIN_JOB_LIFE_MS, int(deadline_ms), life_ms, len(numbers), *drain_jobs, *entries]
-    with queue_request("push"):
-        ids = await scripts.run_replicated(redis, "push", script_keys, args, replicas=min_replicas)
-    return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]
+        entries += [numbers[partition], version, body]
+    return names, [len(numbers), *drain_jobs, *entries]
