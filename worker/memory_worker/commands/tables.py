@@ -51,7 +51,7 @@ def _print_partitions(status: Status, console: Console, *, everything: bool) -> 
             "" if part.oldest_age_s is None else age(part.oldest_age_s),
             "" if part.lease_s is None else f"{part.lease_s:.1f} s",
             f"{part.dead:,}" if part.dead else "",
-            styled("[yellow]held: needs a newer worker[/]") if part.held else "",
+            styled(f"[yellow]held: needs {foreign(part.needs or 'another worker', console)}[/]") if part.held else "",
         )
     sheet.show()
 
