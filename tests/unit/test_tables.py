@@ -12,7 +12,7 @@ from rich.console import Console
 
 from memory_worker.commands import dead_tables, tables
 from memory_worker.contract import Delete, Receipt, encode_job
-from memory_worker.inspection.check import Check
+from memory_worker.inspection.checks import Check
 from memory_worker.inspection.status import PartitionStatus
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
 from tests.unit import queue_stats

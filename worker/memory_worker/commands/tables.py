@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from memory_worker.inspection.check import Check
+from memory_worker.inspection.checks import Check
 from memory_worker.inspection.status import Status
 from memory_worker.store.bulk import IndexingState
 from memory_worker.terminal import Sheet, foreign, styled

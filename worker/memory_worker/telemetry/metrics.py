@@ -27,7 +27,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _JOBS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000)
 _BYTES = tuple(float(4**n) for n in range(5, 15))  # 1 KiB to 256 MiB
 
-OPS: Final = ("upsert", "delete", "purge")
+OPS: Final = ("upsert", "delete", "purge", "patch", "prune")
 REASONS: Final = ("malformed", "invalid", "refused", "crashed", "superseded")
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 ROLES: Final = ("ingest", "search")
