@@ -23,7 +23,7 @@ from memory_worker.queue.read_jobs import (
 )
 from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.call import enqueue_call, wait_for_reply
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, user_reads
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import axis
 from tests.integration.proxies import RedisProxy
@@ -42,7 +42,7 @@ async def send(redis: Redis, keys: Keys, *names: str, body: bytes | None = None,
         OutgoingReply(name.encode(), **{"key": keys.reply(name), "body": body, "life_ms": LIFE_MS, **options})
         for name in names
     ]
-    return await send_replies(redis, keys, replies, max_bytes=MAX_BYTES)
+    return await send_replies(redis, keys, user_reads(keys), replies, max_bytes=MAX_BYTES)
 
 
 async def test_a_call_is_a_job_that_arq_can_read(redis: Redis, keys: Keys) -> None:
@@ -67,7 +67,7 @@ async def test_a_waiting_caller_gets_the_reply(
 ) -> None:
     reply_to = keys.reply("a-job")
     waits = redis_proxy.seen(b"BLPOP")
-    waiting = asyncio.create_task(wait_for_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
+    waiting = asyncio.create_task(wait_for_reply(watched, user_reads(keys), reply_to, timeout_s=SIGNAL_TIMEOUT_S))
     await waits.wait()
     await send(redis, keys, "a-job")
     assert await waiting == REPLY
@@ -79,7 +79,7 @@ async def test_a_reply_without_a_caller_expires(redis: Redis, keys: Keys) -> Non
     reply_to = keys.reply("a-job")
     await send(redis, keys, "a-job")
     assert LIFE_MS - 5_000 < await redis.pttl(reply_to) <= LIFE_MS
-    assert await wait_for_reply(redis, reply_to, timeout_s=1) == REPLY
+    assert await wait_for_reply(redis, user_reads(keys), reply_to, timeout_s=1) == REPLY
 
 
 @pytest.mark.parametrize("reply_to", ["{prefix}:stream:0", "{prefix}:reply", "other:reply:a-job", ""])
@@ -101,10 +101,10 @@ async def test_many_replies_are_sent_in_one_round_trip(
     await send(redis, keys, "first")  # loads the script
     await redis.zadd(keys.search_queue, {sending.job_id: 9e15 for sending in replies})
     redis_proxy.words()
-    await send_replies(watched, keys, replies, max_bytes=MAX_BYTES)
+    await send_replies(watched, keys, user_reads(keys), replies, max_bytes=MAX_BYTES)
     assert redis_proxy.words() == ["EVALSHA"]
     for number in range(20):
-        reply = await wait_for_reply(redis, keys.reply(str(number)), timeout_s=1)
+        reply = await wait_for_reply(redis, user_reads(keys), keys.reply(str(number)), timeout_s=1)
         assert reply is not None
         assert reply.engine_ms == number
 
@@ -115,18 +115,18 @@ class TestTake:
     ) -> None:
         asked = [await enqueue_call(redis, keys, Get(user_id=1, point_ids=[f"mem_1_{n}"])) for n in range(5)]
         assert await redis.llen(keys.search_wakeup) == 1  # type: ignore[misc]
-        await take_read_jobs(watched, keys, max_jobs=0)
+        await take_read_jobs(watched, keys, user_reads(keys), max_jobs=0)
         redis_proxy.words()
-        first = await take_read_jobs(watched, keys, max_jobs=3)
+        first = await take_read_jobs(watched, keys, user_reads(keys), max_jobs=3)
         assert redis_proxy.words() == ["EVALSHA"]
-        rest = await take_read_jobs(watched, keys, max_jobs=10)
+        rest = await take_read_jobs(watched, keys, user_reads(keys), max_jobs=10)
         assert [keys.reply(call.job_id.decode()) for call in [*first, *rest]] == asked
         assert all(decode_arq(call.body)["f"] == "get" for call in first)
-        assert await take_read_jobs(redis, keys, max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
         # Callers that use arq find a job in the queue until it is answered.
         assert await redis.zcard(keys.search_queue) == 5
         answered = [OutgoingReply(call.job_id, keys.reply("x"), b"", LIFE_MS) for call in [*first, *rest]]
-        await send_replies(redis, keys, answered, max_bytes=MAX_BYTES)
+        await send_replies(redis, keys, user_reads(keys), answered, max_bytes=MAX_BYTES)
         assert await redis.zcard(keys.search_queue) == 0
         assert [key async for key in redis.scan_iter(match=f"arq:job:{keys.prefix}:*", count=1000)] == []
 
@@ -134,28 +134,30 @@ class TestTake:
         for _ in range(3):
             await enqueue_call(redis, keys, Info())
         await redis.delete(keys.search_wakeup)
-        await take_read_jobs(redis, keys, max_jobs=2)
+        await take_read_jobs(redis, keys, user_reads(keys), max_jobs=2)
         assert await redis.llen(keys.search_wakeup) == 1  # type: ignore[misc]
         await redis.delete(keys.search_wakeup)
-        await take_read_jobs(redis, keys, max_jobs=2)
+        await take_read_jobs(redis, keys, user_reads(keys), max_jobs=2)
         assert not await redis.exists(keys.search_wakeup)
 
     async def test_a_call_that_is_due_later_is_not_taken(self, redis: Redis, keys: Keys) -> None:
         await arq_client(redis).enqueue_job(
             "info", {}, _queue_name=keys.search_queue, _defer_by=60, _job_id=f"{keys.prefix}:later"
         )
-        assert await take_read_jobs(redis, keys, max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
         assert await redis.zcard(keys.search_queue) == 1
 
     async def test_a_job_without_a_record_is_removed(self, redis: Redis, keys: Keys) -> None:
         await redis.zadd(keys.search_queue, {b"\xff: no text": 1})
-        assert await take_read_jobs(redis, keys, max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
         assert await redis.zcard(keys.search_queue) == 0
 
     async def test_a_wrong_key_of_one_caller_does_not_affect_the_others(self, redis: Redis, keys: Keys) -> None:
         await redis.set(keys.reply("bad"), "no list")
         await send(redis, keys, "a", "bad", "b")
-        assert [await wait_for_reply(redis, keys.reply(name), timeout_s=1) for name in ("a", "b")] == [REPLY, REPLY]
+        assert [
+            await wait_for_reply(redis, user_reads(keys), keys.reply(name), timeout_s=1) for name in ("a", "b")
+        ] == [REPLY, REPLY]
 
 
 class TestReplyLimit:
@@ -203,7 +205,7 @@ class TestGivenUp:
         self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
         reply_to = await self.give_up(redis, watched, redis_proxy, keys)
-        assert await take_read_jobs(redis, keys, max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
         assert not await redis.exists(keys.arq_job(reply_to.removeprefix(keys.reply(""))))
 
     async def test_a_job_that_was_taken_gets_no_reply(
@@ -212,7 +214,7 @@ class TestGivenUp:
         reply_to = await self.give_up(redis, watched, redis_proxy, keys, taken=True)
         job_id = reply_to.removeprefix(keys.reply("")).encode()
         sending = OutgoingReply(job_id, reply_to, encode_reply(REPLY), LIFE_MS)
-        await send_replies(redis, keys, [sending], max_bytes=MAX_BYTES)
+        await send_replies(redis, keys, user_reads(keys), [sending], max_bytes=MAX_BYTES)
         assert not await redis.exists(reply_to)
 
     async def test_a_caller_can_give_up_while_redis_hangs(
@@ -233,10 +235,10 @@ class TestGivenUp:
     ) -> str:
         reply_to = await enqueue_call(redis, keys, Info(timeout_ms=20_000))
         waits = redis_proxy.seen(b"BLPOP")
-        waiting = asyncio.create_task(wait_for_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
+        waiting = asyncio.create_task(wait_for_reply(watched, user_reads(keys), reply_to, timeout_s=SIGNAL_TIMEOUT_S))
         await waits.wait()
         if taken:
-            assert len(await take_read_jobs(redis, keys, max_jobs=10)) == 1
+            assert len(await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10)) == 1
         if hanging:
             redis_proxy.hang()
         waiting.cancel()
@@ -250,4 +252,4 @@ async def test_a_reply_that_cannot_be_decoded_is_an_error(redis: Redis, keys: Ke
     for body in (b"\xc1", b"", msgspec.msgpack.encode({"hits": 1})):
         await redis.rpush(keys.reply("a-job"), body)  # type: ignore[misc]
         with pytest.raises(QueueError, match="cannot be read"):
-            await wait_for_reply(redis, keys.reply("a-job"), timeout_s=1)
+            await wait_for_reply(redis, user_reads(keys), keys.reply("a-job"), timeout_s=1)

@@ -27,7 +27,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.call import enqueue_call, wait_for_reply
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, user_reads
 from tests.integration.conftest import Contents, MakeSettings, running
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, failing, never_answer
@@ -405,7 +405,7 @@ class TestLargeAnswers:
 async def test_a_reply_on_a_list_leaves_no_result_behind(app: WorkerProcess, redis: Redis, keys: Keys) -> None:
     for job in (Info(), Get(user_id=1, point_ids=["mem_1_1"]), Search(user_id=1, vector=axis(0))):
         reply_to = await enqueue_call(redis, keys, job)
-        reply = await wait_for_reply(redis, reply_to, timeout_s=10)
+        reply = await wait_for_reply(redis, user_reads(keys), reply_to, timeout_s=10)
         assert reply is not None
         assert reply.ok
         job_id = reply_to.removeprefix(keys.reply(""))

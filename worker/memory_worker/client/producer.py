@@ -16,6 +16,7 @@ import msgspec
 
 from memory_worker.contract import (
     Limits,
+    QueueReport,
     ReadJob,
     Receipt,
     Reply,
@@ -37,12 +38,13 @@ from memory_worker.contract.errors import (
     TooLate,
 )
 from memory_worker.wire.applied import wait_applied
-from memory_worker.wire.call import enqueue_call, wait_for_reply
+from memory_worker.wire.call import enqueue_call, queue_of, wait_for_reply
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import Access, Deadline, close_redis, link_pools, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from memory_worker.wire.push import new_token, push
+from memory_worker.wire.stats import read_report
 
 PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
@@ -143,6 +145,12 @@ class Producer:
         """Wait until the job of ``receipt`` has been applied, as `memory_worker.wire.applied.wait_applied` does."""
         await wait_applied(self.open().blocking, self._keys, receipt, timeout_s=timeout_s)
 
+    async def report(self) -> QueueReport | None:
+        """Return the state of the queue as `read_report` does."""
+        request = _Request(self.open(), self._timeout_s)
+        async with request:
+            return await read_report(request.redis, self._keys)
+
     async def call(self, job: ReadJob) -> Reply:
         """Enqueue a read job and return its reply.
 
@@ -157,7 +165,8 @@ class Producer:
         async with request:
             reply_to = await enqueue_call(request.redis, self._keys, timed)
         timeout_s = request.remaining_s + _REPLY_MARGIN_S
-        reply = await wait_for_reply(request.connections.blocking, reply_to, timeout_s=timeout_s)
+        queue = queue_of(self._keys, job)
+        reply = await wait_for_reply(request.connections.blocking, queue, reply_to, timeout_s=timeout_s)
         if reply is None:
             raise ReadFailed("timeout", f"no worker answered within {normalized.timeout_ms} ms")
         if reply.error is not None:

@@ -91,17 +91,31 @@ class UserStats(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
 
 
-class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The condition of the store and of the queue. ``oldest_s`` is the age of the oldest waiting job, in seconds.
+class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the queue ``at`` a time of Redis's clock, in unix seconds. Workers publish it every few seconds.
 
-    ``version`` is Qdrant's, ``engine_ms`` the time of its answer. Without stats of the queue, the numbers are ``None``.
+    ``waiting`` counts write jobs, ``oldest_age_s`` is the age of the oldest in seconds, ``dead`` counts dead letters,
+    and ``reads_waiting`` counts read jobs. ``store_error`` says why Qdrant does not answer, if it does not.
+    """
+
+    at: float
+    waiting: int
+    waiting_bytes: int
+    oldest_age_s: float
+    dead: int
+    reads_waiting: int
+    store_error: str | None = None
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a worker that could reach Qdrant. ``version`` is Qdrant's, ``engine_ms`` the time of its answer.
+
+    ``queue`` is the state of the queue, or ``None`` if no worker has published it lately.
     """
 
     version: str
     engine_ms: float
-    waiting: int | None = None
-    oldest_s: float | None = None
-    dead: int | None = None
+    queue: QueueReport | None = None
 
 
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):

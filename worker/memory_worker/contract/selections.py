@@ -21,6 +21,7 @@ from memory_worker.contract.read_jobs import (
     Files,
     Get,
     List,
+    ListAll,
     Search,
     SelectingJob,
 )
@@ -71,6 +72,8 @@ def check_selection(job: SelectingJob, kind: Kind) -> None:
         case Facet(by=by) | FacetAll(by=by) if by == POINT_ID_FIELD or kind.indexes.get(by) not in _FACETED:
             fields = ", ".join(name for name in kind.indexes if name != POINT_ID_FIELD)
             raise InvalidJob("by", f"{by[:80]!r} is none of the indexed fields of kind {kind.name!r}: {fields}")
+        case ListAll(vectors=True, limit=limit) if limit > MAX_POINTS_WITH_VECTORS:
+            raise InvalidJob("limit", f"at most {MAX_POINTS_WITH_VECTORS} are allowed with vectors, got {limit}")
         case Files() if "file_id" not in kind.narrowing:
             raise InvalidJob("kind", f"kind {kind.name!r} has no files")
 

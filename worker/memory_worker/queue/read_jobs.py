@@ -12,7 +12,7 @@ from memory_worker.contract import MAX_TIMEOUT_MS, Reply
 from memory_worker.contract.errors import QueueError
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, ReadQueue
 
 REPLY_MARGIN_MS = 2000
 """How long a reply is kept after its caller's deadline."""
@@ -34,12 +34,10 @@ class TakenReadJob(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def take_read_jobs(redis: Redis, keys: Keys, *, max_jobs: int) -> list[TakenReadJob]:
+async def take_read_jobs(redis: Redis, keys: Keys, queue: ReadQueue, *, max_jobs: int) -> list[TakenReadJob]:
     """Take read jobs that are due, oldest first, in one round trip. Raises `QueueUnavailable`."""
     with queue_request("take"):
-        flat = await scripts.run(
-            redis, "take", [keys.search_queue, keys.search_wakeup], [max_jobs, keys.arq_job(""), _TAKEN_MS]
-        )
+        flat = await scripts.run(redis, "take", [queue.name, queue.wakeup], [max_jobs, keys.arq_job(""), _TAKEN_MS])
     rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     return [TakenReadJob(job_id, float(due_ms), body) for job_id, due_ms, body in rows]
 
@@ -75,8 +73,10 @@ class OutgoingReply(NamedTuple):
     is_result: bool = False
 
 
-async def send_replies(redis: Redis, keys: Keys, replies: Sequence[OutgoingReply], *, max_bytes: int) -> int:
-    """Send replies to the callers that still wait, in one round trip. Raises `QueueUnavailable`.
+async def send_replies(
+    redis: Redis, keys: Keys, queue: ReadQueue, replies: Sequence[OutgoingReply], *, max_bytes: int
+) -> int:
+    """Send replies to the callers in ``queue`` that still wait, in one round trip. Raises `QueueUnavailable`.
 
     All large replies that were not taken yet have at most ``max_bytes``. Return how many replies had no room.
     """
@@ -85,7 +85,7 @@ async def send_replies(redis: Redis, keys: Keys, replies: Sequence[OutgoingReply
     for reply in replies:
         where = "result" if reply.is_result else "list"
         args += [reply.job_id, reply.life_ms, where, reply.body, reply.fallback]
-    own_keys = [keys.search_queue, keys.replies, keys.replies_bytes]
+    own_keys = [queue.name, keys.replies, keys.replies_bytes]
     script_keys = cast("list[str]", [*own_keys, *(reply.key for reply in replies)])  # arq's job ids may not be text
     with queue_request("reply"):
         return int(await scripts.run(redis, "reply", script_keys, args))

@@ -42,7 +42,7 @@ from memory_worker.store.store import VectorStore
 from memory_worker.telemetry import metrics
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.clock import RedisClock
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, user_reads
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,9 @@ class Reads:
         self._budget = ByteBudget(memory_limits.budget_bytes)
 
         async def send(replies: list[OutgoingReply]) -> list[None]:
-            refused = await send_replies(redis, keys, replies, max_bytes=memory_limits.max_replies_bytes)
+            refused = await send_replies(
+                redis, keys, user_reads(keys), replies, max_bytes=memory_limits.max_replies_bytes
+            )
             if refused:
                 log_event(logger, logging.WARNING, "replies_without_room", replies=refused)
             return [None] * len(replies)

@@ -28,7 +28,7 @@ from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.arq_records import decode_arq, encode_arq
 from memory_worker.wire.connection import queue_errors, queue_request
 from memory_worker.wire.drain_job import DRAIN
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, ReadQueue
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
@@ -162,15 +162,21 @@ class DrainWorker(RoleWorker):
 
 
 class ReadWorker(RoleWorker):
-    """Answers read jobs. The functions send the replies. If one raises, the error is stored as arq's result."""
+    """Answers the read jobs of ``queue``. The functions send the replies. If one raises, the error is arq's result."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, functions: Mapping[str, Callable[..., Awaitable[Any]]], **options: Any
+        self,
+        redis: Redis,
+        keys: Keys,
+        queue: ReadQueue,
+        functions: Mapping[str, Callable[..., Awaitable[Any]]],
+        **options: Any,
     ) -> None:
-        super().__init__(redis, keys, functions, queue_name=keys.search_queue, wakeup=keys.search_wakeup, **options)
+        super().__init__(redis, keys, functions, queue_name=queue.name, wakeup=queue.wakeup, **options)
+        self._queue = queue
 
     async def _take(self, free: int) -> None:
-        for call in await take_read_jobs(self.pool, self._keys, max_jobs=free):
+        for call in await take_read_jobs(self.pool, self._keys, self._queue, max_jobs=free):
             self.tasks[_text(call.job_id)] = asyncio.create_task(self._serve(call))
 
     async def _serve(self, call: TakenReadJob) -> None:

@@ -16,7 +16,7 @@ from memory_worker.reads.handlers import READ_JOBS, Reads
 from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
 from memory_worker.settings import Settings
 from memory_worker.telemetry.logs import log_event
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, user_reads
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,11 @@ def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, on_poll: C
 
 def search_worker(redis: Redis, settings: Settings, reads: Reads, on_poll: Callable[[], None]) -> Worker:
     """Return the arq worker that answers read jobs. It calls ``on_poll`` each time it looks for jobs."""
+    keys = Keys(settings.queue_prefix)
     return ReadWorker(
         redis,
-        Keys(settings.queue_prefix),
+        keys,
+        user_reads(keys),
         {str(job.__struct_config__.tag): reads.arq_function(job) for job in READ_JOBS},
         max_jobs=settings.search_concurrency,
         poll_s=_poll_s(settings, settings.search_poll_ms),

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from memory_worker.contract import ReadJob, Reply, op_of
+from memory_worker.contract import AdminJob, ReadJob, Reply, op_of
 from memory_worker.contract.errors import QueueError
 from memory_worker.wire.arq_records import encode_arq
 from memory_worker.wire.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, ReadQueue, admin_reads, user_reads
 from memory_worker.wire.scripts import scripts
 
 _CANCEL_TIMEOUT_S = 0.25
@@ -27,12 +27,17 @@ _JOB_GRACE_MS = 1000
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
 
 
+def queue_of(keys: Keys, job: ReadJob) -> ReadQueue:
+    """Return the queue of a read job."""
+    return admin_reads(keys) if isinstance(job, AdminJob) else user_reads(keys)
+
+
 async def enqueue_call(redis: Redis, keys: Keys, job: ReadJob) -> str:
     """Enqueue a read job in one round trip. Return the key of the list that will receive its reply.
 
     Raises `QueueFull` if too many read jobs are waiting, or `QueueUnavailable`.
     """
-    op = op_of(job)
+    op, queue = op_of(job), queue_of(keys, job)
     job_id = f"{keys.prefix}:{op}:{secrets.token_hex(12)}"
     reply_to = keys.reply(job_id)
     record: dict[str, Any] = {"t": None, "f": op, "a": (job,), "k": {"reply_to": reply_to}}
@@ -41,14 +46,14 @@ async def enqueue_call(redis: Redis, keys: Keys, job: ReadJob) -> str:
         await scripts.run(
             redis,
             "call",
-            [keys.search_queue, keys.arq_job(job_id), keys.meta, keys.search_wakeup],
+            [queue.name, keys.arq_job(job_id), keys.meta, queue.wakeup],
             [job_id, body, job.timeout_ms + _JOB_GRACE_MS],
         )
     return reply_to
 
 
-async def wait_for_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Reply | None:
-    """Wait for a reply. Return ``None`` if none arrives within ``timeout_s`` seconds.
+async def wait_for_reply(redis: Redis, queue: ReadQueue, reply_to: str, *, timeout_s: float) -> Reply | None:
+    """Wait for the reply to a job in ``queue``. Return ``None`` if none arrives within ``timeout_s`` seconds.
 
     Raises `QueueUnavailable` soon after that time if Redis hangs or no connection becomes free. When this call is
     cancelled, it removes the job from the queue, provided that Redis answers at once.
@@ -58,7 +63,7 @@ async def wait_for_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Re
             with queue_errors():
                 found = await redis.execute_command("BLPOP", reply_to, timeout_s)
     except asyncio.CancelledError:
-        await _cancel(redis, reply_to)
+        await _cancel(redis, queue, reply_to)
         raise
     if found is None:
         return None
@@ -68,11 +73,11 @@ async def wait_for_reply(redis: Redis, reply_to: str, *, timeout_s: float) -> Re
         raise QueueError(f"the reply cannot be read: {error}") from error
 
 
-async def _cancel(redis: Redis, reply_to: str) -> None:
+async def _cancel(redis: Redis, queue: ReadQueue, reply_to: str) -> None:
     prefix, _, job_id = reply_to.partition(":reply:")
     keys = Keys(prefix)
     # If this fails, the job and its reply expire.
     with suppress(QueueError, TimeoutError):
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
             with queue_request("cancel"):
-                await scripts.run(redis, "cancel", [keys.search_queue, keys.arq_job(job_id), reply_to], [job_id])
+                await scripts.run(redis, "cancel", [queue.name, keys.arq_job(job_id), reply_to], [job_id])

@@ -25,8 +25,10 @@ prefix.
     mw:held                     hash    partitions whose head a worker cannot apply: entry id, and what it needs
     mw:attempts:{p}             hash    the batch that is being tried, and the processes that have tried it
     mw:drain, mw:search         zset    arq's queues: job ids by due time
+    mw:admin                    zset    arq's queue of reads of all users: job ids by due time
     mw:drain:wakeup             list    idle ingest workers block on it
     mw:search:wakeup            list    idle search workers block on it
+    mw:admin:wakeup             list    idle search workers block on it, too
     mw:reply:{job}              list    the reply to one read job; expires
     mw:replies                  zset    large replies not known to be taken, as size:key by expiry time; expires
     mw:replies:bytes            string  the sum of their sizes; expires
@@ -37,6 +39,7 @@ prefix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,16 @@ class Keys:
         return f"{self.prefix}:search"
 
     @property
+    def admin_queue(self) -> str:
+        """The arq queue of reads of all users."""
+        return f"{self.prefix}:admin"
+
+    @property
+    def admin_wakeup(self) -> str:
+        """The wakeup list for reads of all users."""
+        return f"{self.admin_queue}:wakeup"
+
+    @property
     def drain_wakeup(self) -> str:
         """The wakeup list of ingest workers."""
         return f"{self.drain_queue}:wakeup"
@@ -195,3 +208,20 @@ class Keys:
     def arq_in_progress(self, job_id: str) -> str:
         """Return arq's key for a job in progress."""
         return f"arq:in-progress:{job_id}"
+
+
+class ReadQueue(NamedTuple):
+    """An arq queue of read jobs, and the list that wakes its workers."""
+
+    name: str
+    wakeup: str
+
+
+def user_reads(keys: Keys) -> ReadQueue:
+    """Return the queue of reads that name their user."""
+    return ReadQueue(keys.search_queue, keys.search_wakeup)
+
+
+def admin_reads(keys: Keys) -> ReadQueue:
+    """Return the queue of reads of all users."""
+    return ReadQueue(keys.admin_queue, keys.admin_wakeup)

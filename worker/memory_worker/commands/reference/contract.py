@@ -32,7 +32,7 @@ _JOBS: Final = (
 )
 _REPLIES: Final = (
     *("Reply", "Hit", "SearchResult", "Point", "FacetCounts", "FacetValue", "FileInfo", "UserStats"),
-    *("CollectionInfo", "HealthReport", "ReadError"),
+    *("CollectionInfo", "HealthReport", "QueueReport", "ReadError"),
 )
 _KEYS: Final = (
     *("meta", "since", "pushed:{token}", "backlog", "stream:{p}", "applied:{p}", "dead:{p}"),
