@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Purge, Upsert, WriteJob, encode_job, partition_of
-from memory_worker.contract.errors import DeadLettered, InvalidJob
+from memory_worker.contract.errors import ConfigurationError, DeadLettered, InvalidJob
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.inspection.check import run_checks
 from memory_worker.inspection.checks import Check
@@ -29,6 +29,8 @@ from tests.integration.jobs import PARTITIONS
 ANNA, BERT = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 WIDE, NARROW, SMALL = 1536, 1024, 3
 TIMEOUT_S = 20.0
+HANDOVER_S = 60.0
+"""Every two seconds, one of two workers takes a held partition. So it may take several turns."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,18 @@ async def test_a_job_that_does_not_fit_its_kind_is_refused_or_becomes_a_dead_let
             assert any(problem in detail for _, detail in details)
 
 
+async def test_a_worker_that_cannot_use_its_collections_leaves_the_published_kinds(
+    settings_of: Callable[..., Settings], redis: Redis, keys: Keys, file: File
+) -> None:
+    async with running(settings_of()):
+        published = await redis.hget(keys.meta, "kinds")
+    _replace(file.path, (f"dimension = {WIDE}", "dimension = 7"))
+    with pytest.raises(ConfigurationError, match=r"has dimension 1536, but memory.dimension in KINDS_FILE is 7"):
+        async with running(settings_of()):
+            pass
+    assert await redis.hget(keys.meta, "kinds") == published
+
+
 async def test_a_job_of_an_unknown_kind_waits_for_a_worker_that_has_it(
     settings: MakeSettings,
     settings_of: Callable[..., Settings],
@@ -220,7 +234,7 @@ async def test_a_job_of_an_unknown_kind_waits_for_a_worker_that_has_it(
 
         async with running(settings_of()):
             for receipt in (first, behind):
-                await queue.wait_applied(receipt, timeout=TIMEOUT_S)
+                await queue.wait_applied(receipt, timeout=HANDOVER_S)
             assert not any(state.held for state in (await collect_queue(redis, keys)).partitions)
         assert engine.points(file.notes) == {f"note_{ANNA}_1", f"note_{ANNA}_2"}
     assert await dead_letters() == []

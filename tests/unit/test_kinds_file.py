@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from memory_worker.contract.errors import ConfigurationError
-from memory_worker.contract.kind_specs import kinds_of, spec_of
+from memory_worker.contract.kind_specs import KindSpec, kinds_of, spec_of
 from memory_worker.contract.kinds import KINDS, Kind
 from memory_worker.settings import Settings, load_settings
+from tests.documents import ROOT, blocks
 
 NOTE = """
 [note]
@@ -233,3 +236,44 @@ def test_a_collision_with_a_variable_names_the_variable(file: Path, monkeypatch:
         ConfigurationError, match=r"\[my_memory\] collection: 'mine' is also QDRANT_MEMORIES_COLLECTION$"
     ):
         load_settings()
+
+
+PAGE = ROOT / "docs" / "kinds.md"
+
+
+class TestPage:
+    """docs/kinds.md."""
+
+    def test_the_file_in_it_describes_what_it_says(self, file: Path) -> None:
+        (block,) = blocks([PAGE], "toml")
+        file.write_text(block.body)
+        limits = load_settings().limits
+        assert {name: limits.dimension_of(kind) for name, kind in limits.kinds.items()} == {
+            "memory": 1536,
+            "document": 1024,
+            "note": 768,
+        }
+        memory, document, note = limits.kinds.values()
+        assert fields(memory) == {**fields(KINDS["memory"]), "dimension": 1536}
+        assert document == KINDS["document"]
+        assert (note.collection, note.id_prefix, note.distance, note.user_ids) == (
+            "user_notes",
+            "note",
+            "dot",
+            "string",
+        )
+        assert (note.namespaced, note.default_limit, note.default_min_score) == (True, 20, 0.25)
+        assert set(note.indexes) == {"user_id", "_point_id", "category", "created", "open", "title"}
+
+    def test_it_shows_every_key(self) -> None:
+        (block,) = blocks([PAGE], "toml")
+        table = tomllib.loads(block.body)["note"]
+        assert set(table) == set(KindSpec.__struct_fields__)
+
+    def test_its_other_files_are_yaml(self) -> None:
+        compose, overlay = (yaml.safe_load(block.body) for block in blocks([PAGE], "yaml"))
+        assert compose["services"]["ingest"] == compose["services"]["search"]
+        assert {operation["path"] for operation in yaml.safe_load(overlay["patches"][0]["patch"])} == {
+            "/spec/template/spec/volumes/-",
+            "/spec/template/spec/containers/0/volumeMounts/-",
+        }

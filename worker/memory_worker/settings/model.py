@@ -105,8 +105,8 @@ class Settings(BaseSettings):
     )
     kinds_file: Path | None = Field(
         None,
-        description="TOML file that describes the kinds of points. It is read when the worker starts. "
-        "If it is unset, the kinds are `memory` and `document`.",
+        description="TOML file that describes the kinds of points (`docs/kinds.md`). It is read when the worker "
+        "starts. If it is unset, the kinds are `memory` and `document`.",
     )
     qdrant_memories_collection: str = Field(
         "user_memories",
