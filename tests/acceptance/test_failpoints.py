@@ -56,6 +56,28 @@ async def test_workers_that_die_at_each_step_lose_nothing(
     )
 
 
+@pytest.mark.parametrize("place", ["sent", "before_commit", "committed"])
+async def test_the_outcomes_of_a_worker_that_dies_are_written_once(
+    place: str, environment: dict[str, str], start_worker: StartWorker, queue: MemoryQueue
+) -> None:
+    start_worker("ingest", **SHORT).terminate()
+    receipts = await queue.upsert_many(
+        {"user_id": user, "point_id": f"mem_{user}_{n}", "vector": VECTOR, "ref": f"{user} {n}", "notify": True}
+        for n in range(20)
+        for user in USERS
+    )
+    for hits in (1, 3):
+        doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@{hits}"})
+        assert await asyncio.to_thread(doomed.process.wait, STOP_TIMEOUT_S) == -signal.SIGKILL
+        doomed.close()
+    start_worker("ingest", **SHORT)
+    await wait_applied(queue, latest(receipts))
+    found = await queue.outcomes(count=1000)
+    assert {(outcome.receipt, outcome.outcome) for outcome in found} == {(one, "applied") for one in receipts}
+    assert len(found) == len(receipts)
+    assert {state.state for state in await queue.states(receipts)} == {"applied"}
+
+
 @pytest.mark.parametrize("place", ["before_send", "sent", "before_commit"])
 async def test_a_worker_that_continues_after_it_lost_its_lease_writes_nothing(
     place: str, start_worker: StartWorker, stored: Stored, queue: MemoryQueue, redis: Redis, keys: Keys

@@ -18,7 +18,7 @@ from qdrant_client import grpc as q
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.contract import CONTRACT_VERSION, WriteJob, encode_job
+from memory_worker.contract import CONTRACT_VERSION, Upsert, WriteJob, encode_job
 from memory_worker.contract.kinds import KINDS, with_collections
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
@@ -26,6 +26,7 @@ from memory_worker.queue.dead_letters import DeadLetter
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.settings import Settings
+from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of, put_payload
@@ -161,6 +162,21 @@ async def proxied_store(
     """A store that is connected to Qdrant through the proxy."""
     async with VectorStore(qdrant_proxy.url, shape, registry=registry, api_key=API_KEY, timeout_s=5) as opened:
         yield opened
+
+
+Stored = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def stored(store: VectorStore) -> Stored:
+    """Store points in Qdrant without the queue."""
+
+    async def do(*points: Upsert) -> None:
+        for ref in {CollectionRef(point.kind, point.namespace) for point in points}:
+            chosen = tuple(p for p in points if CollectionRef(p.kind, p.namespace) == ref)
+            await store.apply(ref, [UpsertPoints(chosen)], timeout_s=30)
+
+    return do
 
 
 MakeDrainer = Callable[..., Drainer]

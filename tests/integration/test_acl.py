@@ -124,7 +124,10 @@ def user_lines() -> list[str]:
     return [line for line in ACL_FILE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("# ")]
 
 
-USER_OF = {"push": "producer", "call": "producer", "cancel": "producer", "replay": "operator", "state": "operator"}
+USER_OF = {
+    **dict.fromkeys(("push", "call", "cancel", "states"), "producer"),
+    **dict.fromkeys(("replay", "drop", "state"), "operator"),
+}
 """Users of the scripts that the worker does not run, or not alone."""
 NOT_ALLOWED = {("producer", "hset")}
 """A producer does not set up the queue."""
@@ -176,6 +179,9 @@ class TestAtWork:
                 for dead_letter in await push(redis, KEYS, PARTITIONS, [(0, body) for body in bodies]):
                     with pytest.raises(DeadLettered):
                         await queue.wait_applied(dead_letter)
+                    [state] = await queue.states([dead_letter])
+                    assert state.state == "dead"
+            assert [found.outcome for found in await queue.outcomes(timeout=5)] == ["dead", "dead"]
             # The next job of that point makes the dead letter stale, and the purge removes it.
             await queue.wait_applied(await queue.upsert(user_id=4, point_id="mem_4_1", vector=axis(0)))
             await queue.wait_applied(await queue.purge(user_id=4))
@@ -281,6 +287,8 @@ class TestAtWork:
             logging.getLogger("arq").setLevel(logging.NOTSET)
         assert admin.xlen(KEYS.dead(0)) == 0
         assert admin.xlen(KEYS.stream(0)) == 2
+        assert admin.xlen(KEYS.outcomes) == 3
+        assert admin.zcard(KEYS.removed(0)) == 3
         assert denied(admin) == []
 
 
@@ -357,6 +365,12 @@ NOT_FOR_PRODUCER: list[tuple[str, ...]] = [
     ("XADD", "mw:applied:0", "*", "jobs", "1"),
     ("XADD", "mw:dead:0", "*", "j", "x"),
     ("XDEL", "mw:dead:0", "1-0"),
+    ("XADD", "mw:outcomes", "*", "outcome", "applied"),
+    ("XTRIM", "mw:outcomes", "MAXLEN", "0"),
+    ("XDEL", "mw:outcomes", "1-0"),
+    ("ZADD", "mw:removed:0", "0", "x"),
+    ("EVAL", "return redis.call('XADD', KEYS[1], '*', 'j', 'x')", "1", "mw:dead:0"),
+    ("EVAL", "return redis.call('ZADD', KEYS[1], 0, 'x')", "1", "mw:removed:0"),
     ("RPUSH", "mw:reply:x", "forged"),
     ("ZRANGE", "mw:search", "0", "-1"),
     ("ZREM", "mw:drain", "mw:drain:0"),
@@ -385,6 +399,8 @@ NOT_FOR_OPERATOR: list[tuple[str, ...]] = [
     ("ZADD", "mw:search", "1", "x"),
     ("SET", "arq:job:mw:search:x", "x"),
     ("BLPOP", "mw:reply:x", "1"),
+    ("XTRIM", "mw:outcomes", "MAXLEN", "0"),
+    ("DEL", "mw:removed:0"),
     ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
 ]
 

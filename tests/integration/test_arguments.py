@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable
 from decimal import Decimal
 from enum import StrEnum
@@ -18,6 +19,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Get, Info, Purge, Receipt, Search, Upsert
+from memory_worker.contract.arguments import excerpt
 from memory_worker.contract.errors import InvalidJob, NotApplied
 from memory_worker.contract.vectors import MAX_NORM, MIN_NORM
 from memory_worker.queue.partitions import publish_meta
@@ -36,6 +38,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "get": {"user_id": 1, "point_ids": ["mem_1_1"]},
     "info": {},
     "wait_applied": {"receipt": RECEIPT},
+    "patch": {"user_id": 1, "point_ids": ["mem_1_1"], "set": {"value": "x"}},
+    "patch_file": {"user_id": 1, "file_id": 5, "unset": ["text"]},
+    "prune": {"user_id": 1, "file_id": 5, "version": 1},
+    "replace_file": {"user_id": 1, "file_id": 5, "version": 1, "chunks": []},
     "upsert_many": {"points": []},
     "push_many": {"jobs": []},
 }
@@ -47,10 +53,27 @@ TIMES: list[Any] = [*NUMBERS, 0, -1, -0.0, 3601, 1e300]
 VECTORS: list[Any] = [None, "text", 5, {0: 1.0}, {1.0}, object(), np.ones((1, DIMENSION)), [3e38] * DIMENSION, b"x"]
 PAYLOADS: list[Any] = ["text", "", b"x", 5, 0, False, [], [("a", 1)], {"a"}, object()]
 
+FILE_CHUNK: dict[str, Any] = {"point_id": "doc_1_5_0", "vector": axis(0), "payload": {"text": "x"}}
+CHUNKS: list[Any] = [None, "text", 5, {"point_id": "x"}, [None], [5], [{}], [RECEIPT], [{**FILE_CHUNK, "x": 1}]]
+UNSET_NAMES: list[Any] = [None, "text", b"x", 5, ["_version"], ["user_id"], [5], ["a.b"]]
+WRITES = ("upsert", "delete", "purge", "patch", "patch_file", "prune", "replace_file")
+
 WRONG: list[tuple[str, str, list[Any]]] = [
-    *((method, "user_id", [*NUMBERS, 1.0, 0, -1, 2**63]) for method in ("upsert", "delete", "purge", "search", "get")),
-    *((method, "kind", [*TEXTS, None, "", "memories"]) for method in ("upsert", "delete", "purge", "search", "get")),
-    *((method, "namespace", [*TEXTS, "", "Upper"]) for method in ("upsert", "delete", "search", "get")),
+    *((method, "user_id", [*NUMBERS, 1.0, 0, -1, 2**63]) for method in (*WRITES, "search", "get")),
+    *((method, "kind", [*TEXTS, None, "", "memories"]) for method in (*WRITES, "search", "get")),
+    *((method, "namespace", [*TEXTS, "", "Upper"]) for method in (*(set(WRITES) - {"purge"}), "search", "get")),
+    *((method, "ref", [*TEXTS, "", "x" * 129]) for method in WRITES),
+    *((method, "notify", [None, 1, "true", 0.0]) for method in WRITES),
+    *((method, "version", [*NUMBERS, 1.0, 0, 2**53 + 1]) for method in ("prune", "replace_file")),
+    *((method, "file_id", [*NUMBERS, 1.0, 2**63]) for method in ("patch_file", "prune", "replace_file")),
+    *((method, "unset", UNSET_NAMES) for method in ("patch", "patch_file")),
+    ("patch", "point_ids", [*LISTS, []]),
+    ("patch", "point_id", [*TEXTS, None, "", "mem_2_1"]),
+    ("patch", "category", [None]),
+    ("patch", "set", [*PAYLOADS, {}, None, {"_point_id": "x"}, {"value": None}, {"active": "yes"}]),
+    ("purge", "before", [*NUMBERS, 1.0, 0, 2**53 + 1]),
+    ("purge", "other_than_model", [*NUMBERS, 1.0, 2**63]),
+    ("replace_file", "chunks", CHUNKS),
     *((method, "category", [*TEXTS, None]) for method in ("purge", "search")),
     *((method, "group_key", [*TEXTS, None]) for method in ("purge", "search")),
     *((method, "file_id", [*NUMBERS, 1.0, 2**63]) for method in ("purge", "search")),
@@ -101,9 +124,10 @@ async def test_a_wrong_argument_is_refused_by_its_name(
 ) -> None:
     before = await everything()
     for method, argument, value in CASES:
-        error = await outcome(getattr(queue, method)(**{**GOOD[method], argument: value}))
+        call = getattr(queue, method.removesuffix("_file") if method == "patch_file" else method)
+        error = await outcome(call(**{**GOOD[method], argument: value}))
         expected = f"InvalidJob {FIELDS.get(argument, argument)}"
-        assert error.partition("[")[0] == expected, f"{method}({argument}={type(value)})"
+        assert re.split(r"[\[.]", error)[0] == expected, f"{method}({argument}={excerpt(value)}): {error}"
     assert (await refused(queue.delete(user_id=1))).field == "point_ids"
     assert await everything() == before
 
@@ -115,6 +139,40 @@ async def test_a_wrong_element_is_named_by_its_position(queue: MemoryQueue, publ
     assert (await refused(queue.delete(user_id=1, point_ids=["mem_1_1"], point_id="mem_2_1"))).field == "point_id"
     bad_vector = [0.5] * (DIMENSION - 1) + [math.nan]
     assert (await refused(queue.search(user_id=1, vector=bad_vector))).field == f"vector[{DIMENSION - 1}]"
+
+
+async def test_a_wrong_chunk_of_a_file_is_named_by_its_position(queue: MemoryQueue, published: None) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"user_id": 2}, "chunks[1].user_id"),
+        ({"kind": "memory"}, "chunks[1].kind"),
+        ({"payload": {"file_id": 6}}, "chunks[1].payload.file_id"),
+        ({"payload": {"_version": 2}}, "chunks[1].payload._version"),
+        ({"payload": [1]}, "chunks[1].payload"),
+        ({"ref": "own"}, "chunks[1]"),
+        ({"point_id": "doc_2_5_1"}, "point_id"),
+        ({"vector": None}, "vector"),
+        ({"payload": {"chunk_index": "one"}}, "payload.chunk_index"),
+    ]
+    for change, field in wrong:
+        chunks = [FILE_CHUNK, {**FILE_CHUNK, **change}]
+        error = await refused(queue.replace_file(user_id=1, file_id=5, version=1, chunks=chunks))
+        assert error.field == field, change
+    without_vector = {name: value for name, value in FILE_CHUNK.items() if name != "vector"}
+    error = await refused(queue.replace_file(user_id=1, file_id=5, version=1, chunks=[without_vector]))
+    assert error.field == "chunks[0].vector"
+    foreign = Upsert(user_id=2, kind="document", **FILE_CHUNK)
+    assert (
+        await refused(queue.replace_file(user_id=1, file_id=5, version=1, chunks=[foreign]))
+    ).field == "chunks[0].user_id"
+
+
+async def test_a_patch_has_one_target(queue: MemoryQueue, published: None) -> None:
+    change: dict[str, Any] = {"user_id": 1, "set": {"text": "x"}}
+    assert (await refused(queue.patch(**change))).field == "point_ids"
+    assert (await refused(queue.patch(**change, file_id=5, group_key="g"))).field == "file_id"
+    assert (await refused(queue.patch(**change, point_id="mem_1_1", category="a"))).field == "category"
+    assert (await refused(queue.patch(**change, file_id=5, kind="memory"))).field == "file_id"
+    assert (await refused(queue.patch(user_id=1, point_id="mem_1_1"))).field == "set"
 
 
 NO_JOBS: list[Any] = [None, 5, "text", {"op": "purge", "user_id": 1}, Info(), RECEIPT, Purge]

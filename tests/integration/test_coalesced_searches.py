@@ -15,8 +15,9 @@ from memory_worker.contract.errors import StoreError, StoreRefused, StoreUnavail
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.queries import MAX_COALESCED
+from memory_worker.store.reader import AnswerLimits
 from memory_worker.store.shape import CollectionShape
-from memory_worker.store.store import AnswerLimits, VectorStore
+from memory_worker.store.store import VectorStore
 from memory_worker.telemetry.metrics import REGISTRY
 from tests.integration.conftest import API_KEY
 from tests.integration.jobs import axis, memory

@@ -167,8 +167,8 @@ class TestCommit:
         died_s = int(first.pop(b"at")) / 1000
         assert died_s == pytest.approx(time.time(), abs=60)
         version = str(CONTRACT_VERSION).encode()
-        reason = {b"reason": b"refused", b"op": b"upsert", b"user_id": b"7"}
-        assert first == {**reason, b"detail": b"first", b"v": version, b"j": b"a", b"r": b""}
+        reason = {b"reason": b"refused", b"op": b"upsert", b"user_id": b"7", b"kind": b"memory", b"namespace": b""}
+        assert first == {**reason, b"ref": b"", b"detail": b"first", b"v": version, b"j": b"a", b"r": b""}
         assert third.items() >= {**reason, b"detail": b"third", b"j": b"c"}.items()
 
     async def test_dead_letters_may_be_given_in_any_order(
@@ -294,7 +294,7 @@ class TestWaitApplied:
         assert not waiting.done()
         await commit(log, lease, await read(log, lease))
         await waiting
-        assert redis_proxy.words() == ["XREAD", "HMGET", "XRANGE"] * 2
+        assert redis_proxy.words() == ["EVALSHA", "XREAD", "EVALSHA"]
 
     async def test_an_entry_that_is_not_applied_in_time_is_an_error(
         self, redis: Redis, keys: Keys, log: JobLog, lease: Lease

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -19,7 +19,7 @@ from arq.jobs import Job
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.contract import Get, Info, Reply, Search, Upsert
+from memory_worker.contract import Get, Info, Reply, Search
 from memory_worker.contract.errors import ReadFailed
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.store.operations import CollectionRef, UpsertPoints
@@ -28,24 +28,10 @@ from memory_worker.store.store import VectorStore
 from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.call import enqueue_call, wait_for_reply
 from memory_worker.wire.keys import Keys, user_reads
-from tests.integration.conftest import Contents, MakeSettings, running
+from tests.integration.conftest import Contents, MakeSettings, Stored, running
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, failing, never_answer
 from tests.tools import arq_client
-
-Stored = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-def stored(store: VectorStore) -> Stored:
-    """Store points in Qdrant without the queue."""
-
-    async def do(*points: Upsert) -> None:
-        for ref in {CollectionRef(point.kind, point.namespace) for point in points}:
-            chosen = tuple(p for p in points if CollectionRef(p.kind, p.namespace) == ref)
-            await store.apply(ref, [UpsertPoints(chosen)], timeout_s=5)
-
-    return do
 
 
 async def ids(queue: MemoryQueue, **search: Any) -> list[str]:

@@ -18,7 +18,8 @@ from memory_worker.contract import partition_of
 from memory_worker.contract.kinds import primary_id
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
-from memory_worker.reads.handlers import READ_JOBS, Reads
+from memory_worker.reads.answers import READ_JOBS
+from memory_worker.reads.handlers import Reads
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore

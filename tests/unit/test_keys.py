@@ -51,6 +51,8 @@ PRODUCED = {
     KEYS.lease(7),
     KEYS.applied(7),
     KEYS.dead(7),
+    KEYS.removed(7),
+    KEYS.outcomes,
     KEYS.drain_queue,
     KEYS.search_queue,
     KEYS.admin_queue,

@@ -21,7 +21,7 @@ from memory_worker.contract.errors import QueueFull
 from memory_worker.ingest.breaker import BreakerState
 from memory_worker.inspection.queue_stats import StatsExporter
 from memory_worker.queue.log import DeadReason
-from memory_worker.reads.handlers import READ_JOBS
+from memory_worker.reads.answers import READ_JOBS
 from memory_worker.settings import Role
 from memory_worker.telemetry import metrics
 from memory_worker.telemetry.metrics import PREFIX, REGISTRY, expose_process, start_at_zero, timed

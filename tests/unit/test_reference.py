@@ -103,10 +103,11 @@ class TestContract:
         assert set(column(contract.keys())) == {
             *(keys.meta, keys.since, keys.backlog, keys.pushed("{token}"), keys.reply("{job}")),
             *(keys.stream("{p}"), keys.applied("{p}"), keys.dead("{p}")),  # type: ignore[arg-type]
+            *(keys.removed("{p}"), keys.outcomes),  # type: ignore[arg-type]
             *(keys.drain_queue, keys.search_queue, keys.drain_wakeup, keys.search_wakeup),
         }
 
-    @pytest.mark.parametrize("name", ["push", "call", "cancel"])
+    @pytest.mark.parametrize("name", ["push", "call", "cancel", "states"])
     def test_the_head_of_a_script_names_all_that_it_uses(self, name: str) -> None:
         head, source = contract.script_head(name), scripts.source(name)
         assert "KEYS" in head

@@ -143,6 +143,7 @@ HEAD: dict[str, Any] = {
     "detail": "point_id: 'mem_1_1' does not belong to user 1730",
     "op": "delete",
     "user_id": "1730",
+    "ref": "",
     "died_s": 1732000000.5,
     "version": 1,
     "size": 40,
@@ -170,9 +171,9 @@ def listed(*heads: DeadLetterHeader, limit: int = 100, width: int = 80) -> str:
 
 def test_dead_letters_are_listed_with_complete_receipts() -> None:
     longest = Receipt(1023, "1732000000000-123456")
-    text = listed(head(), head(receipt=longest, op="", user_id="", detail="torn"), width=20)
+    text = listed(head(ref="file 5\n"), head(receipt=longest, op="", user_id="", detail="torn"), width=20)
     assert text.splitlines() == [
-        "17/1732000000000-0  2024-11-19T07:06:40.500+00:00  invalid delete, user 1730, 40 bytes",
+        "17/1732000000000-0  2024-11-19T07:06:40.500+00:00  invalid delete, user 1730, 40 bytes, ref file 5\\n",
         "    point_id: 'mem_1_1' does not belong to user 1730",
         "1023/1732000000000-123456  2024-11-19T07:06:40.500+00:00  invalid unknown, user unknown, 40 bytes",
         "    torn",
@@ -208,10 +209,12 @@ def test_a_dead_letter_is_shown_as_a_document() -> None:
         "detail": "point_id: 'mem_1_1' does not belong to user 1730",
         "op": "delete",
         "user_id": 1730,
+        "ref": None,
         "contract_version": 1,
         "bytes": len(found.body),
     }
     assert dead_tables.header_document(head(size=len(found.body))) == short
+    assert dead_tables.header_document(head(ref="file 5"))["ref"] == "file 5"
     assert dead_tables.dead_letter_document(found) == {
         **short,
         "job": {"op": "delete", "user_id": 1730, "point_ids": ["mem_1_1"]},

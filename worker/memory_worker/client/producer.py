@@ -15,7 +15,9 @@ from typing import TypeVar
 import msgspec
 
 from memory_worker.contract import (
+    JobState,
     Limits,
+    Outcome,
     QueueReport,
     ReadJob,
     Receipt,
@@ -37,12 +39,13 @@ from memory_worker.contract.errors import (
     ReadFailed,
     TooLate,
 )
-from memory_worker.wire.applied import wait_applied
+from memory_worker.wire.applied import job_states, wait_applied
 from memory_worker.wire.call import enqueue_call, queue_of, wait_for_reply
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import Access, Deadline, close_redis, link_pools, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.outcomes import read_outcomes
 from memory_worker.wire.push import new_token, push
 from memory_worker.wire.stats import read_report
 
@@ -55,6 +58,7 @@ _META_FRESH_S = 5.0
 _META_MAX_AGE_S = 60.0
 """From this age on, the limits are read again before any check, because the workers' settings may have changed."""
 _CLOCK_SLACK_MS = 1000
+_MIN_TIME_S = 0.001
 
 _Checked = TypeVar("_Checked")
 
@@ -145,6 +149,19 @@ class Producer:
         """Wait until the job of ``receipt`` has been applied, as `memory_worker.wire.applied.wait_applied` does."""
         await wait_applied(self.open().blocking, self._keys, receipt, timeout_s=timeout_s)
 
+    async def states(self, receipts: Sequence[Receipt]) -> list[JobState]:
+        """Return the states of jobs, as `memory_worker.wire.applied.job_states` does."""
+        request = _Request(self.open(), self._timeout_s)
+        async with request:
+            return await job_states(request.redis, self._keys, receipts)
+
+    async def outcomes(self, *, after: str, count: int, timeout_s: float) -> list[Outcome]:
+        """Return outcomes, as `memory_worker.wire.outcomes.read_outcomes` does."""
+        redis = self.open().blocking
+        return await read_outcomes(
+            redis, self._keys, after=after, count=count, timeout_s=timeout_s, patience_s=self._timeout_s
+        )
+
     async def report(self) -> QueueReport | None:
         """Return the state of the queue as `read_report` does."""
         request = _Request(self.open(), self._timeout_s)
@@ -152,14 +169,17 @@ class Producer:
             return await read_report(request.redis, self._keys)
 
     async def call(self, job: ReadJob) -> Reply:
-        """Enqueue a read job and return its reply.
+        """Enqueue a read job and return its reply. If it has ``after``, first wait until that job has been applied.
 
         Raises `InvalidJob`, `QueueFull`, `QueueUnavailable` if Redis does not answer, or `ReadFailed` if no worker
-        answers or the reply is an error.
+        answers or the reply is an error. While waiting it raises as `wait_applied`.
         """
         normalized = normalize_job(job)
         request = _Request(self.open(), normalized.timeout_ms / 1000)
         job = await self._with_limits(request, lambda limits: checked(normalized, limits))
+        after = getattr(job, "after", None)
+        if after is not None:
+            request = await self._wait_within(request, Receipt.parse(after))
         # The worker gets the remaining time, so that it skips a job whose caller has given up.
         timed = msgspec.structs.replace(job, timeout_ms=max(1, int(request.remaining_s * 1000)))
         async with request:
@@ -172,6 +192,16 @@ class Producer:
         if reply.error is not None:
             raise ReadFailed(reply.error.code, reply.error.message)
         return reply
+
+    async def _wait_within(self, request: _Request, receipt: Receipt) -> _Request:
+        """Wait until the job of ``receipt`` has been applied. Return a request for the rest of the time."""
+        timeout_s = max(_MIN_TIME_S, request.remaining_s)
+        began = time.monotonic()
+        await self.wait_applied(receipt, timeout_s=timeout_s)
+        left_s = timeout_s - (time.monotonic() - began)
+        if left_s < _MIN_TIME_S:
+            raise ReadFailed("timeout", f"no time was left when job {receipt} had been applied")
+        return _Request(request.connections, left_s)
 
     async def _with_limits(self, request: _Request, check: Callable[[Limits], _Checked]) -> _Checked:
         """Return the result of ``check`` for the limits that workers have published.

@@ -22,7 +22,7 @@ from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, open_progress, print_json
 from memory_worker.wire.keys import Keys
 
-OPS: Final = ("upsert", "delete", "purge")
+OPS: Final = ("upsert", "delete", "purge", "patch", "prune")
 _DROPS_AT_ONCE = 100
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -188,7 +188,7 @@ def _progress(what: str, total: int, console: Console) -> Iterator[Callable[[flo
 
 
 async def _dead_letters(redis: Redis, settings: Settings) -> DeadLetters:
-    return await DeadLetters.open(redis, Keys(settings.queue_prefix))
+    return await DeadLetters.open(redis, Keys(settings.queue_prefix), outcomes_max=settings.outcomes_max)
 
 
 def _receipt(text: str) -> Receipt:

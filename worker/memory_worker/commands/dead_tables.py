@@ -32,6 +32,7 @@ async def print_headers(headers: AsyncIterator[DeadLetterHeader], console: Conso
         count += 1
         user = f"user {header.user_id}" if header.user_id else "user unknown"
         summary = f"{header.reason} {header.op or 'unknown'}, {user}, {header.size:,} bytes"
+        summary += f", ref {header.ref}" if header.ref else ""
         line = f"{header.receipt}  {_time(header.died_s)}  {summary}"
         write(f"{plain(line, encoding)}\n    {plain(_shortened(header.detail), encoding)}\n")
     if not count:
@@ -51,6 +52,7 @@ def header_document(header: DeadLetterHeader) -> dict[str, Any]:
         "detail": header.detail,
         "op": header.op,
         "user_id": _user_id(header.user_id),
+        "ref": header.ref or None,
         "contract_version": header.version,
         "bytes": header.size,
     }

@@ -154,7 +154,8 @@ class NotApplied(QueueError):
 class UnknownReceipt(NotApplied):
     """Redis has lost data since the push, so it is unknown whether the job was applied. Push it again.
 
-    Redis was emptied, restarted without its data, or evicted the stream.
+    Redis was emptied, restarted without its data, or evicted the stream. Or many dead letters of later jobs were
+    dropped or replayed, of which Redis remembers a limited number.
     """
 
 
@@ -214,7 +215,8 @@ class DeadlinePassed(StoreError):
 class ReadFailed(MemoryWorkerError):
     """A read returned an error.
 
-    ``code`` is ``invalid``, ``too_large`` (ask for fewer points), ``unavailable``, ``timeout`` or ``internal``.
+    ``code`` is ``invalid``, ``too_large`` (ask for fewer points), ``unavailable``, ``timeout``, ``not_applied`` (the
+    job of ``after`` has not been applied) or ``internal``.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -65,7 +65,10 @@ Ref: TypeAlias = Annotated[
 ]
 Notify: TypeAlias = Annotated[bool, Meta(description="Report in the outcomes that the job was applied.")]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_SEARCH_LIMIT, description="Most hits.")]
-MinScore: TypeAlias = Annotated[float, Meta(description="Lowest score of a hit. For cosine it is -1 to 1.")]
+MinScore: TypeAlias = Annotated[
+    float,
+    Meta(description="Lowest score of a hit. For cosine it is -1 to 1. For distances it is the largest distance."),
+]
 TimeoutMs: TypeAlias = Annotated[
     int, Meta(ge=1, le=MAX_TIMEOUT_MS, description="Time from the push until the reply, in milliseconds.")
 ]

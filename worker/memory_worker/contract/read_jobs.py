@@ -35,7 +35,10 @@ class Search(NarrowedJob, frozen=True, kw_only=True, tag="search"):
     """Find the points of a user that are nearest to ``vector``, best first.
 
     With ``like`` instead of ``vector``, find the points nearest to the vector of that point, which is left out itself.
-    ``limit`` and ``min_score`` default to 5 and 0.7 for memories, and to 10 and 0.3 for documents.
+    ``limit`` and ``min_score`` default to 5 and 0.7 for memories, and to 10 and 0.3 for documents. If the score of a
+    kind is a distance (euclid, manhattan), lower is better, and ``min_score`` is the largest distance of a hit.
+
+    Several ``namespaces`` are searched at once. A point that is in several of them is found in each.
     """
 
     user_id: UserId
@@ -109,13 +112,19 @@ class List(_SelectingJob, frozen=True, kw_only=True, tag="list"):
 
 
 class Count(_SelectingJob, frozen=True, kw_only=True, tag="count"):
-    """Count points of a user, exactly. The namespace ``*`` is the base collection and every namespace."""
+    """Count points of a user, exactly. The namespace ``*`` is the base collection and every namespace.
+
+    A point counts once in each collection that has it, and twice if it is also stored under an older integer id.
+    """
 
     user_id: UserId
 
 
 class Facet(_SelectingJob, frozen=True, kw_only=True, tag="facet"):
-    """Count points of a user by the values of an indexed field, the most frequent value first."""
+    """Count points of a user by the values of an indexed field, the most frequent value first.
+
+    The namespace ``*`` is the base collection and every namespace.
+    """
 
     user_id: UserId
     by: Annotated[str, Meta(max_length=64, description="An indexed field.")]

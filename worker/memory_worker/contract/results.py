@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,14 +25,64 @@ class Receipt(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Receipt:
         """Return the receipt that ``text`` (``17/1732000000000-0``) stands for; raises `InvalidJob`."""
-        match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,20}-[0-9]{1,20})", text)
-        if match is None or not _is_entry_id(match[2]):
+        match = re.fullmatch(r"([0-9]{1,5})/(.*)", text)
+        if match is None or not is_entry_id(match[2]):
             raise InvalidJob("receipt", f"{text[:80]!r} is not of the form PARTITION/MILLISECONDS-SEQUENCE")
         return cls(int(match[1]), match[2])
 
 
+class JobState(msgspec.Struct, frozen=True):
+    """The state of the job of a receipt.
+
+    ``waiting``: it has not been applied yet. ``applied``: it has been applied, or it is a replay or a dead letter that
+    a later purge of its user has made needless. ``dead``: it can never be applied, for this reason. The reason
+    ``dropped`` means that an operator has deleted its dead letter. ``unknown``: Redis no longer knows, because it has
+    lost data since the push, or because many later dead letters were dropped or replayed. ``ref`` is that of a dead
+    letter. If the dead letter was replayed, ``replay`` is the receipt of its last replay, and the state is that of
+    this replay.
+    """
+
+    receipt: Receipt
+    state: Literal["waiting", "applied", "dead", "unknown"]
+    reason: str = ""
+    detail: str = ""
+    ref: str | None = None
+    replay: Receipt | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a job. ``id`` is the place of the outcome among all outcomes.
+
+    ``applied``: the job was applied. It is reported if the job has ``notify``, and for each replay that was not forced.
+    ``dead``: it became a dead letter, for this reason. It is always reported. ``dropped``: an operator has deleted its
+    dead letter, or (reason ``purged``) a later purge of its user has made it needless, which is reported as
+    ``applied`` is. ``replayed``: an operator has pushed its dead letter again. ``replay`` is the new receipt, and the
+    outcome of the replay follows.
+
+    ``position`` is the id under which the job was first pushed, which replays that were not forced keep. ``at`` is the
+    time in unix milliseconds. ``op`` and ``user_id`` are ``None`` if the job could not be decoded. ``kind`` and
+    ``namespace`` are ``None`` for all kinds and for none or all namespaces. ``gap`` means that outcomes between the
+    last one that was read and this one may be lost.
+    """
+
+    id: str
+    receipt: Receipt
+    position: str
+    outcome: Literal["applied", "dead", "dropped", "replayed"]
+    at: int
+    op: str | None = None
+    user_id: int | str | None = None
+    kind: KindName | None = None
+    namespace: str | None = None
+    reason: str = ""
+    detail: str = ""
+    ref: str | None = None
+    replay: Receipt | None = None
+    gap: bool = False
+
+
 class Hit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A point that a search found. ``score`` is the similarity: for cosine -1 to 1."""
+    """A point that a search found. ``score`` is the similarity (for cosine -1 to 1) or the distance."""
 
     point_id: str
     score: float
@@ -174,15 +224,22 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine_ms: float = 0.0
 
 
-def check_receipt(receipt: Any) -> None:
-    """Raise `InvalidJob` unless ``receipt`` is one that a push can return."""
+def check_receipt(receipt: Any, field: str = "receipt") -> None:
+    """Raise `InvalidJob` about ``field`` unless ``receipt`` is one that a push can return."""
     if not isinstance(receipt, Receipt):
         raise InvalidJob(
-            "receipt", f"expected a Receipt, got {type(receipt).__name__}; Receipt.parse reads one from its text"
+            field, f"expected a Receipt, got {type(receipt).__name__}; Receipt.parse reads one from its text"
         )
-    Receipt.parse(str(receipt))
+    try:
+        Receipt.parse(str(receipt))
+    except InvalidJob as error:
+        raise InvalidJob(field, error.problem) from error
 
 
-def _is_entry_id(text: str) -> bool:
-    milliseconds, sequence = map(int, text.split("-"))
+def is_entry_id(text: str) -> bool:
+    """Return whether a text can be the id of an entry of a stream in Redis."""
+    match = re.fullmatch(r"([0-9]{1,20})-([0-9]{1,20})", text)
+    if match is None:
+        return False
+    milliseconds, sequence = map(int, match.groups())
     return (milliseconds, sequence) > (0, 0) and milliseconds in _UINT64 and sequence in _UINT64

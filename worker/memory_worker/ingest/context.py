@@ -11,6 +11,7 @@ from typing import Literal, TypeVar, cast
 import msgspec
 from redis.asyncio import Redis
 
+from memory_worker.contract import WriteJob
 from memory_worker.contract.errors import ConfigurationError, NotReplicated, QueueError, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest import record
@@ -90,7 +91,7 @@ class DrainContext:
             max_job_bytes=max(options.limits.max_job_bytes, _ALWAYS_READ_BYTES),
             process_prefix=keys.process_prefix,
         )
-        self.log = JobLog(redis, keys, reading)
+        self.log = JobLog(redis, keys, reading, outcomes_max=options.outcomes_max)
         self._process = process
         self._redis = redis
         self._keys = keys
@@ -194,5 +195,19 @@ async def wait_for_all(works: Iterable[Awaitable[_Result]]) -> list[_Result]:
 def commit_of(lease: Lease, batch: DecodedBatch, outcome: Outcome) -> BatchCommit:
     """Return the commit of a batch whose jobs were applied."""
     return BatchCommit(
-        lease=lease, batch=batch.entries, dead=outcome.dead, guards=outcome.guards, purged=outcome.purged
+        lease=lease,
+        batch=batch.entries,
+        dead=outcome.dead,
+        applied=_reported(outcome.jobs),
+        dropped=_reported(outcome.dropped),
+        guards=outcome.guards,
+        purged=outcome.purged,
     )
+
+
+def _reported(jobs: Iterable[tuple[Entry, WriteJob]]) -> list[tuple[Entry, WriteJob]]:
+    """Return the jobs whose outcome is reported although they are no dead letters.
+
+    Those are the jobs with ``notify``, and replays, because it was reported that they had died.
+    """
+    return [(entry, job) for entry, job in jobs if job.notify or entry.replay_of]

@@ -6,13 +6,14 @@ import msgspec
 
 from memory_worker.contract import Limits
 from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.queue.outcomes import OUTCOMES_MAX
 
 
 class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of drains. Times are in seconds, sizes in jobs and bytes.
 
     ``settle_s`` is the pause of a partition after a request with an unknown outcome. The engine may still be applying
-    that request, and must not finish it after later requests.
+    that request, and must not finish it after later requests. About ``outcomes_max`` outcomes are kept; 0: none.
     """
 
     partitions: int
@@ -25,4 +26,5 @@ class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     margin_s: float = 1.0
     settle_s: float = 1.0
     min_replicas: int = 0
+    outcomes_max: int = OUTCOMES_MAX
     retry: RetryPolicy = RetryPolicy()

@@ -22,18 +22,20 @@ class Outcome(msgspec.Struct, kw_only=True):
     """The outcome of a batch.
 
     ``guards`` are the replay guards of users with dead letters, in their state after the commit. ``purged`` are older
-    dead letters that a purge deletes.
+    dead letters that a purge deletes. ``dropped`` are jobs of the batch that are neither applied nor dead letters,
+    because a later purge of their user has made them needless.
     """
 
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
     guards: dict[UserId, Guard]
     purged: list[PurgedDeadLetter]
+    dropped: list[tuple[Entry, WriteJob]]
 
 
 def decide(batch: DecodedBatch, guards: dict[UserId, Guard]) -> Outcome:
     """Return the outcome of ``batch``. ``guards`` are the replay guards of its users, and are changed in place."""
-    outcome = Outcome(jobs=[], dead=[], guards=guards, purged=[])
+    outcome = Outcome(jobs=[], dead=[], guards=guards, purged=[], dropped=[])
     if not (guards or batch.dead or any(entry.replay_of for entry in batch.entries)):
         outcome.jobs = batch.jobs
         return outcome
@@ -80,6 +82,7 @@ def _replay(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
         _apply(entry, job, outcome)
     elif guard.is_purged(job, entry.position):
         del guard.dead_letters[entry.position]
+        outcome.dropped.append((entry, job))
     else:
         detail = f"the replay of {entry.position} would undo a newer job of the same points"
         _add_dead_letter(DeadEntry(entry=entry, reason="superseded", detail=detail, job=job), outcome)
@@ -98,9 +101,14 @@ def _apply(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
 def _purge_dead_letters(job: WriteJob, guard: Guard, purged: dict[Position, GuardedJob], outcome: Outcome) -> None:
     new = {dead_letter.entry.entry_id for dead_letter in outcome.dead}
     of_this_batch = new.intersection(dead_letter.entry_id for dead_letter in purged.values())
-    outcome.dead = [dead_letter for dead_letter in outcome.dead if dead_letter.entry.entry_id not in of_this_batch]
-    for position, dead_letter in purged.items():
-        if dead_letter.entry_id in of_this_batch:
+    dead, outcome.dead = outcome.dead, []
+    for dead_letter in dead:
+        if dead_letter.entry.entry_id not in of_this_batch:
+            outcome.dead.append(dead_letter)
+        elif dead_letter.job is not None:
+            outcome.dropped.append((dead_letter.entry, dead_letter.job))
+    for position, guarded in purged.items():
+        if guarded.entry_id in of_this_batch:
             del guard.dead_letters[position]
         else:  # if it is being replayed now, there is nothing to delete, and its replay will be refused
-            outcome.purged.append(PurgedDeadLetter(str(job.user_id), position, dead_letter.entry_id))
+            outcome.purged.append(PurgedDeadLetter(str(job.user_id), position, guarded.entry_id))

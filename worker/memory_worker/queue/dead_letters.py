@@ -12,6 +12,7 @@ from memory_worker.contract import Receipt, decode_write
 from memory_worker.contract.errors import InvalidJob, Superseded, Unguarded
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.log import parse_position, parse_version
+from memory_worker.queue.outcomes import OUTCOMES_MAX
 from memory_worker.queue.replay_guard import Position
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
@@ -35,6 +36,7 @@ class DeadLetterHeader(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     op: str
     user_id: str
+    ref: str
     died_s: float
     """Unix seconds."""
     version: int
@@ -49,17 +51,22 @@ class DeadLetter(DeadLetterHeader, frozen=True, kw_only=True):
 
 
 class DeadLetters:
-    """The dead letters of all partitions, by their receipts. All methods raise `QueueUnavailable`."""
+    """The dead letters of all partitions, by their receipts. All methods raise `QueueUnavailable`.
 
-    def __init__(self, redis: Redis, keys: Keys, partitions: int) -> None:
+    Drops and replays are reported as outcomes, of which about ``outcomes_max`` are kept. 0: none are written.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, partitions: int, *, outcomes_max: int = OUTCOMES_MAX) -> None:
         self.partitions = partitions
+        self._outcomes_max = outcomes_max
         self._redis = redis
         self._keys = keys
 
     @classmethod
-    async def open(cls, redis: Redis, keys: Keys) -> Self:
+    async def open(cls, redis: Redis, keys: Keys, *, outcomes_max: int = OUTCOMES_MAX) -> Self:
         """Return the dead letters of a queue. The number of partitions is read from Redis."""
-        return cls(redis, keys, (await read_meta(redis, keys) or QueueMeta()).partitions)
+        meta = await read_meta(redis, keys) or QueueMeta()
+        return cls(redis, keys, meta.partitions, outcomes_max=outcomes_max)
 
     async def headers(self, partition: int, *, first: str = "-", last: str = "+") -> AsyncIterator[DeadLetterHeader]:
         """Yield the headers of a partition, oldest first, from the id ``first`` to the id ``last``.
@@ -98,11 +105,13 @@ class DeadLetters:
         by_partition: dict[int, list[str]] = {}
         for receipt in receipts:
             by_partition.setdefault(receipt.partition, []).append(receipt.entry_id)
-        dropped = 0
+        keys, dropped = self._keys, 0
         with queue_request("dead_drop"):
             for partition, ids in by_partition.items():
-                keys = [self._keys.dead(partition), self._keys.backlog, self._keys.guarded(partition)]
-                dropped += int(await scripts.run(self._redis, "drop", keys, list(ids)))
+                script_keys = [keys.dead(partition), keys.backlog, keys.guarded(partition), keys.outcomes]
+                script_keys += [keys.removed(partition), keys.since]
+                args = [partition, self._outcomes_max, *ids]
+                dropped += int(await scripts.run(self._redis, "drop", script_keys, args))
         return dropped
 
     async def replay(self, receipt: Receipt, *, force: bool = False) -> Receipt | None:
@@ -126,9 +135,12 @@ class DeadLetters:
                 [
                     *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
                     *(keys.arq_job(job_id), keys.drain_wakeup, keys.guarded(partition)),
-                    keys.since,
+                    *(keys.since, keys.outcomes, keys.removed(partition)),
                 ],
-                [receipt.entry_id, job_id, drain_job(partition), DRAIN_JOB_LIFE_MS, int(force), partition],
+                [
+                    *(receipt.entry_id, job_id, drain_job(partition), DRAIN_JOB_LIFE_MS),
+                    *(int(force), partition, self._outcomes_max),
+                ],
             )
         return Receipt(partition, entry_id.decode()) if entry_id else None
 
@@ -159,6 +171,7 @@ def _header_fields(receipt: Receipt, fields: dict[bytes, Any]) -> dict[str, Any]
         "detail": text(b"detail"),
         "op": text(b"op"),
         "user_id": text(b"user_id"),
+        "ref": text(b"ref"),
         "died_s": int(fields.get(b"at", b"0")) / 1000,
         "version": parse_version(fields.get(b"v", b"")),
     }

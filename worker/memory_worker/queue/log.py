@@ -11,11 +11,12 @@ from typing import Any, Literal
 import msgspec
 from redis.asyncio import Redis
 
-from memory_worker.contract import WriteJob, op_of
+from memory_worker.contract import Receipt, WriteJob, op_of
 from memory_worker.contract.errors import LeaseLost
 from memory_worker.contract.kinds import UserId
 from memory_worker.queue.guards import load_guards
 from memory_worker.queue.lease import Lease, LeaseState
+from memory_worker.queue.outcomes import OUTCOMES_MAX, PURGED, job_fields, outcome_fields
 from memory_worker.queue.replay_guard import Guard, Position
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
@@ -103,20 +104,28 @@ class BatchCommit(msgspec.Struct, frozen=True, kw_only=True):
     """The commit of ``batch``, the entries at the head of a partition. Of these, ``dead`` become dead letters.
 
     ``guards`` are the replay guards by user, in their new state. ``purged`` are older dead letters that a purge
-    deletes.
+    deletes. The outcomes of all dead ones are reported, and those of the ``applied`` and ``dropped`` jobs given here.
     """
 
     lease: Lease
     batch: Sequence[Entry]
     dead: Sequence[DeadEntry] = ()
+    applied: Sequence[tuple[Entry, WriteJob]] = ()
+    dropped: Sequence[tuple[Entry, WriteJob]] = ()
     guards: Mapping[UserId, Guard] = MappingProxyType({})
     purged: Sequence[PurgedDeadLetter] = ()
 
 
 class JobLog:
-    """The entries of all partitions, for drains that hold a lease. All methods raise `QueueUnavailable`."""
+    """The entries of all partitions, for drains that hold a lease. All methods raise `QueueUnavailable`.
 
-    def __init__(self, redis: Redis, keys: Keys, read_options: ReadOptions) -> None:
+    About ``outcomes_max`` outcomes are kept. 0: none are written.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, read_options: ReadOptions, *, outcomes_max: int = OUTCOMES_MAX
+    ) -> None:
+        self._outcomes_max = outcomes_max
         self._redis = redis
         self._keys = keys
         self._read_options = _encode(read_options)
@@ -184,15 +193,15 @@ class JobLog:
         return left
 
     async def commit_all(self, commits: Sequence[BatchCommit], *, release: bool = False) -> list[int | None]:
-        """Remove batches from the heads of their partitions.
+        """Remove batches from the heads of their partitions, and report outcomes.
 
         A lease is released once its partition is empty, or with ``release`` in any case. Otherwise it is renewed.
         Return for each partition how many entries are left. ``None`` means that the lease is no longer held, and that
         nothing was changed.
         """
         keys = self._keys
-        script_keys = [keys.backlog]
-        args: list[Any] = [0 if release else commits[0].lease.ttl_ms]
+        script_keys = [keys.backlog, keys.outcomes]
+        args: list[Any] = [0 if release else commits[0].lease.ttl_ms, self._outcomes_max]
         for commit in commits:
             number = commit.lease.partition
             script_keys += [keys.lease(number), keys.stream(number), keys.applied(number), keys.dead(number)]
@@ -256,6 +265,7 @@ def _encode_commit(commit: BatchCommit) -> bytes:
         "dead": [_dead_letter_fields(dead[entry.entry_id]) for entry in commit.batch if entry.entry_id in dead],
         "guards": [{"user_id": str(user_id), **guard.changes()._asdict()} for user_id, guard in commit.guards.items()],
         "purged": commit.purged,
+        "outcomes": _outcomes(commit),
     }
     return _encode(document)
 
@@ -264,11 +274,33 @@ def _dead_letter_fields(dead_letter: DeadEntry) -> dict[str, str]:
     return {
         "id": dead_letter.entry.entry_id,
         "reason": dead_letter.reason,
-        "detail": dead_letter.detail.encode(errors="backslashreplace").decode(),
-        "op": dead_letter.op,
-        "user_id": "" if dead_letter.job is None else str(dead_letter.job.user_id),
+        "detail": _unicode(dead_letter.detail),
         "position": dead_letter.entry.replay_of,
+        **job_fields(dead_letter.job),
     }
+
+
+def _outcomes(commit: BatchCommit) -> list[list[str]]:
+    """Return the fields of all outcomes to report, in the order of the batch."""
+    if not (commit.dead or commit.applied or commit.dropped):
+        return []
+    partition, found = commit.lease.partition, dict[str, list[str]]()
+
+    def add(entry: Entry, job: WriteJob | None, outcome: str, reason: str = "", detail: str = "") -> None:
+        receipt = Receipt(partition, entry.entry_id)
+        found[entry.entry_id] = outcome_fields(receipt, entry.position, job, outcome, reason=reason, detail=detail)
+
+    for dead_letter in commit.dead:
+        add(dead_letter.entry, dead_letter.job, "dead", dead_letter.reason, _unicode(dead_letter.detail))
+    for entry, job in commit.applied:
+        add(entry, job, "applied")
+    for entry, job in commit.dropped:
+        add(entry, job, "dropped", PURGED)
+    return [found[entry.entry_id] for entry in commit.batch if entry.entry_id in found]
+
+
+def _unicode(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _id_after(entry_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Answer the read jobs search, get and info.
+"""Answer read jobs from the queue, in time and within memory limits.
 
 An error is returned as a reply with an error code. It is never an empty result, so a caller can distinguish "nothing
 found" from "the search failed".
@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.budget import ByteBudget, ReadMemoryLimits, Reservation
 from memory_worker.coalesce import Coalescer
 from memory_worker.contract import (
     MAX_TIMEOUT_MS,
-    Get,
     Info,
     Limits,
     ReadError,
     ReadJob,
+    Receipt,
     Reply,
-    Search,
     checked,
     convert_read,
+    op_of,
 )
-from memory_worker.contract.errors import AnswerTooLarge, InvalidJob, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import InvalidJob
 from memory_worker.queue.read_jobs import (
     LARGE_REPLY_BYTES,
     REPLY_MARGIN_MS,
@@ -38,15 +39,19 @@ from memory_worker.queue.read_jobs import (
     result_key,
     send_replies,
 )
+from memory_worker.reads.answers import Answers
+from memory_worker.reads.failures import read_error, too_large
+from memory_worker.store.reader import Read
 from memory_worker.store.store import VectorStore
 from memory_worker.telemetry import metrics
 from memory_worker.telemetry.logs import log_event
+from memory_worker.wire.applied import check_applied
 from memory_worker.wire.clock import RedisClock
-from memory_worker.wire.keys import Keys, user_reads
+from memory_worker.wire.keys import Keys, ReadQueue, user_reads
+from memory_worker.wire.stats import read_report
 
 logger = logging.getLogger(__name__)
 
-READ_JOBS: tuple[type[ReadJob], ...] = (Search, Get, Info)
 _MIN_TIME_S = 0.001
 _MAX_REPLIES_AT_ONCE = 32
 _DEFAULT_MEMORY_LIMITS = ReadMemoryLimits()
@@ -54,7 +59,7 @@ _DEFAULT_TIMEOUT_MS = Info().timeout_ms
 
 
 class Reads:
-    """Answers read jobs from one store, within memory limits.
+    """Answers the read jobs of one queue from one store, within memory limits.
 
     A large answer waits until it has room in the budget, and keeps that room until its reply is in Redis. A reply that
     is too large, or for which Redis has no room, is replaced by an error.
@@ -69,18 +74,20 @@ class Reads:
         clock: RedisClock,
         *,
         memory_limits: ReadMemoryLimits = _DEFAULT_MEMORY_LIMITS,
+        queue: ReadQueue | None = None,
     ) -> None:
+        queue = user_reads(keys) if queue is None else queue
+        self._redis = redis
         self._keys = keys
-        self._store = store
+        report = partial(read_report, redis, keys)
+        self._answers = Answers(store, max_bytes=memory_limits.max_answer_bytes, queue_report=report)
         self._limits = limits
         self._clock = clock
         self._memory_limits = memory_limits
         self._budget = ByteBudget(memory_limits.budget_bytes)
 
         async def send(replies: list[OutgoingReply]) -> list[None]:
-            refused = await send_replies(
-                redis, keys, user_reads(keys), replies, max_bytes=memory_limits.max_replies_bytes
-            )
+            refused = await send_replies(redis, keys, queue, replies, max_bytes=memory_limits.max_replies_bytes)
             if refused:
                 log_event(logger, logging.WARNING, "replies_without_room", replies=refused)
             return [None] * len(replies)
@@ -90,6 +97,10 @@ class Reads:
             return reply.job_id if reply.fallback or reply.is_result else None
 
         self._replies = Coalescer[OutgoingReply, None](send, max_items=_MAX_REPLIES_AT_ONCE, key=send_separately)
+
+    def arq_functions(self, job_types: Iterable[type[ReadJob]]) -> dict[str, Callable[..., Awaitable[None]]]:
+        """Return the arq functions for some types of read jobs, by their ops."""
+        return {str(job.__struct_config__.tag): self.arq_function(job) for job in job_types}
 
     def arq_function(self, job_type: type[ReadJob]) -> Callable[..., Awaitable[None]]:
         """Return the arq function for one type of read job.
@@ -121,15 +132,8 @@ class Reads:
         """Return the encoded reply and, if it is large, the fallback that is sent if Redis has no room for it."""
         body = encode(reply)
         if len(body) > self._memory_limits.max_answer_bytes:
-            body = encode(self._too_large(len(body)))
+            body = encode(_failed(too_large(len(body), self._memory_limits.max_answer_bytes)))
         return body, encode(_NO_ROOM) if len(body) >= LARGE_REPLY_BYTES else b""
-
-    def _too_large(self, size: int) -> Reply:
-        return _error(
-            "too_large",
-            f"the answer has {size:,} bytes, READ_MAX_BYTES allows {self._memory_limits.max_answer_bytes:,}: "
-            "ask for fewer points",
-        )
 
     def _life_ms(self, document: Any, pushed_ms: float) -> int:
         """Return how long the caller can still use the reply. The job may be malformed."""
@@ -160,52 +164,34 @@ class Reads:
         try:
             job = checked(convert_read(document, job_type), self._limits)
         except InvalidJob as error:
-            return _error("invalid", error)
+            return _failed(ReadError(code="invalid", message=str(error)))
         remaining_s = (pushed_ms + job.timeout_ms - self._clock.now_ms()) / 1000
         if remaining_s < _MIN_TIME_S:
-            return _error("timeout", f"the job waited longer than its {job.timeout_ms} ms")
+            late = f"the job waited longer than its {job.timeout_ms} ms"
+            return _failed(ReadError(code="timeout", message=late))
         try:
             async with asyncio.timeout(remaining_s):
-                return await self._read(job, remaining_s, reservation)
-        except AnswerTooLarge as error:
-            return self._too_large(error.answer_bytes)
+                return await self._read(job, Read(remaining_s, reservation))
         except Exception as error:  # noqa: BLE001  # the caller waits, so every error must become a reply
-            return _failed(job, error)
+            max_bytes = self._memory_limits.max_answer_bytes
+            return _failed(read_error(error, op_of(job), timeout_ms=job.timeout_ms, max_bytes=max_bytes))
 
-    async def _read(self, job: ReadJob, timeout_s: float, reservation: Reservation | None) -> Reply:
-        match job:
-            case Search():
-                hits, engine_ms = await self._store.search(job, timeout_s=timeout_s, reservation=reservation)
-                return Reply(ok=True, hits=hits, engine_ms=engine_ms)
-            case Get():
-                points, engine_ms = await self._store.get(job, timeout_s=timeout_s, reservation=reservation)
-                return Reply(ok=True, points=points, engine_ms=engine_ms)
-            case Info():
-                return Reply(ok=True, collections=await self._store.info())
-            case _:
-                raise TypeError(f"no handler for {type(job).__name__}")
+    async def _read(self, job: ReadJob, read: Read) -> Reply:
+        after = getattr(job, "after", None)
+        if after is not None:
+            await check_applied(self._redis, self._keys, Receipt.parse(after))
+        reply = await self._answers.answer(job, read)
+        return msgspec.structs.replace(reply, engine_ms=read.engine_ms)
 
 
-def _failed(job: ReadJob, error: Exception) -> Reply:
-    match error:
-        case TimeoutError():
-            return _error("timeout", f"no answer within {job.timeout_ms} ms")
-        case StoreUnavailable(code="DEADLINE_EXCEEDED"):
-            return _error("timeout", error)
-        case StoreUnavailable():
-            return _error("unavailable", error)
-        case StoreRefused():
-            return _error("invalid", error)
-    log_event(logger, logging.ERROR, "read_failed", failure=error, op=type(job).__name__)
-    return _error("internal", type(error).__name__)
+def _failed(error: ReadError) -> Reply:
+    return Reply(ok=False, error=error)
 
 
-def _error(code: str, problem: Exception | str) -> Reply:
-    return Reply(ok=False, error=ReadError(code=code, message=str(problem)))
-
-
-_NO_ROOM = _error(
-    "unavailable",
-    "no room for large replies in Redis, or those that wait have reached REPLIES_MAX_BYTES: "
-    "try again, or ask for fewer points",
+_NO_ROOM = _failed(
+    ReadError(
+        code="unavailable",
+        message="no room for large replies in Redis, or those that wait have reached REPLIES_MAX_BYTES: "
+        "try again, or ask for fewer points",
+    )
 )

@@ -1,7 +1,7 @@
 """One worker process: its connections, the supervised arq workers of its roles, and its graceful shutdown.
 
     ingest      drains partitions
-    search      answers read jobs
+    search      answers read jobs; reads of all users in a part of its own, ``admin``
 
 A failure of one role does not stop the other: each role has its own connections and its own supervisor.
 """
@@ -33,8 +33,9 @@ from memory_worker.queue.server import check_server, refuse_unsafe
 from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import ReadWorker
 from memory_worker.runtime.maintenance import Maintenance
-from memory_worker.runtime.roles import ingest_worker, search_worker
+from memory_worker.runtime.roles import admin_worker, ingest_worker, search_worker
 from memory_worker.runtime.wiring import (
+    admin_memory_limits,
     connected_queue_and_store,
     drain_options,
     open_queue,
@@ -57,7 +58,7 @@ from memory_worker.telemetry.metrics import (
 from memory_worker.wire import connection
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import close_redis, queue_errors
-from memory_worker.wire.keys import Keys
+from memory_worker.wire.keys import Keys, admin_reads
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class WorkerProcess:
         self._reading: set[asyncio.Task[Any]] = set()
         busy_s = settings.qdrant_timeout_s + settings.drain_slice_s
         roles = {name: _STALE_S + busy_s for name in ("ingest", "search") if role in (name, "all")}
+        if "search" in roles and settings.admin_concurrency:
+            roles["admin"] = roles["search"]
         self._health = Health({"redis": _STALE_S, "qdrant": _STALE_S, **roles})
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -109,10 +112,7 @@ class WorkerProcess:
                     "store watch": self._watch(store, drainer),
                     "stats collector": stats_collector.run(),
                 }
-                builders = self._builders(
-                    drainer,
-                    Reads(redis, keys, store, settings.limits, clock, memory_limits=read_memory_limits(settings)),
-                )
+                builders = self._builders(drainer, partial(Reads, redis, keys, store, settings.limits, clock))
                 log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                 await self._work(builders, background, on_ready)
                 await self._leave(redis, keys)
@@ -169,14 +169,20 @@ class WorkerProcess:
         finally:
             REGISTRY.unregister(exporter)
 
-    def _builders(self, drainer: Drainer, reads: Reads) -> dict[str, Callable[[], Worker]]:
-        """Return a function for each role of this process that builds its arq worker."""
-        settings, health = self._settings, self._health
-        builders: dict[str, Callable[[], Worker]] = {
-            "ingest": lambda: ingest_worker(open_queue(settings), settings, drainer, lambda: health.up("ingest")),
-            "search": lambda: search_worker(open_queue(settings), settings, reads, lambda: health.up("search")),
-        }
-        return {name: build for name, build in builders.items() if self._role in (name, "all")}
+    def _builders(self, drainer: Drainer, open_reads: Callable[..., Reads]) -> dict[str, Callable[[], Worker]]:
+        """Return a function for each part of this process's roles that builds its arq worker."""
+        settings, up = self._settings, self._health.up
+        builders: dict[str, Callable[[], Worker]] = {}
+        if self._role in ("ingest", "all"):
+            builders["ingest"] = lambda: ingest_worker(open_queue(settings), settings, drainer, lambda: up("ingest"))
+        if self._role in ("search", "all"):
+            reads = open_reads(memory_limits=read_memory_limits(settings))
+            builders["search"] = lambda: search_worker(open_queue(settings), settings, reads, lambda: up("search"))
+            if settings.admin_concurrency:
+                keys = Keys(settings.queue_prefix)
+                admin = open_reads(memory_limits=admin_memory_limits(settings), queue=admin_reads(keys))
+                builders["admin"] = lambda: admin_worker(open_queue(settings), settings, admin, lambda: up("admin"))
+        return builders
 
     def _maintenance(self, redis: Redis, keys: Keys, clock: RedisClock, drainer: Drainer) -> Maintenance:
         settings = self._settings

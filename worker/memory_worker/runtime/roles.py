@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 from memory_worker.contract.errors import PartitionMismatch, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.queue.drain_jobs import WakeAfter
-from memory_worker.reads.handlers import READ_JOBS, Reads
+from memory_worker.reads.answers import ADMIN_READS, USER_READS
+from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
 from memory_worker.settings import Settings
 from memory_worker.telemetry.logs import log_event
-from memory_worker.wire.keys import Keys, user_reads
+from memory_worker.wire.keys import Keys, admin_reads, user_reads
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,28 @@ def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, on_poll: C
 
 
 def search_worker(redis: Redis, settings: Settings, reads: Reads, on_poll: Callable[[], None]) -> Worker:
-    """Return the arq worker that answers read jobs. It calls ``on_poll`` each time it looks for jobs."""
+    """Return the arq worker that answers reads of a user. It calls ``on_poll`` each time it looks for jobs."""
     keys = Keys(settings.queue_prefix)
     return ReadWorker(
         redis,
         keys,
         user_reads(keys),
-        {str(job.__struct_config__.tag): reads.arq_function(job) for job in READ_JOBS},
+        reads.arq_functions(USER_READS),
         max_jobs=settings.search_concurrency,
+        poll_s=_poll_s(settings, settings.search_poll_ms),
+        on_poll=on_poll,
+    )
+
+
+def admin_worker(redis: Redis, settings: Settings, reads: Reads, on_poll: Callable[[], None]) -> Worker:
+    """Return the arq worker that answers reads of all users. It calls ``on_poll`` each time it looks for jobs."""
+    keys = Keys(settings.queue_prefix)
+    return ReadWorker(
+        redis,
+        keys,
+        admin_reads(keys),
+        reads.arq_functions(ADMIN_READS),
+        max_jobs=settings.admin_concurrency,
         poll_s=_poll_s(settings, settings.search_poll_ms),
         on_poll=on_poll,
     )

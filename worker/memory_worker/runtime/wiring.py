@@ -76,9 +76,10 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
     The registry of collections is in ``redis``. Without it, the only known namespaces are those in the settings.
     """
     # Imported here, because gRPC takes a second to load, and not every command needs Qdrant.
+    from memory_worker.store.reader import AnswerLimits  # noqa: PLC0415
     from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
     from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
-    from memory_worker.store.store import AnswerLimits, VectorStore  # noqa: PLC0415
+    from memory_worker.store.store import VectorStore  # noqa: PLC0415
 
     if settings.qdrant_url is None:
         raise ConfigurationError("QDRANT_URL is not set")
@@ -140,6 +141,11 @@ def read_memory_limits(settings: Settings) -> ReadMemoryLimits:
     )
 
 
+def admin_memory_limits(settings: Settings) -> ReadMemoryLimits:
+    """Return the limits of answers to reads of all users: one large answer at a time."""
+    return read_memory_limits(settings)._replace(budget_bytes=settings.read_max_bytes)
+
+
 def _redis_url(settings: Settings) -> str:
     if settings.redis_url is None:
         raise ConfigurationError("REDIS_URL is not set")
@@ -169,6 +175,7 @@ def drain_options(settings: Settings) -> DrainOptions:
         request_timeout_s=settings.qdrant_timeout_s,
         retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
         min_replicas=settings.queue_min_replicas,
+        outcomes_max=settings.outcomes_max,
     )
 
 

@@ -181,6 +181,9 @@ class Settings(BaseSettings):
         10.0, gt=0, le=600, description="Time to finish the work in flight after SIGTERM, in seconds."
     )
     search_concurrency: int = Field(32, ge=1, le=1024, description="Read jobs that one process answers at once.")
+    admin_concurrency: int = Field(
+        2, ge=0, le=64, description="Reads of all users that one process answers at once. 0: none, others answer them."
+    )
     search_max_waiting: int = Field(
         10_000, ge=0, description="Read jobs that may wait. Further ones are refused. 0: no limit."
     )
@@ -243,6 +246,12 @@ class Settings(BaseSettings):
         ge=0,
         le=16,
         description="Replicas of Redis that must have a job before its push returns and before it is applied.",
+    )
+    outcomes_max: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="Outcomes of jobs that are kept for readers, a few more or less. 0: none are written.",
     )
     job_max_bytes: int = Field(1_048_576, ge=1024, le=67_108_864, description="Most bytes of one encoded job.")
 

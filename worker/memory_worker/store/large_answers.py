@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
-from memory_worker.budget import Reservation
 from memory_worker.contract.errors import AnswerTooLarge
 
 _MAX_KEYS = 1024
@@ -31,12 +30,12 @@ class LargeAnswers:
         key: Hashable,
         small: Callable[[], Awaitable[_Answer]],
         large: Callable[[], Awaitable[_Answer]],
-        reservation: Reservation | None,
+        make_room: Callable[[int], Awaitable[None]] | None,
     ) -> _Answer:
         """Return the answer of ``small``; if it raises `AnswerTooLarge`, that of ``large`` once there is room.
 
-        ``key`` identifies similar reads. ``reservation`` takes the room; without one, nothing waits. Raises
-        `AnswerTooLarge` for an answer above the limit.
+        ``key`` identifies similar reads. ``make_room`` waits until there is room for so many bytes; without it, nothing
+        waits. Raises `AnswerTooLarge` for an answer above the limit.
         """
         size = self._max_bytes
         if not self._expects(key):
@@ -47,8 +46,8 @@ class LargeAnswers:
                 if 0 <= self._max_bytes < size:
                     raise
                 self._remember(key)
-        if reservation is not None:
-            await reservation.replace(size)
+        if make_room is not None:
+            await make_room(size)
         return await large()
 
     def _remember(self, key: Hashable) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from msgspec import UNSET, UnsetType
 from qdrant_client import grpc as q
 
 from memory_worker.contract import Search, Upsert
@@ -15,6 +16,7 @@ from memory_worker.contract.kinds import POINT_ID_FIELD, TENANT_FIELD, USER_ID_F
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.store.filters import any_point_id, has_id, of_user
 from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, PatchPoints, UpsertPoints
+from memory_worker.store.selections import searched_by, with_fields
 from memory_worker.store.values import put_payload
 
 OVERSAMPLING = 2.0
@@ -71,13 +73,11 @@ def search(collection: str, kind: Kind, job: Search, *, rescored: bool = False) 
     """
     request = q.QueryPoints(
         collection_name=collection,
+        filter=searched_by(job, kind),
         limit=job.limit or kind.default_limit,
-        score_threshold=kind.default_min_score if job.min_score is None else job.min_score,
-        with_payload=q.WithPayloadSelector(enable=True),
+        score_threshold=_score_threshold(kind, job),
+        with_payload=with_fields(job.fields),
     )
-    request.filter.must.extend(of_user(job.user_id, job.narrowing))
-    for field, flag in kind.search_filter.items():
-        request.filter.must.append(q.Condition(field=q.FieldCondition(key=field, match=q.Match(boolean=flag))))
     if rescored:
         request.params.quantization.rescore = True
         request.params.quantization.oversampling = OVERSAMPLING
@@ -85,13 +85,33 @@ def search(collection: str, kind: Kind, job: Search, *, rescored: bool = False) 
     return request
 
 
-def points_by_id(collection: str, user_id: UserId, point_ids: list[str]) -> q.ScrollPoints:
+def lower_is_better(kind: Kind) -> bool:
+    """Say whether the scores of a kind are distances."""
+    return kind.distance in ("euclid", "manhattan")
+
+
+def _score_threshold(kind: Kind, job: Search) -> float | None:
+    """Return the lowest score, or the largest distance. As a default, a negative distance means that there is none."""
+    threshold = kind.default_min_score if job.min_score is None else job.min_score
+    return None if job.min_score is None and lower_is_better(kind) and threshold < 0 else threshold
+
+
+def points_by_id(
+    collection: str,
+    user_id: UserId,
+    point_ids: list[str],
+    *,
+    fields: list[str] | UnsetType = UNSET,
+    vectors: bool = False,
+) -> q.ScrollPoints:
     """Return the request for a user's points with these logical ids, under any primary id."""
-    request = q.ScrollPoints(
-        collection_name=collection, limit=2 * len(point_ids), with_payload=q.WithPayloadSelector(enable=True)
+    return q.ScrollPoints(
+        collection_name=collection,
+        filter=q.Filter(must=[*of_user(user_id), any_point_id(point_ids)]),
+        limit=2 * len(point_ids),
+        with_payload=with_fields(fields),
+        with_vectors=q.WithVectorsSelector(enable=vectors),
     )
-    request.filter.must.extend([*of_user(user_id), any_point_id(point_ids)])
-    return request
 
 
 def _add_delete(request: q.UpdateBatchPoints, point_ids: Sequence[str]) -> None:

@@ -69,6 +69,8 @@ class QdrantRpc:
     query: Method[q.QueryPoints, q.QueryResponse]
     query_batch: Method[q.QueryBatchPoints, q.QueryBatchResponse]
     scroll: Method[q.ScrollPoints, q.ScrollResponse]
+    count: Method[q.CountPoints, q.CountResponse]
+    facet: Method[q.FacetCounts, q.FacetResponse]
 
     def __init__(self, channel: grpc.aio.Channel, *, api_key: str | None, timeout_s: float) -> None:
         collections, points, service = (
@@ -94,6 +96,8 @@ class QdrantRpc:
         self.query = Method("query", points.Query)
         self.query_batch = Method("query_batch", points.QueryBatch)
         self.scroll = Method("scroll", points.Scroll)
+        self.count = Method("count", points.Count)
+        self.facet = Method("facet", points.Facet)
 
     async def write(self, doing: str, request: q.UpdateBatchPoints, *, deadline: float) -> q.UpdateBatchResponse:
         """Send a batch of writes that must end before ``deadline``, a monotonic time in seconds.

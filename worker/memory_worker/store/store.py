@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from qdrant_client import grpc as q
 
@@ -17,29 +16,21 @@ from memory_worker.contract.kinds import UserId
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
 from memory_worker.store.collections import Collections
-from memory_worker.store.duplicates import add_newest, distinct_hits
+from memory_worker.store.facets import Facets
 from memory_worker.store.indexing import is_held, threshold_of
-from memory_worker.store.large_answers import LargeAnswers
+from memory_worker.store.listing import Listing
 from memory_worker.store.operations import CollectionRef, Operation, UpsertPoints
-from memory_worker.store.queries import Answer, Queries, Query, is_absent
+from memory_worker.store.points import PointsById
+from memory_worker.store.reader import AnswerLimits, Read, Reader
 from memory_worker.store.registry import MemoryRegistry, Registry
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.store.searches import Searches
 from memory_worker.store.shape import CollectionShape
 
 _APPLIED = q.UpdateStatus.Completed
 _NOT_FOUND = "NOT_FOUND"
 
 _STATUSES = {number: name.lower() for name, number in q.CollectionStatus.items()}
-
-
-class AnswerLimits(NamedTuple):
-    """The limits of answers with points. Up to ``small_bytes`` they need no room; ``most_bytes`` is the maximum.
-
-    -1 is no limit.
-    """
-
-    small_bytes: int = -1
-    most_bytes: int = -1
 
 
 _ANY_SIZE = AnswerLimits()
@@ -50,9 +41,8 @@ class VectorStore:
 
     ``registry`` names the collections of the deployment. Without one, the registry is in memory.
 
-    Reads and searches are sent over a channel that accepts only small answers. If the answer is larger, gRPC reports
-    its size without receiving it. Then the request is sent again over the other channel, once there is room for the
-    answer.
+    ``searches``, ``points``, ``listing`` and ``facets`` answer the reads of users. `Reader` describes how they use the
+    two channels.
     """
 
     def __init__(
@@ -71,12 +61,11 @@ class VectorStore:
             open_channel(url, tls_ca_file=tls_ca_file, max_answer_bytes=most)
             for most in (answers.most_bytes, answers.small_bytes)
         ]
-        self._rpc, self._small = (
-            QdrantRpc(channel, api_key=api_key, timeout_s=timeout_s) for channel in self._channels
-        )
-        self._large = LargeAnswers(answers.most_bytes)
-        self._queries, self._large_queries = Queries(self._small), Queries(self._rpc)
+        self._rpc, small = (QdrantRpc(channel, api_key=api_key, timeout_s=timeout_s) for channel in self._channels)
         self.collections = Collections(self._rpc, shape, registry or MemoryRegistry())
+        reader = Reader(small, self._rpc, self.collections, answers)
+        self.searches, self.points = Searches(reader), PointsById(reader)
+        self.listing, self.facets = Listing(reader), Facets(reader)
 
     async def __aenter__(self) -> Self:
         return self
@@ -159,75 +148,27 @@ class VectorStore:
     async def search(
         self, job: Search, *, timeout_s: float, reservation: Reservation | None = None
     ) -> tuple[list[Hit], float]:
-        """Return the points nearest to the job's packed vector, best first, and the engine's time in milliseconds.
+        """As `Searches.search`; also return Qdrant's time in milliseconds.
 
-        Simultaneous searches of one collection are sent as one request, and report its time. If a point has two
-        copies, the better one counts. A large answer waits until ``reservation`` has room for it.
-
-        Raises `StoreRefused`, `StoreUnavailable`, `AnswerTooLarge`.
+        A large answer waits until ``reservation`` has room for it.
         """
-        ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
-        request = messages.search(
-            self.collections.name(ref), self.collections.kinds[job.kind], job, rescored=self.collections.quantized
-        )
-        wanted, engine_s = request.limit, 0.0
-        while True:
-            answer = await self._query(Query(request, deadline, ref.namespace is not None), job.user_id, reservation)
-            engine_s += answer.engine_s
-            hits = distinct_hits(answer.points)
-            if len(hits) >= wanted or len(answer.points) < request.limit:
-                return hits[:wanted], engine_s * 1000
-            request.limit *= 2
-
-    async def _query(self, query: Query, user_id: UserId, reservation: Reservation | None) -> Answer:
-        key = ("query", query.name, user_id, query.request.limit.bit_length())
-        small, large = partial(self._queries.ask, query), partial(self._large_queries.ask_alone, query)
-        return await self._large.ask(key, small, large, reservation)
+        read = Read(timeout_s, reservation)
+        return await self.searches.search(job, read), read.engine_ms
 
     async def get(
         self, job: Get, *, timeout_s: float, reservation: Reservation | None = None
     ) -> tuple[list[Point], float]:
-        """Return the user's points with these ids, in this order, and the engine's time in milliseconds.
-
-        If a point has two copies, the newer one counts. Otherwise as `search`.
-        """
-        ref, deadline = CollectionRef(job.kind, job.namespace), time.monotonic() + timeout_s
-        request = messages.points_by_id(self.collections.name(ref), job.user_id, job.point_ids)
-        found: dict[str, Point] = {}
-        engine_s = 0.0
-        while True:
-            try:
-                answer = await self._scroll(request, job.user_id, deadline, reservation)
-            except StoreUnavailable as error:
-                left_s = deadline - time.monotonic()
-                if ref.namespace and await is_absent(self._rpc, request.collection_name, error, timeout_s=left_s):
-                    return [], 0.0
-                raise
-            engine_s += answer.time
-            add_newest(found, answer.result)
-            if not answer.HasField("next_page_offset"):
-                break
-            request.offset.CopyFrom(answer.next_page_offset)
-        return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found], engine_s * 1000
-
-    async def _scroll(
-        self, request: q.ScrollPoints, user_id: UserId, deadline: float, reservation: Reservation | None
-    ) -> q.ScrollResponse:
-        name = request.collection_name
-
-        def scroll(rpc: QdrantRpc) -> Awaitable[q.ScrollResponse]:
-            return rpc.call(f"reading {name}", rpc.scroll, request, timeout_s=deadline - time.monotonic())
-
-        key = ("scroll", name, user_id, request.limit.bit_length())
-        return await self._large.ask(key, partial(scroll, self._small), partial(scroll, self._rpc), reservation)
+        """As `PointsById.get`; otherwise as `search`."""
+        read = Read(timeout_s, reservation)
+        return await self.points.get(job, read), read.engine_ms
 
     async def info(self) -> list[CollectionInfo]:
         """Describe all collections of this deployment that exist."""
-        described = []
+        version, described = await self.version(), []
         for ref in await self.collections.existing():
             info = await self.collections.describe(ref)
             if info is not None:
-                described.append(_described(self.collections.name(ref), ref, info))
+                described.append(_described(self.collections.name(ref), ref, info, version))
         return described
 
 
@@ -244,7 +185,8 @@ def _check_applied(name: str, request: q.UpdateBatchPoints, answer: q.UpdateBatc
             raise StoreUnavailable(f"writing to {name}: operation {position} ended {label}", code=label)
 
 
-def _described(name: str, ref: CollectionRef, info: q.CollectionInfo) -> CollectionInfo:
+def _described(name: str, ref: CollectionRef, info: q.CollectionInfo, version: str) -> CollectionInfo:
+    params = info.config.params.vectors_config.params
     return CollectionInfo(
         name=name,
         kind=ref.kind,
@@ -253,7 +195,9 @@ def _described(name: str, ref: CollectionRef, info: q.CollectionInfo) -> Collect
         points=info.points_count,
         indexed_vectors=info.indexed_vectors_count,
         segments=info.segments_count,
-        dimension=info.config.params.vectors_config.params.size,
+        dimension=params.size,
         payload_indexes=sorted(info.payload_schema),
         indexing_held=is_held(threshold_of(info)),
+        distance=q.Distance.Name(params.distance).lower(),
+        engine_version=version,
     )

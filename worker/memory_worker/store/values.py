@@ -1,10 +1,11 @@
-"""Converts payloads between Python and the value messages of protobuf."""
+"""Converts payloads and vectors between Python and the messages of protobuf."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from qdrant_client.grpc import ListValue, Struct, Value
+import numpy as np
+from qdrant_client.grpc import ListValue, RetrievedPoint, Struct, Value
 
 
 def put_payload(fields: Any, payload: dict[str, Any]) -> None:
@@ -19,6 +20,15 @@ def put_payload(fields: Any, payload: dict[str, Any]) -> None:
 def payload_of(fields: Any) -> dict[str, Any]:
     """Return a protobuf map of values as a dictionary."""
     return {name: _get(value) for name, value in fields.items()}
+
+
+def vector_of(point: RetrievedPoint) -> bytes | None:
+    """Return the vector of a point as float32 little-endian bytes, or ``None`` if it was not asked for."""
+    if not point.HasField("vectors"):
+        return None
+    output = point.vectors.vector
+    numbers = output.dense.data if output.WhichOneof("vector") == "dense" else output.data
+    return np.asarray(numbers, dtype="<f4").tobytes()
 
 
 def _put(target: Value, value: Any) -> None:

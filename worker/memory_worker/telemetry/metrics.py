@@ -31,8 +31,8 @@ OPS: Final = ("upsert", "delete", "purge", "patch", "prune")
 REASONS: Final = ("malformed", "invalid", "refused", "crashed", "superseded")
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 ROLES: Final = ("ingest", "search")
-READ_OPS: Final = ("search", "get", "info")
-READ_OUTCOMES: Final = ("ok", "invalid", "too_large", "timeout", "unavailable", "internal")
+READ_OPS: Final = ("search", "search_many", "get", "list", "count", "facet", "files", "stats", "info")
+READ_OUTCOMES: Final = ("ok", "invalid", "too_large", "timeout", "unavailable", "not_applied", "internal")
 
 REGISTRY: Final = CollectorRegistry()
 

@@ -1,59 +1,146 @@
-"""Wait until the job of a receipt has been applied."""
+"""What became of pushed jobs: their states by their receipts, and waiting until a job was applied.
+
+All answers come from `job_states`, so that they agree.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
-from memory_worker.contract import Receipt
+from memory_worker.contract import JobState, Receipt
 from memory_worker.contract.errors import DeadLettered, NotApplied, UnknownReceipt
-from memory_worker.wire.connection import LATE_REPLY_S, Deadline, queue_errors
+from memory_worker.wire.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.scripts import scripts
+
+_RECEIPTS_AT_ONCE = 100
+"""Receipts in one script, so that it does not block Redis for long if all of them have large dead letters."""
+
+
+async def job_states(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> list[JobState]:
+    """Return the states of the jobs of ``receipts``, in this order. Raises `QueueUnavailable`.
+
+    This takes one round trip, and another one if some of the jobs are dead letters that were replayed.
+    """
+    starts = range(0, len(receipts), _RECEIPTS_AT_ONCE)
+    chunks = await asyncio.gather(
+        *(_look_up(redis, keys, receipts[start : start + _RECEIPTS_AT_ONCE]) for start in starts)
+    )
+    found = [one for chunk in chunks for one in chunk]
+    replays = [one.replay for one in found if one.replay is not None]
+    if not replays:
+        return found
+    followed = iter(await job_states(redis, keys, replays))
+    return [one if one.replay is None else _followed(one, next(followed)) for one in found]
+
+
+async def check_applied(redis: Redis, keys: Keys, receipt: Receipt) -> None:
+    """Return if the job of ``receipt`` has been applied; do not wait.
+
+    Raises `NotApplied`, `DeadLettered` if the job can never be applied, `UnknownReceipt` if Redis no longer knows it,
+    or `QueueUnavailable`.
+    """
+    (found,) = await job_states(redis, keys, [receipt])
+    if not _is_applied(found):
+        raise NotApplied(f"job {receipt} has not been applied yet; it is still queued")
 
 
 async def wait_applied(redis: Redis, keys: Keys, receipt: Receipt, *, timeout_s: float) -> None:
     """Wait until the job of ``receipt`` has been applied. This takes one blocking command and does not poll.
 
-    Raises `NotApplied` after ``timeout_s`` seconds, `DeadLettered` if the job can never be applied, `UnknownReceipt`
-    if Redis has lost data since the push, or `QueueUnavailable`. The connection must allow replies to take that long.
+    Raises `NotApplied` after ``timeout_s`` seconds, and the other errors as `check_applied`. The connection must allow
+    replies to take that long.
     """
     give_up = time.monotonic() + timeout_s
     async with Deadline(redis, timeout_s + LATE_REPLY_S):
-        if await _is_applied(redis, keys, receipt):
-            return
-        remaining_ms = max(1, int((give_up - time.monotonic()) * 1000))
-        if await _is_applied(redis, keys, receipt, block_ms=remaining_ms):
-            return
+        remaining_s = timeout_s
+        while True:
+            (found,) = await job_states(redis, keys, [receipt])
+            if _is_applied(found):
+                return
+            if remaining_s <= 0:
+                break
+            await _wait_for_mark(redis, keys, found.replay or receipt, max(1, int(remaining_s * 1000)))
+            remaining_s = give_up - time.monotonic()
     raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
 
 
-async def _is_applied(redis: Redis, keys: Keys, receipt: Receipt, *, block_ms: int | None = None) -> bool:
-    """Return whether the job has been applied, or is applied within ``block_ms`` milliseconds."""
-    partition, entry_id = receipt.partition, receipt.entry_id
+def _is_applied(found: JobState) -> bool:
+    """Return whether a job has been applied. Raises `DeadLettered` or `UnknownReceipt` if it never will be."""
+    if found.state == "dead":
+        raise DeadLettered(str(found.replay or found.receipt), found.reason, found.detail)
+    if found.state == "unknown":
+        raise UnknownReceipt(f"Redis has lost data about job {found.receipt}, so its state is unknown")
+    return found.state == "applied"
+
+
+async def _wait_for_mark(redis: Redis, keys: Keys, receipt: Receipt, block_ms: int) -> None:
+    """Wait until the entry of ``receipt`` has left its stream.
+
+    The id of the mark is that of the last entry that left the stream. This may be a later entry than ours.
+    """
     with queue_errors():
-        async with redis.pipeline(transaction=False) as pipe:
-            # The id of the mark is that of the last entry that left the stream. This may be a later entry than ours.
-            pipe.xread({keys.applied(partition): _id_before(entry_id)}, count=1, block=block_ms)
-            pipe.hmget(keys.since, ["epoch", str(partition)])
-            pipe.xrange(keys.dead(partition), entry_id, entry_id)
-            mark, since, dead = await pipe.execute()
-    if dead:
-        fields = dead[0][1]
-        raise DeadLettered(str(receipt), fields[b"reason"].decode(), fields[b"detail"].decode())
-    if not _is_known(entry_id, *since):
-        raise UnknownReceipt(f"Redis has lost data since job {receipt} was pushed, so its state is unknown")
-    return bool(mark)
+        await redis.xread({keys.applied(receipt.partition): _id_before(receipt.entry_id)}, count=1, block=block_ms)
 
 
-def _is_known(entry_id: str, epoch: bytes | None, stream_since: bytes | None) -> bool:
-    """Return whether Redis has lost no data of the partition since the entry was pushed."""
-    pushed_ms = int(entry_id.partition("-")[0])
-    return epoch is not None and pushed_ms >= max(int(epoch), int(stream_since or 0))
+async def _look_up(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> list[JobState]:
+    """Return states without following replays."""
+    places = {partition: at for at, partition in enumerate(dict.fromkeys(one.partition for one in receipts), start=1)}
+    script_keys = [keys.since]
+    args: list[Any] = [len(places), *places]
+    for partition in places:
+        script_keys += [keys.applied(partition), keys.dead(partition), keys.removed(partition)]
+    for receipt in receipts:
+        args += [places[receipt.partition], receipt.entry_id, _padded(receipt.entry_id)]
+    with queue_request("states"):
+        epoch, partitions, records = await scripts.run(redis, "states", script_keys, args)
+    return [
+        _state(receipt, record, epoch, partitions[places[receipt.partition] - 1])
+        for receipt, record in zip(receipts, records, strict=True)
+    ]
+
+
+def _state(receipt: Receipt, record: Sequence[bytes], epoch: bytes, partition: Sequence[bytes]) -> JobState:
+    """Return the state of a job. The other arguments are what ``states.lua`` returns."""
+    words: Iterator[str] = (field.decode(errors="replace") for field in record)
+    match next(words, None):
+        case "dead":
+            reason, detail, ref = words
+            return JobState(receipt, "dead", reason, detail, ref or None)
+        case "removed":
+            replay = next(words)
+            if replay:
+                return JobState(receipt, "waiting", replay=Receipt(receipt.partition, replay))
+            return JobState(receipt, "dead", "dropped", "its dead letter was deleted")
+    mark, known_from = partition
+    if not epoch or int(receipt.entry_id.partition("-")[0]) < max(int(epoch), int(known_from or 0)):
+        return JobState(receipt, "unknown")
+    is_applied = bool(mark) and _numbers(mark.decode()) >= _numbers(receipt.entry_id)
+    return JobState(receipt, "applied" if is_applied else "waiting")
+
+
+def _followed(first: JobState, last: JobState) -> JobState:
+    """Return the state of a job that was replayed. ``last`` is the state of the replay."""
+    return msgspec.structs.replace(last, receipt=first.receipt, replay=last.replay or first.replay)
+
+
+def _numbers(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))
+
+
+def _padded(entry_id: str) -> str:
+    milliseconds, sequence = _numbers(entry_id)
+    return f"{milliseconds:020}-{sequence:020}"
 
 
 def _id_before(entry_id: str) -> str:
-    milliseconds, sequence = map(int, entry_id.split("-"))
+    milliseconds, sequence = _numbers(entry_id)
     if sequence:
         return f"{milliseconds}-{sequence - 1}"
     return f"{milliseconds - 1}-{2**64 - 1}"

@@ -5,7 +5,7 @@ prefix.
 
     mw:meta                     hash    the number of partitions, and the limits that producers must keep
     mw:since                    hash    times (unix ms) before which receipts are unknown: ``epoch`` for the whole
-                                        queue, and one for each partition whose stream was created later
+                                        queue, and one for each partition of which less is known
     mw:pushed:{token}           string  the entry ids of one push, so that no late copy of it is stored; expires
     mw:backlog                  hash    jobs, bytes, dead and dead_bytes: totals over all partitions
     mw:collections              hash    the collections of this deployment, each with its origin
@@ -19,6 +19,8 @@ prefix.
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry; its id is that of the last entry that left the stream
     mw:dead:{p}                 stream  the dead letters of a partition, with the ids of their entries
+    mw:removed:{p}              zset    dead letters that were dropped or replayed, each with the id of its replay
+    mw:outcomes                 stream  the outcomes of jobs, the last ``OUTCOMES_MAX`` of them
     mw:guarded:{p}              set     replay guard: users who have dead letters
     mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters by position
     mw:guarded:{p}:{user}:touched  hash  replay guard: their points, each with the last position that touched it
@@ -161,6 +163,15 @@ class Keys:
     def dead(self, partition: int) -> str:
         """Return the key of a partition's dead letters."""
         return f"{self.prefix}:dead:{partition}"
+
+    def removed(self, partition: int) -> str:
+        """Return the key of a partition's dead letters that were dropped or replayed."""
+        return f"{self.prefix}:removed:{partition}"
+
+    @property
+    def outcomes(self) -> str:
+        """The outcomes of jobs."""
+        return f"{self.prefix}:outcomes"
 
     def guarded(self, partition: int) -> str:
         """Return the key of the users who have dead letters. Scripts derive each user's keys from it."""

@@ -36,6 +36,7 @@ _REPLIES: Final = (
 )
 _KEYS: Final = (
     *("meta", "since", "pushed:{token}", "backlog", "stream:{p}", "applied:{p}", "dead:{p}"),
+    *("removed:{p}", "outcomes"),
     *("drain", "search", "drain:wakeup", "search:wakeup", "reply:{job}"),
 )
 """The keys that a producer uses, without their prefix; `drain` and `search` share a line."""
@@ -105,6 +106,7 @@ PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "limits": limits,
     "push": partial(script_head, "push"),
     "drain job": drain_record,
+    "states": partial(script_head, "states"),
     "call": partial(script_head, "call"),
     "cancel": partial(script_head, "cancel"),
     "replies": replies,

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- Remove batches from the heads of their partitions: applied entries leave the stream, and entries that can never be
--- applied become dead letters. Renew each lease, or release it.
+-- applied become dead letters. Report outcomes. Renew each lease, or release it.
 -- Invariant: an entry leaves its stream in the same step in which it counts as applied or is stored as a dead letter,
--- and only for the drain that holds the lease. If the call is repeated because the reply was lost, it counts once.
+-- and in which its outcome is reported. This happens only for the drain that holds the lease. If the call is repeated
+-- because the reply was lost, it counts once.
 --
--- KEYS  backlog, then for each partition: lease, stream, applied, dead letters, attempts, guarded users
--- ARGV  life of a lease (ms; 0: release it in any case), then for each partition a map in MessagePack:
+-- KEYS  backlog, outcomes, then for each partition: lease, stream, applied, dead letters, attempts, guarded users
+-- ARGV  life of a lease (ms; 0: release it in any case), most outcomes (0: none),
+--       then for each partition a map in MessagePack:
 --       token, last (the last id of the batch), after (the id right after it), bytes (of the batch),
---       dead (new dead letters: id, reason, detail, op, user_id, position),
+--       dead (new dead letters: id, reason, detail, op, user_id, kind, namespace, ref, position),
+--       outcomes (for each outcome to report, the list of its fields),
 --       guards (changes of replay guards: user_id, points, dead_letters, forgotten),
 --       purged (older dead letters that a purge deletes: user_id, position, entry_id)
 -- Returns for each partition how many entries are left, or -1 if the lease is no longer held and nothing was changed.
@@ -16,6 +19,7 @@
 -- use counting
 -- use fields
 -- use attempts
+-- use outcomes
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -29,7 +33,8 @@ local function add_dead_letter(stream, dead, dead_letter)
   local fields = fields_of(entry)
   local values = {
     'reason', dead_letter.reason, 'detail', dead_letter.detail, 'op', dead_letter.op, 'user_id', dead_letter.user_id,
-    'at', now, 'v', fields.v, 'j', fields.j, 'r', dead_letter.position,
+    'kind', dead_letter.kind, 'namespace', dead_letter.namespace, 'ref', dead_letter.ref, 'at', now,
+    'v', fields.v, 'j', fields.j, 'r', dead_letter.position,
   }
   local added = redis.pcall('XADD', dead, dead_letter.id, unpack(values))
   if type(added) == 'table' and added.err then
@@ -104,14 +109,17 @@ local function commit(batch, lease, stream, applied, dead, attempts, guarded)
     end
     delete_purged(dead, guarded, batch.purged)
     mark_applied(applied, batch.last, removed)
+    for _, fields in ipairs(batch.outcomes) do
+      report(KEYS[2], ARGV[2], now, fields)
+    end
     add_waiting(KEYS[1], -removed, -batch.bytes)
   end
   return renew_or_release(stream, lease)
 end
 
 local found = {}
-for i = 2, #KEYS, 6 do
-  local batch = cmsgpack.unpack(ARGV[(i - 2) / 6 + 2])
+for i = 3, #KEYS, 6 do
+  local batch = cmsgpack.unpack(ARGV[(i - 3) / 6 + 3])
   found[#found + 1] = commit(batch, unpack(KEYS, i, i + 5))
 end
 return found
