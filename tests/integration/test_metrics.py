@@ -14,8 +14,10 @@ from redis.asyncio import Redis
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Delete, Purge, Upsert, encode_job, partition_of
 from memory_worker.contract.errors import NotApplied, ReadFailed
+from memory_worker.contract.jobs import WRITE_OPS
+from memory_worker.contract.read_jobs import READ_OPS
 from memory_worker.queue.log import JobLog
-from memory_worker.telemetry.metrics import OPS, READ_OPS, READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
+from memory_worker.telemetry.metrics import READ_OUTCOMES, REASONS, REGISTRY, UNKNOWN
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, MakeDrainer, MakeSettings, Push, running
@@ -246,7 +248,7 @@ class TestReads:
 TEXT, OTHER_USER = "zebra", 8_675_309_123_456
 
 BOUNDED = {
-    "op": {*OPS, *READ_OPS, UNKNOWN},
+    "op": {*WRITE_OPS, *READ_OPS, UNKNOWN},
     "kind": {"memory", "document", "all", UNKNOWN},
     "outcome": {"applied", "dead", "acquired", "busy", "taken_over", "lost", *READ_OUTCOMES},
     "reason": {*REASONS, *(code.name for code in grpc.StatusCode), "REFUSED", "CONFIGURATION"},

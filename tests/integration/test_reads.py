@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 import uuid
@@ -20,7 +21,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Get, Info, Reply, Search
-from memory_worker.contract.errors import ReadFailed
+from memory_worker.contract.errors import InvalidJob, ReadFailed
 from memory_worker.runtime.process import WorkerProcess
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
@@ -140,6 +141,29 @@ class TestGet:
         await stored(*(memory(1, number) for number in range(1000)))
         wanted = [f"mem_1_{number}" for number in reversed(range(1000))]
         assert [point.point_id for point in await queue.get(user_id=1, point_ids=wanted)] == wanted
+
+    async def test_vectors_are_returned_as_bytes(
+        self, app: WorkerProcess, queue: MemoryQueue, stored: Stored, redis: Redis, keys: Keys
+    ) -> None:
+        await stored(
+            memory(1, 1, tilt=1), memory(1, 2, namespace="n"), *(memory(1, number) for number in range(3, 260))
+        )
+        (point,) = await queue.get(user_id=1, point_ids=["mem_1_1"], vectors=True, fields=["active"])
+        assert (point.payload, point.namespace) == ({"active": True}, None)
+        assert list(memoryview(point.vector or b"").cast("f")) == pytest.approx([0.5**0.5, 0.5**0.5] + [0] * 6)
+        (point,) = await queue.get(user_id=1, point_ids=["mem_1_2"], namespace="n", vectors=True)
+        assert (point.vector, point.namespace) == (axis(0), "n")
+        (point,) = await queue.get(user_id=1, point_ids=["mem_1_1"])
+        assert point.vector is None
+        wanted = [f"mem_1_{number}" for number in range(3, 253)]
+        assert [point.vector for point in await queue.get(user_id=1, point_ids=wanted, vectors=True)] == [axis(0)] * 250
+        with pytest.raises(InvalidJob, match="at most 250 are allowed with vectors"):
+            await queue.get(user_id=1, point_ids=[*wanted, "mem_1_1"], vectors=True)
+        reply_to = keys.reply(uuid.uuid4().hex)
+        document = {"user_id": 1, "point_ids": ["mem_1_3"], "vectors": True}
+        await enqueue(redis, keys, "get", document, reply_to=reply_to, reply_json=True)
+        _, body = await redis.blpop([reply_to], 10)  # type: ignore[misc]
+        assert base64.b64decode(json.loads(body)["points"][0]["vector"]) == axis(0)
 
 
 async def enqueue(redis: Redis, keys: Keys, name: str, *args: Any, **options: Any) -> Job:
@@ -316,6 +340,32 @@ class TestLargeAnswers:
     ) -> None:
         found = await asyncio.gather(*(queue.get(user_id=1, point_ids=large[:12], timeout=30) for _ in range(20)))
         assert [len(points) for points in found] == [12] * 20
+
+    async def test_large_answers_of_several_namespaces_are_all_returned(
+        self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str], stored: Stored
+    ) -> None:
+        for first in range(0, 12, 4):
+            points = (
+                memory(1, number, value="y" * 15_000, namespace="n", tilt=0.1) for number in range(first, first + 4)
+            )
+            await stored(*points)
+        options = {"user_id": 1, "vector": axis(0), "namespaces": [None, "n"], "limit": 12, "timeout": 30}
+        found = await asyncio.gather(*(queue.search(**options) for _ in range(10)))
+        assert [len(hits) for hits in found] == [12] * 10
+        searches = [{"user_id": 1, "vector": axis(0), "namespaces": [None, "n"], "limit": 5}] * 2
+        results = await asyncio.gather(*(queue.search_many(searches, timeout=30) for _ in range(10)))
+        assert [[len(result.hits or []) for result in of_one] for of_one in results] == [[5, 5]] * 10
+
+    async def test_a_page_is_smaller_than_the_largest_answer(
+        self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str]
+    ) -> None:
+        page = await queue.list(user_id=1)
+        listed = [page]
+        while page.cursor is not None:
+            page = await queue.list(user_id=1, cursor=page.cursor)
+            listed.append(page)
+        assert sorted(point.point_id for page in listed for point in page.points) == sorted(large)
+        assert [len(page.points) for page in listed] == [6, 6, 6, 2]
 
     async def test_only_the_first_large_answer_needs_two_requests(
         self, bounded: WorkerProcess, queue: MemoryQueue, large: list[str], qdrant_proxy: QdrantProxy

@@ -136,6 +136,18 @@ async def test_a_wait_for_a_replayed_dead_letter_ends_with_its_replay(
     await waiting
 
 
+async def test_a_wait_ends_although_redis_has_lost_its_scripts(
+    redis: Redis, watched: Redis, keys: Keys, redis_proxy: RedisProxy
+) -> None:
+    [receipt] = await pushed_to(redis, keys, 0, 1)
+    waits = redis_proxy.seen(b"XREAD")
+    waiting = asyncio.create_task(wait_applied(watched, keys, receipt, timeout_s=10))
+    await waits.wait()
+    await redis.script_flush()
+    await drain_all(redis, keys)
+    await waiting
+
+
 async def test_a_dead_letter_that_a_purge_made_needless_counts_as_applied(
     drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys
 ) -> None:

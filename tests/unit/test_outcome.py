@@ -96,6 +96,7 @@ def test_a_replay_without_a_guard_becomes_a_dead_letter_again() -> None:
     found = decide(batch((entry(7, OLD), write(1))), {})
     assert found.jobs == []
     assert dead_of(found) == [("7-0", "superseded")]
+    assert found.dead[0].op == "upsert"
     assert found.guards == {}
 
 
@@ -122,12 +123,13 @@ def test_a_purge_removes_dead_letters_of_its_own_batch_that_are_older() -> None:
     found = decide(batch((entry(6), Purge(user_id=1)), dead=dead), {})
     assert dead_of(found) == [("4-0", "invalid"), ("7-0", "invalid")]
     assert (positions(found), found.purged) == ({"7-0"}, [])
+    assert found.dropped == [(entry(5), write(1))]
 
 
 def test_a_replay_after_a_newer_purge_is_removed() -> None:
     purge = (entry(6), Purge(user_id=1))
     found = decide(batch(purge, (entry(7, OLD), write(1))), older(write(1)))
-    assert (found.jobs, found.dead) == ([purge], [])
+    assert (found.jobs, found.dead, found.dropped) == ([purge], [], [(entry(7, OLD), write(1))])
     assert found.guards[1].changes()[2] == [OLD]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import click
 from redis.asyncio import Redis
@@ -16,13 +16,13 @@ from memory_worker.commands.dead_tables import dead_letter_document, header_docu
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.contract import Receipt
 from memory_worker.contract.errors import InvalidJob, ReplayRefused
+from memory_worker.contract.jobs import WRITE_OPS
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.log import DeadReason
 from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, open_progress, print_json
 from memory_worker.wire.keys import Keys
 
-OPS: Final = ("upsert", "delete", "purge", "patch", "prune")
 _DROPS_AT_ONCE = 100
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ def dead() -> None:
 def _filters(command: _Command) -> _Command:
     for option in (
         click.option("--user", "user_id", help="Only dead letters of this user."),
-        click.option("--op", type=click.Choice(OPS), help="Only dead letters with this op."),
+        click.option("--op", type=click.Choice(WRITE_OPS), help="Only dead letters with this op."),
         click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only dead letters with this reason."),
     ):
         command = option(command)

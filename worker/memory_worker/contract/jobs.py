@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -179,3 +179,5 @@ class Prune(PointJob, frozen=True, kw_only=True, tag="prune"):
 
 
 WriteJob: TypeAlias = Upsert | Delete | Purge | Patch | Prune
+
+WRITE_OPS: Final = tuple(str(job.__struct_config__.tag) for job in get_args(WriteJob))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -181,3 +181,5 @@ SelectingJob: TypeAlias = List | Count | Facet | Files | Stats | ListAll | Count
 AdminJob: TypeAlias = ListAll | CountAll | FacetAll
 UserReadJob: TypeAlias = Search | SearchMany | Get | List | Count | Facet | Files | Stats | Info | Health
 ReadJob: TypeAlias = UserReadJob | AdminJob
+
+READ_OPS: Final = tuple(str(job.__struct_config__.tag) for job in get_args(ReadJob))

@@ -113,6 +113,8 @@ def _values(condition: Scalar | FieldCondition) -> Iterator[tuple[str, Any]]:
 
 
 def _check_value(path: str, value: Any, expected: type, *, exact: bool) -> None:
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise InvalidJob(path, "an integer must fit 64 bits")
     if not exact:
         if expected not in (int, float) or type(value) not in (int, float) or not math.isfinite(value):
             raise InvalidJob(path, f"needs a number and a field of numbers, the field has {expected.__name__}")
@@ -120,5 +122,3 @@ def _check_value(path: str, value: Any, expected: type, *, exact: bool) -> None:
         raise InvalidJob(path, "a field of floats can only be compared by gte and lte")
     elif type(value) is not expected:
         raise InvalidJob(path, f"expected {expected.__name__}, got {type(value).__name__}")
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise InvalidJob(path, "an integer must fit 64 bits")

@@ -76,7 +76,7 @@ def _replay(entry: Entry, job: WriteJob, outcome: Outcome) -> None:
     guard = outcome.guards.get(job.user_id)
     if guard is None or entry.position not in guard.dead_letters:
         detail = f"it is not known what newer jobs the replay of {entry.position} would undo"
-        outcome.dead.append(DeadEntry(entry=entry, reason="superseded", detail=detail))
+        outcome.dead.append(DeadEntry(entry=entry, reason="superseded", detail=detail, job=job))
     elif not guard.is_stale(job, entry.position):
         del guard.dead_letters[entry.position]
         _apply(entry, job, outcome)

@@ -13,15 +13,13 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from memory_worker.contract import Limits
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.kinds import MEMORY, Kinds
+from memory_worker.settings.between_fields import check_between_fields
 from memory_worker.settings.environment import texts
 from memory_worker.settings.kinds_file import BUILT_IN, Specs, kinds_from, read_specs
 
 Role = Literal["ingest", "search", "all"]
 Quantization = Literal["none", "int8"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-LEASE_MARGIN_S = 2.0
-"""How much longer a lease must be than a request to Qdrant: time for a late reply and for the commit."""
 
 MOST_PARTITIONS = 1024
 
@@ -330,22 +328,5 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_between_fields(self) -> Self:
-        if self.lease_ttl_s < self.qdrant_timeout_s + LEASE_MARGIN_S:
-            raise ValueError(
-                f"LEASE_TTL_S ({self.lease_ttl_s:g}) must be at least QDRANT_TIMEOUT_S ({self.qdrant_timeout_s:g}) "
-                f"plus {LEASE_MARGIN_S:g}, because a request must end before its lease does"
-            )
-        if self.retry_max_s < self.retry_base_s:
-            raise ValueError("RETRY_MAX_S must not be below RETRY_BASE_S")
-        if self.qdrant_write_consistency_factor > self.qdrant_replication_factor:
-            raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
-        if self.read_budget_bytes < 2 * self.read_max_bytes:
-            raise ValueError(
-                f"READ_BUDGET_BYTES ({self.read_budget_bytes}) must be at least twice READ_MAX_BYTES "
-                f"({self.read_max_bytes}), because half of it is for large answers"
-            )
-        if self.replies_max_bytes < self.read_max_bytes:
-            raise ValueError("REPLIES_MAX_BYTES must not be below READ_MAX_BYTES")
-        if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
-            raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
+        check_between_fields(self)
         return self

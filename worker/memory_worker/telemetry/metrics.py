@@ -20,6 +20,9 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from memory_worker.contract.jobs import WRITE_OPS
+from memory_worker.contract.read_jobs import READ_OPS
+
 PREFIX: Final = "memory_worker"
 UNKNOWN: Final = "unknown"
 
@@ -27,11 +30,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _JOBS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000)
 _BYTES = tuple(float(4**n) for n in range(5, 15))  # 1 KiB to 256 MiB
 
-OPS: Final = ("upsert", "delete", "purge", "patch", "prune")
 REASONS: Final = ("malformed", "invalid", "refused", "crashed", "superseded")
 BREAKER_STATES: Final = ("closed", "open", "half-open")
-ROLES: Final = ("ingest", "search")
-READ_OPS: Final = ("search", "search_many", "get", "list", "count", "facet", "files", "stats", "info")
+ROLES: Final = ("ingest", "search", "admin")
 READ_OUTCOMES: Final = ("ok", "invalid", "too_large", "timeout", "unavailable", "not_applied", "internal")
 
 REGISTRY: Final = CollectorRegistry()
@@ -116,7 +117,7 @@ def expose_process() -> None:
 
 def start_at_zero() -> None:
     """Create the counters that alerts use. For Prometheus, a counter that first appears as 1 has not increased."""
-    for reason, op in product(REASONS, (*OPS, UNKNOWN)):
+    for reason, op in product(REASONS, (*WRITE_OPS, UNKNOWN)):
         DEAD_LETTERS.labels(reason, op)
     for op, outcome in product(READ_OPS, READ_OUTCOMES):
         READS.labels(op, outcome)

@@ -6,6 +6,7 @@ All answers come from `job_states`, so that they agree.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,12 +33,7 @@ async def job_states(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> l
     chunks = await asyncio.gather(
         *(_look_up(redis, keys, receipts[start : start + _RECEIPTS_AT_ONCE]) for start in starts)
     )
-    found = [one for chunk in chunks for one in chunk]
-    replays = [one.replay for one in found if one.replay is not None]
-    if not replays:
-        return found
-    followed = iter(await job_states(redis, keys, replays))
-    return [one if one.replay is None else _followed(one, next(followed)) for one in found]
+    return await _with_replays(redis, keys, [one for chunk in chunks for one in chunk])
 
 
 async def check_applied(redis: Redis, keys: Keys, receipt: Receipt) -> None:
@@ -59,16 +55,12 @@ async def wait_applied(redis: Redis, keys: Keys, receipt: Receipt, *, timeout_s:
     """
     give_up = time.monotonic() + timeout_s
     async with Deadline(redis, timeout_s + LATE_REPLY_S):
-        remaining_s = timeout_s
-        while True:
-            (found,) = await job_states(redis, keys, [receipt])
-            if _is_applied(found):
-                return
-            if remaining_s <= 0:
-                break
-            await _wait_for_mark(redis, keys, found.replay or receipt, max(1, int(remaining_s * 1000)))
-            remaining_s = give_up - time.monotonic()
-    raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
+        (found,) = await job_states(redis, keys, [receipt])
+        while not _is_applied(found) and (remaining_s := give_up - time.monotonic()) > 0:
+            wait = _wait_for_mark(keys, found.replay or receipt, math.ceil(remaining_s * 1000))
+            (found,) = await _with_replays(redis, keys, await _look_up(redis, keys, [receipt], behind=wait))
+    if found.state == "waiting":
+        raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
 
 
 def _is_applied(found: JobState) -> bool:
@@ -80,17 +72,30 @@ def _is_applied(found: JobState) -> bool:
     return found.state == "applied"
 
 
-async def _wait_for_mark(redis: Redis, keys: Keys, receipt: Receipt, block_ms: int) -> None:
-    """Wait until the entry of ``receipt`` has left its stream.
+def _wait_for_mark(keys: Keys, receipt: Receipt, block_ms: int) -> Sequence[Any]:
+    """Return the command that waits until the entry of ``receipt`` has left its stream.
 
     The id of the mark is that of the last entry that left the stream. This may be a later entry than ours.
     """
-    with queue_errors():
-        await redis.xread({keys.applied(receipt.partition): _id_before(receipt.entry_id)}, count=1, block=block_ms)
+    return ("XREAD", "BLOCK", block_ms, "STREAMS", keys.applied(receipt.partition), _id_before(receipt.entry_id))
 
 
-async def _look_up(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> list[JobState]:
-    """Return states without following replays."""
+async def _with_replays(redis: Redis, keys: Keys, found: list[JobState]) -> list[JobState]:
+    """Return ``found`` with the states of the replays of dead letters."""
+    replays = [one.replay for one in found if one.replay is not None]
+    if not replays:
+        return found
+    last = iter(await job_states(redis, keys, replays))
+    return [one if one.replay is None else _followed(one, next(last)) for one in found]
+
+
+async def _look_up(
+    redis: Redis, keys: Keys, receipts: Sequence[Receipt], *, behind: Sequence[Any] | None = None
+) -> list[JobState]:
+    """Return states without those of replays. With ``behind``, this command, which may block, comes first.
+
+    It holds the connection, because there may be no other free one afterwards.
+    """
     places = {partition: at for at, partition in enumerate(dict.fromkeys(one.partition for one in receipts), start=1)}
     script_keys = [keys.since]
     args: list[Any] = [len(places), *places]
@@ -98,8 +103,11 @@ async def _look_up(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> lis
         script_keys += [keys.applied(partition), keys.dead(partition), keys.removed(partition)]
     for receipt in receipts:
         args += [places[receipt.partition], receipt.entry_id, _padded(receipt.entry_id)]
-    with queue_request("states"):
-        epoch, partitions, records = await scripts.run(redis, "states", script_keys, args)
+    with queue_errors() if behind else queue_request("states"):
+        if behind is None:
+            epoch, partitions, records = await scripts.run(redis, "states", script_keys, args)
+        else:
+            epoch, partitions, records = await scripts.run_behind(redis, "states", script_keys, args, command=behind)
     return [
         _state(receipt, record, epoch, partitions[places[receipt.partition] - 1])
         for receipt, record in zip(receipts, records, strict=True)

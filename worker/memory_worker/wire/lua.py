@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -58,6 +59,24 @@ class Scripts:
         if reached < replicas:
             waited = f"{REPLICATION_TIMEOUT_S:g} s"
             raise NotReplicated(f"only {reached} of {replicas} replicas of Redis confirmed within {waited}")
+        return result
+
+    async def run_behind(
+        self, redis: Redis, name: str, keys: list[str], args: list[Any], *, command: Sequence[Any]
+    ) -> Any:
+        """Run the script ``name`` behind a command that may block, on the same connection and in one round trip.
+
+        Only the result of the script is returned.
+        """
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.execute_command(*command)
+            pipe.evalsha(_digest(self._package, name), len(keys), *keys, *args)
+            answer, result = await pipe.execute(raise_on_error=False)
+        if isinstance(result, NoScriptError):
+            return await self.run(redis, name, keys, args)
+        for found in (answer, result):
+            if isinstance(found, Exception):
+                raise found
         return result
 
 
