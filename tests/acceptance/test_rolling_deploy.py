@@ -39,11 +39,12 @@ async def test_entries_of_a_newer_contract_are_held_until_a_newer_worker_starts(
     elsewhere = await push(redis, keys, PARTITIONS, [(partition_of(OTHER, PARTITIONS), _upsert(OTHER, 3))])
 
     await wait_applied(queue, [*known, *elsewhere])
-    old.wait_for("newer_contract_held")
+    old.wait_for("partition_held")
     assert stored() == {("memory", None, "mem_7_1"): 1, ("memory", None, "mem_8_3"): 3}
     status = json.loads(run_command("status", "--json", **environment).stdout)
     held = [part for part in status["partitions"] if part["held"]]
     assert [(part["partition"], part["waiting"], part["dead"]) for part in held] == [(partition, 2, 0)]
+    assert held[0]["needs"] == f"contract version {NEWER}"
 
     new = WorkerProcess("ingest", environment, command=[sys.executable, "-c", NEW_WORKER])
     try:

@@ -137,9 +137,13 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
 
 
 def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
-    newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
-    assert decoded.held is bool(newer)
-    assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
+    end = len(decoded.entries)
+    assert list(decoded.entries) == entries[:end]
+    assert all(entry.version <= CONTRACT_VERSION for entry in decoded.entries)
+    if decoded.held is not None:
+        assert decoded.held.entry_id == entries[end].entry_id
+    else:
+        assert decoded.cut is (end < len(entries))
     lived, died = (
         [entry.entry_id for entry, _ in decoded.jobs],
         [dead_letter.entry.entry_id for dead_letter in decoded.dead],

@@ -272,6 +272,12 @@ class Contents:
         request = q.CreateCollection(collection_name=collection, vectors_config=q.VectorsConfig(params=params))
         self._collections.Create(request)
 
+    def index(self, collection: str, field: str, field_type: Any) -> None:
+        request = q.CreateFieldIndexCollection(
+            collection_name=collection, wait=True, field_name=field, field_type=field_type
+        )
+        self._points.CreateFieldIndex(request)
+
     def alias(self, alias: str, collection: str) -> None:
         """Give a collection another name."""
         create = q.CreateAlias(collection_name=collection, alias_name=alias)

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.commands.dead_choice import Choice, choose, matching
+from memory_worker.commands.dead_tables import header_document
 from memory_worker.contract import Receipt
 from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.wire.keys import Keys
@@ -36,8 +37,18 @@ async def test_filters_choose_and_count_dead_letters(redis: Redis, keys: Keys, d
     assert chosen.summary() == "3 dead letters: 1 invalid delete, 1 invalid upsert, 1 crashed unknown"
     chosen = await choose(dead_letters, Choice(reason="crashed"))
     assert [receipt async for receipt in chosen.receipts(dead_letters)] == [crashed]
-    assert (await choose(dead_letters, Choice(op="upsert", user_id=7))).total == 1
-    assert (await choose(dead_letters, Choice(user_id=8))).total == 0
+    assert (await choose(dead_letters, Choice(op="upsert", user_id="7"))).total == 1
+    assert (await choose(dead_letters, Choice(user_id="8"))).total == 0
+
+
+async def test_users_of_text_are_chosen_and_shown_as_text(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:
+    await die(redis, keys, 0, "1-0", user_id="anna@example.org")
+    await die(redis, keys, 0, "2-0")
+    await die(redis, keys, 0, "3-0", user_id="")
+    chosen = [header async for header in matching(dead_letters, Choice(user_id="anna@example.org"))]
+    assert [header_document(header)["user_id"] for header in chosen] == ["anna@example.org"]
+    everyone = [header async for header in matching(dead_letters, Choice())]
+    assert [header_document(header)["user_id"] for header in everyone] == ["anna@example.org", 7, None]
 
 
 async def test_a_receipt_without_a_dead_letter_is_missing(redis: Redis, keys: Keys, dead_letters: DeadLetters) -> None:

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from memory_worker.contract import Search, Upsert
 from memory_worker.contract.kinds import MEMORY
 from memory_worker.embedded.engines import start_edge
-from memory_worker.inspection.check import Check, run_checks
+from memory_worker.inspection.check import run_checks
+from memory_worker.inspection.checks import Check
 from memory_worker.runtime.wiring import open_store
 from memory_worker.settings import Settings
 from memory_worker.store import messages

@@ -214,6 +214,7 @@ class TestHealth:
             assert all(component == {"up": True} for component in shown["components"].values())
             queued = shown["queue"]
             assert (queued["partitions"], queued["waiting"], queued["dead"], queued["held"]) == (PARTITIONS, 1, 1, 1)
+            assert queued["held_needs"] == ["contract version 9"]
             assert queued["waiting_bytes"] == len(b"of a newer contract")
             assert {info["name"] for info in shown["collections"]} == {shape.base("memory"), shape.base("document")}
             rates = shown["rates"]["per_second"]

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.contract import CONTRACT_VERSION
+from memory_worker.queue.held import Held, record_held
 from memory_worker.queue.log import DeadEntry, JobLog
 from memory_worker.queue.state import PartitionState, partition_states
 from memory_worker.wire.keys import Keys
@@ -48,6 +49,14 @@ async def test_states_contain_waiting_jobs_leases_and_dead_letters(redis: Redis,
 async def test_an_entry_without_a_version_has_version_zero(redis: Redis, keys: Keys) -> None:
     await redis.xadd(keys.stream(0), {"j": "a"})
     assert (await partition_states(redis, keys, 1))[0].version == 0
+
+
+async def test_a_record_counts_while_its_entry_is_the_head(redis: Redis, keys: Keys) -> None:
+    first, _ = await push(redis, keys, 3, [(2, b"a"), (2, b"b")])
+    await record_held(redis, keys, 2, Held(first.entry_id, "kind 'note'"))
+    assert [state.needs for state in await partition_states(redis, keys, 3)] == [None, None, "kind 'note'"]
+    await redis.xdel(keys.stream(2), first.entry_id)
+    assert [state.needs for state in await partition_states(redis, keys, 3)] == [None, None, None]
 
 
 async def test_states_of_many_partitions_take_one_round_trip(

@@ -10,7 +10,14 @@ STATUS = Status(
     at=1_790_000_000.5,
     partitions=[
         PartitionStatus(
-            partition=number, waiting=2, oldest_age_s=1.5, draining=number == 0, lease_s=None, held=number == 1, dead=1
+            partition=number,
+            waiting=2,
+            oldest_age_s=1.5,
+            draining=number == 0,
+            lease_s=None,
+            held=number == 1,
+            dead=1,
+            needs="contract version 9" if number == 1 else None,
         )
         for number in range(2)
     ],

@@ -36,3 +36,14 @@ def test_keys_and_collections_are_named_after_the_deployment(prefix: str, tmp_pa
     settings = load_settings(data_dir=tmp_path, **names)
     assert settings.queue_prefix.startswith(f"{prefix[:48]}-bench-")
     assert own_names(prefix)["queue_prefix"] != settings.queue_prefix
+
+
+def test_a_kinds_file_does_not_lead_a_benchmark_to_the_collections_of_the_deployment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kinds.toml"
+    file.write_text('[memory]\ncollection = "precious"\n[document]\n[note]\ncollection = "dear"\nid_prefix = "note"\n')
+    monkeypatch.setenv("KINDS_FILE", str(file))
+    assert "precious" in {kind.collection for kind in load_settings().kinds.values()}
+    settings = load_settings(**own_names("mw"))
+    assert all(kind.collection.startswith("mw-bench-") for kind in settings.kinds.values())

@@ -6,9 +6,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from memory_worker.contract import CONTRACT_VERSION, Delete, Limits, Purge, Upsert, encode_job, partition_of
+from memory_worker.contract import (
+    CONTRACT_VERSION,
+    Delete,
+    Limits,
+    Purge,
+    Upsert,
+    WriteJob,
+    encode_job,
+    op_of,
+    partition_of,
+)
 from memory_worker.contract.errors import StoreRefused
 from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate, refused
+from memory_worker.queue.held import Held
 from memory_worker.queue.log import DeadEntry, Entry
 
 PARTITIONS, USER = 8, 1730
@@ -34,8 +45,8 @@ def test_entries_become_checked_jobs_in_order() -> None:
     assert [found for found, _ in decoded.jobs] == entries
     assert [type(job) for _, job in decoded.jobs] == [Upsert, Delete, Purge]
     assert decoded.jobs[0][1].payload["_point_id"] == "mem_1730_1"
-    assert (decoded.dead, decoded.held) == ([], False)
-    assert take() == DecodedBatch((), [], [], held=False)
+    assert (decoded.dead, decoded.held) == ([], None)
+    assert take() == DecodedBatch((), [], [])
 
 
 DEAD: dict[str, tuple[Any, str, str, str, str]] = {
@@ -102,7 +113,23 @@ def test_an_entry_of_a_newer_contract_holds_all_entries_behind_it(version: int) 
     assert list(decoded.entries) == entries[:2]
     assert [found.entry_id for found, _ in decoded.jobs] == ["1-0"]
     assert [dead_letter.entry.entry_id for dead_letter in decoded.dead] == ["2-0"]
-    assert decoded.held
+    assert decoded.held == Held("3-0", f"contract version {version}")
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Upsert(kind="note", user_id=USER, point_id="anything", vector=b"\x00\x00\x80?"),
+        Delete(kind="note", user_id=USER, point_ids=["anything"]),
+        Purge(kind="note", user_id=USER),
+    ],
+    ids=op_of,
+)
+def test_an_entry_of_an_unknown_kind_holds_all_entries_behind_it(job: WriteJob) -> None:
+    entries = [entry(GOOD, 1), entry(job, 2), entry(GOOD, 3)]
+    decoded = take(*entries)
+    assert [found.entry_id for found, _ in decoded.jobs] == ["1-0"]
+    assert (decoded.dead, decoded.held) == ([], Held("2-0", "kind 'note'"))
 
 
 def test_an_entry_without_a_version_is_decoded() -> None:

@@ -36,6 +36,7 @@ PRODUCED = {
     KEYS.pushed("T"),
     KEYS.backlog,
     KEYS.collections,
+    KEYS.held,
     KEYS.orphaned,
     KEYS.canary,
     KEYS.processes,

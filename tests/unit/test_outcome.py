@@ -29,7 +29,7 @@ def entry(number: int, replay_of: str = "") -> Entry:
 def batch(*pairs: tuple[Entry, WriteJob], dead: tuple[tuple[Entry, WriteJob | None], ...] = ()) -> DecodedBatch:
     dead_letters = [DeadEntry(entry=entry, reason="invalid", detail="", job=job) for entry, job in dead]
     taken = sorted([one for one, _ in (*pairs, *dead)], key=lambda one: int(one.entry_id.split("-")[0]))
-    return DecodedBatch(taken, list(pairs), dead_letters, held=False)
+    return DecodedBatch(taken, list(pairs), dead_letters)
 
 
 def older(*jobs: WriteJob) -> dict[int, Guard]:

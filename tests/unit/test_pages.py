@@ -133,6 +133,7 @@ class TestPages:
             "oldest_age_s": 1.5,
             "draining": 1,
             "held": 1,
+            "held_needs": ["contract version 9"],
             "dead": 2,
             "reads_waiting": 3,
         }

@@ -218,10 +218,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a certificate without its key": ({"REDIS_TLS_CERT_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
     "a key without its certificate": ({"REDIS_TLS_KEY_FILE": "a"}, "REDIS_TLS_KEY_FILE need each other"),
-    "one collection for both": ({"QDRANT_DOCUMENTS_COLLECTION": "user_memories"}, "must differ"),
+    "one collection for both": (
+        {"QDRANT_DOCUMENTS_COLLECTION": "user_memories"},
+        "^QDRANT_DOCUMENTS_COLLECTION: 'user_memories' is also QDRANT_MEMORIES_COLLECTION$",
+    ),
     "documents where a namespace could be": (
         {"QDRANT_MEMORIES_COLLECTION": "app", "QDRANT_DOCUMENTS_COLLECTION": "app_docs"},
-        r"QDRANT_DOCUMENTS_COLLECTION \(app_docs\) is also the name of the namespace 'docs'",
+        r"^QDRANT_DOCUMENTS_COLLECTION: 'app_docs' is also the name of the namespace 'docs' of "
+        r"QDRANT_MEMORIES_COLLECTION \('app'\); rename one of them$",
     ),
     "no namespace": ({"QDRANT_NAMESPACES": "good,Bad"}, "QDRANT_NAMESPACES: 'Bad': 1 to 64 characters a-z 0-9 _ -"),
 }  # fmt: skip

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from memory_worker.commands import dead_tables, tables
 from memory_worker.contract import Delete, Receipt, encode_job
-from memory_worker.inspection.check import Check
+from memory_worker.inspection.checks import Check
 from memory_worker.inspection.status import PartitionStatus
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
 from tests.unit import queue_stats
@@ -59,7 +59,7 @@ STATUS = msgspec.structs.replace(
     partitions=[
         partition(17, waiting=1234, oldest_age_s=12.0, draining=True, lease_s=7.25),
         partition(18),
-        partition(19, waiting=1, oldest_age_s=3.0, held=True, dead=1001),
+        partition(19, waiting=1, oldest_age_s=3.0, held=True, needs="kind 'note'", dead=1001),
     ],
     waiting=1235,
     waiting_bytes=5_432_100,
@@ -84,7 +84,7 @@ def test_status_shows_the_backlog_and_the_collections() -> None:
     text = printed(tables.print_status, STATUS, everything=False)
     assert "1,235 jobs wait, the oldest for 12 s; 1 of 3 partitions are being drained; 1,001 dead letters" in text
     assert row(text, "17") == ["17", "1,234", "12 s", "7.2 s", "", ""]
-    assert row(text, "19") == ["19", "1", "3 s", "", "1,001", "held: needs a newer worker"]
+    assert row(text, "19") == ["19", "1", "3 s", "", "1,001", "held: needs kind 'note'"]
     assert row(text, "user_memories") == ["user_memories", "green", "1,234,567", "1,200,000", "8", "1024"]
 
 

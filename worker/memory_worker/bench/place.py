@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 
 from memory_worker.bench.calls import arq_queue, qdrant_access
 from memory_worker.bench.processes import read_text
-from memory_worker.contract.kinds import KINDS
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.runtime.wiring import open_queue, open_store, queue_meta
 from memory_worker.settings import Settings
@@ -95,7 +94,7 @@ async def own_place(settings: Settings) -> AsyncIterator[Place]:
 
 async def _remove(settings: Settings, redis: Redis) -> None:
     async with open_store(settings) as store:
-        for kind in KINDS:
+        for kind in settings.kinds:
             await store.collections.drop(CollectionRef(kind))
     async for key in redis.scan_iter(match=f"*{settings.queue_prefix}:*", count=1000):
         await redis.unlink(key)

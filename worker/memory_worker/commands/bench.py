@@ -106,6 +106,7 @@ def own_names(prefix: str) -> dict[str, Any]:
     collection = name.replace(".", "-")  # which may be in a prefix only
     return {
         "queue_prefix": name,
+        "kinds_file": None,  # it may name the collections of the deployment
         "qdrant_memories_collection": f"{collection}-m",
         "qdrant_documents_collection": f"{collection}-d",
         "queue_max_jobs": 0,

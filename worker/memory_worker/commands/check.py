@@ -9,7 +9,8 @@ import msgspec
 
 from memory_worker.commands.session import in_loop, reported, servers
 from memory_worker.commands.tables import print_checks
-from memory_worker.inspection.check import Check, run_checks
+from memory_worker.inspection.check import run_checks
+from memory_worker.inspection.checks import Check
 from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
 from memory_worker.terminal import open_console, print_json

@@ -35,7 +35,7 @@ def dead() -> None:
 
 def _filters(command: _Command) -> _Command:
     for option in (
-        click.option("--user", "user_id", type=int, help="Only dead letters of this user."),
+        click.option("--user", "user_id", help="Only dead letters of this user."),
         click.option("--op", type=click.Choice(WRITE_OPS), help="Only dead letters with this op."),
         click.option("--reason", type=click.Choice(get_args(DeadReason)), help="Only dead letters with this reason."),
     ):

@@ -25,7 +25,7 @@ class Choice:
     receipts: tuple[Receipt, ...] = ()
     reason: str | None = None
     op: str | None = None
-    user_id: int | None = None
+    user_id: str | None = None
     everything: bool = False
 
     @property
@@ -35,8 +35,7 @@ class Choice:
 
     def matches(self, header: DeadLetterHeader) -> bool:
         """Return whether a dead letter matches all filters."""
-        user = None if self.user_id is None else str(self.user_id)
-        wanted = ((self.reason, header.reason), (self.op, header.op), (user, header.user_id))
+        wanted = ((self.reason, header.reason), (self.op, header.op), (self.user_id, header.user_id))
         return all(want in (None, has) for want, has in wanted)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from memory_worker.contract import decode_write
 from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.kinds import UserId
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
 from memory_worker.terminal import plain
 
@@ -50,11 +51,16 @@ def header_document(header: DeadLetterHeader) -> dict[str, Any]:
         "reason": header.reason,
         "detail": header.detail,
         "op": header.op,
-        "user_id": int(header.user_id) if header.user_id.isdecimal() else None,
+        "user_id": _user_id(header.user_id),
         "ref": header.ref or None,
         "contract_version": header.version,
         "bytes": header.size,
     }
+
+
+def _user_id(text: str) -> UserId | None:
+    """Return a user id with its type. A user id of text is never a number. It is empty if it is unknown."""
+    return int(text) if text.isdecimal() else text or None
 
 
 def dead_letter_document(dead_letter: DeadLetter) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def demo() -> None:
     with reported(), temporary_directory("memory-worker-demo-") as directory:
         settings = quiet_settings(
             data_dir=Path(directory),
+            kinds_file=None,
             qdrant_vector_dimension=DIMENSION,
             redis_url=None,
             qdrant_url=None,

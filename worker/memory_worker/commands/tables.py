@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from memory_worker.inspection.check import Check
+from memory_worker.inspection.checks import Check
 from memory_worker.inspection.status import Status
 from memory_worker.store.bulk import IndexingState
 from memory_worker.terminal import Sheet, foreign, styled
@@ -51,7 +51,7 @@ def _print_partitions(status: Status, console: Console, *, everything: bool) -> 
             "" if part.oldest_age_s is None else age(part.oldest_age_s),
             "" if part.lease_s is None else f"{part.lease_s:.1f} s",
             f"{part.dead:,}" if part.dead else "",
-            styled("[yellow]held: needs a newer worker[/]") if part.held else "",
+            styled(f"[yellow]held: needs {foreign(part.needs or 'another worker', console)}[/]") if part.held else "",
         )
     sheet.show()
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from memory_worker.contract.checks import (
     check_size,
     checked,
-    known_kinds,
+    unknown_kind,
 )
 from memory_worker.contract.conditions import (
     Condition,
@@ -159,10 +159,10 @@ __all__ = [
     "encode_job",
     "encode_write",
     "json_schema",
-    "known_kinds",
     "matches",
     "normalize_job",
     "op_of",
     "partition_of",
+    "unknown_kind",
     "version_of",
 ]

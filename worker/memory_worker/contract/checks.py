@@ -67,10 +67,10 @@ def checked(job: AnyJob, limits: Limits) -> AnyJob:
     return job
 
 
-def known_kinds(job: WriteJob, limits: Limits) -> bool:
-    """Return whether the kind of a job is one of the deployment. A purge of all kinds names none."""
+def unknown_kind(job: WriteJob, limits: Limits) -> KindName | None:
+    """Return the kind of a job if the deployment does not have it. A purge of all kinds names none."""
     name = job.only_kind if isinstance(job, Purge) else job.kind
-    return name is None or name in limits.kinds
+    return None if name is None or name in limits.kinds else name
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:

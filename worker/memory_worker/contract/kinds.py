@@ -46,7 +46,7 @@ class Kind:
 
     ``collection`` is the base collection. ``dimension`` ``None`` means that of the deployment. ``payload_types`` has
     the fields whose type is checked. Other fields are stored unchanged. ``narrowing`` are the fields that may narrow a
-    search or a purge. ``search_filter`` is part of every search.
+    search or a purge. ``search_filter`` is part of every search. ``default_min_score`` ``None`` means no threshold.
     """
 
     name: KindName
@@ -59,7 +59,7 @@ class Kind:
     narrowing: tuple[str, ...]
     search_filter: Mapping[str, bool]
     default_limit: int
-    default_min_score: float
+    default_min_score: float | None
     dimension: int | None = None
     distance: Distance = "cosine"
     user_ids: UserIdType = "integer"

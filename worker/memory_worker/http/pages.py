@@ -22,6 +22,8 @@ from memory_worker.telemetry.metrics import JOBS, READS, REGISTRY
 _OPENMETRICS = "application/openmetrics-text"
 _RATE_OVER_S = 60.0
 _SAMPLE_EVERY_S = 1.0
+_MOST_NEEDS = 10
+"""Producers choose the kinds that partitions are held for."""
 
 
 class Rates:
@@ -103,6 +105,7 @@ def _queue(stats: Status | None) -> dict[str, Any] | None:
         "oldest_age_s": stats.oldest_age_s,
         "draining": stats.draining,
         "held": sum(state.held for state in stats.partitions),
+        "held_needs": sorted({state.needs for state in stats.partitions if state.needs})[:_MOST_NEEDS],
         "dead": stats.dead,
         "reads_waiting": stats.reads_waiting,
     }

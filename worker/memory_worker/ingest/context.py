@@ -24,6 +24,7 @@ from memory_worker.ingest.quarantine import QuarantineLock
 from memory_worker.ingest.sizes import BatchSizes
 from memory_worker.ingest.writer import LeasedWriter
 from memory_worker.queue.drain_jobs import NO_WAKEUP, WakeAfter
+from memory_worker.queue.held import Held, record_held
 from memory_worker.queue.lease import Lease, LeaseState, release_lease
 from memory_worker.queue.log import BatchCommit, Entry, Head, JobLog, ReadOptions
 from memory_worker.store.store import VectorStore
@@ -38,7 +39,7 @@ _Result = TypeVar("_Result")
 Ending = Literal["empty", "slice", "stopped", "busy", "held", "outage", "lost"]
 
 HELD_DELAY_S = 2.0
-"""How long a partition waits whose next entry needs a newer worker."""
+"""How long a partition waits whose next entry needs another worker."""
 
 _ALWAYS_READ_BYTES = 1_048_576
 """Jobs up to this size are read even if the limit is lower, because the replay guard can only guard what was read."""
@@ -149,9 +150,10 @@ class DrainContext:
         guards = await self.log.guards(lease.partition, decoded_jobs(batch)) if has_dead_letters else {}
         return decide(batch, guards)
 
-    def end_held(self, lease: Lease, *, jobs: int = 0, dead: int = 0) -> DrainResult:
-        """Return the result of a drain whose next entry needs a newer worker."""
-        log_event(logger, logging.WARNING, "newer_contract_held", partition=lease.partition)
+    async def end_held(self, lease: Lease, held: Held, *, jobs: int = 0, dead: int = 0) -> DrainResult:
+        """Record why the partition is held, and return the result of the drain. Another worker can apply the entry."""
+        log_event(logger, logging.WARNING, "partition_held", partition=lease.partition, needs=held.needs)
+        await record_held(self._redis, self._keys, lease.partition, held)
         return DrainResult(ending="held", wake_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
 
     def end_lost(self, lease: Lease) -> DrainResult:

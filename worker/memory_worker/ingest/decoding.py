@@ -13,26 +13,28 @@ from memory_worker.contract import (
     check_size,
     checked,
     decode_write,
-    known_kinds,
     partition_of,
+    unknown_kind,
 )
 from memory_worker.contract.errors import InvalidJob, MemoryWorkerError
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.cuts import Cuts
+from memory_worker.queue.held import Held
 from memory_worker.queue.log import DeadEntry, DeadReason, Entry
 
 
 class DecodedBatch(msgspec.Struct, frozen=True):
     """A decoded batch: ``jobs`` to apply, and ``dead`` letters.
 
-    ``entries`` are those that became jobs and dead letters. If ``held``, an entry follows them that this worker cannot
-    apply: one of a newer contract version or of an unknown kind. If ``cut``, an entry follows that needs a new batch.
+    ``entries`` are those that became jobs and dead letters. ``held`` is an entry that follows them and that this worker
+    cannot apply: one of a newer contract version or of an unknown kind. If ``cut``, an entry follows that needs a new
+    batch.
     """
 
     entries: Sequence[Entry]
     jobs: list[tuple[Entry, WriteJob]]
     dead: list[DeadEntry]
-    held: bool = False
+    held: Held | None = None
     cut: bool = False
 
     def with_dead(self, dead_letter: DeadEntry) -> DecodedBatch:
@@ -48,7 +50,8 @@ def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: 
     cuts = Cuts()
     for position, entry in enumerate(entries):
         if entry.version > CONTRACT_VERSION:
-            return DecodedBatch(entries[:position], jobs, dead, held=True)
+            held = Held(entry.entry_id, f"contract version {entry.version}")
+            return DecodedBatch(entries[:position], jobs, dead, held)
         if entry.crashed:
             dead.append(_dead(entry, "crashed", MemoryWorkerError("every process that tried it died")))
             continue
@@ -63,8 +66,9 @@ def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: 
         except InvalidJob as error:
             dead.append(_dead(entry, "malformed", error))
             continue
-        if not known_kinds(job, limits):
-            return DecodedBatch(entries[:position], jobs, dead, held=True)
+        unknown = unknown_kind(job, limits)
+        if unknown is not None:
+            return DecodedBatch(entries[:position], jobs, dead, Held(entry.entry_id, f"kind {unknown!r}"))
         try:
             _check_partition(job, partition, partitions)
             job = checked(job, limits)

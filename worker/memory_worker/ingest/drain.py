@@ -2,7 +2,7 @@
 
     read ─▶ decode ─▶ plan ─▶ apply ─▶ commit ─▶ read ...
 
-It ends if the partition is empty, its time slice is over, the process stops, an entry needs a newer worker, or Qdrant
+It ends if the partition is empty, its time slice is over, the process stops, an entry needs another worker, or Qdrant
 or Redis fail. It never raises because of a job: each ending is a value that says when to wake a worker again. An entry
 leaves its stream only in a commit. By then Qdrant has confirmed it, or it moves to the dead letters.
 """
@@ -78,8 +78,8 @@ class PartitionDrain:
         progress = _Progress(head.has_dead_letters)
         batch = context.decode_and_validate(lease, head.entries) if head.entries else None
         while batch is not None:
-            if not batch.entries:
-                return context.end_held(lease, jobs=progress.jobs, dead=progress.dead)
+            if batch.held and not batch.entries:
+                return await context.end_held(lease, batch.held, jobs=progress.jobs, dead=progress.dead)
             left, following = await self._apply_and_commit(lease, batch, progress)
             if left == 0:
                 break

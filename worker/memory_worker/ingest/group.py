@@ -59,8 +59,8 @@ class GroupDrain:
         results = {lease.partition: DrainResult(ending="empty") for lease, _ in given}
         batches = await wait_for_all(self._batch(lease, head) for lease, head in given if head.entries)
         for batch in batches:
-            if not batch.decoded.entries:
-                results[batch.lease.partition] = self._context.end_held(batch.lease)
+            if batch.decoded.held and not batch.decoded.entries:
+                results[batch.lease.partition] = await self._context.end_held(batch.lease, batch.decoded.held)
         if batches := [batch for batch in batches if batch.decoded.entries]:
             results |= await self._apply_and_commit(batches)
         return results

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import CollectionUnfit, ConfigurationError, MemoryWorkerError, QueueError
+from memory_worker.inspection.check_kinds import (
+    check_indexes,
+    held_partitions,
+    kinds_in_force,
+    published_kinds,
+    unserved_collections,
+)
+from memory_worker.inspection.checks import Check
 from memory_worker.inspection.status import QueueStatus, by_role, collect_queue
 from memory_worker.queue.processes import Process, living
-from memory_worker.queue.server import Verdict, check_server
+from memory_worker.queue.registry import CollectionRegistry
+from memory_worker.queue.server import check_server
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.channel import is_tls
@@ -25,15 +33,6 @@ OLDEST_QDRANT = (1, 12)
 ONLY_USER_GRAPHS = (1, 17)
 """The first Qdrant that can build graphs of single users and no others."""
 MAX_SKEW_MS = 1000
-
-
-class Check(msgspec.Struct, frozen=True):
-    """The result of a check: its name, the verdict, what was found, and what to do about it."""
-
-    name: str
-    verdict: Verdict
-    seen: str
-    advice: str = ""
 
 
 async def run_checks(settings: Settings, redis: Redis, store: VectorStore) -> AsyncIterator[Check]:
@@ -55,15 +54,23 @@ async def run_checks(settings: Settings, redis: Redis, store: VectorStore) -> As
 
 
 async def _check_redis(settings: Settings, redis: Redis) -> AsyncIterator[Check]:
-    for check in await check_server(redis, allow_eviction=settings.redis_allow_eviction):
-        yield Check(check.name, check.verdict, check.seen, check.advice)
+    for found in await check_server(redis, allow_eviction=settings.redis_allow_eviction):
+        yield Check(found.name, found.verdict, found.seen, found.advice)
     clock = RedisClock()
     await clock.refresh(redis)
     yield _skew(clock.offset_ms)
     keys = Keys(settings.queue_prefix)
     meta = await read_meta(redis, keys)
     yield _partitions(settings.queue_partitions, meta.partitions if meta else None)
-    yield _workers(await collect_queue(redis, keys), await living(redis, keys))
+    queue = await collect_queue(redis, keys)
+    yield _workers(queue, await living(redis, keys))
+    yield held_partitions(queue)
+    for check in kinds_in_force(settings.limits):
+        yield check
+    yield published_kinds(settings.limits, meta.limits if meta else None)
+    registered = await CollectionRegistry(redis, keys).names()
+    if unserved := unserved_collections(registered, settings.kinds, keys.collections):
+        yield unserved
 
 
 async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator[Check]:
@@ -100,17 +107,11 @@ async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
     except CollectionUnfit as error:
         return Check(f"collection {name}", "warning", str(error), "Upserts to this namespace become dead letters.")
     except ConfigurationError as error:
-        return Check(f"collection {name}", "failed", str(error), "Set QDRANT_VECTOR_DIMENSION, or migrate the data.")
+        return Check(f"collection {name}", "failed", str(error), "Correct the setting, or migrate the data.")
     if info is None:
         return Check(f"collection {name}", "ok", "does not exist yet; a worker creates it when it starts")
-    missing = sorted(set(store.collections.indexes(ref)) - set(info.payload_schema))
-    if missing:
-        return Check(
-            f"collection {name}",
-            "warning",
-            f"no index on {', '.join(missing)}",
-            "A worker creates the index when it starts. Until then, searches that filter by this field are slow.",
-        )
+    if problem := check_indexes(name, store.collections.indexes(ref), info.payload_schema):
+        return problem
     differences = store.collections.differing_settings(info)
     if differences:
         return Check(

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from memory_worker.contract import CONTRACT_VERSION, CollectionInfo
 from memory_worker.contract.errors import QueueError, StoreError
 from memory_worker.queue.processes import Process, living
-from memory_worker.queue.state import partition_states, queue_totals
+from memory_worker.queue.state import PartitionState, partition_states, queue_totals
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys
@@ -20,7 +20,10 @@ ROLES = ("ingest", "search", "all")
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The status of a partition. Times are in seconds. ``held``: its oldest entry needs a newer worker."""
+    """The status of a partition. Times are in seconds.
+
+    ``held``: its oldest entry needs another worker, one with what ``needs`` says.
+    """
 
     partition: int
     waiting: int
@@ -29,6 +32,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float | None
     held: bool
     dead: int
+    needs: str | None = None
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +105,9 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
             oldest_age_s=None if state.oldest_pushed_s is None else max(0.0, now_s - state.oldest_pushed_s),
             draining=state.lease_s is not None,
             lease_s=state.lease_s,
-            held=(state.version or 0) > CONTRACT_VERSION,
+            held=_needs(state) is not None,
             dead=state.dead,
+            needs=_needs(state),
         )
         for state in states
     ]
@@ -120,3 +125,9 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
         redis_memory_bytes=totals.memory_bytes,
         redis_memory_limit_bytes=totals.memory_limit_bytes,
     )
+
+
+def _needs(state: PartitionState) -> str | None:
+    """Return what the oldest entry of a partition needs that a worker does not have. A drain finds unknown kinds."""
+    version = state.version or 0
+    return f"contract version {version}" if version > CONTRACT_VERSION else state.needs

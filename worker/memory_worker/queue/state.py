@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from redis.asyncio import Redis
 
+from memory_worker.queue.held import needs_of
 from memory_worker.queue.log import parse_version, pushed_at_s
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
@@ -15,13 +16,15 @@ class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a partition.
 
     ``waiting`` is the number of entries. ``oldest_pushed_s`` (unix seconds) and ``version`` (of the contract) are those
-    of the oldest entry. ``lease_s`` is how many seconds its lease still lasts. ``dead`` is the number of dead letters.
+    of the oldest entry. ``needs`` is what that entry needs, if a worker could not apply it. ``lease_s`` is how many
+    seconds its lease still lasts. ``dead`` is the number of dead letters.
     """
 
     partition: int
     waiting: int
     oldest_pushed_s: float | None
     version: int | None
+    needs: str | None = None
     lease_s: float | None
     dead: int
 
@@ -53,7 +56,7 @@ async def queue_totals(redis: Redis, keys: Keys) -> QueueTotals:
 
 async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[PartitionState]:
     """Return the state of every partition. Raises `QueueUnavailable`."""
-    script_keys = []
+    script_keys = [keys.held]
     for partition in range(partitions):
         script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
     with queue_request("state"):
@@ -64,8 +67,9 @@ async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[Pa
             waiting=waiting,
             oldest_pushed_s=pushed_at_s(first_id.decode()) if waiting else None,
             version=parse_version(version) if waiting else None,
+            needs=needs_of(record, first_id.decode()) if waiting else None,
             lease_s=lease_ms / 1000 if lease_ms > 0 else None,
             dead=dead,
         )
-        for partition, (waiting, first_id, version, lease_ms, dead) in enumerate(found)
+        for partition, (waiting, first_id, version, lease_ms, dead, record) in enumerate(found)
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 _HEALTH_INTERVAL_S = 5.0
 _CLAIM_LIFE_S = 610.0
 """Longer than any drain. The drain of a dead process ends with its lease, and its claim with the next rescue."""
+_SHORTEST_POLL = 0.75
+"""The shortest poll interval, as a fraction of the longest."""
 _FAILURE_LIFE_S = 60.0
 """How long arq's result of a failed read job is kept."""
 _MAX_TRIES = 2**31
@@ -107,8 +110,10 @@ class RoleWorker(Worker):
             return
         running = [task for task in self.tasks.values() if not task.done()]
         if len(running) < self.max_jobs:
+            # Not at fixed times, or the same worker might always be the first one to find a held partition due.
+            poll_s = self._poll_s * random.uniform(_SHORTEST_POLL, 1.0)
             with queue_errors():
-                await self.pool.execute_command("BLPOP", self._wakeup, self._poll_s)  # type: ignore[no-untyped-call]
+                await self.pool.execute_command("BLPOP", self._wakeup, poll_s)  # type: ignore[no-untyped-call]
         else:
             await asyncio.wait(running, timeout=self._poll_s, return_when=asyncio.FIRST_COMPLETED)
 

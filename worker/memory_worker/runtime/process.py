@@ -99,10 +99,12 @@ class WorkerProcess:
             async with self._serving_http(stats_collector):
                 await self._check_redis(redis)
                 clock = RedisClock()
-                await publish_meta(redis, keys, queue_meta(settings))
+                await publish_meta(redis, keys, queue_meta(settings), only_missing=True)
                 await clock.refresh(redis)
                 await processes.beat(redis, keys, self._process_id, self._role)
                 await self._prepare(store)
+                # Limits that do not fit the collections must not reach producers.
+                await publish_meta(redis, keys, queue_meta(settings))
                 drainer = self._drainer(redis, keys, store, clock)
                 background = {
                     "maintenance": self._maintenance(redis, keys, clock, drainer).run(),

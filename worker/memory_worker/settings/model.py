@@ -6,21 +6,20 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memory_worker.contract import Limits
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.kinds import KINDS, MEMORY, Kinds, namespace_of, with_collections
+from memory_worker.contract.kinds import MEMORY, Kinds
+from memory_worker.settings.between_fields import check_between_fields
 from memory_worker.settings.environment import texts
+from memory_worker.settings.kinds_file import BUILT_IN, Specs, kinds_from, read_specs
 
 Role = Literal["ingest", "search", "all"]
 Quantization = Literal["none", "int8"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-LEASE_MARGIN_S = 2.0
-"""How much longer a lease must be than a request to Qdrant: time for a late reply and for the commit."""
 
 MOST_PARTITIONS = 1024
 
@@ -102,13 +101,20 @@ class Settings(BaseSettings):
     qdrant_timeout_s: float = Field(
         5.0, gt=0, le=300, description="Time that one request to Qdrant may take, in seconds. Keep it below the lease."
     )
+    kinds_file: Path | None = Field(
+        None,
+        description="TOML file that describes the kinds of points (`docs/kinds.md`). It is read when the worker "
+        "starts. If it is unset, the kinds are `memory` and `document`.",
+    )
     qdrant_memories_collection: str = Field(
         "user_memories",
         pattern=r"^[A-Za-z0-9_-]{1,120}$",
-        description="Collection of memories. A namespace adds `_` and its name.",
+        description="Collection of memories, unless `KINDS_FILE` names it. A namespace adds `_` and its name.",
     )
     qdrant_documents_collection: str = Field(
-        "user_documents", pattern=r"^[A-Za-z0-9_-]{1,120}$", description="Collection of document chunks."
+        "user_documents",
+        pattern=r"^[A-Za-z0-9_-]{1,120}$",
+        description="Collection of document chunks, unless `KINDS_FILE` names it.",
     )
     qdrant_namespaces: str = Field(
         "feedback_false_positive,feedback_positive",
@@ -116,7 +122,9 @@ class Settings(BaseSettings):
         "A purge reaches them if they exist. `,` means none. "
         "Any other namespace belongs to it once a job has written to it.",
     )
-    qdrant_vector_dimension: int = Field(1024, ge=1, le=65_536, description="Dimension of all vectors.")
+    qdrant_vector_dimension: int = Field(
+        1024, ge=1, le=65_536, description="Dimension of vectors, unless `KINDS_FILE` names another one for their kind."
+    )
     qdrant_quantization: Quantization = Field(
         "none",
         description="`int8`: scalar quantization (quantile 0.99, always in RAM). Searches then rescore with the full "
@@ -257,6 +265,8 @@ class Settings(BaseSettings):
         False, description="Optimize the files of the embedded vector engine when it starts. This may take a while."
     )
 
+    _specs: Specs = PrivateAttr(BUILT_IN)
+
     @property
     def limits(self) -> Limits:
         """The limits of a job."""
@@ -265,8 +275,10 @@ class Settings(BaseSettings):
     @property
     def kinds(self) -> Kinds:
         """The kinds of the deployment."""
-        return with_collections(
-            KINDS, {"memory": self.qdrant_memories_collection, "document": self.qdrant_documents_collection}
+        return kinds_from(
+            self._specs,
+            self.kinds_file,
+            {"memory": self.qdrant_memories_collection, "document": self.qdrant_documents_collection},
         )
 
     @field_validator(
@@ -274,6 +286,7 @@ class Settings(BaseSettings):
         "redis_tls_cert_file",
         "redis_tls_key_file",
         "qdrant_tls_ca_file",
+        "kinds_file",
         "data_dir",
         mode="before",
     )
@@ -302,41 +315,18 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys(name for name in named if name))
 
     @model_validator(mode="after")
-    def _check_collections(self) -> Self:
-        memories, documents = self.qdrant_memories_collection, self.qdrant_documents_collection
+    def _check_kinds(self) -> Self:
         for namespace in self.namespaces:
             try:
                 MEMORY.check_namespace(namespace)
             except InvalidJob as error:
                 raise ValueError(f"QDRANT_NAMESPACES: {error.problem}") from None
-        if memories == documents:
-            raise ValueError("QDRANT_MEMORIES_COLLECTION and QDRANT_DOCUMENTS_COLLECTION must differ")
-        namespace_too = namespace_of(documents, memories)
-        if namespace_too is not None:
-            raise ValueError(
-                f"QDRANT_DOCUMENTS_COLLECTION ({documents}) is also the name of the namespace {namespace_too!r} of "
-                f"QDRANT_MEMORIES_COLLECTION ({memories}); rename one of them"
-            )
+        if self.kinds_file is not None:
+            self._specs = read_specs(self.kinds_file)
+        _ = self.kinds  # raises if they collide
         return self
 
     @model_validator(mode="after")
     def _check_between_fields(self) -> Self:
-        if self.lease_ttl_s < self.qdrant_timeout_s + LEASE_MARGIN_S:
-            raise ValueError(
-                f"LEASE_TTL_S ({self.lease_ttl_s:g}) must be at least QDRANT_TIMEOUT_S ({self.qdrant_timeout_s:g}) "
-                f"plus {LEASE_MARGIN_S:g}, because a request must end before its lease does"
-            )
-        if self.retry_max_s < self.retry_base_s:
-            raise ValueError("RETRY_MAX_S must not be below RETRY_BASE_S")
-        if self.qdrant_write_consistency_factor > self.qdrant_replication_factor:
-            raise ValueError("QDRANT_WRITE_CONSISTENCY_FACTOR must not exceed QDRANT_REPLICATION_FACTOR")
-        if self.read_budget_bytes < 2 * self.read_max_bytes:
-            raise ValueError(
-                f"READ_BUDGET_BYTES ({self.read_budget_bytes}) must be at least twice READ_MAX_BYTES "
-                f"({self.read_max_bytes}), because half of it is for large answers"
-            )
-        if self.replies_max_bytes < self.read_max_bytes:
-            raise ValueError("REPLIES_MAX_BYTES must not be below READ_MAX_BYTES")
-        if (self.redis_tls_cert_file is None) != (self.redis_tls_key_file is None):
-            raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
+        check_between_fields(self)
         return self

@@ -75,7 +75,7 @@ def search(collection: str, kind: Kind, job: Search, *, rescored: bool = False) 
         collection_name=collection,
         filter=searched_by(job, kind),
         limit=job.limit or kind.default_limit,
-        score_threshold=_score_threshold(kind, job),
+        score_threshold=kind.default_min_score if job.min_score is None else job.min_score,
         with_payload=with_fields(job.fields),
     )
     if rescored:
@@ -88,12 +88,6 @@ def search(collection: str, kind: Kind, job: Search, *, rescored: bool = False) 
 def lower_is_better(kind: Kind) -> bool:
     """Say whether the scores of a kind are distances."""
     return kind.distance in ("euclid", "manhattan")
-
-
-def _score_threshold(kind: Kind, job: Search) -> float | None:
-    """Return the lowest score, or the largest distance. As a default, a negative distance means that there is none."""
-    threshold = kind.default_min_score if job.min_score is None else job.min_score
-    return None if job.min_score is None and lower_is_better(kind) and threshold < 0 else threshold
 
 
 def points_by_id(

@@ -20,8 +20,9 @@ EVENTS: Final = {
     "lease_not_released": "A lease could not be released. It expires by itself.",
     "lease_taken_over": "The previous drain of the partition never ended: its worker was killed or froze.",
     "limits_published_again": "Redis had lost limits of the queue, so it has lost data.",
-    "newer_contract_held": "The oldest job of the partition needs a newer worker. The partition waits.",
     "outage": "A batch could not be applied, and no job is to blame. The drain is tried again after `retry_in_s`.",
+    "partition_held": "The oldest job of the partition needs another worker: `needs` is a newer contract version, or a "
+    "kind that this worker does not have. The partition waits.",
     "read_failed": "A read job failed with an unexpected error.",
     "read_job_failed": "A job in the search queue could not be run.",
     "read_result_lost": "The result of a failed job in the search queue could not be stored.",

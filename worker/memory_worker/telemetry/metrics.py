@@ -85,7 +85,7 @@ ROLE_RESTARTS = _counter("role_restarts_total", "Restarts of a role's arq worker
 QUEUE_GAUGES: Final = {
     "backlog_jobs": ("Waiting write jobs.", "partition"),
     "backlog_oldest_age_seconds": ("Age of the oldest waiting job, or 0.", "partition"),
-    "partition_held": ("1 if the oldest job needs a newer worker.", "partition"),
+    "partition_held": ("1 if the oldest job needs another worker: a newer one, or one with its kind.", "partition"),
     "dead_letters_waiting": ("Dead letters to replay or drop.", "partition"),
     "backlog_bytes": ("Bytes of the waiting write jobs.", None),
     "reads_waiting": ("Read jobs that wait or are in progress.", None),

@@ -24,6 +24,7 @@ prefix.
     mw:guarded:{p}              set     replay guard: users who have dead letters
     mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters by position
     mw:guarded:{p}:{user}:touched  hash  replay guard: their points, each with the last position that touched it
+    mw:held                     hash    partitions whose head a worker cannot apply: entry id, and what it needs
     mw:attempts:{p}             hash    the batch that is being tried, and the processes that have tried it
     mw:drain, mw:search         zset    arq's queues: job ids by due time
     mw:admin                    zset    arq's queue of reads of all users: job ids by due time
@@ -72,6 +73,11 @@ class Keys:
     def collections(self) -> str:
         """The registry of collections."""
         return f"{self.prefix}:collections"
+
+    @property
+    def held(self) -> str:
+        """The partitions whose head a worker cannot apply."""
+        return f"{self.prefix}:held"
 
     @property
     def orphaned(self) -> str:

@@ -14,9 +14,10 @@ from memory_worker.settings import Settings
 _GROUPS: Final = {
     "redis_url": ("Redis", "How a worker connects to Redis, and how long it waits for it."),
     "qdrant_url": ("Qdrant", "How a worker connects to Qdrant, and how long it waits for it."),
-    "qdrant_memories_collection": (
-        "Collections",
-        "Names and dimension of the collections. All workers of a queue need the same values.",
+    "kinds_file": (
+        "Kinds and collections",
+        "The kinds of points, and the names and dimensions of their collections. "
+        "All workers of a queue need the same values.",
     ),
     "qdrant_quantization": (
         "New collections",
