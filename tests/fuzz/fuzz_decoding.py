@@ -51,6 +51,7 @@ from memory_worker.contract import (
     decode_write,
     encode_job,
     encode_write,
+    known_kinds,
     normalize_job,
 )
 from memory_worker.contract.arguments import to_list
@@ -137,9 +138,13 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
 
 
 def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
-    newer = [at for at, entry in enumerate(entries) if entry.version > CONTRACT_VERSION]
-    assert decoded.held is bool(newer)
-    assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
+    newer = [at for at, entry in enumerate(entries) if _needs_newer_worker(entry, limits)]
+    if decoded.cut:
+        assert not decoded.held
+        assert list(decoded.entries) == entries[: min([len(decoded.entries), *newer])]
+    else:
+        assert decoded.held is bool(newer)
+        assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
     lived, died = (
         [entry.entry_id for entry, _ in decoded.jobs],
         [dead_letter.entry.entry_id for dead_letter in decoded.dead],
@@ -155,6 +160,18 @@ def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits)
         assert not entry.crashed
         assert len(entry.body) <= limits.max_job_bytes
         _check_job(job, limits)
+
+
+def _needs_newer_worker(entry: Entry, limits: Limits) -> bool:
+    """Return whether an entry has a newer version, or a kind that this deployment does not have."""
+    if entry.version > CONTRACT_VERSION:
+        return True
+    if entry.crashed or entry.size_bytes > limits.max_job_bytes:
+        return False
+    try:
+        return not known_kinds(decode_write(entry.body), limits)
+    except InvalidJob:
+        return False
 
 
 def _check_dead_letter(dead_letter: DeadEntry) -> None:
