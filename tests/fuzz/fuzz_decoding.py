@@ -51,6 +51,7 @@ from memory_worker.contract import (
     decode_write,
     encode_job,
     encode_write,
+    known_kinds,
     normalize_job,
 )
 from memory_worker.contract.arguments import to_list
@@ -137,13 +138,14 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
 
 
 def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
-    end = len(decoded.entries)
-    assert list(decoded.entries) == entries[:end]
-    assert all(entry.version <= CONTRACT_VERSION for entry in decoded.entries)
-    if decoded.held is not None:
-        assert decoded.held.entry_id == entries[end].entry_id
+    newer = [at for at, entry in enumerate(entries) if _needs_newer_worker(entry, limits)]
+    if decoded.cut:
+        assert decoded.held is None
+        assert list(decoded.entries) == entries[: min([len(decoded.entries), *newer])]
     else:
-        assert decoded.cut is (end < len(entries))
+        assert list(decoded.entries) == (entries[: newer[0]] if newer else entries)
+        held = decoded.held.entry_id if decoded.held is not None else None
+        assert held == (entries[newer[0]].entry_id if newer else None)
     lived, died = (
         [entry.entry_id for entry, _ in decoded.jobs],
         [dead_letter.entry.entry_id for dead_letter in decoded.dead],
@@ -159,6 +161,18 @@ def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits)
         assert not entry.crashed
         assert len(entry.body) <= limits.max_job_bytes
         _check_job(job, limits)
+
+
+def _needs_newer_worker(entry: Entry, limits: Limits) -> bool:
+    """Return whether an entry has a newer version, or a kind that this deployment does not have."""
+    if entry.version > CONTRACT_VERSION:
+        return True
+    if entry.crashed or entry.size_bytes > limits.max_job_bytes:
+        return False
+    try:
+        return not known_kinds(decode_write(entry.body), limits)
+    except InvalidJob:
+        return False
 
 
 def _check_dead_letter(dead_letter: DeadEntry) -> None:
