@@ -276,7 +276,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "purge file of both": ({**PURGE, "file_id": 1}, "file_id", "needs a kind"),
     "purge file huge": ({**PURGE, "kind": "document", "file_id": 2**63}, "file_id", "<= 9223372036854775807"),
     "purge kind null": ({**PURGE, "kind": None}, "kind", "leave it out for the default, which is all kinds"),
-    "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs kind 'memory'"),
+    "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs a kind"),
     "purge namespace of documents": ({**PURGE, "kind": "document", "namespace": "x"}, "namespace", "no namespaces"),
 }  # fmt: skip
 

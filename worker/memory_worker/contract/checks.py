@@ -184,7 +184,7 @@ def _check_purge(job: Purge, limits: Limits) -> None:
     check_text_user_id(job.user_id)
     if job.namespace is not UNSET:
         if kind is None:
-            raise InvalidJob("namespace", "needs kind 'memory'")
+            raise InvalidJob("namespace", "needs a kind")
         kind.check_namespace(job.namespace)
     _check_narrowing(job, kind)
     for name, field in (("before", CREATED_FIELD), ("other_than_model", MODEL_FIELD)):
