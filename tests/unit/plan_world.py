@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import UNSET
@@ -110,11 +110,8 @@ def _patch(points: Points, job: Patch) -> None:
     for key, payload in points.items():
         if not _has(payload, "user_id", job.user_id):
             continue
-        if job.point_ids is UNSET:
-            selected = _is_narrowed_to(payload, job)
-        else:
-            selected = _is_point(key, payload, job.point_ids)
-        if selected:
+        by_ids = job.point_ids is not UNSET
+        if _is_point(key, payload, job.point_ids) if by_ids else _is_narrowed_to(payload, job):
             points[key] = {name: value for name, value in payload.items() if name not in job.unset} | job.set
 
 
@@ -166,11 +163,22 @@ def _has_below(payload: dict[str, Any], name: str, limit: int) -> bool:
 
 
 class Maker:
-    """Makes random jobs and worlds. ``refs`` are the collections that jobs name."""
+    """Makes random jobs and worlds.
 
-    def __init__(self, chance: random.Random, refs: tuple[CollectionRef, ...] = (*REFS, NEW)) -> None:
+    ``refs`` are the collections that jobs name. ``odd`` are the fields to which others write values of any type.
+    """
+
+    def __init__(
+        self,
+        chance: random.Random,
+        refs: tuple[CollectionRef, ...] = (*REFS, NEW),
+        users: Mapping[str, tuple[UserId, ...]] = USERS,
+        odd: Collection[str] = (*VALUES, "user_id", "_point_id", "_version"),
+    ) -> None:
         self._chance = chance
         self._refs = refs
+        self._users = users
+        self._odd = odd
         self._number = 0
         few = chance.random() < 0.5  # so that patches change what others select
         self._weights = (4, 2, 2, 12, 1) if few else (7, 2, 3, 5, 2)
@@ -185,14 +193,14 @@ class Maker:
 
     def job(self) -> WriteJob:
         ref = self._chance.choice(self._refs)
-        user_id = self._chance.choice(USERS[ref.kind])
+        user_id = self._chance.choice(self._users[ref.kind])
         makes = (self._upsert, self._delete, self._purge, self._patch, self._prune)
         make = self._chance.choices(makes, self._weights)[0]
         return checked(make(ref, user_id), LIMITS)
 
     def _points(self, ref: CollectionRef) -> Points:
         points: Points = {}
-        for user_id in USERS[ref.kind]:
+        for user_id in self._users[ref.kind]:
             for point_id in self._ids(ref, user_id):
                 if self._chance.random() < 0.5:
                     points[primary_id(point_id)] = self._stored(ref, user_id, point_id)
@@ -203,8 +211,11 @@ class Maker:
     def _stored(self, ref: CollectionRef, user_id: UserId, point_id: str) -> dict[str, Any]:
         payload = {**self._fields(KINDS[ref.kind]), "user_id": user_id, "_point_id": point_id, "n": "stored"}
         if self._chance.random() < 0.25:  # written by somebody else
-            for name in self._chance.sample([*payload, *VALUES, "_version"], 3):
-                payload[name] = self._chance.choice(NOBODY if name == "user_id" else ODD)
+            for name in self._chance.sample(sorted({*payload, *self._odd}), 3):
+                if name in self._odd or self._chance.random() < 0.1:
+                    payload[name] = self._chance.choice(
+                        NOBODY if name == "user_id" else ODD if name in self._odd else (None, [])
+                    )
             payload = {name: value for name, value in payload.items() if self._chance.random() < 0.9}
         return payload
 

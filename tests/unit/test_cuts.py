@@ -1,4 +1,4 @@
-"""Where batches end. `test_plan_oracle` shows that the rules are enough; here is what they cut, and what they do not."""
+"""Where batches end. `test_plan_oracle` shows that the rules are enough. Here: what they cut, and what not."""
 
 from __future__ import annotations
 
