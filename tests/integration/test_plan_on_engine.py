@@ -11,42 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from qdrant_client import grpc as q
 
 from memory_worker.contract import Condition, Upsert, WriteJob, matches
-from memory_worker.contract.kinds import with_collections
 from memory_worker.ingest.plan import needs_existing, plan
 from memory_worker.store.operations import CollectionRef, DeleteMatching, PatchPoints
-from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of
-from tests.integration.conftest import API_KEY, Contents
-from tests.unit.plan_world import KINDS, NEW, ODD, REFS, VALUES, Maker, World, in_order
+from tests.integration.conftest import Contents
+from tests.integration.kinds import WITHOUT_INDEX, insert, opened, read
+from tests.unit.plan_world import KINDS, ODD, Maker, World, in_order
 from tests.unit.test_plan_oracle import batch_of
 
-WITHOUT_INDEX = [name for name in VALUES if not any(name in kind.indexes for kind in KINDS.values())]
 SHARE = 20
 """One in so many of ``--batches`` is run here, because a real engine is slower."""
 
 
 @pytest.fixture
 async def store(qdrant_url: str, qdrant_channel: grpc.Channel) -> AsyncIterator[VectorStore]:
-    prefix = f"test-{uuid.uuid4().hex[:12]}"
-    kinds = with_collections(KINDS, {name: f"{prefix}-{name}" for name in KINDS})
-    async with VectorStore(qdrant_url, CollectionShape(kinds=kinds, dimension=1), api_key=API_KEY) as opened:
-        await opened.prepare()
-        await opened.collections.ensure(CollectionRef("memory", "good"))
-        await opened.collections.ensure(CollectionRef("note", "good"))
-        yield opened
-    stub = q.CollectionsStub(qdrant_channel)
-    for found in stub.List(q.ListCollectionsRequest()).collections:
-        if found.name.startswith(prefix):
-            stub.Delete(q.DeleteCollection(collection_name=found.name))
+    async with opened(qdrant_url, qdrant_channel) as found:
+        yield found
 
 
 async def write(store: VectorStore, jobs: list[WriteJob]) -> None:
@@ -61,14 +48,6 @@ async def write(store: VectorStore, jobs: list[WriteJob]) -> None:
         await store.apply(step.ref, step.operations, timeout_s=30)
 
 
-def read(engine: Contents, store: VectorStore, refs: list[CollectionRef]) -> World:
-    names, world = engine.names(), World()
-    for ref in refs:
-        if (name := store.collections.name(ref)) in names:
-            world[ref] = {point.id.uuid or point.id.num: payload_of(point.payload) for point in engine.whole(name)}
-    return {ref: points for ref, points in world.items() if points}
-
-
 @pytest.mark.timeout(0)
 async def test_plans_have_the_same_result_on_an_engine(
     pytestconfig: pytest.Config, seed: int, store: VectorStore, engine: Contents
@@ -80,10 +59,8 @@ async def test_plans_have_the_same_result_on_an_engine(
         users = (2 * sequence + 100, 2 * sequence + 101)  # so that earlier points do not matter
         names = {"memory": users, "document": users, "note": (f"ann{sequence}",)}
         maker = Maker(chance, users=names, odd=WITHOUT_INDEX)
-        for ref, points in maker.world().items():
-            for key, payload in points.items():
-                await asyncio.to_thread(engine.insert, store.collections.name(ref), key, [1.0], **payload)
-            expected[ref] = {**expected.get(ref, {}), **points}
+        await insert(engine, store, world := maker.world())
+        expected = {ref: {**expected.get(ref, {}), **world.get(ref, {})} for ref in {*expected, *world}}
         jobs = maker.jobs(20)
         expected = in_order(expected, jobs)
         rest = list(jobs)
@@ -91,7 +68,7 @@ async def test_plans_have_the_same_result_on_an_engine(
             batch = batch_of(rest, chance.randint(1, 12))
             await write(store, batch)
             rest, batches = rest[len(batch) :], batches - 1
-        found = await asyncio.to_thread(read, engine, store, [*REFS, NEW])
+        found = await asyncio.to_thread(read, engine, store)
         assert found == {ref: points for ref, points in expected.items() if points}, f"sequence {sequence}: {jobs}"
 
 
