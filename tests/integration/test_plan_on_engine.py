@@ -23,8 +23,7 @@ from memory_worker.store.store import VectorStore
 from memory_worker.store.values import payload_of
 from tests.integration.conftest import Contents
 from tests.integration.kinds import WITHOUT_INDEX, insert, opened, read
-from tests.unit.plan_world import KINDS, ODD, Maker, World, in_order
-from tests.unit.test_plan_oracle import batch_of
+from tests.unit.plan_world import KINDS, ODD, Maker, World, batch_of, in_order, stored
 
 SHARE = 20
 """One in so many of ``--batches`` is run here, because a real engine is slower."""
@@ -69,7 +68,7 @@ async def test_plans_have_the_same_result_on_an_engine(
             await write(store, batch)
             rest, batches = rest[len(batch) :], batches - 1
         found = await asyncio.to_thread(read, engine, store)
-        assert found == {ref: points for ref, points in expected.items() if points}, f"sequence {sequence}: {jobs}"
+        assert found == stored(expected), f"sequence {sequence}: {jobs}"
 
 
 CONDITIONS = (

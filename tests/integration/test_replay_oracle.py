@@ -36,7 +36,7 @@ from memory_worker.wire.push import push
 from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import Contents
 from tests.integration.kinds import WITHOUT_INDEX, insert, opened, read
-from tests.unit.plan_world import LIMITS, VALUES, Maker, World, in_order
+from tests.unit.plan_world import LIMITS, VALUES, Maker, World, in_order, stored
 
 NAMES: dict[str, tuple[UserId, ...]] = {"memory": (1, 2, 3), "document": (1, 2, 3), "note": ("ann", "bob")}
 REFUSED_PERCENT = 25
@@ -60,7 +60,8 @@ class Queue:
         stored: Callable[[], World],
     ) -> None:
         self.redis, self.keys, self.store, self.chance, self.stored = redis, keys, store, chance, stored
-        self.maker = Maker(chance, users=NAMES)
+        self.makers = (Maker(chance, users=NAMES), Maker(chance, users=NAMES, moving=True))
+        self.maker = self.makers[0]
         self.before = before
         """The points before the jobs: at first those that others wrote, later those after the forgotten jobs."""
         self.few_scopes = chance.random() < 0.5
@@ -80,6 +81,8 @@ class Queue:
         return random.Random(f"{self.refusals}/{encode_job(job).hex()}").randrange(100) < REFUSED_PERCENT
 
     async def push(self) -> None:
+        if self.chance.random() < 0.02:  # for some time, so that few jobs touch all points
+            self.maker = self.chance.choice(self.makers)
         jobs = self.maker.jobs(self.chance.choice((1, 1, 2, 4)))
         bodies = [(0, encode_job(job)) for job in jobs]
         if self.chance.random() < 0.02:
@@ -167,7 +170,7 @@ class Queue:
         applied = sorted(self.jobs.keys() - dead - self.left, key=sort_key)
         points = in_order(self.before, [self.jobs[position] for position in applied])
         found = await asyncio.to_thread(self.stored)
-        assert found == {ref: stored for ref, stored in points.items() if stored}
+        assert found == stored(points)
         await self.forget(dead_letters)
 
     async def forget(self, dead_letters: Sequence[DeadLetter]) -> None:

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from memory_worker.contract import Delete, Limits, Patch, Prune, Purge, Upsert, WriteJob, checked
 from memory_worker.contract.kind_specs import KindSpec, kinds_of
 from memory_worker.contract.kinds import ALL_NAMESPACES, Kind, UserId, primary_id
+from memory_worker.ingest.cuts import Cuts
 from memory_worker.store.operations import CollectionRef
 from tests.unit.engine_model import Points
 
@@ -159,13 +160,28 @@ def _has_below(payload: dict[str, Any], name: str, limit: int) -> bool:
     return any(type(value) in (int, float) and value < limit for value in _values(payload, name))
 
 
+def stored(world: World) -> World:
+    """Return the world without empty collections."""
+    return {ref: points for ref, points in world.items() if points}
+
+
+def batch_of(jobs: list[WriteJob], most: int) -> list[WriteJob]:
+    """Return the jobs at the head that form one batch."""
+    cuts = Cuts()
+    for position, job in enumerate(jobs[:most]):
+        if cuts.must_end_before(job):
+            return jobs[:position]
+    return jobs[:most]
+
+
 # Random points and jobs.
 
 
 class Maker:
     """Makes random jobs and worlds.
 
-    ``refs`` are the collections that jobs name. ``odd`` are the fields to which others write values of any type.
+    ``refs`` are the collections that jobs name. ``odd`` are the fields to which others write values of any type. With
+    ``moving``, no patch names ids, and most change the field by which they select.
     """
 
     def __init__(
@@ -174,6 +190,8 @@ class Maker:
         refs: tuple[CollectionRef, ...] = (*REFS, NEW),
         users: Mapping[str, tuple[UserId, ...]] = USERS,
         odd: Collection[str] = (*VALUES, "user_id", "_point_id", "_version"),
+        *,
+        moving: bool = False,
     ) -> None:
         self._chance = chance
         self._refs = refs
@@ -182,6 +200,9 @@ class Maker:
         self._number = 0
         few = chance.random() < 0.5  # so that patches change what others select
         self._weights = (4, 2, 2, 12, 1) if few else (7, 2, 3, 5, 2)
+        if moving:
+            self._weights = (6, 0, 3, 5, 1)
+        self._moving = moving
         self._patched = chance.sample(list(VALUES), 3) if few else list(VALUES)
 
     def world(self) -> World:
@@ -211,12 +232,14 @@ class Maker:
     def _stored(self, ref: CollectionRef, user_id: UserId, point_id: str) -> dict[str, Any]:
         payload = {**self._fields(KINDS[ref.kind]), "user_id": user_id, "_point_id": point_id, "n": "stored"}
         if self._chance.random() < 0.25:  # written by somebody else
-            for name in self._chance.sample(sorted({*payload, *self._odd}), 3):
-                if name in self._odd or self._chance.random() < 0.1:
-                    payload[name] = self._chance.choice(
-                        NOBODY if name == "user_id" else ODD if name in self._odd else (None, [])
-                    )
-            payload = {name: value for name, value in payload.items() if self._chance.random() < 0.9}
+            kept = {"user_id", "_point_id"}.difference(self._odd)
+            names = sorted({*payload, *self._odd} - kept)
+            for name in self._chance.sample(names, min(3, len(names))):
+                if name in self._odd:
+                    payload[name] = self._chance.choice(NOBODY if name == "user_id" else ODD)
+                elif self._chance.random() < 0.1:
+                    payload[name] = self._chance.choice((None, []))
+            payload = {n: value for n, value in payload.items() if n in kept or self._chance.random() < 0.9}
         return payload
 
     def _ids(self, ref: CollectionRef, user_id: UserId) -> list[str]:
@@ -278,12 +301,14 @@ class Maker:
     def _patch(self, ref: CollectionRef, user_id: UserId) -> Patch:
         chance, kind = self._chance, KINDS[ref.kind]
         target: dict[str, Any] = {"namespace": ref.namespace}
-        if chance.random() < 0.5:
+        names = chance.sample(self._patched, chance.choice((1, 1, 2, 3)))
+        if not self._moving and chance.random() < 0.5:
             target = {"namespace": self._namespace_or_all(ref), "point_ids": self._some_ids(ref, user_id)}
         else:
             name = chance.choice(kind.narrowing)
             target[name] = chance.choice(VALUES[name])
-        names = chance.sample(self._patched, chance.choice((1, 1, 2, 3)))
+            if self._moving and chance.random() < 0.7:
+                names = [name]
         unset = [name for name in names if name not in kind.payload_defaults and chance.random() < 0.3]
         set_ = {name: chance.choice(VALUES[name]) for name in names if name not in unset}
         return Patch(kind=ref.kind, user_id=user_id, set=set_, unset=unset, **target)

@@ -14,24 +14,14 @@ from collections import Counter
 import pytest
 
 from memory_worker.contract import Upsert, WriteJob
-from memory_worker.ingest.cuts import Cuts
 from memory_worker.ingest.plan import needs_existing, plan
 from memory_worker.store.messages import update_batch
 from memory_worker.store.operations import CollectionRef, UpsertPoints
 from tests.unit.engine_model import Step, steps_of
-from tests.unit.plan_world import KINDS, NEW, REFS, Maker, World, in_order
+from tests.unit.plan_world import KINDS, NEW, REFS, Maker, World, batch_of, in_order, stored
 
 MOST_JOBS = 12
 CRASHES = (0, 1, 1, 2)
-
-
-def batch_of(jobs: list[WriteJob], most: int) -> list[WriteJob]:
-    """Return the jobs at the head that form one batch."""
-    cuts = Cuts()
-    for position, job in enumerate(jobs[:most]):
-        if cuts.must_end_before(job):
-            return jobs[:position]
-    return jobs[:most]
 
 
 def steps(jobs: list[WriteJob], world: World) -> list[tuple[CollectionRef, Step]]:
@@ -71,11 +61,6 @@ def drain(world: World, jobs: list[WriteJob], chance: random.Random) -> Counter[
         done["cut"] += len(batch) < most
         jobs = jobs[len(batch) :]
     return done
-
-
-def stored(world: World) -> World:
-    """Return the world without empty collections."""
-    return {ref: points for ref, points in world.items() if points}
 
 
 @pytest.mark.timeout(0)
