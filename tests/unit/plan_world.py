@@ -86,13 +86,13 @@ def apply(world: World, job: WriteJob) -> None:
                 _delete(points, lambda key, payload: _is_point(key, payload, job.point_ids))
         case Purge():
             for points in _reached(world, job):
-                _delete(points, lambda _, payload: _is_purged(payload, job))
+                _delete(points, lambda _, payload: is_purged(payload, job))
         case Patch():
             for points in _reached(world, job):
                 _patch(points, job)
         case Prune():
             for points in _reached(world, job):
-                _delete(points, lambda _, payload: _is_pruned(payload, job))
+                _delete(points, lambda _, payload: is_pruned(payload, job))
 
 
 def _reached(world: World, job: Delete | Purge | Patch | Prune) -> Iterator[Points]:
@@ -112,7 +112,7 @@ def _patch(points: Points, job: Patch) -> None:
         if not _has(payload, "user_id", job.user_id):
             continue
         by_ids = job.point_ids is not UNSET
-        if _is_point(key, payload, job.point_ids) if by_ids else _is_narrowed_to(payload, job):
+        if _is_point(key, payload, job.point_ids) if by_ids else is_narrowed_to(payload, job):
             points[key] = {name: value for name, value in payload.items() if name not in job.unset} | job.set
 
 
@@ -120,22 +120,22 @@ def _is_point(key: str | int, payload: dict[str, Any], point_ids: list[str]) -> 
     return any(key == primary_id(point_id) or _has(payload, "_point_id", point_id) for point_id in point_ids)
 
 
-def _is_narrowed_to(payload: dict[str, Any], job: Purge | Patch) -> bool:
+def is_narrowed_to(payload: dict[str, Any], job: Purge | Patch) -> bool:
     wanted = {"category": job.category, "group_key": job.group_key, "file_id": job.file_id}
     return all(value is UNSET or _has(payload, name, value) for name, value in wanted.items())
 
 
-def _is_purged(payload: dict[str, Any], job: Purge) -> bool:
+def is_purged(payload: dict[str, Any], job: Purge) -> bool:
     models = [value for value in _values(payload, "embedding_model_id") if value is not None]
     return (
         _has(payload, "user_id", job.user_id)
-        and _is_narrowed_to(payload, job)
+        and is_narrowed_to(payload, job)
         and (job.before is UNSET or _has_below(payload, "created", job.before))
         and (job.other_than_model is UNSET or any(not _same(value, job.other_than_model) for value in models))
     )
 
 
-def _is_pruned(payload: dict[str, Any], job: Prune) -> bool:
+def is_pruned(payload: dict[str, Any], job: Prune) -> bool:
     return (
         _has(payload, "user_id", job.user_id)
         and _has(payload, "file_id", job.file_id)
