@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--rate", default=700, type=float, help="jobs per second, at most")
     group.addoption("--stops", default=5, type=int, help="workers that are stopped between a lease and a request")
     group.addoption("--steps", default=600, type=int, help="steps of the oracle over replays")
+    group.addoption("--batches", default=2_000, type=int, help="batches of the oracle over plans")
     group.addoption("--seed", default=None, type=int, help="seed of jobs and faults; a random one by default")
 
 

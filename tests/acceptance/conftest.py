@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
+from memory_worker.store.values import payload_of
 from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
-from tests.acceptance.oracle import NAMESPACES, Place
+from tests.acceptance.oracle import NAMESPACES, Payload, Place, number_of
 from tests.acceptance.processes import COMMAND, WorkerProcess
 
 DIMENSION = 16
@@ -126,24 +127,31 @@ def start_worker(environment: dict[str, str]) -> Iterator[StartWorker]:
         worker.close()
 
 
+Contents = Callable[[], dict[Place, Payload]]
 Stored = Callable[[], dict[Place, int]]
 
 
 @pytest.fixture
-def stored(environment: dict[str, str], qdrant_channel: grpc.Channel) -> Stored:
+def contents(environment: dict[str, str], qdrant_channel: grpc.Channel) -> Contents:
     """Return the content of Qdrant in the form of the oracle."""
     return lambda: read_points(qdrant_channel, environment)
 
 
-def read_points(channel: grpc.Channel, names: Mapping[str, str]) -> dict[Place, int]:
-    """Return all points of these collections, each with the number of the job that wrote it."""
+@pytest.fixture
+def stored(contents: Contents) -> Stored:
+    """Return the points in Qdrant, each with the number of the job that wrote it."""
+    return lambda: {place: number_of(payload) for place, payload in contents().items()}
+
+
+def read_points(channel: grpc.Channel, names: Mapping[str, str]) -> dict[Place, Payload]:
+    """Return the payloads of all points of these collections."""
     points = q.PointsStub(channel)
-    found: dict[Place, int] = {}
+    found: dict[Place, Payload] = {}
     for namespace in NAMESPACES:
         for payload in _payloads(points, _collection(names["QDRANT_MEMORIES_COLLECTION"], namespace)):
-            found["memory", namespace, payload["_point_id"].string_value] = int(payload["key"].string_value)
+            found["memory", namespace, payload["_point_id"]] = payload
     for payload in _payloads(points, names["QDRANT_DOCUMENTS_COLLECTION"]):
-        found["document", None, payload["_point_id"].string_value] = int(payload["text"].string_value)
+        found["document", None, payload["_point_id"]] = payload
     return found
 
 
@@ -159,7 +167,7 @@ def _collection(base: str, namespace: str | None) -> str:
     return base if namespace is None else f"{base}_{namespace}"
 
 
-def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Value]]:
+def _payloads(points: q.PointsStub, collection: str) -> Iterator[Payload]:
     """Yield the payloads of a collection, except that of a probe whose worker or engine died."""
     request = q.ScrollPoints(collection_name=collection, limit=1000, with_payload=q.WithPayloadSelector(enable=True))
     while True:
@@ -170,8 +178,9 @@ def _payloads(points: q.PointsStub, collection: str) -> Iterator[dict[str, q.Val
                 return  # nothing was written to this namespace
             raise
         for found in answer.result:
-            if found.payload["_point_id"].string_value != "probe":
-                yield dict(found.payload)
+            payload = payload_of(found.payload)
+            if payload["_point_id"] != "probe":
+                yield payload
         if not answer.HasField("next_page_offset"):
             return
         request.offset.CopyFrom(answer.next_page_offset)

@@ -7,7 +7,7 @@ import random
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, WriteJob
-from tests.acceptance.conftest import DIMENSION, StartWorker, Stored, latest, wait_applied
+from tests.acceptance.conftest import DIMENSION, Contents, StartWorker, latest, wait_applied
 from tests.acceptance.oracle import Oracle, random_jobs
 
 USERS = 200
@@ -36,17 +36,17 @@ async def _produce(queue: MemoryQueue, seed: int, oracle: Oracle) -> list[Receip
 
 
 async def test_two_workers_reach_the_state_of_the_oracle(
-    seed: int, queue: MemoryQueue, start_worker: StartWorker, stored: Stored
+    seed: int, queue: MemoryQueue, start_worker: StartWorker, contents: Contents
 ) -> None:
     start_worker("ingest")
     start_worker("ingest")
     oracle = Oracle()
     await wait_applied(queue, await _produce(queue, seed, oracle))
-    assert stored() == oracle.points
+    assert contents() == oracle.points
 
 
 async def test_a_killed_worker_loses_nothing_and_resurrects_nothing(
-    seed: int, queue: MemoryQueue, start_worker: StartWorker, stored: Stored
+    seed: int, queue: MemoryQueue, start_worker: StartWorker, contents: Contents
 ) -> None:
     doomed = start_worker("ingest", BATCH_MAX_JOBS="16", LOG_LEVEL="DEBUG")  # so that it is killed between batches
     oracle = Oracle()
@@ -56,5 +56,5 @@ async def test_a_killed_worker_loses_nothing_and_resurrects_nothing(
     survivor = start_worker("ingest")
     doomed.kill()
     await wait_applied(queue, last, timeout_s=TAKEN_OVER_WITHIN_S)
-    assert stored() == oracle.points
+    assert contents() == oracle.points
     assert survivor.terminate() == 0

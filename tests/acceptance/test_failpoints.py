@@ -18,7 +18,7 @@ from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
-from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker, Stored, latest, wait_applied
+from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, Contents, StartWorker, Stored, latest, wait_applied
 from tests.acceptance.deadly import DEADLY
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.acceptance.processes import STOP_TIMEOUT_S, WorkerProcess
@@ -35,7 +35,7 @@ DEADLY_COMMAND = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 async def test_workers_that_die_at_each_step_lose_nothing(
     environment: dict[str, str],
     start_worker: StartWorker,
-    stored: Stored,
+    contents: Contents,
     queue: MemoryQueue,
     redis: Redis,
     keys: Keys,
@@ -50,7 +50,7 @@ async def test_workers_that_die_at_each_step_lose_nothing(
         doomed.close()
     start_worker("ingest", **SHORT)
     await wait_applied(queue, last)
-    assert stored() == oracle.points
+    assert contents() == oracle.points
     assert {found.receipt: found.reason for found in await all_dead_letters(redis, keys, PARTITIONS)} == dict.fromkeys(
         malformed, "malformed"
     )
@@ -80,7 +80,7 @@ async def test_the_outcomes_of_a_worker_that_dies_are_written_once(
 
 @pytest.mark.parametrize("place", ["before_send", "sent", "before_commit"])
 async def test_a_worker_that_continues_after_it_lost_its_lease_writes_nothing(
-    place: str, start_worker: StartWorker, stored: Stored, queue: MemoryQueue, redis: Redis, keys: Keys
+    place: str, start_worker: StartWorker, contents: Contents, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
     oracle = Oracle()
     stopped = start_worker("ingest", **SHORT, **{VARIABLE: f"{place}=stop@4"})
@@ -94,7 +94,7 @@ async def test_a_worker_that_continues_after_it_lost_its_lease_writes_nothing(
     stopped.process.send_signal(signal.SIGCONT)
     await asyncio.to_thread(stopped.wait_for, "lease_lost")
     assert stopped.terminate() == 0
-    assert stored() == oracle.points
+    assert contents() == oracle.points
 
 
 async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
@@ -123,7 +123,7 @@ async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
 
 
 async def test_an_entry_that_kills_its_process_during_a_group_becomes_a_dead_letter(
-    environment: dict[str, str], stored: Stored, queue: MemoryQueue, redis: Redis, keys: Keys
+    environment: dict[str, str], contents: Contents, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
     """The first deaths count for every partition of the group, the last ones for this entry alone."""
     chosen = {**environment, "BATCH_MAX_JOBS": "4", "QUEUE_PARTITIONS": "4", "RESCUE_INTERVAL_S": "0.1"}
@@ -145,7 +145,7 @@ async def test_an_entry_that_kills_its_process_during_a_group_becomes_a_dead_let
     [dead_letter] = await all_dead_letters(redis, keys, PARTITIONS)
     assert (dead_letter.receipt, dead_letter.reason) == (receipts[1], "crashed")
     assert DEADLY.encode() in dead_letter.body
-    assert stored() == oracle.points
+    assert contents() == oracle.points
 
 
 async def _run_until(done: asyncio.Task[None], environment: dict[str, str], redis: Redis, keys: Keys) -> list[set[int]]:

@@ -7,7 +7,7 @@ import random
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
-from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker, Stored, wait_applied
+from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, Contents, StartWorker, wait_applied
 from tests.acceptance.oracle import Oracle, random_jobs
 from tests.acceptance.processes import STOP_TIMEOUT_S, run_command
 
@@ -16,7 +16,7 @@ MOST_JOBS = 100_000
 
 
 async def test_more_and_then_fewer_partitions_under_running_producers(
-    environment: dict[str, str], start_worker: StartWorker, stored: Stored, queue: MemoryQueue
+    environment: dict[str, str], start_worker: StartWorker, contents: Contents, queue: MemoryQueue
 ) -> None:
     oracle, last, enough = Oracle(), list[Receipt](), asyncio.Event()
     worker = start_worker("ingest")
@@ -35,7 +35,7 @@ async def test_more_and_then_fewer_partitions_under_running_producers(
     enough.set()
     await producing
     await wait_applied(queue, last[-len(USERS) * 4 :])
-    assert stored() == oracle.points
+    assert contents() == oracle.points
 
 
 async def test_the_number_does_not_change_while_a_job_waits(

@@ -25,13 +25,14 @@ from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION, drop_collections, latest, read_points, wait_applied
-from tests.acceptance.oracle import Oracle, random_jobs
+from tests.acceptance.oracle import Oracle, Payload, Place, number_of, random_jobs
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
 from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import connected
 from tests.integration.proxies import QdrantProxy
 from tests.servers import EngineServer, RedisServer
+from tests.unit.plan_world import batch_of
 
 USERS = 120
 PRODUCERS = 4
@@ -65,19 +66,19 @@ class Producers:
         began, pushed = time.monotonic(), 0
         async with MemoryQueue.connect(self.url, timeout_s=2) as queue:
             while jobs:
-                size = chance.choice((1, 1, 5, 40))
-                chunk, jobs = jobs[:size], jobs[size:]
+                chunk = batch_of(jobs, chance.choice((1, 1, 5, 40)))
+                jobs = jobs[len(chunk) :]
                 await self._push(queue, chunk)
                 for job in chunk:
                     self.oracle.apply(job)
-                if chance.random() < MALFORMED_SHARE * size:
+                if chance.random() < MALFORMED_SHARE * len(chunk):
                     await self._push_malformed(chance.choice(users))
                 pushed += len(chunk)
                 ahead_s = pushed / (self._rate / PRODUCERS) - (time.monotonic() - began)
                 await asyncio.sleep(max(0.0, ahead_s))
 
     async def _push(self, queue: MemoryQueue, chunk: list[WriteJob]) -> None:
-        """Push until stored. A chunk that is applied twice ends in the same state."""
+        """Push until stored. A chunk that forms one batch ends in the same state if it is applied twice."""
         while True:
             try:
                 self.receipts += await queue.push_many(chunk)
@@ -163,14 +164,16 @@ async def _push_during_faults(producers: Producers, fleet: Fleet, faults: Faults
         print(f"{dict(faults.done)}; {counts}, {len(producers.malformed)} malformed")
 
 
-def _differences(found: dict[object, int], expected: dict[object, int]) -> Counter[str]:
-    """Return the points that are different."""
+def _differences(found: dict[Place, Payload], expected: dict[Place, Payload]) -> Counter[str]:
+    """Return the points that are different. Of those that another job wrote last, the order was changed."""
     differences: Counter[str] = Counter()
     for place in found.keys() | expected.keys():
         if place not in found:
             differences[f"lost {place}"] += 1
         elif place not in expected:
             differences[f"resurrected {place}"] += 1
-        elif found[place] != expected[place]:
+        elif number_of(found[place]) != number_of(expected[place]):
             differences[f"reordered {place}"] += 1
+        elif found[place] != expected[place]:
+            differences[f"patched otherwise {place}: {found[place]}, expected {expected[place]}"] += 1
     return differences

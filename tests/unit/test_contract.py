@@ -61,11 +61,15 @@ UPSERT = {"op": "upsert", "user_id": 1730, "point_id": "mem_1730_1", "vector": P
 DOCUMENT = {**UPSERT, "kind": "document", "point_id": "doc_1730_9_0"}
 DELETE = {"op": "delete", "user_id": 1730, "point_ids": ["mem_1730_1"]}
 PURGE = {"op": "purge", "user_id": 1730}
+PATCH = {"op": "patch", "user_id": 1730, "point_ids": ["mem_1730_1"], "set": {"category": "work"}}
+MOVE = {"op": "patch", "user_id": 1730, "kind": "document", "file_id": 9, "set": {"group_key": "WORK"}}
+PRUNE = {"op": "prune", "user_id": 1730, "file_id": 9, "version": 5}
 
 
 def take(document: Any) -> WriteJob:
     """Return the job that a worker decodes from a pushed map."""
-    return checked(decode_write(msgspec.msgpack.encode(document)), LIMITS)
+    given = {name: value for name, value in document.items() if value is not msgspec.UNSET}
+    return checked(decode_write(msgspec.msgpack.encode(given)), LIMITS)
 
 
 def pushed(job: WriteJob, limits: Limits) -> bytes:
@@ -278,6 +282,90 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "purge kind null": ({**PURGE, "kind": None}, "kind", "leave it out for the default, which is all kinds"),
     "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs a kind"),
     "purge namespace of documents": ({**PURGE, "kind": "document", "namespace": "x"}, "namespace", "no namespaces"),
+    "purge all namespaces": ({**PURGE, "kind": "memory", "namespace": "*"}, "namespace", "'*': 1 to 64 characters a-z"),
+    "purge before text": ({**PURGE, "before": "1"}, "before", "expected `int`, got `str`"),
+    "purge before zero": ({**PURGE, "before": 0}, "before", ">= 1"),
+    "purge before the end": ({**PURGE, "before": 2**53 + 1}, "before", "<= 9007199254740992"),
+    "purge before null": ({**PURGE, "before": None}, "before", "must not be null: leave it out"),
+    "purge model text": ({**PURGE, "other_than_model": "42"}, "other_than_model", "expected `int`, got `str`"),
+    "purge model huge": ({**PURGE, "other_than_model": 2**63}, "other_than_model", "<= 9223372036854775807"),
+    "purge model null": ({**PURGE, "other_than_model": None}, "other_than_model", "must not be null: leave it out"),
+    "upsert all namespaces": ({**UPSERT, "namespace": "*"}, "namespace", "'*': 1 to 64 characters a-z 0-9 _ -"),
+    "delete all namespaces of documents": (
+        {**DELETE, "kind": "document", "point_ids": ["doc_1730_1"], "namespace": "*"},
+        "namespace",
+        "kind 'document' has no namespaces",
+    ),
+    "delete two namespaces": ({**DELETE, "namespace": "**"}, "namespace", "1 to 64 characters"),
+    "patch no target": ({**PATCH, "point_ids": msgspec.UNSET}, "point_ids", "give exactly one of point_ids, category"),
+    "patch two targets": ({**PATCH, "category": "a"}, "category", "exactly one of point_ids, category, group_key"),
+    "patch two fields": ({**MOVE, "group_key": "a"}, "file_id", "got group_key and file_id"),
+    "patch ids null": ({**PATCH, "point_ids": None}, "point_ids", "expected `array`, got `None`"),
+    "patch category null": (
+        {**PATCH, "point_ids": msgspec.UNSET, "category": None}, "category", "must not be null: leave it out"
+    ),
+    "patch no ids": ({**PATCH, "point_ids": []}, "point_ids", "length >= 1"),
+    "patch many ids": ({**PATCH, "point_ids": ["mem_1730_1"] * 1001}, "point_ids", "length <= 1000"),
+    "patch of another": ({**PATCH, "point_ids": ["mem_1730_1", "mem_1_1"]}, "point_ids[1]", "does not belong"),
+    "patch group of memories": (
+        {**PATCH, "point_ids": msgspec.UNSET, "group_key": "g"}, "group_key", "needs another kind than 'memory'"
+    ),
+    "patch category of documents": (
+        {**MOVE, "file_id": msgspec.UNSET, "category": "c"}, "category", "needs another kind than 'document'"
+    ),
+    "patch all namespaces by category": (
+        {**PATCH, "point_ids": msgspec.UNSET, "category": "a", "namespace": "*"}, "namespace", "'*': 1 to 64 characters"
+    ),
+    "patch all namespaces of documents": (
+        {**MOVE, "file_id": msgspec.UNSET, "point_ids": ["doc_1730_1"], "namespace": "*"}, "namespace", "no namespaces"
+    ),
+    "patch nothing": ({**PATCH, "set": {}}, "set", "give at least one field in set or unset"),
+    "patch nothing at all": ({**PATCH, "set": msgspec.UNSET}, "set", "give at least one field"),
+    "patch many fields": ({**PATCH, "set": {f"f{n}": n for n in range(65)}}, "set", "length <= 64"),
+    "patch unset many": ({**PATCH, "unset": [f"f{n}" for n in range(65)]}, "unset", "length <= 64"),
+    "patch set list": ({**PATCH, "set": ["category"]}, "set", "expected `object`, got `array`"),
+    "patch set null": ({**PATCH, "set": None}, "set", "expected `object`"),
+    "patch set to null": ({**PATCH, "set": {"category": None}}, "set.category", "name the field in unset"),
+    "patch set type": ({**PATCH, "set": {"category": 1}}, "set.category", "expected str, got int"),
+    "patch set file text": ({**MOVE, "set": {"file_id": "9"}}, "set.file_id", "expected int, got str"),
+    "patch set name empty": ({**PATCH, "set": {"": 1}}, "set", "1 to 256 characters"),
+    "patch set name long": ({**PATCH, "set": {"k" * 257: 1}}, "set", "1 to 256 characters"),
+    "patch set NaN": ({**PATCH, "set": {"a": [math.nan]}}, "set.a[0]", "must be finite"),
+    "patch set huge": ({**PATCH, "set": {"a": 2**63}}, "set.a", "must fit 64 bits"),
+    "patch set deep": ({**PATCH, "set": {"a": nested(MAX_PAYLOAD_DEPTH)}}, "set.a" + "[0]" * 15, "16 levels"),
+    "patch unset text": ({**PATCH, "unset": "key"}, "unset", "expected `array`, got `str`"),
+    "patch unset int": ({**PATCH, "unset": [1]}, "unset[0]", "expected `str`"),
+    "patch unset path": ({**PATCH, "unset": ["key", "a.b"]}, "unset[1]", "1 to 256 characters A-Z a-z 0-9 _ -"),
+    "patch unset part": ({**PATCH, "unset": ["a[0]"]}, "unset[0]", "1 to 256 characters A-Z a-z 0-9 _ -"),
+    "patch unset empty": ({**PATCH, "unset": [""]}, "unset[0]", "1 to 256 characters"),
+    "patch unset long": ({**PATCH, "unset": ["k" * 257]}, "unset[0]", "1 to 256 characters"),
+    "patch unset default": ({**PATCH, "unset": ["active"]}, "unset[0]", "'active' has a default in kind 'memory'"),
+    "patch both": ({**PATCH, "unset": ["category"]}, "unset[0]", "'category' is in set, too"),
+    **{
+        f"patch set {name}": ({**MOVE, "set": {name: 1730}}, f"set.{name}", "a patch cannot change this field")
+        for name in ("user_id", "_point_id", "_tenant", "_version")
+    },
+    **{
+        f"patch unset {name}": ({**MOVE, "unset": [name]}, "unset[0]", f"a patch cannot remove '{name}'")
+        for name in ("user_id", "_point_id", "_tenant", "_version")
+    },
+    "patch vector": ({**PATCH, "vector": PACKED}, "vector", "unknown field `vector`"),
+    "prune no file": ({**PRUNE, "file_id": msgspec.UNSET}, "file_id", "missing required field `file_id`"),
+    "prune file null": ({**PRUNE, "file_id": None}, "file_id", "must not be null"),
+    "prune file text": ({**PRUNE, "file_id": "9"}, "file_id", "expected `int`, got `str`"),
+    "prune no version": ({**PRUNE, "version": msgspec.UNSET}, "version", "missing required field `version`"),
+    "prune version zero": ({**PRUNE, "version": 0}, "version", ">= 1"),
+    "prune version huge": ({**PRUNE, "version": 2**53 + 1}, "version", "<= 9007199254740992"),
+    "prune version float": ({**PRUNE, "version": 1.5}, "version", "expected `int`, got `float`"),
+    "prune memories": ({**PRUNE, "kind": "memory"}, "file_id", "needs another kind than 'memory'"),
+    "prune namespace": ({**PRUNE, "namespace": "x"}, "namespace", "kind 'document' has no namespaces"),
+    "prune another user": ({**PRUNE, "user_id": "ann"}, "user_id", "kind 'document' has integer user ids, got 'ann'"),
+    **{
+        f"ref of {job['op']}: {problem}": ({**job, "ref": ref}, "ref", problem)
+        for job in (UPSERT, DELETE, PURGE, PATCH, PRUNE)
+        for ref, problem in (("", "length >= 1"), ("r" * 129, "length <= 128"), (1, "got `int`"))
+    },
+    "notify": ({**PURGE, "notify": 1}, "notify", "expected `bool`, got `int`"),
 }  # fmt: skip
 
 
@@ -290,13 +378,15 @@ def test_a_refusal_names_the_field_and_the_limit(document: dict[str, Any], field
     assert str(caught.value) == f"{field}: {caught.value.problem}"
 
 
-@pytest.mark.parametrize("name", ["kind", "namespace", "category", "group_key", "file_id"])
+@pytest.mark.parametrize(
+    "name", ["kind", "namespace", "category", "group_key", "file_id", "before", "other_than_model"]
+)
 def test_an_explicit_null_is_refused_in_every_wire_form(name: str) -> None:
     purge = {"op": "purge", "user_id": 1, name: None}
     for body in (json.dumps(purge).encode(), msgspec.msgpack.encode(purge)):
         with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out"):
             decode_write(body)
-    if name not in ("kind", "namespace"):
+    if name in NARROWING:
         search = {"op": "search", "user_id": 1, "vector": "AACAPwAAAEA=", name: None}
         for document in (search, msgspec.json.decode(msgspec.json.encode(search))):
             with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out to delete or find more"):
@@ -339,6 +429,22 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "purge of a category": {**PURGE, "kind": "memory", "category": ""},
     "purge of a namespace": {**PURGE, "kind": "memory", "namespace": "feedback_positive", "category": "c"},
     "purge of a file": {**PURGE, "kind": "document", "group_key": "g", "file_id": 2**63 - 1},
+    "purge of old points of both": {**PURGE, "before": 2**53, "other_than_model": -(2**63)},
+    "delete in all namespaces": {**DELETE, "namespace": "*"},
+    "patch in all namespaces": {**PATCH, "namespace": "*"},
+    "patch in one": {**PATCH, "namespace": "feedback_positive"},
+    "patch of a category": {**PATCH, "point_ids": msgspec.UNSET, "category": ""},
+    "patch of a group": {**MOVE, "file_id": msgspec.UNSET, "group_key": "g", "unset": ["group_key"], "set": {}},
+    "most ids of a patch": {**PATCH, "point_ids": ["mem_1730_1"] * MAX_POINT_IDS},
+    "most fields of a patch": {
+        **PATCH,
+        "set": {f"f{n}": n for n in range(64)},
+        "unset": [f"g{n}" for n in range(63)] + ["k" * 256],
+    },
+    "any name in set": {**PATCH, "set": {"a.b[0] é": {"c": [None, 1.5]}}},
+    "patch of a default": {**PATCH, "set": {"active": False}},
+    "ends of a prune": {**PRUNE, "file_id": -(2**63), "version": 2**53},
+    "longest ref": {**PRUNE, "ref": "r" * 128, "notify": True},
 }
 
 

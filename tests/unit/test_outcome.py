@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from memory_worker.contract import Delete, Purge, Upsert, WriteJob
+from memory_worker.contract import Delete, Patch, Purge, Upsert, WriteJob
+from memory_worker.contract.kinds import UserId
 from memory_worker.ingest.decoding import DecodedBatch
 from memory_worker.ingest.outcome import Outcome, decide, decoded_jobs
 from memory_worker.queue.log import DeadEntry, Entry
-from memory_worker.queue.replay_guard import Guard
+from memory_worker.queue.replay_guard import MAX_SCOPES, Guard
 
 OLD = "1-0"
 
@@ -32,9 +33,9 @@ def batch(*pairs: tuple[Entry, WriteJob], dead: tuple[tuple[Entry, WriteJob | No
     return DecodedBatch(taken, list(pairs), dead_letters)
 
 
-def older(*jobs: WriteJob) -> dict[int, Guard]:
+def older(*jobs: WriteJob) -> dict[UserId, Guard]:
     """Return the guards of these dead letters, at 1-0, 2-0 and so on."""
-    guards: dict[int, Guard] = {}
+    guards: dict[UserId, Guard] = {}
     for number, job in enumerate(jobs, start=1):
         guards.setdefault(job.user_id, Guard()).add(job, f"{number}-0", f"{number}-0")
     return {user_id: Guard(guard.points, b"", guard.dead_letters) for user_id, guard in guards.items()}
@@ -140,6 +141,49 @@ def test_a_replayed_purge_keeps_dead_letters_that_are_newer_than_its_first_push(
     assert found.purged == []
     assert positions(found) == {"2-0"}
     assert not found.guards[1].is_stale(write(1), "2-0")
+
+
+def test_narrowed_purges_never_remove_a_replay_however_many_they_are() -> None:
+    """After `MAX_SCOPES` of them, their scopes are widened. The replay is refused, and is a dead letter again."""
+    old = Upsert(user_id=1, point_id="mem_1_1", vector=b"", payload={"category": "work"})
+    purges = [(entry(6 + n), Purge(user_id=1, kind="memory", category=f"c{n}")) for n in range(MAX_SCOPES + 1)]
+    found = decide(batch(*purges, (entry(999, OLD), old)), older(old))
+    assert found.jobs == purges
+    assert dead_of(found) == [("999-0", "superseded")]
+    assert positions(found) == {OLD}
+
+
+EVERYWHERE = (
+    Delete(user_id=1, namespace="*", point_ids=["mem_1_1"]),
+    Patch(user_id=1, namespace="*", point_ids=["mem_1_1"], set={"category": "a"}),
+)
+
+
+@pytest.mark.parametrize("dead", EVERYWHERE, ids=["delete", "patch"])
+def test_a_purge_of_one_namespace_keeps_a_dead_letter_of_every_namespace(dead: WriteJob) -> None:
+    purge = (entry(9), Purge(user_id=1, kind="memory", namespace="a"))
+    found = decide(batch(purge), older(dead))
+    assert (found.purged, positions(found)) == ([], {OLD})
+    found = decide(batch(purge, (entry(10, OLD), dead)), older(dead))  # it would touch newer points of other namespaces
+    assert (found.jobs, dead_of(found)) == ([purge], [("10-0", "superseded")])
+    found = decide(batch((entry(9), Purge(user_id=1, kind="memory"))), older(dead))
+    assert [gone.position for gone in found.purged] == [OLD]
+
+
+def test_a_purge_of_a_user_of_text_removes_older_dead_letters() -> None:
+    dead = Upsert(user_id="ann", kind="note", point_id="note_ann_1", vector=b"")
+    found = decide(batch((entry(9), Purge(user_id="ann"))), older(dead))
+    assert [(gone.user_id, gone.position) for gone in found.purged] == [("ann", OLD)]
+
+
+def test_a_replayed_move_is_refused_if_its_new_group_was_purged() -> None:
+    """In order, the purge would have deleted what the patch moves."""
+    move = Patch(user_id=1, kind="document", group_key="P", set={"group_key": "Q"})
+    purge = (entry(6), Purge(user_id=1, kind="document", group_key="Q"))
+    guard = Guard()
+    guard.add(move, OLD, OLD)
+    found = decide(batch(purge, (entry(7, OLD), move)), {1: guard})
+    assert (found.jobs, dead_of(found)) == ([purge], [("7-0", "superseded")])
 
 
 def test_touching_returns_decoded_jobs_by_their_positions() -> None:

@@ -1,4 +1,7 @@
-"""The plan of a batch, compared with an oracle that applies the same jobs one by one."""
+"""The plan of a batch, compared with an oracle that applies the same jobs one by one.
+
+`test_plan_oracle` has an oracle for patches and prunes, and for batches that crash.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from memory_worker.contract import Condition, Delete, Purge, Upsert, WriteJob, matches
+from memory_worker.contract import Condition, Delete, Patch, Prune, Purge, Upsert, WriteJob, matches
 from memory_worker.ingest.plan import needs_existing, plan
-from memory_worker.store.operations import CollectionRef, DeleteMatching, DeletePoints, Operation, UpsertPoints
+from memory_worker.store.operations import (
+    CollectionRef,
+    DeleteMatching,
+    DeletePoints,
+    Operation,
+    PatchPoints,
+    UpsertPoints,
+)
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
 GOOD, BAD = CollectionRef("memory", "good"), CollectionRef("memory", "bad")
 NEW = CollectionRef("memory", "new")  # no point is stored in it, and it does not exist at first
+ALL = CollectionRef("memory", "*")
 EXISTING = (MEMORIES, GOOD, BAD, DOCUMENTS)
 
 # A stored point is its payload, which names its user; a collection maps logical ids to points.
@@ -215,6 +226,13 @@ def test_existing_collections_matter_only_for_a_plan_that_needs_them(jobs: list[
 
 OLD, LATE = upsert("mem_1_1", category="a", version=1), upsert("mem_1_1", category="b", version=2)
 ALL_OF_1, A_OF_1 = DeleteMatching(1), DeleteMatching(1, (Condition("category", "a"),))
+PRUNE = Prune(user_id=1, file_id=7, version=2)
+PATCHED = PatchPoints(1, ("mem_1_1",), set={"key": "k"})
+
+
+def patch(*point_ids: str, namespace: str | None = None) -> Patch:
+    return Patch(user_id=1, point_ids=list(point_ids), namespace=namespace, set={"key": "k"})
+
 
 EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
     "nothing": ([], []),
@@ -222,9 +240,9 @@ EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
     "a delete after a write": ([OLD, delete("mem_1_1")], [(MEMORIES, DeletePoints(("mem_1_1",)))]),
     "a write after a delete": ([delete("mem_1_1"), OLD], [(MEMORIES, UpsertPoints((OLD,)))]),
     "deletes of one point": ([delete("mem_1_1"), delete("mem_1_1")], [(MEMORIES, DeletePoints(("mem_1_1",)))]),
-    "a purge swallows what came before": (
+    "a purge deletes what came before": (
         [OLD, delete("mem_1_2"), Purge(user_id=1, kind="memory")],
-        [(MEMORIES, ALL_OF_1)],
+        [(MEMORIES, ALL_OF_1), (MEMORIES, DeletePoints(("mem_1_1", "mem_1_2")))],
     ),
     "a purge leaves alone what comes after": (
         [OLD, Purge(user_id=1, kind="memory"), LATE],
@@ -255,6 +273,53 @@ EXAMPLES: dict[str, tuple[list[WriteJob], list[Step]]] = {
         [Purge(user_id=1, kind="document", group_key="g", file_id=7)],
         [(DOCUMENTS, DeleteMatching(1, (Condition("group_key", "g"), Condition("file_id", 7))))],
     ),
+    "a purge of old points of other models": (
+        [Purge(user_id=1, kind="document", before=9, other_than_model=4)],
+        [
+            (
+                DOCUMENTS,
+                DeleteMatching(1, (Condition("created", 9, "below"), Condition("embedding_model_id", 4, "is_not"))),
+            )
+        ],
+    ),
+    "a patch by ids": (
+        [Patch(user_id=1, point_ids=["mem_1_2", "mem_1_1", "mem_1_2"], set={"category": "b"}, unset=["key"])],
+        [(MEMORIES, PatchPoints(1, ("mem_1_2", "mem_1_1"), set={"category": "b"}, unset=("key",)))],
+    ),
+    "a patch changes an upsert before it": (
+        [OLD, Patch(user_id=1, point_ids=["mem_1_1"], set={"category": "b", "version": 2})],
+        [(MEMORIES, UpsertPoints((LATE,)))],
+    ),
+    "a patch by category changes the upserts before it and the stored points": (
+        [OLD, upsert("mem_1_2"), Patch(user_id=1, category="a", set={"category": "b", "version": 2})],
+        [
+            (
+                MEMORIES,
+                PatchPoints(1, where=(Condition("category", "a"),), set={"category": "b", "version": 2}),
+            ),
+            (MEMORIES, UpsertPoints((LATE, upsert("mem_1_2")))),
+        ],
+    ),
+    "a patch of a deleted point": (
+        [delete("mem_1_1"), Patch(user_id=1, point_ids=["mem_1_1"], set={"category": "b"})],
+        [(MEMORIES, DeletePoints(("mem_1_1",)))],
+    ),
+    "a purge is repeated after a patch": (
+        [Purge(user_id=1, kind="memory"), *[patch("mem_1_1"), Purge(user_id=1, kind="memory")] * 2],
+        [(MEMORIES, step) for step in (ALL_OF_1, *(PATCHED, ALL_OF_1) * 2)],
+    ),
+    "a prune comes last": (
+        [
+            upsert("doc_1_1", DOCUMENTS, file_id=7, _version=1),
+            PRUNE,
+            upsert("doc_1_2", DOCUMENTS, file_id=7, _version=2),
+        ],
+        [
+            (DOCUMENTS, DeletePoints(("doc_1_1",))),
+            (DOCUMENTS, UpsertPoints((upsert("doc_1_2", DOCUMENTS, file_id=7, _version=2),))),
+            (DOCUMENTS, DeleteMatching(1, (Condition("file_id", 7), Condition("_version", 2, "below_or_absent")))),
+        ],
+    ),
 }
 
 
@@ -265,9 +330,19 @@ def test_the_plan_of_an_example(jobs: list[WriteJob], expected: list[Step]) -> N
 
 def test_a_purge_of_both_kinds_reaches_every_namespace() -> None:
     jobs = [upsert("mem_1_1", NEW), Purge(user_id=1)]
-    assert {found.ref: found.operations for found in plan(jobs, EXISTING)} == dict.fromkeys(
-        (*EXISTING, NEW), (ALL_OF_1,)
-    )
+    assert {found.ref: found.operations for found in plan(jobs, EXISTING)} == {
+        **dict.fromkeys(EXISTING, (ALL_OF_1,)),
+        NEW: (ALL_OF_1, DeletePoints(("mem_1_1",))),
+    }
+
+
+def test_a_delete_and_a_patch_may_reach_every_namespace() -> None:
+    jobs = [upsert("mem_1_1", NEW), patch("mem_1_1", namespace="*"), delete("mem_1_2", ref=ALL)]
+    deleted = DeletePoints(("mem_1_2",))
+    assert {found.ref: found.operations for found in plan(jobs, EXISTING)} == {
+        **dict.fromkeys((MEMORIES, GOOD, BAD), (PATCHED, deleted)),
+        NEW: (deleted, UpsertPoints((upsert("mem_1_1", NEW, key="k"),))),
+    }
 
 
 def test_existing_collections_may_be_an_iterator() -> None:
@@ -285,10 +360,14 @@ def test_existing_collections_may_be_an_iterator() -> None:
         (Purge(user_id=1, kind="memory", category="a"), True),
         (Purge(user_id=1, kind="memory", namespace="good"), False),
         (Purge(user_id=1, kind="document"), False),
+        (PRUNE, False),
+        (patch("mem_1_1"), False),
+        (patch("mem_1_1", namespace="*"), True),
+        (delete("mem_1_1", ref=ALL), True),
     ],
-    ids=["upsert", "delete", "both", "memories", "category", "namespace", "documents"],
+    ids=str,
 )
-def test_only_a_purge_of_memories_everywhere_needs_the_existing_collections(job: WriteJob, needed: bool) -> None:
+def test_only_a_job_in_every_namespace_needs_the_existing_collections(job: WriteJob, needed: bool) -> None:
     assert needs_existing([OLD, job]) is needed
 
 

@@ -17,7 +17,9 @@ Test: TypeAlias = Literal["is", "is_not", "below", "below_or_absent"]
 class Condition(msgspec.Struct, frozen=True, array_like=True):
     """A condition on one field of a payload.
 
-    ``is_not`` and ``below`` hold for present values only. ``below_or_absent`` also holds if there is no value.
+    ``is_not`` and ``below`` hold for present values only. ``below_or_absent`` also holds if there is no value. A list
+    meets the condition if one of its values does. Values of other types than that of the condition are different from
+    it, and not below it.
     """
 
     field: str
@@ -26,12 +28,18 @@ class Condition(msgspec.Struct, frozen=True, array_like=True):
 
     def matches(self, payload: Mapping[str, Any]) -> bool:
         """Return whether a point with this payload meets the condition."""
-        value = payload.get(self.field)
-        if self.test == "is":
-            return bool(value == self.value)
+        found = payload.get(self.field)
+        values = found if isinstance(found, (list, tuple)) else (found,)
+        if any(map(self._holds, values)):
+            return True
+        return self.test == "below_or_absent" and (found is None or len(values) == 0)
+
+    def _holds(self, value: Any) -> bool:
         if value is None:
-            return self.test == "below_or_absent"
-        return bool(value != self.value if self.test == "is_not" else value < self.value)
+            return False
+        if self.test in ("is", "is_not"):
+            return (type(value) is type(self.value) and value == self.value) is (self.test == "is")
+        return type(value) in (int, float) and bool(value < self.value)
 
 
 Where: TypeAlias = tuple[Condition, ...]

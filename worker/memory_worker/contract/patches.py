@@ -15,8 +15,6 @@ from memory_worker.contract.jobs import (
     Patch,
 )
 from memory_worker.contract.kinds import (
-    CREATED_FIELD,
-    MODEL_FIELD,
     POINT_ID_FIELD,
     TENANT_FIELD,
     USER_ID_FIELD,
@@ -24,9 +22,6 @@ from memory_worker.contract.kinds import (
     Kind,
 )
 from memory_worker.contract.payloads import check_payload
-
-SELECTING_FIELDS = frozenset({*NARROWING, CREATED_FIELD, MODEL_FIELD})
-"""The fields by which purges, patches and prunes select points, except ``_version``, which no patch may change."""
 
 _FIXED_FIELDS = (USER_ID_FIELD, POINT_ID_FIELD, TENANT_FIELD, VERSION_FIELD)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -44,11 +39,6 @@ def check_patch(job: Patch, kind: Kind) -> None:
     _check_set(job.set, kind)
     for position, name in enumerate(job.unset):
         _check_unset(f"unset[{position}]", name, job, kind)
-
-
-def changes_selection(job: Patch) -> bool:
-    """Return whether a patch changes a field by which other jobs select points."""
-    return not SELECTING_FIELDS.isdisjoint(job.set) or not SELECTING_FIELDS.isdisjoint(job.unset)
 
 
 def patched(payload: dict[str, Any], job: Patch) -> dict[str, Any]:

@@ -5,7 +5,7 @@ and does not affect later ones. So the operations of a collection have four part
 order, then the deletes, then the upserts, then the prunes. This order is enough:
 
     No point is both deleted and upserted in a plan. An upsert before a purge or a prune that matches it is planned as a
-    delete, or as nothing if the purge removes all points of the user.
+    delete.
     A patch changes the upserts before it in the plan. It is also an operation, for the points that are stored.
     A prune comes last, so that a file has chunks at every moment. `memory_worker.ingest.cuts` ends the batch before an
     upsert that an earlier prune would delete.
@@ -73,7 +73,7 @@ class _Draft:
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, Upsert | UserId] = {}  # a user id is that of the user of a deleted point
+        self._last: dict[str, Upsert | None] = {}  # None: the point is deleted
         self._filters: list[Operation] = []
         self._purges: set[DeleteMatching] = set()  # those since the last patch
         self._prunes: dict[DeleteMatching, None] = {}
@@ -84,7 +84,7 @@ class _Draft:
     def add(self, job: Delete | Purge | Patch | Prune) -> None:
         match job:
             case Delete():
-                self._last.update(dict.fromkeys(job.point_ids, job.user_id))
+                self._last.update(dict.fromkeys(job.point_ids))
             case Purge():
                 self._purge(job.user_id, job.where)
             case Patch():
@@ -98,10 +98,7 @@ class _Draft:
         if purge not in self._purges:
             self._purges.add(purge)
             self._filters.append(purge)
-        if where:
-            self._delete_written(user_id, where)
-        else:
-            self._last = {point_id: last for point_id, last in self._last.items() if _owner(last) != user_id}
+        self._delete_written(user_id, where)
 
     def _patch(self, job: Patch) -> None:
         point_ids: tuple[str, ...] = ()
@@ -118,18 +115,18 @@ class _Draft:
         self._filters.append(PatchPoints(job.user_id, point_ids, job.where, job.set, tuple(job.unset)))
 
     def _delete_written(self, user_id: UserId, where: Where) -> None:
-        self._replace_written(user_id, where, lambda _: user_id)
+        self._replace_written(user_id, where, lambda _: None)
 
-    def _replace_written(self, user_id: UserId, where: Where, replace: Callable[[Upsert], Upsert | UserId]) -> None:
+    def _replace_written(self, user_id: UserId, where: Where, replace: Callable[[Upsert], Upsert | None]) -> None:
         for point_id, last in self._last.items():
             if isinstance(last, Upsert) and last.user_id == user_id and matches(last.payload, where):
                 self._last[point_id] = replace(last)
 
     def operations(self) -> tuple[Operation, ...]:
         operations = list(self._filters)
-        if deletes := tuple(point_id for point_id, last in self._last.items() if not isinstance(last, Upsert)):
+        if deletes := tuple(point_id for point_id, last in self._last.items() if last is None):
             operations.append(DeletePoints(deletes))
-        if upserts := tuple(last for last in self._last.values() if isinstance(last, Upsert)):
+        if upserts := tuple(filter(None, self._last.values())):
             operations.append(UpsertPoints(upserts))
         return (*operations, *self._prunes)
 
@@ -163,7 +160,3 @@ def _purged_kinds(job: Purge, kinds: Kinds) -> list[KindName]:
 
 def _patched(written: Upsert, job: Patch) -> Upsert:
     return msgspec.structs.replace(written, payload=patched(written.payload, job))
-
-
-def _owner(last: Upsert | UserId) -> UserId:
-    return last.user_id if isinstance(last, Upsert) else last

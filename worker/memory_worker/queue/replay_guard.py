@@ -10,7 +10,8 @@ A `Guard` has what this rule needs to know about one user who has dead letters:
 
     dead letters   the dead letters by position, each with its op and the scope of its points
     points         the points that dead letters name, each with the last position that touched it
-    dead purges    the scopes of dead jobs with a scope, each with the last position that touched a point in it
+    dead purges    the scopes of dead jobs with a scope, each with the last position that touched a point in it. A patch
+                   that moves points out of its scope has another one, with the points after it
     purges         the scopes of jobs that were applied, each with its last position
 
 It knows nothing about other points. So its size depends only on the dead letters, and the cost of a job does not depend
@@ -27,8 +28,8 @@ import msgspec
 from msgspec import UNSET
 
 from memory_worker.contract import Condition, Delete, Patch, Prune, Purge, Upsert, Where, WriteJob, matches, op_of
+from memory_worker.contract.fields import NARROWING
 from memory_worker.contract.kinds import ALL_NAMESPACES, KindName
-from memory_worker.contract.patches import changes_selection
 
 Position: TypeAlias = str
 """The id of an entry, such as ``1732000000000-0``."""
@@ -49,14 +50,14 @@ class Scope(msgspec.Struct, frozen=True, array_like=True):
 
     ``kind`` and ``namespace`` ``None`` mean all of them, and the namespace "" means points without one. ``where`` are
     the payload values to which the job is narrowed, and ``others`` the conditions of other types. ``widened`` says that
-    the job was narrowed, but that its conditions are no longer known.
+    the job may have been narrowed by more, which is no longer known. Older releases did not store this.
     """
 
     kind: KindName | None
     namespace: str | None
     where: tuple[tuple[str, str | int], ...] = ()
     others: Where = ()
-    widened: bool = False
+    widened: bool = True
 
     @property
     def is_narrowed(self) -> bool:
@@ -81,6 +82,12 @@ class Scope(msgspec.Struct, frozen=True, array_like=True):
         """Return whether this scope has all points of ``other``, if it is not narrowed."""
         return self.kind in (None, other.kind) and self.namespace in (None, other.namespace)
 
+    def stands_for(self, other: Scope) -> bool:
+        """Return whether ``other`` is kept as this scope: it is the same one, or was widened to it."""
+        if not self.widened:
+            return self == other
+        return self.contains(other) and {*self.where, *self.others} <= {*other.where, *other.others}
+
     def wide(self) -> Scope:
         """Return the scope without its conditions."""
         return Scope(self.kind, self.namespace, widened=self.is_narrowed)
@@ -90,7 +97,10 @@ class Scope(msgspec.Struct, frozen=True, array_like=True):
         return all(mine == theirs or None in (mine, theirs) for mine, theirs in pairs)
 
     def _selects(self, payload: Mapping[str, object]) -> bool:
-        return all(payload.get(name) == value for name, value in self.where) and matches(payload, self.others)
+        return matches(payload, (*(Condition(name, value) for name, value in self.where), *self.others))
+
+
+_ANYWHERE = Scope(None, None)
 
 
 class GuardedJob(msgspec.Struct, frozen=True, array_like=True):
@@ -139,13 +149,17 @@ def scope_of(job: WriteJob) -> Scope:
 
 
 def touched_scopes(job: WriteJob) -> list[Scope]:
-    """Return the scopes whose points a job with a scope may have changed: before the job, and after it."""
+    """Return the scopes that have the points of a job with a scope: before the job and, if it moves them, after it."""
     scope = scope_of(job)
-    if not (isinstance(job, Patch) and changes_selection(job)):
+    if not (isinstance(job, Patch) and any(field in job.set or field in job.unset for field, _ in scope.where)):
         return [scope]
-    changed = {*job.set, *job.unset}
-    kept = tuple(condition for condition in job.where if condition.field not in changed)
-    return [scope, _scope(scope.kind, scope.namespace, kept)]
+    values = ((field, job.set.get(field)) for field in NARROWING)
+    moved = [
+        Condition(field, value)
+        for field, value in values
+        if isinstance(value, (str, int)) and not isinstance(value, bool)
+    ]
+    return [scope, _scope(scope.kind, scope.namespace, moved)]
 
 
 def touched_keys(job: WriteJob) -> list[str]:
@@ -168,6 +182,7 @@ def _scope(kind: KindName | None, namespace: str | None, where: Iterable[Conditi
         namespace,
         tuple((condition.field, condition.value) for condition in where if condition.test == "is"),
         tuple(condition for condition in where if condition.test != "is"),
+        widened=False,
     )
 
 
@@ -240,8 +255,8 @@ class Guard:
         """Guard the dead letter of ``job`` from now on."""
         for point in watched_keys(job):
             self.points.setdefault(point, NEVER)
-        if has_scope(job):
-            self.dead_purges = _with_scope(self.dead_purges, scope_of(job), NEVER)
+        for scope in touched_scopes(job) if has_scope(job) else ():
+            self.dead_purges = _with_scope(self.dead_purges, scope, NEVER)
         self.dead_letters[position] = GuardedJob(entry_id, op_of(job), scope_of(job))
 
     def purged_by(self, purge: WriteJob, position: Position) -> dict[Position, GuardedJob]:
@@ -272,11 +287,13 @@ class Guard:
         """Yield the last position of each job that may have touched a point of ``job``."""
         for point in watched_keys(job):
             yield self.points.get(point, NEVER)
-        if has_scope(job):
-            scope = scope_of(job)
-            yield self.dead_purges.get(scope, self.dead_purges.get(scope.wide(), NEVER))
-        else:
+        if not has_scope(job):
             yield from (position for scope, position in self.purges.items() if scope.covers(job))
+            return
+        scopes = touched_scopes(job)
+        for dead, position in self.dead_purges.items():
+            if any(map(dead.stands_for, scopes)):
+                yield position
 
 
 class _StoredPurges(msgspec.Struct, array_like=True):
@@ -301,12 +318,7 @@ def _with_scope(scopes: dict[Scope, Position], scope: Scope, position: Position)
     """Return ``scopes`` with one more. Once there are too many, all of them are widened."""
     if scope in scopes or len(scopes) < MAX_SCOPES:
         return {**scopes, scope: latest(scopes.get(scope, NEVER), position)}
-    return _widened([*scopes.items(), (scope, position)])
-
-
-def _widened(scopes: Iterable[tuple[Scope, Position]]) -> dict[Scope, Position]:
-    widened: dict[Scope, Position] = {}
-    for scope, position in scopes:
-        wide = scope.wide()
-        widened[wide] = latest(widened.get(wide, NEVER), position)
-    return widened
+    wide: dict[Scope, Position] = {}
+    for one, at in (*scopes.items(), (scope, position)):
+        wide[one.wide()] = latest(wide.get(one.wide(), NEVER), at)
+    return wide if len(wide) <= MAX_SCOPES else {_ANYWHERE: max(wide.values(), key=sort_key)}
