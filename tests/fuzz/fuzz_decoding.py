@@ -51,8 +51,8 @@ from memory_worker.contract import (
     decode_write,
     encode_job,
     encode_write,
-    known_kinds,
     normalize_job,
+    unknown_kind,
 )
 from memory_worker.contract.arguments import to_list
 from memory_worker.contract.building import to_search
@@ -170,7 +170,7 @@ def _needs_newer_worker(entry: Entry, limits: Limits) -> bool:
     if entry.crashed or entry.size_bytes > limits.max_job_bytes:
         return False
     try:
-        return not known_kinds(decode_write(entry.body), limits)
+        return unknown_kind(decode_write(entry.body), limits) is not None
     except InvalidJob:
         return False
 
