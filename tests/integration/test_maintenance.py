@@ -68,7 +68,7 @@ async def test_a_worker_waits_for_a_redis_that_restarts_in_time(
         own_redis.kill()
         await events.wait_for("redis_unwell")
         restarts = await events.wait_for("role_restarts", times=2)
-        assert {fields["role"] for fields in restarts} == {"ingest", "search"}
+        assert {fields["role"] for fields in restarts} == {"ingest", "search", "admin"}
         own_redis.start()
         receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
         await queue.wait_applied(receipt, timeout=SIGNAL_TIMEOUT_S)

@@ -85,11 +85,17 @@ def serving(events: Events) -> Callable[..., Any]:
 
 
 class TestReady:
-    @pytest.mark.parametrize("role", ["ingest", "search"])
-    async def test_each_role_has_its_components(self, serving: Any, settings: MakeSettings, role: str) -> None:
-        async with serving(settings(), role) as page:
-            parts = (await page.get("/readyz")).json()["components"]
-        assert parts == {name: {"up": True} for name in ("redis", "qdrant", role)}
+    @pytest.mark.parametrize(
+        ("role", "admin_concurrency", "parts"),
+        [("ingest", 2, ["ingest"]), ("search", 2, ["search", "admin"]), ("search", 0, ["search"])],
+        ids=["ingest", "search", "search without reads of all users"],
+    )
+    async def test_each_role_has_its_components(
+        self, serving: Any, settings: MakeSettings, role: str, admin_concurrency: int, parts: list[str]
+    ) -> None:
+        async with serving(settings(admin_concurrency=admin_concurrency), role) as page:
+            found = (await page.get("/readyz")).json()["components"]
+        assert found == {name: {"up": True} for name in ("redis", "qdrant", *parts)}
 
     async def test_a_worker_is_not_ready_while_qdrant_does_not_answer(
         self, serving: Any, settings: MakeSettings, qdrant_proxy: QdrantProxy
