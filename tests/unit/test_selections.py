@@ -19,6 +19,8 @@ VECTOR = [1.0, 0.0]
     ("where", "field"),
     [
         ({"none": 1}, "where.none"),
+        ({"category": {}}, "where.category"),
+        ({"category": {"or_absent": True}}, "where.category"),
         ({"_point_id": "mem_1_1"}, "where._point_id"),
         ({"message_id": "1"}, "where.message_id"),
         ({"message_id": 1.5}, "where.message_id"),

@@ -79,13 +79,16 @@ def check_selection(job: SelectingJob, kind: Kind) -> None:
 
 
 def check_where(where: Mapping[str, Scalar | FieldCondition], kind: Kind) -> None:
-    """Raise `InvalidJob` for a condition on a field that ``kind`` does not have, or with a value of a wrong type."""
+    """Raise `InvalidJob` for a condition without a test, on a field that ``kind`` does not have, or of a wrong type."""
     for field, condition in where.items():
         expected = int if field == USER_ID_FIELD and kind.user_ids == "integer" else kind.payload_types.get(field)
         if expected is None:
             fields = ", ".join(sorted(kind.payload_types))
             raise InvalidJob(f"where.{field[:80]}", f"is none of the fields of kind {kind.name!r}: {fields}")
-        for name, value in _values(condition):
+        values = list(_values(condition))
+        if not values:
+            raise InvalidJob(f"where.{field}", "give at least one of is, any, not_any, gte and lte")
+        for name, value in values:
             _check_value(f"where.{field}{name}", value, expected, exact=name not in (".gte", ".lte"))
 
 
