@@ -208,8 +208,8 @@ class Producer:
 
         If it raises `InvalidJob`, read the limits again and check once more: they may have changed.
         """
-        dimension_unknown = self._meta.limits.dimension is None
-        if self._meta_age_s() >= (_META_FRESH_S if dimension_unknown else _META_MAX_AGE_S):
+        max_age_s = _META_MAX_AGE_S if self._meta.limits.has_dimensions else _META_FRESH_S
+        if self._meta_age_s() >= max_age_s:
             await self._refresh(request)
         try:
             return check(self._meta.limits)

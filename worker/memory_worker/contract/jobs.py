@@ -41,6 +41,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_job_bytes: int = 1_048_576
     kinds: Mapping[str, Kind] = KINDS
 
+    @property
+    def has_dimensions(self) -> bool:
+        """Whether the dimension of every kind is known."""
+        return self.dimension is not None or all(kind.dimension for kind in self.kinds.values())
+
     def dimension_of(self, kind: Kind) -> int | None:
         """Return the dimension of a kind's vectors, or ``None`` if it is not known yet."""
         return self.dimension if kind.dimension is None else kind.dimension

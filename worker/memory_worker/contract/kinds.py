@@ -37,7 +37,7 @@ ALL_NAMESPACES = "*"
 _POINT_NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 _POINT_ID_TAIL = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 _NAMESPACE = re.compile(r"[a-z0-9_\-]{1,64}")
-_TEXT_USER_ID = re.compile(r"[A-Za-z0-9.:@\-]{1,128}")
+_TEXT_USER_ID = re.compile(r"[A-Za-z0-9.@\-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +104,14 @@ class Kind:
 def check_text_user_id(user_id: UserId) -> None:
     """Raise `InvalidJob` for a text that cannot be a user id.
 
-    It has no ``_``, which separates it from the rest of a point id. It is no decimal number, so that no other user has
+    It has no ``_``, which separates it from the rest of a point id, and no ``:``, which separates it from the rest of a
+    key in Redis. It is no decimal number, so that no other user has
     an id that is written alike.
     """
     if isinstance(user_id, int):
         return
     if not _TEXT_USER_ID.fullmatch(user_id):
-        raise InvalidJob("user_id", f"{user_id[:80]!r}: 1 to 128 characters A-Z a-z 0-9 . : @ - are allowed")
+        raise InvalidJob("user_id", f"{user_id[:80]!r}: 1 to 128 characters A-Z a-z 0-9 . @ - are allowed")
     if user_id.isdigit():
         raise InvalidJob("user_id", f"{user_id[:80]!r}: a user id of digits must be an integer")
 
