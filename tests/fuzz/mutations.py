@@ -22,6 +22,8 @@ from memory_worker.contract import (
     Get,
     Info,
     List,
+    Patch,
+    Prune,
     Purge,
     Search,
     SearchMany,
@@ -56,6 +58,22 @@ JOBS: tuple[Any, ...] = (
     Purge(user_id=1, kind="memory", category="work"),
     Purge(user_id=1, kind="document", group_key="g", file_id=7),
     Purge(user_id=2, kind="memory", namespace="a"),
+    Purge(user_id=1, before=18, other_than_model=4),
+    Purge(user_id=1, kind="document", before=18, file_id=7, ref="r", notify=True),
+    Upsert(kind="document", user_id=1, point_id="doc_1_7:1", vector=VECTOR, payload={"file_id": 7, "_version": 5}),
+    Delete(user_id=1, point_ids=["mem_1_1", "mem_1_2"], namespace="*"),
+    Patch(user_id=1, point_ids=["mem_1_1"], set={"category": "play", "value": "x", "created": 19}),
+    Patch(user_id=1, point_ids=["mem_1_1", "mem_1_2"], namespace="*", set=FIELDS, unset=["note", "message_id"]),
+    Patch(user_id=1, category="work", set={"category": "play"}, unset=["created"], ref="Grüße"),
+    Patch(kind="document", user_id=1, file_id=7, set={"group_key": "g"}),
+    Patch(kind="document", user_id=1, group_key="g", unset=["group_key", "file_id"], notify=True),
+    Prune(user_id=1, file_id=7, version=5),
+    Prune(user_id=1, file_id=7, version=2**53, ref="r"),
+    Upsert(kind="note", user_id="ann", point_id="note_ann_1", vector=VECTOR, payload={"category": "work", "n": [1]}),
+    Delete(kind="note", user_id="ann", point_ids=["note_ann_1"], namespace="*"),
+    Patch(kind="note", user_id="ann", category="work", set={"category": "play", "group_key": {"a": 1}}),
+    Prune(kind="note", user_id="ann", file_id=7, version=5),
+    Purge(user_id="ann", before=18),
 )
 READS: tuple[Any, ...] = (
     Search(user_id=1, vector=VECTOR, limit=3, min_score=0.5, category="work"),
@@ -132,9 +150,19 @@ _VALUES = [
         b"unknown field `",
         b"user_id",
         b"_point_id",
+        b"_version",
+        b"_tenant",
+        b"*",
+        b"\xa1*",
+        b'"*"',
+        b"a.b[0]",
         b"op",
     ),
 ]
+_NAMES = (
+    *(b"payload", b"vector", b"_id", b"_ids", b"big", b"kind", b"set", b"unset", b"version", b"before", b"model"),
+    *(b"namespace", b"category", b"group_key", b"ref", b"notify"),
+)
 _NESTS = (b"\x91", b"\x81\xa1a", b"\x81\x91", b"[", b'{"a":')
 _DEPTHS = (2, 14, 15, 16, 17, 60, 200, 1100)
 
@@ -282,7 +310,7 @@ class Mutator:
 
     def _put(self, body: bytes, token: bytes, over: int | None = None) -> bytes:
         """Put a token in the place of a value (after a known name) or anywhere."""
-        names = [body.find(name) + len(name) for name in (b"payload", b"vector", b"_id", b"_ids", b"big", b"kind")]
+        names = [body.find(name) + len(name) for name in _NAMES]
         here = [at for at in names if at < len(body) and body[at - 1 : at].isalpha()]
         at = self._chance.choice(here) if here and self._chance.random() < 0.6 else self._at(body)
         if body[at : at + 2] == b'":':

@@ -17,12 +17,11 @@ from typing import Any
 
 import grpc
 import pytest
-from msgspec import UNSET
 from redis.asyncio import Redis
 
-from memory_worker.contract import Delete, Patch, Prune, Purge, Upsert, Where, WriteJob, encode_job
+from memory_worker.contract import WriteJob, encode_job
 from memory_worker.contract.errors import StoreRefused, Superseded, Unguarded
-from memory_worker.contract.kinds import ALL_NAMESPACES, UserId
+from memory_worker.contract.kinds import UserId
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.writer import LeasedWriter
@@ -36,7 +35,8 @@ from memory_worker.wire.push import push
 from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import Contents
 from tests.integration.kinds import WITHOUT_INDEX, insert, opened, read
-from tests.unit.plan_world import LIMITS, VALUES, Maker, World, in_order, stored
+from tests.touching import may_touch
+from tests.unit.plan_world import LIMITS, Maker, World, in_order, stored
 
 NAMES: dict[str, tuple[UserId, ...]] = {"memory": (1, 2, 3), "document": (1, 2, 3), "note": ("ann", "bob")}
 REFUSED_PERCENT = 25
@@ -118,7 +118,7 @@ class Queue:
         """A replay is refused only if a later job that is not a dead letter touched one of its points."""
         job = self.jobs[position]
         later = (other for at, other in self.jobs.items() if sort_key(at) > sort_key(position))
-        reason = self.few_scopes or any(touch(job, other) for other in later)
+        reason = self.few_scopes or any(may_touch(job, other) for other in later)
         assert reason, f"{position} was refused without a reason: {job}"
 
     async def force(self, dead_letter: DeadLetter) -> None:
@@ -182,53 +182,6 @@ class Queue:
         self.before = in_order(self.before, [self.jobs[at] for at in settled if at not in self.left])
         self.jobs = {at: job for at, job in self.jobs.items() if sort_key(at) >= oldest}
         self.left &= self.jobs.keys()
-
-
-def touch(one: WriteJob, other: WriteJob) -> bool:
-    """Return whether two jobs may touch the same point."""
-    kinds = {job.kind for job in (one, other)} - {UNSET}
-    namespaces = {job.namespace for job in (one, other)} - {UNSET, ALL_NAMESPACES}
-    if one.user_id != other.user_id or len(kinds) > 1 or len(namespaces) > 1:
-        return False
-    ids = [ids_of(job) for job in (one, other)]
-    if all(ids):
-        return bool(set(ids[0]) & set(ids[1]))
-    return any(_may_be_same(here, there) for here in selections(one) for there in selections(other))
-
-
-def ids_of(job: WriteJob) -> list[str]:
-    if isinstance(job, Upsert):
-        return [job.point_id]
-    return list(job.point_ids) if isinstance(job, (Delete, Patch)) and job.point_ids is not UNSET else []
-
-
-Selection = tuple[dict[str, Any], Where]
-"""Known values of the payload, and conditions on it. All other values are unknown."""
-
-
-def selections(job: WriteJob) -> list[Selection]:
-    """Return the payloads of the points of a job: before the job and, for a patch, after it."""
-    match job:
-        case Upsert():
-            return [(dict.fromkeys((*VALUES, "_version"), None) | job.payload, ())]
-        case Delete():
-            return [({}, ())]
-        case Patch():
-            before = {condition.field: condition.value for condition in job.where}
-            after = {**before, **dict.fromkeys(job.unset), **job.set} if before else {}
-            return [(before, ()), (after, ())]
-        case Purge() | Prune():
-            exact = {condition.field: condition.value for condition in job.where if condition.test == "is"}
-            return [(exact, tuple(condition for condition in job.where if condition.test != "is"))]
-
-
-def _may_be_same(one: Selection, other: Selection) -> bool:
-    (here, here_tests), (there, there_tests) = one, other
-    return (
-        all(there.get(name, value) == value or name not in there for name, value in here.items())
-        and all(test.matches(there) for test in here_tests if test.field in there and len(there) > len(VALUES))
-        and all(test.matches(here) for test in there_tests if test.field in here and len(here) > len(VALUES))
-    )
 
 
 @pytest.fixture
