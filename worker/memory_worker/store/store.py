@@ -113,7 +113,12 @@ class VectorStore:
         `DeadlinePassed` if it was too late to send it, `StoreUnavailable` otherwise.
         """
         name = self.collections.name(ref)
-        request = messages.update_batch(name, operations, tenants=self.collections.tenants)
+        request = messages.update_batch(
+            name,
+            operations,
+            tenants=self.collections.tenants,
+            integer_ids=self.collections.may_have_integer_ids(ref),
+        )
         try:
             answer = await self._rpc.write(f"writing to {name}", request, deadline=deadline)
         except StoreRefused:
