@@ -13,7 +13,7 @@ from memory_worker.contract.kinds import KindName
 from memory_worker.store.operations import CollectionRef
 
 Origin = Literal["made", "adopted", "rekeyed"]
-"""``made``: a worker created the collection. ``adopted``: it existed before, and may have points under integer ids, which
+"""``made``: a worker created the collection. ``adopted``: it existed before, and may have points under integer ids that
 older versions of the main app wrote. ``rekeyed``: it existed before, and `memory_worker.repair.rekey` has found no
 integer ids left.
 """
