@@ -22,10 +22,11 @@ from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.registry import CollectionRegistry
 from memory_worker.repair import rekey as rekeying
 from memory_worker.repair.rekey import IntegerIds, Rekeyed, Rekeyer, RekeyOptions
+from memory_worker.store import stored_points
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.pins import pin_of
 from memory_worker.store.shape import CollectionShape
-from memory_worker.store.store import VectorStore
+from memory_worker.store.store import AnswerLimits, VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from tests.integration.conftest import API_KEY, Contents, MakeDrainer, MakeSettings, Push, running
@@ -161,9 +162,6 @@ async def test_more_points_than_fit_into_a_page_or_an_answer(
     redis: Redis, keys: Keys, qdrant_url: str, shape: CollectionShape, engine: Contents, memories: str,
     registry: CollectionRegistry, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from memory_worker.store import stored_points
-    from memory_worker.store.store import AnswerLimits
-
     monkeypatch.setattr(stored_points, "PAGE", 7)
     for number in range(30):
         older(engine, memories, number, number % 3 + 1, number, text="x" * 1000)

@@ -8,6 +8,7 @@ from typing import Any
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.kinds import POINT_ID_FIELD, USER_ID_FIELD, Kind, UserId
 
+_MAX_USER_ID = 2**63 - 1
 OWNER_FIELDS = (POINT_ID_FIELD, USER_ID_FIELD)
 """The payload fields that `owner_of` needs."""
 
@@ -17,6 +18,8 @@ def user_of(kind: Kind, point_id: str) -> UserId:
     text = point_id.removeprefix(f"{kind.id_prefix}_").partition("_")[0]
     user_id: UserId = int(text) if kind.user_ids == "integer" and text.isdecimal() else text
     kind.check_user_id(user_id)
+    if isinstance(user_id, int) and not 1 <= user_id <= _MAX_USER_ID:
+        raise InvalidJob("point_id", f"{point_id[:80]!r} belongs to no user")
     kind.check_point_id(point_id, user_id)
     return user_id
 
