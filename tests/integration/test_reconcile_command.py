@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -79,7 +80,7 @@ def run(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: s
             stderr += more
         found = manifest() if callable(manifest) else manifest
         text = found if isinstance(found, str) else "".join(json.dumps(one) + "\n" for one in found or ())
-        stdout, rest = await asyncio.wait_for(process.communicate(text.encode()), 100)
+        stdout, rest = await asyncio.wait_for(process.communicate(text.encode()), 100 + POINTS / 500)
         assert process.returncode is not None
         return Done(process.returncode, stdout.decode(), (stderr + rest).decode())
 
@@ -258,7 +259,7 @@ async def test_the_seeded_differences_are_found_beside_a_live_producer(
         live = await run(lambda: [{"point_id": one, "updated": at} for one, at in database.items()], "--json")
         stopped.set()
         assert await producing > 10
-    print(live.stderr)
+    print(live.stderr, f"peak memory of the command: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss} kB")
     assert live.status == 1
     assert live.findings.items() <= expected.items()  # nothing that the producer has changed
     undecided = "run this again" in live.stderr

@@ -104,7 +104,10 @@ class Reconciler:
             self.touched.close()
 
     async def compare(self, manifest: Lines) -> Summary:
-        """Compare. The manifest should be made after this call. Raises `ConfigurationError` for a malformed line, `StoreError`, `QueueError`."""
+        """Compare. A manifest that is made after `watching` has begun misses no change.
+
+        Raises `ConfigurationError` for a malformed line, `StoreError`, `QueueError`.
+        """
         size = await self._read_manifest(manifest)
         points = await self._points()
         if points is not None:

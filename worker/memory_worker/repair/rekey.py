@@ -17,7 +17,6 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import partition_of
 from memory_worker.contract.errors import (
-    AnswerTooLarge,
     DeadlinePassed,
     LeaseLost,
     StoreError,
@@ -35,6 +34,8 @@ from memory_worker.wire.keys import Keys
 
 _AT_ONCE = 64
 """So many points are moved in one request."""
+_TOO_LARGE = "RESOURCE_EXHAUSTED"
+"""The code of an answer with too many bytes. It has several messages, so that not each becomes `AnswerTooLarge`."""
 
 
 class IntegerIds(msgspec.Struct, frozen=True):
@@ -138,8 +139,8 @@ class Rekeyer:
         kind, deadline = self._store.collections.kinds[ref.kind], await self._deadline(lease)
         try:
             found = await self._store.stored_points(ref).whole(point_ids, deadline=deadline)
-        except AnswerTooLarge:
-            if len(point_ids) == 1:
+        except StoreUnavailable as error:
+            if len(point_ids) == 1 or error.code != _TOO_LARGE:
                 raise
             half = len(point_ids) // 2
             first, second = [await self._move(ref, lease, part) for part in (point_ids[:half], point_ids[half:])]
