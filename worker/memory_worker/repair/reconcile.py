@@ -9,9 +9,9 @@ the beginning. Every step takes little memory, whatever the number of points (`m
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -34,6 +34,7 @@ from memory_worker.wire.keys import Keys
 UPDATED_FIELD = "updated"
 DEFAULT_HASH_FIELD = "_hash"
 _LINES = 1000
+_SWITCH_S = 0.0002
 _CANDIDATES = 250
 
 Advance = Callable[[str, int], object]
@@ -93,6 +94,9 @@ class Reconciler:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Watch the queue. `compare`, and what is done about its findings, must happen meanwhile."""
+        # The work of other threads must not keep the watch waiting for the usual 5 ms: jobs pass in that time.
+        usual_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
         await self.watch.start()
         following = asyncio.create_task(self.watch.follow(), name="follow the queue")
         try:
@@ -100,6 +104,7 @@ class Reconciler:
         finally:
             self.watch.stop()
             await following
+            sys.setswitchinterval(usual_s)
             self.ledger.close()
             self.touched.close()
 
@@ -132,17 +137,25 @@ class Reconciler:
 
     async def _read_manifest(self, manifest: Lines) -> int:
         """Return the number of its points."""
-        numbers = count(1)
-        while lines := await asyncio.to_thread(_read_lines, manifest):
-            rows = []
-            for number, text in zip(numbers, lines, strict=False):
-                line = parse_line(self._kind, number, text)
-                if line is not None:
-                    hashed = None if line.hash is UNSET else str(line.hash)
-                    rows.append((line.point_id, None if line.updated is UNSET else line.updated, hashed, number))
-            await asyncio.to_thread(self.ledger.add_wanted, rows)
-            self._advance("manifest", len(lines))
+        done = 0
+        while read := await asyncio.to_thread(self._read_lines, manifest, done):
+            done += read
+            self._advance("manifest", read)
         return await asyncio.to_thread(self.ledger.sort_wanted)
+
+    def _read_lines(self, manifest: Lines, done: int) -> int:
+        """Read the next lines of the manifest. Return how many there were."""
+        lines: list[bytes] = []
+        while len(lines) < _LINES and (line := manifest.readline(MAX_LINE_BYTES + 1)):
+            lines.append(line)
+        rows: list[tuple[str, Value, Value, int]] = []
+        for number, text in enumerate(lines, start=done + 1):
+            found = parse_line(self._kind, number, text)
+            if found is not None:
+                hashed = None if found.hash is UNSET else str(found.hash)
+                rows.append((found.point_id, None if found.updated is UNSET else found.updated, hashed, number))
+        self.ledger.add_wanted(rows)
+        return len(lines)
 
     async def _points(self) -> StoredPoints | None:
         """Return the points of the collection, or ``None`` if it does not exist."""
@@ -158,20 +171,19 @@ class Reconciler:
 
     async def _read_collection(self, points: StoredPoints) -> None:
         async for page in points.pages(self._fields):
-            await self._store_page(page)
             self._stored += len(page)
-            self._unowned += sum(owner_of(self._kind, point.payload) is None for point in page)
+            self._unowned += await asyncio.to_thread(self._store_page, page)
             self._advance("collection", len(page))
 
     async def _read_again(self, points: StoredPoints) -> None:
         for point_ids in self.ledger.candidates(_CANDIDATES):
             found = await points.of(point_ids, self._fields)
             await asyncio.to_thread(self.ledger.remove_stored, point_ids)
-            await self._store_page(found)
+            await asyncio.to_thread(self._store_page, found)
             self._advance("differences", len(point_ids))
 
-    async def _store_page(self, page: Sequence[StoredPoint]) -> None:
-        """Store points in the ledger. The copy of a point under its UUID is the newest one."""
+    def _store_page(self, page: Sequence[StoredPoint]) -> int:
+        """Store points in the ledger, and return how many have no owner. The copy under the UUID is the newest one."""
         newest: list[tuple[str, Value, Value]] = []
         older: list[tuple[str, Value, Value]] = []
         for point in page:
@@ -179,8 +191,9 @@ class Reconciler:
                 point_id = point.payload[POINT_ID_FIELD]
                 row = (point_id, _number(point.payload.get(UPDATED_FIELD)), _text(point.payload.get(self._fields[-1])))
                 (newest if point.primary_id == primary_id(point_id) else older).append(row)
-        await asyncio.to_thread(self.ledger.add_stored, newest)
-        await asyncio.to_thread(self.ledger.add_stored, older, older=True)
+        self.ledger.add_stored(newest)
+        self.ledger.add_stored(older, older=True)
+        return len(page) - len(newest) - len(older)
 
     def _judge(self, uuid: bytes, point_id: str) -> tuple[int, str] | None:
         """Return the partition and the user of a point that is reported; ``None`` if it is not."""
@@ -193,13 +206,6 @@ class Reconciler:
             self._undecided += 1
             return None
         return partition, str(user_id)
-
-
-def _read_lines(manifest: Lines) -> list[bytes]:
-    lines: list[bytes] = []
-    while len(lines) < _LINES and (line := manifest.readline(MAX_LINE_BYTES + 1)):
-        lines.append(line)
-    return lines
 
 
 def _number(value: object) -> Value:

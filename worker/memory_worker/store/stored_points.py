@@ -15,7 +15,7 @@ from memory_worker.store.filters import any_point_id, has_id
 from memory_worker.store.rpc import QdrantRpc
 from memory_worker.store.values import payload_of
 
-PAGE = 1000
+PAGE = 250
 
 
 class StoredPoint(msgspec.Struct, frozen=True):
