@@ -40,6 +40,7 @@ NOT_RUN = {
     r"^(pytest|ruff|\.ci/run)": "runs this suite or the linters: CI does",
     r"([A-Z_]+=\S+ )*memory-worker run": "works until it is stopped: the worker of these tests is started like this",
     r"memory-worker (demo|bench)": "takes long: test_commands and test_bench run them",
+    r"psql|memory-worker re(key|concile)": "needs the data of an app: test_rekey and test_reconcile_command run them",
     r"docker|kubectl|redis-cli": "needs a daemon or a cluster that the tests do not have",
 }
 """Commands that are not run, by what is in them, and on what ground."""

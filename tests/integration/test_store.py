@@ -94,7 +94,7 @@ class TestUpsert:
     async def test_an_overwrite_removes_an_older_point_of_that_id(
         self, store: VectorStore, shape: CollectionShape, engine: Contents
     ) -> None:
-        await store.prepare()
+        engine.create(shape.base("memory"))
         for number in (1, 2):
             engine.insert(
                 shape.base("memory"), number, OLD_VECTOR, user_id=1, _point_id=f"mem_1_{number}", value="older"
@@ -106,6 +106,7 @@ class TestUpsert:
     async def test_an_overwrite_that_is_applied_in_part_loses_nothing(
         self, proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
     ) -> None:
+        engine.create(shape.base("memory"))  # so that an upsert is two operations
         await apply(proxied_store, write(memory(1, 1, value="old")))
 
         async def apply_the_first_operation(call: Call) -> Any:
@@ -193,7 +194,7 @@ class TestNotApplied:
             return answer
 
         qdrant_proxy.rules[UPDATE] = last_differs
-        with pytest.raises(StoreUnavailable, match=f"operation 2 ended {status}"):
+        with pytest.raises(StoreUnavailable, match=f"operation 1 ended {status}"):
             await apply(proxied_store, DeletePoints(("mem_1_1",)), write(memory(1, 1)))
         with pytest.raises(StoreUnavailable, match=status):
             await proxied_store.probe(MEMORIES)
@@ -205,7 +206,7 @@ class TestNotApplied:
             return answer
 
         qdrant_proxy.rules[UPDATE] = one_lacks
-        with pytest.raises(StoreUnavailable, match="3 operations, 2 results") as incomplete:
+        with pytest.raises(StoreUnavailable, match="2 operations, 1 results") as incomplete:
             await apply(proxied_store, DeletePoints(("mem_1_1",)), write(memory(1, 1)))
         assert incomplete.value.code == "INCOMPLETE"
 

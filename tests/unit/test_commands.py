@@ -60,7 +60,16 @@ def test_an_unknown_command_is_not_found() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["check"], ["dead", "list"], ["dead", "show", "0/1-1"], ["dead", "drop", "--all"], ["bulk"]],
+    [
+        ["status"],
+        ["check"],
+        ["dead", "list"],
+        ["dead", "show", "0/1-1"],
+        ["dead", "drop", "--all"],
+        ["bulk"],
+        ["rekey"],
+        ["reconcile", "--kind", "memory"],
+    ],
     ids=" ".join,
 )
 def test_a_command_without_configuration_starts_nothing(

@@ -107,6 +107,14 @@ def test_an_upsert_first_removes_older_points_of_the_same_id() -> None:
     assert [point.id.uuid for point in operation.upsert.points] == [primary_id("mem_1_1"), primary_id("mem_1_2")]
 
 
+def test_an_upsert_removes_nothing_where_no_point_has_an_integer_id() -> None:
+    request = messages.update_batch("things", ALL, integer_ids=False)
+    names = [operation.WhichOneof("operation") for operation in request.operations]
+    assert names == ["delete_points", "delete_points", "upsert"]
+    by_either_id = request.operations[1].delete_points.points.filter
+    assert conditions(by_either_id.should) == [ids("mem_1_1"), ("_point_id", ["mem_1_1"])]
+
+
 def test_an_upsert_carries_payload_and_vector() -> None:
     _, operation = sent(UpsertPoints((upsert("mem_1_1", category="work", tags=["a"]), upsert("mem_1_2")))).operations
     first, second = operation.upsert.points

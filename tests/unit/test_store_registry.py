@@ -40,9 +40,9 @@ def test_an_unknown_key_belongs_to_no_collection(key: str) -> None:
 
 
 @pytest.mark.parametrize("stored", [None, "", "adopted", "Made", 1])
-def test_any_other_origin_than_made_is_adopted(stored: object) -> None:
+def test_an_unknown_origin_is_adopted(stored: object) -> None:
     assert origin_of(stored) == "adopted"
-    assert origin_of("made") == "made"
+    assert [origin_of(known) for known in ("made", "adopted", "rekeyed")] == ["made", "adopted", "rekeyed"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "dead": "List, show, replay or drop dead letters.",
     "demo": "Show the whole system with real sentences.",
     "partitions": "Show or change the number of partitions.",
+    "reconcile": "Compare a collection with what the app has.",
+    "rekey": "Give points under integer ids their UUIDs.",
     "run": "Run a worker until SIGTERM or Ctrl-C.",
     "schema": "Print the JSON Schema of all jobs and replies.",
     "status": "Show waiting jobs, leases, workers, dead letters and collections.",

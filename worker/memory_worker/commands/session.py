@@ -30,8 +30,8 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Print an error as one line instead of a traceback, and exit."""
+def reported(*, failure: int = 1) -> Iterator[None]:
+    """Print an error as one line instead of a traceback, and exit: with 2 for wrong settings, else with ``failure``."""
     never_fail(sys.stdout)
     never_fail(sys.stderr)
     try:
@@ -39,7 +39,7 @@ def reported() -> Iterator[None]:
     except ConfigurationError as error:
         _fail(error, 2)
     except (MemoryWorkerError, OSError) as error:
-        _fail(error, 1)
+        _fail(error, failure)
     except BaseException:
         _exit_if_interrupted()
         raise

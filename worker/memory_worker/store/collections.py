@@ -67,6 +67,20 @@ class Collections:
         """Return the origin of a collection, or ``None`` if this process has not written to it yet."""
         return self._membership.origin(ref)
 
+    def may_have_integer_ids(self, ref: CollectionRef) -> bool:
+        """Whether points may be under integer ids. ``False`` only if the collection's own pin excludes it.
+
+        The answer is ``True`` for a collection that is not registered now, because it may have been dropped and created
+        again by others.
+        """
+        return ref not in self._registered or self._membership.may_have_integer_ids(ref)
+
+    async def mark_rekeyed(self, ref: CollectionRef) -> None:
+        """Record that an adopted collection has no integer ids left. Collections of other origins stay as they are."""
+        info = await self.describe(ref)
+        if info is not None:
+            await self._membership.mark_rekeyed(ref, info)
+
     async def ensure(self, ref: CollectionRef) -> str:
         """Create the collection and its payload indexes unless they exist, register it, and return its name.
 

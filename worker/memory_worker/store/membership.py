@@ -32,6 +32,7 @@ class Membership:
         self._shape = shape
         self._registry = registry
         self._origins: dict[CollectionRef, Origin] = {}  # of the collections that this process has registered
+        self._with_uuids: set[CollectionRef] = set()  # those whose pins exclude integer ids
 
     def origin(self, ref: CollectionRef) -> Origin | None:
         """Return the origin of a collection that this process has registered."""
@@ -41,12 +42,31 @@ class Membership:
         """Return the pin that a collection of this deployment should have."""
         return Pin(self._registry.deployment, ref, origin)
 
+    def may_have_integer_ids(self, ref: CollectionRef) -> bool:
+        """Whether points may be under integer ids. ``False`` only if the pin has the origin ``made`` or ``rekeyed``.
+
+        The registry is not enough: the collection may have been dropped and created again by others, without a pin.
+        """
+        return ref not in self._with_uuids
+
     async def register(self, ref: CollectionRef, info: q.CollectionInfo, *, made: bool = False) -> None:
         """Register a collection before the first write to it. ``made`` says that this process has created it."""
         origin = "made" if made else await self._origin_of(ref, info)
         await self._registry.add(key_of(ref), origin)
         self._origins[ref] = origin
-        await self._keep_pinned(ref, info, self.pin(ref, origin))
+        pin = self.pin(ref, origin)
+        if origin != "adopted" and pin_of(info, ref) == pin:
+            self._with_uuids.add(ref)
+        else:
+            self._with_uuids.discard(ref)
+            await self._keep_pinned(ref, info, pin)
+
+    async def mark_rekeyed(self, ref: CollectionRef, info: q.CollectionInfo) -> None:
+        """Change the origin of an adopted collection to ``rekeyed``, in the registry and in its pin."""
+        if await self._origin_of(ref, info) != "adopted":
+            return
+        await self._registry.add(key_of(ref), "rekeyed")
+        await self._keep_pinned(ref, info, self.pin(ref, "rekeyed"))
 
     async def existing(self) -> list[CollectionRef]:
         """Return the collections of this deployment that exist, by name or as aliases. This changes nothing."""

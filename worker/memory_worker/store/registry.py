@@ -12,8 +12,11 @@ from typing import Literal, Protocol
 from memory_worker.contract.kinds import KindName
 from memory_worker.store.operations import CollectionRef
 
-Origin = Literal["made", "adopted"]
-"""``made``: a worker created the collection. ``adopted``: it existed before, and may have points of other writers."""
+Origin = Literal["made", "adopted", "rekeyed"]
+"""``made``: a worker created the collection. ``adopted``: it existed before, and may have points under integer ids that
+older versions of the main app wrote. ``rekeyed``: it existed before, and `memory_worker.repair.rekey` has found no
+integer ids left.
+"""
 
 _SEPARATOR = ":"
 
@@ -60,5 +63,5 @@ def ref_of(key: str, kinds: Container[KindName]) -> CollectionRef | None:
 
 
 def origin_of(value: object) -> Origin:
-    """Return a stored origin. Unknown values count as ``adopted``."""
-    return "made" if value == "made" else "adopted"
+    """Return a stored origin. Unknown values count as ``adopted``, the origin about which the least is known."""
+    return "made" if value == "made" else "rekeyed" if value == "rekeyed" else "adopted"

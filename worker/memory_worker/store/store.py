@@ -26,6 +26,7 @@ from memory_worker.store.registry import MemoryRegistry, Registry
 from memory_worker.store.rpc import QdrantRpc
 from memory_worker.store.searches import Searches
 from memory_worker.store.shape import CollectionShape
+from memory_worker.store.stored_points import StoredPoints
 
 _APPLIED = q.UpdateStatus.Completed
 _NOT_FOUND = "NOT_FOUND"
@@ -113,7 +114,17 @@ class VectorStore:
         `DeadlinePassed` if it was too late to send it, `StoreUnavailable` otherwise.
         """
         name = self.collections.name(ref)
-        request = messages.update_batch(name, operations, tenants=self.collections.tenants)
+        request = messages.update_batch(
+            name,
+            operations,
+            tenants=self.collections.tenants,
+            integer_ids=self.collections.may_have_integer_ids(ref),
+        )
+        await self.send_request(ref, request, deadline=deadline)
+
+    async def send_request(self, ref: CollectionRef, request: q.UpdateBatchPoints, *, deadline: float) -> None:
+        """Send a batch of writes to a collection that is ready. Otherwise as `send`."""
+        name = request.collection_name
         try:
             answer = await self._rpc.write(f"writing to {name}", request, deadline=deadline)
         except StoreRefused:
@@ -124,6 +135,10 @@ class VectorStore:
                 self.collections.forget(ref)
             raise
         _check_applied(name, request, answer)
+
+    def stored_points(self, ref: CollectionRef) -> StoredPoints:
+        """Return the points of a collection as they are stored, of all users. Only repairs need them."""
+        return StoredPoints(self._rpc, self.collections.name(ref))
 
     async def probe(self, ref: CollectionRef) -> None:
         """Write and remove a point that belongs to no user. Raises `StoreError` unless Qdrant accepts writes.

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from memory_worker.contract.errors import NotReplicated
@@ -37,6 +38,14 @@ class Scripts:
             return await redis.evalsha(digest, len(keys), *keys, *args)  # type: ignore[misc]  # sync or async in the stubs
         except NoScriptError:
             return await redis.eval(self.source(name), len(keys), *keys, *args)  # type: ignore[misc]
+
+    async def load(self, redis: Redis, name: str) -> None:
+        """Load the script ``name``, so that `queue` can name it."""
+        await redis.script_load(self.source(name))
+
+    def queue(self, pipe: Pipeline, name: str, keys: list[str], args: list[Any]) -> None:
+        """Run the script ``name``, which is loaded, as a step of a transaction."""
+        pipe.evalsha(_digest(self._package, name), len(keys), *keys, *args)
 
     async def run_replicated(self, redis: Redis, name: str, keys: list[str], args: list[Any], *, replicas: int) -> Any:
         """Run the script ``name`` and wait until ``replicas`` replicas have its writes, in one round trip.

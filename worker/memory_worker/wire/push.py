@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import WatchError
 
 from memory_worker.contract import CONTRACT_VERSION, Receipt
 from memory_worker.wire.connection import queue_request
@@ -47,21 +49,38 @@ async def push(
     Raises `InvalidJob` for a job larger than the workers allow, `QueueFull`, `PartitionMismatch`, `TooLate`,
     `QueueUnavailable`, or `NotReplicated` if fewer than ``min_replicas`` replicas of Redis have the stored jobs.
     """
-    names, given = _arguments(keys, jobs, repeat(version) if isinstance(version, int) else version)
-    pushed = keys.pushed(token or new_token())
-    names = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, pushed, *names]
+    versions = repeat(version) if isinstance(version, int) else version
+    names, given = _arguments(keys, jobs, versions, token=token or new_token())
     args = [partitions, DRAIN_JOB_LIFE_MS, int(deadline_ms), life_ms, *given]
     with queue_request("push"):
         ids = await scripts.run_replicated(redis, "push", names, args, replicas=min_replicas)
     return [Receipt(partition, entry_id.decode()) for (partition, _), entry_id in zip(jobs, ids, strict=True)]
 
 
+async def push_if_unchanged(
+    pipe: Pipeline, keys: Keys, partitions: int, jobs: Sequence[tuple[int, bytes]], versions: Iterable[int]
+) -> bool:
+    """Push jobs as `push` does, unless a key that ``pipe`` watches has changed. Return whether they were pushed."""
+    names, given = _arguments(keys, jobs, versions, token=new_token())
+    with queue_request("push"):
+        await scripts.load(pipe, "push")
+        pipe.multi()
+        scripts.queue(pipe, "push", names, [partitions, DRAIN_JOB_LIFE_MS, 0, _LIFE_MS, *given])
+        try:
+            (pushed,) = await pipe.execute(raise_on_error=False)
+        except WatchError:
+            return False
+        if isinstance(pushed, Exception):
+            raise pushed
+    return True
+
+
 def _arguments(
-    keys: Keys, jobs: Sequence[tuple[int, bytes]], versions: Iterable[int]
+    keys: Keys, jobs: Sequence[tuple[int, bytes]], versions: Iterable[int], *, token: str
 ) -> tuple[list[str], list[int | str | bytes]]:
-    """Return the keys of the partitions, and the arguments about the partitions and the jobs."""
+    """Return the keys of a push, and the arguments about the partitions and the jobs."""
     numbers: dict[int, int] = {}
-    names: list[str] = []
+    names = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, keys.pushed(token)]
     drain_jobs: list[int | str | bytes] = []
     entries: list[int | bytes] = []
     for (partition, body), version in zip(jobs, versions, strict=False):

@@ -1,0 +1,150 @@
+"""Watch the streams of all partitions: see each entry that waits now or is pushed from now on.
+
+An entry may be pushed and applied between two reads. So each stream's count of added entries is compared with the
+number of entries that were seen. A partition with a gap is named, because nothing is known of the entries in the gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from memory_worker.contract.errors import QueueUnavailable
+from memory_worker.queue.log import parse_version
+from memory_worker.wire.connection import queue_request
+from memory_worker.wire.keys import Keys
+
+_PAGE = 100
+_BLOCK_MS = 20
+_AFTER_ERROR_S = 0.2
+_NO_STREAM = "no such key"
+
+See = Callable[[int, int, bytes], object]
+"""It gets the partition of an entry, its contract version (0: none), and its job."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """How far a stream was read: the id of the last entry, and the count of added entries up to it."""
+
+    last_id: bytes = b"0-0"
+    added: int = 0
+
+
+class StreamWatch:
+    """The entries of all partitions, which are passed to ``see``. All methods raise `QueueUnavailable`."""
+
+    def __init__(self, redis: Redis, keys: Keys, partitions: int, see: See) -> None:
+        self.gaps: set[int] = set()
+        """The partitions of which some entries were not seen."""
+        self._redis = redis
+        self._keys = keys
+        self._see = see
+        self._streams = [_Stream() for _ in range(partitions)]
+        self._reading = asyncio.Lock()
+        self._stopped = False
+
+    async def start(self) -> None:
+        """See the entries that wait now."""
+        numbers = range(len(self._streams))
+        async with self._reading:
+            found = await self._pipelined(("XINFO STREAM", self._keys.stream(number)) for number in numbers)
+            self._streams = [_stream_of(info) for info in found]
+            for number, stream in enumerate(self._streams):
+                await self._see_waiting(number, stream.last_id)
+
+    async def follow(self) -> None:
+        """See new entries as they are pushed, until `stop`."""
+        while not self._stopped:
+            try:
+                async with self._reading:
+                    await self._read_new()
+            except QueueUnavailable:  # what is missed meanwhile is a gap
+                await asyncio.sleep(_AFTER_ERROR_S)
+
+    def stop(self) -> None:
+        """Let `follow` return after its present read."""
+        self._stopped = True
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Keep `follow` from reading for a moment, so that `catch_up_paused` need not wait for it."""
+        async with self._reading:
+            yield
+
+    async def catch_up(self) -> None:
+        """See all entries that were pushed before this call."""
+        async with self.paused():
+            await self.catch_up_paused(range(len(self._streams)))
+
+    async def catch_up_paused(self, numbers: Iterable[int]) -> None:
+        """See all entries that were pushed to these partitions before this call, while `paused`."""
+        left = list(numbers)
+        while left:
+            found = await self._pipelined(command for number in left for command in self._rest_of(number))
+            for number, entries, info in zip(left, found[::2], found[1::2], strict=True):
+                self._catch_up(number, entries, info)
+            left = [number for number, page in zip(left, found[::2], strict=True) if len(page) == _PAGE]
+
+    async def _see_waiting(self, number: int, last_id: bytes) -> None:
+        start, page = b"-", [None] * _PAGE
+        while len(page) == _PAGE:
+            with queue_request("watch"):
+                page = await self._redis.xrange(self._keys.stream(number), start, last_id, count=_PAGE)
+            self._see_all(number, page)
+            start = b"(" + page[-1][0] if page else b"-"
+
+    async def _read_new(self) -> None:
+        positions = {self._keys.stream(number): stream.last_id for number, stream in enumerate(self._streams)}
+        with queue_request("watch"):
+            found = await self._redis.xread(positions, count=_PAGE, block=_BLOCK_MS)  # type: ignore[arg-type]
+        for key, entries in found:
+            self._advance(int(key.rpartition(b":")[2]), entries)
+
+    def _rest_of(self, number: int) -> list[tuple[str | int | bytes, ...]]:
+        key = self._keys.stream(number)
+        start = b"(" + self._streams[number].last_id
+        return [("XRANGE", key, start, "+", "COUNT", _PAGE), ("XINFO STREAM", key)]
+
+    def _catch_up(self, number: int, entries: list[Any], info: Any) -> None:
+        self._advance(number, entries)
+        current, stream = _stream_of(info), self._streams[number]
+        if len(entries) < _PAGE and (current.added, current.last_id) != (stream.added, stream.last_id):
+            self.gaps.add(number)
+            self._streams[number] = current
+
+    def _advance(self, number: int, entries: list[Any]) -> None:
+        self._see_all(number, entries)
+        if entries:
+            self._streams[number].last_id = entries[-1][0]
+            self._streams[number].added += len(entries)
+
+    def _see_all(self, number: int, entries: list[Any]) -> None:
+        for _, fields in entries:
+            self._see(number, parse_version(fields.get(b"v", b"")), fields.get(b"j", b""))
+
+    async def _pipelined(self, commands: Iterable[tuple[str | int | bytes, ...]]) -> list[Any]:
+        """Return the results of commands in one step. Where there is no stream, the result is empty."""
+        with queue_request("watch"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                found = await pipe.execute(raise_on_error=False)
+            for result in found:
+                if isinstance(result, Exception) and not _is_absence(result):
+                    raise result
+        return [{} if isinstance(result, Exception) else result for result in found]
+
+
+def _is_absence(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and _NO_STREAM in str(error)
+
+
+def _stream_of(info: dict[str, Any]) -> _Stream:
+    return _Stream(info["last-generated-id"], info["entries-added"]) if info else _Stream()
