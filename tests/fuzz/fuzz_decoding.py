@@ -163,17 +163,17 @@ def _entry(number: int, control: int, body: bytes, dead_letters: dict[str, Write
 
 
 def _check_decoding(entries: list[Entry], decoded: DecodedBatch, limits: Limits) -> None:
-    newer = [at for at, entry in enumerate(entries) if _needs_newer_worker(entry, limits)]
     end = len(decoded.entries)
     assert list(decoded.entries) == entries[:end]
-    if decoded.cut:
-        assert decoded.held is None
-        assert end <= min([end, *newer])
+    assert not any(_needs_newer_worker(entry, limits) for entry in decoded.entries if len(entry.body) <= _ONE_BY_ONE)
+    if decoded.held is not None:
+        assert decoded.held.entry_id == entries[end].entry_id
+        assert _needs_newer_worker(entries[end], limits)
+        assert not decoded.cut
+    elif decoded.cut:
         _check_cut(decoded, entries[end], limits)
     else:
-        assert end == (newer[0] if newer else len(entries))
-        held = decoded.held.entry_id if decoded.held is not None else None
-        assert held == (entries[end].entry_id if newer else None)
+        assert end == len(entries)
     lived, died = (
         [entry.entry_id for entry, _ in decoded.jobs],
         [dead_letter.entry.entry_id for dead_letter in decoded.dead],
