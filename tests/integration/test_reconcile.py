@@ -319,13 +319,55 @@ class TestLive:
         assert summary.undecided == 0
         assert summary.changing
 
-    async def test_jobs_that_were_not_seen_leave_their_partition_undecided(
+    async def test_jobs_that_are_applied_between_two_looks_are_seen(
         self, opened: Open, proxied_store: VectorStore, during: Any, drainer: MakeDrainer, pushed: Push
     ) -> None:
         await write(proxied_store, memory(1, 1))
 
         async def change() -> None:
             async with reconciler.watch.paused():
+                for numbers in ((2,), range(4, 150)):  # more than a page
+                    await pushed(*(memory(1, number) for number in numbers))
+                    assert (await drainer().drain(0)).ending == "empty"
+
+        during(change)
+        async with opened(by=proxied_store) as reconciler:
+            summary = await reconciler.compare(manifest(line(3), line(2, updated=5), line(140, updated=5)))
+            assert found(reconciler) == {
+                "mem_1_1": ("orphaned", None, None),
+                "mem_1_3": ("missing", None, None),
+            }
+        assert (summary.changing, summary.undecided) == (2, 0)
+
+    async def test_copies_of_jobs_are_kept_only_while_somebody_watches(
+        self, opened: Open, drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys
+    ) -> None:
+        async with opened() as reconciler, reconciler.watch.paused():
+            await pushed(memory(1, 1))
+            await drainer().drain(0)
+            assert await redis.xlen(keys.watched_entries(0)) == 1
+            assert await redis.pttl(keys.watched) > 0
+            assert await redis.pttl(keys.watched_entries(0)) > 0
+        await pushed(memory(1, 1))
+        await drainer().drain(0)
+        assert not await redis.exists(keys.watched, keys.watched_entries(0))
+
+    async def test_jobs_that_were_not_seen_leave_their_partition_undecided(
+        self,
+        opened: Open,
+        proxied_store: VectorStore,
+        during: Any,
+        drainer: MakeDrainer,
+        pushed: Push,
+        redis: Redis,
+        keys: Keys,
+    ) -> None:
+        """A worker of an older version keeps no copies."""
+        await write(proxied_store, memory(1, 1))
+
+        async def change() -> None:
+            async with reconciler.watch.paused():
+                await redis.delete(keys.watched)
                 await pushed(memory(1, 2))
                 assert (await drainer().drain(0)).ending == "empty"
 

@@ -43,6 +43,8 @@ PRODUCED = {
     KEYS.leader,
     KEYS.stats,
     KEYS.attempts(7),
+    KEYS.watched,
+    KEYS.watched_entries(7),
     KEYS.guarded(7),
     KEYS.guarded_dead_letters(7, 1730),
     KEYS.guarded_points(7, 1730),

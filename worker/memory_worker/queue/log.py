@@ -200,12 +200,12 @@ class JobLog:
         nothing was changed.
         """
         keys = self._keys
-        script_keys = [keys.backlog, keys.outcomes]
+        script_keys = [keys.backlog, keys.outcomes, keys.watched]
         args: list[Any] = [0 if release else commits[0].lease.ttl_ms, self._outcomes_max]
         for commit in commits:
             number = commit.lease.partition
             script_keys += [keys.lease(number), keys.stream(number), keys.applied(number), keys.dead(number)]
-            script_keys += [keys.attempts(number), keys.guarded(number)]
+            script_keys += [keys.attempts(number), keys.guarded(number), keys.watched_entries(number)]
             args.append(_encode_commit(commit))
         started = time.monotonic()
         with queue_request("commit"):

@@ -1,14 +1,17 @@
 """Watch the streams of all partitions: see each entry that waits now or is pushed from now on.
 
-An entry may be pushed and applied between two reads. So each stream's count of added entries is compared with the
-number of entries that were seen. A partition with a gap is named, because nothing is known of the entries in the gap.
+An entry may be pushed and applied between two looks. So while a queue is watched, ``commit.lua`` keeps copies of the
+last entries that leave each stream. If too many leave it between two looks, or a worker of an older version removes
+them, some are not seen. This shows in the stream's count of added entries. Then the partition is named as one with a
+gap, because nothing is known of these entries.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +24,9 @@ from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
 _PAGE = 100
-_BLOCK_MS = 20
+_LOOK_EVERY_S = 0.02
+_LIFE_MS = 30_000
+_RENEWED_AFTER_S = 5.0
 _AFTER_ERROR_S = 0.2
 _NO_STREAM = "no such key"
 
@@ -48,28 +53,34 @@ class StreamWatch:
         self._see = see
         self._streams = [_Stream() for _ in range(partitions)]
         self._reading = asyncio.Lock()
+        self._renewed_at = float("-inf")
         self._stopped = False
 
     async def start(self) -> None:
         """See the entries that wait now."""
         numbers = range(len(self._streams))
         async with self._reading:
+            await self._renew()
             found = await self._pipelined(("XINFO STREAM", self._keys.stream(number)) for number in numbers)
             self._streams = [_stream_of(info) for info in found]
             for number, stream in enumerate(self._streams):
                 await self._see_waiting(number, stream.last_id)
 
     async def follow(self) -> None:
-        """See new entries as they are pushed, until `stop`."""
+        """See new entries as they are pushed, until `stop`. Then let workers keep no more copies."""
         while not self._stopped:
             try:
-                async with self._reading:
-                    await self._read_new()
+                await self._renew()
+                await self.catch_up()
+                await asyncio.sleep(_LOOK_EVERY_S)
             except QueueUnavailable:  # what is missed meanwhile is a gap
                 await asyncio.sleep(_AFTER_ERROR_S)
+        copies = map(self._keys.watched_entries, range(len(self._streams)))
+        with suppress(QueueUnavailable), queue_request("watch"):  # they expire
+            await self._redis.delete(self._keys.watched, *copies)
 
     def stop(self) -> None:
-        """Let `follow` return after its present read."""
+        """Let `follow` return after its present look."""
         self._stopped = True
 
     @asynccontextmanager
@@ -88,9 +99,15 @@ class StreamWatch:
         left = list(numbers)
         while left:
             found = await self._pipelined(command for number in left for command in self._rest_of(number))
-            for number, entries, info in zip(left, found[::2], found[1::2], strict=True):
-                self._catch_up(number, entries, info)
-            left = [number for number, page in zip(left, found[::2], strict=True) if len(page) == _PAGE]
+            rest = zip(left, found[::3], found[1::3], found[2::3], strict=True)
+            left = [number for number, *pages in rest if self._catch_up(number, *pages)]
+
+    async def _renew(self) -> None:
+        """Let workers keep copies of the entries that leave their streams, for some time."""
+        if time.monotonic() - self._renewed_at > _RENEWED_AFTER_S:
+            with queue_request("watch"):
+                await self._redis.set(self._keys.watched, 1, px=_LIFE_MS)
+            self._renewed_at = time.monotonic()
 
     async def _see_waiting(self, number: int, last_id: bytes) -> None:
         start, page = b"-", [None] * _PAGE
@@ -100,24 +117,27 @@ class StreamWatch:
             self._see_all(number, page)
             start = b"(" + page[-1][0] if page else b"-"
 
-    async def _read_new(self) -> None:
-        positions = {self._keys.stream(number): stream.last_id for number, stream in enumerate(self._streams)}
-        with queue_request("watch"):
-            found = await self._redis.xread(positions, count=_PAGE, block=_BLOCK_MS)  # type: ignore[arg-type]
-        for key, entries in found:
-            self._advance(int(key.rpartition(b":")[2]), entries)
-
     def _rest_of(self, number: int) -> list[tuple[str | int | bytes, ...]]:
-        key = self._keys.stream(number)
-        start = b"(" + self._streams[number].last_id
-        return [("XRANGE", key, start, "+", "COUNT", _PAGE), ("XINFO STREAM", key)]
+        key, start = self._keys.stream(number), b"(" + self._streams[number].last_id
+        copies = self._keys.watched_entries(number)
+        return [
+            ("XRANGE", copies, start, "+", "COUNT", _PAGE),
+            ("XRANGE", key, start, "+", "COUNT", _PAGE),
+            ("XINFO STREAM", key),
+        ]
 
-    def _catch_up(self, number: int, entries: list[Any], info: Any) -> None:
-        self._advance(number, entries)
+    def _catch_up(self, number: int, left: list[Any], waiting: list[Any], info: Any) -> bool:
+        """See entries that have left a stream, then those that wait. Return whether there may be more."""
+        if len(left) == _PAGE:
+            waiting = []
+        self._advance(number, [*left, *waiting])
+        if _PAGE in (len(left), len(waiting)):
+            return True
         current, stream = _stream_of(info), self._streams[number]
-        if len(entries) < _PAGE and (current.added, current.last_id) != (stream.added, stream.last_id):
+        if (current.added, current.last_id) != (stream.added, stream.last_id):
             self.gaps.add(number)
             self._streams[number] = current
+        return False
 
     def _advance(self, number: int, entries: list[Any]) -> None:
         self._see_all(number, entries)

@@ -26,7 +26,7 @@ _WITHOUT_AN_ANSWER = frozenset(
 """Codes that the client may return by itself while the server is still working."""
 _NEVER_SENT = "failed to connect"
 _RETRY_AFTER = "retry-after"
-_TOO_LARGE = re.compile(r"(?<!SERVER: )Received message larger than max \((\d+) vs")
+_TOO_LARGE = re.compile(r"(?<!SERVER: )(?:Received|Decompressed) message larger than max \((\d+) vs")
 """The message of the client's gRPC about an answer above the limit of the channel."""
 
 

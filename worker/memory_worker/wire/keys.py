@@ -25,6 +25,8 @@ prefix.
     mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters by position
     mw:guarded:{p}:{user}:touched  hash  replay guard: their points, each with the last position that touched it
     mw:held                     hash    partitions whose head a worker cannot apply: entry id, and what it needs
+    mw:watched                  string  exists while a command watches the queue; expires
+    mw:watched:{p}              stream  the last entries that left a partition meanwhile; expires
     mw:attempts:{p}             hash    the batch that is being tried, and the processes that have tried it
     mw:drain, mw:search         zset    arq's queues: job ids by due time
     mw:admin                    zset    arq's queue of reads of all users: job ids by due time
@@ -188,6 +190,15 @@ class Keys:
     def attempts(self, partition: int) -> str:
         """Return the key of the batch that is being tried."""
         return f"{self.prefix}:attempts:{partition}"
+
+    @property
+    def watched(self) -> str:
+        """The key that exists while a command watches the queue."""
+        return f"{self.prefix}:watched"
+
+    def watched_entries(self, partition: int) -> str:
+        """Return the key of the entries that left a partition while the queue was watched."""
+        return f"{self.watched}:{partition}"
 
     def reply(self, job_id: str) -> str:
         """Return the key of the list for the reply to a read job."""

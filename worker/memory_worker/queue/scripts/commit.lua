@@ -5,7 +5,8 @@
 -- and in which its outcome is reported. This happens only for the drain that holds the lease. If the call is repeated
 -- because the reply was lost, it counts once.
 --
--- KEYS  backlog, outcomes, then for each partition: lease, stream, applied, dead letters, attempts, guarded users
+-- KEYS  backlog, outcomes, watched, then for each partition: lease, stream, applied, dead letters, attempts,
+--       guarded users, watched entries
 -- ARGV  life of a lease (ms; 0: release it in any case), most outcomes (0: none),
 --       then for each partition a map in MessagePack:
 --       token, last (the last id of the batch), after (the id right after it), bytes (of the batch),
@@ -20,6 +21,8 @@
 -- use fields
 -- use attempts
 -- use outcomes
+local WATCHED_MAX = 1024
+local WATCHED_LIFE_MS = 60000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -72,6 +75,15 @@ local function delete_purged(dead, guarded, purged)
   end
 end
 
+-- While somebody watches the queue, keep copies of the entries that leave it, for a while.
+local function copy_for_watchers(watched, stream, last_id)
+  for _, entry in ipairs(redis.call('XRANGE', stream, '-', last_id)) do
+    local fields = fields_of(entry)
+    redis.pcall('XADD', watched, 'MAXLEN', '=', WATCHED_MAX, entry[1], 'v', fields.v, 'j', fields.j)
+  end
+  redis.call('PEXPIRE', watched, WATCHED_LIFE_MS)
+end
+
 local function mark_applied(applied, last_id, removed)
   local add_mark = {'XADD', applied, 'MAXLEN', '=', 1, last_id, 'jobs', removed}
   local added = redis.pcall(unpack(add_mark))
@@ -92,7 +104,7 @@ local function renew_or_release(stream, lease)
   return left
 end
 
-local function commit(batch, lease, stream, applied, dead, attempts, guarded)
+local function commit(batch, lease, stream, applied, dead, attempts, guarded, watched)
   if redis.call('GET', lease) ~= batch.token then
     -- If the batch was committed before, that call has released the lease.
     local mark = redis.call('XRANGE', applied, '-', '+', 'COUNT', 1)[1]
@@ -101,6 +113,9 @@ local function commit(batch, lease, stream, applied, dead, attempts, guarded)
   remove_attempt(attempts)
   for _, dead_letter in ipairs(batch.dead) do
     add_dead_letter(stream, dead, dead_letter)
+  end
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    copy_for_watchers(watched, stream, batch.last)
   end
   local removed = redis.call('XTRIM', stream, 'MINID', '=', batch.after)
   if removed > 0 then  -- else it was committed before
@@ -118,8 +133,8 @@ local function commit(batch, lease, stream, applied, dead, attempts, guarded)
 end
 
 local found = {}
-for i = 3, #KEYS, 6 do
-  local batch = cmsgpack.unpack(ARGV[(i - 3) / 6 + 3])
-  found[#found + 1] = commit(batch, unpack(KEYS, i, i + 5))
+for i = 4, #KEYS, 7 do
+  local batch = cmsgpack.unpack(ARGV[(i - 4) / 7 + 3])
+  found[#found + 1] = commit(batch, unpack(KEYS, i, i + 6))
 end
 return found
