@@ -373,7 +373,8 @@ def _python(data: bytes) -> None:
     if not isinstance(document, dict):
         return
     op = document.get("op")
-    kind_of_job: Any = {**_WRITES, **_READS}.get(op if isinstance(op, str) else "", Upsert)
+    op = op if isinstance(op, str) else ""
+    kind_of_job: Any = {**_WRITES, **_READS}.get(op, Upsert)
     fields = {name: _with_python_values(document[name]) for name in kind_of_job.__struct_fields__ if name in document}
     try:
         job = kind_of_job(**fields)
