@@ -416,7 +416,8 @@ def _python(data: bytes) -> None:
     document = _document(data) if len(data) <= _ONE_BY_ONE else None
     if not isinstance(document, dict):
         return
-    op = document.get("op") if isinstance(document.get("op"), str) else ""
+    op = document.get("op")
+    op = op if isinstance(op, str) else ""
     kind_of_job: Any = {**_WRITES, **_READS}.get(op, Upsert)
     fields = {name: _with_python_values(document[name]) for name in kind_of_job.__struct_fields__ if name in document}
     try:

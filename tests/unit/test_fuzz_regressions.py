@@ -14,6 +14,7 @@ from memory_worker.contract import (
     Delete,
     Get,
     Limits,
+    Prune,
     Purge,
     Receipt,
     Search,
@@ -23,10 +24,13 @@ from memory_worker.contract import (
     normalize_job,
 )
 from memory_worker.contract.errors import InvalidJob
+from memory_worker.ingest.cuts import Cuts
 from memory_worker.ingest.decoding import decode_and_validate
+from memory_worker.ingest.plan import plan
 from memory_worker.queue.log import Entry
 from memory_worker.queue.replay_guard import Guard
 from tests.tools import instructions
+from tests.unit.plan_world import KINDS
 
 LIMITS = Limits(dimension=2)
 VECTOR = struct.pack("<2f", 1, 2)
@@ -109,3 +113,20 @@ def test_a_receipt_must_be_an_id_that_redis_can_assign(text: str) -> None:
     with pytest.raises(InvalidJob):
         Receipt.parse(text)
     assert Receipt.parse(f"1/{2**64 - 1}-{2**64 - 1}") == Receipt(1, f"{2**64 - 1}-{2**64 - 1}")
+
+
+@pytest.mark.parametrize("value", ["2026", True, [1], {"a": 1}, None])
+def test_a_prune_or_a_purge_by_age_compares_values_of_any_type(value: Any) -> None:
+    """A kind from a file need not type ``_version`` and ``created``; comparing text with a number is no crash."""
+    chunk = Upsert(
+        kind="note",
+        user_id="ann",
+        point_id="note_ann_1",
+        vector=b"",
+        payload={"user_id": "ann", "file_id": 7, "_version": value, "created": value},
+    )
+    prune = Prune(kind="note", user_id="ann", file_id=7, version=5)
+    cuts = Cuts()
+    assert not cuts.must_end_before(prune)
+    assert cuts.must_end_before(chunk) is (value in (None, [1]))
+    assert plan([chunk, prune, Purge(user_id="ann", before=5)], kinds=KINDS)

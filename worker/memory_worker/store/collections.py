@@ -141,7 +141,7 @@ class Collections:
         await self._membership.restore()
 
     async def prepare(self) -> None:
-        """Restore the registry, then create and check the base collections.
+        """Restore the registry, then create and check the base collections. Add missing indexes to the namespaces.
 
         Raises `ConfigurationError` if one of them cannot be used, and as `check_distinct`.
         """
@@ -149,6 +149,10 @@ class Collections:
         await self.check_distinct()
         for ref in self.bases():
             await self.ensure(ref)
+        for ref in await self.existing():
+            info = await self.describe(ref) if ref.namespace is not None else None
+            if info is not None:
+                await self._index(ref, info)
 
     async def describe(self, ref: CollectionRef) -> q.CollectionInfo | None:
         """Return Qdrant's description of a collection, or ``None`` if it does not exist."""
