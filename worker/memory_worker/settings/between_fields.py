@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from memory_worker.settings.model import Settings
+from typing import Any
 
 LEASE_MARGIN_S = 2.0
 """How much longer a lease must be than a request to Qdrant: time for a late reply and for the commit."""
 
 
-def check_between_fields(settings: Settings) -> None:
-    """Raise `ValueError`, which names the settings that do not fit each other."""
+def check_between_fields(settings: Any) -> None:
+    """Raise `ValueError`, which names the settings that do not fit each other.
+
+    ``settings`` are `memory_worker.settings.Settings`, whose module imports this one.
+    """
     if settings.lease_ttl_s < settings.qdrant_timeout_s + LEASE_MARGIN_S:
         raise ValueError(
             f"LEASE_TTL_S ({settings.lease_ttl_s:g}) must be at least QDRANT_TIMEOUT_S ({settings.qdrant_timeout_s:g}) "
