@@ -79,6 +79,8 @@ def random_condition(chosen: random.Random, field: str) -> Any:
         for name in ("gte", "lte"):
             if chosen.random() < 0.4:
                 tests[name] = chosen.choice([*values, 0.5])
+    if not tests:
+        return random_condition(chosen, field)
     return FieldCondition(**tests, or_absent=chosen.random() < 0.5)
 
 
@@ -89,7 +91,7 @@ def holds(payload: dict[str, Any], field: str, condition: Any) -> bool:
     tests = {name: getattr(condition, name) for name in ("is_", "any", "not_any", "gte", "lte")}
     tests = {name: test for name, test in tests.items() if test is not FieldCondition().is_}
     if value is None:
-        return condition.or_absent or not tests
+        return bool(condition.or_absent)
     return all(
         {
             "is_": lambda test: value == test,

@@ -14,7 +14,7 @@ from memory_worker.contract.fields import (
     FieldCondition,
     Scalar,
 )
-from memory_worker.contract.kinds import POINT_ID_FIELD, USER_ID_FIELD, Kind
+from memory_worker.contract.kinds import POINT_ID_FIELD, RANGE_FIELDS, USER_ID_FIELD, Kind
 from memory_worker.contract.read_jobs import (
     Facet,
     FacetAll,
@@ -27,7 +27,7 @@ from memory_worker.contract.read_jobs import (
 )
 from memory_worker.contract.results import Receipt
 
-_FACETED = ("integer", "keyword", "bool")
+_NOT_FACETED = (POINT_ID_FIELD, *RANGE_FIELDS)
 
 
 def check_search(job: Search, kind: Kind) -> None:
@@ -69,9 +69,9 @@ def check_selection(job: SelectingJob, kind: Kind) -> None:
     match job:
         case List(order=order) if order != "id" and kind.indexes.get(order) != "integer":
             raise InvalidJob("order", f"kind {kind.name!r} has no index on {order!r}")
-        case Facet(by=by) | FacetAll(by=by) if by == POINT_ID_FIELD or kind.indexes.get(by) not in _FACETED:
-            fields = ", ".join(name for name in kind.indexes if name != POINT_ID_FIELD)
-            raise InvalidJob("by", f"{by[:80]!r} is none of the indexed fields of kind {kind.name!r}: {fields}")
+        case Facet(by=by) | FacetAll(by=by) if by in _NOT_FACETED or by not in kind.indexes:
+            fields = ", ".join(name for name in kind.indexes if name not in _NOT_FACETED)
+            raise InvalidJob("by", f"{by[:80]!r} is none of the fields of kind {kind.name!r} with facets: {fields}")
         case ListAll(vectors=True, limit=limit) if limit > MAX_POINTS_WITH_VECTORS:
             raise InvalidJob("limit", f"at most {MAX_POINTS_WITH_VECTORS} are allowed with vectors, got {limit}")
         case Files() if "file_id" not in kind.narrowing:

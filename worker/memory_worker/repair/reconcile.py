@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import partition_of
 from memory_worker.contract.errors import ConfigurationError
-from memory_worker.contract.kinds import POINT_ID_FIELD, Kind, primary_id
+from memory_worker.contract.kinds import POINT_ID_FIELD, UPDATED_FIELD, Kind, primary_id
 from memory_worker.queue.watching import StreamWatch
 from memory_worker.repair.ledger import Ledger, Value
 from memory_worker.repair.manifest import MAX_LINE_BYTES, Lines, parse_line
@@ -31,7 +31,6 @@ from memory_worker.store.store import VectorStore
 from memory_worker.store.stored_points import StoredPoint, StoredPoints
 from memory_worker.wire.keys import Keys
 
-UPDATED_FIELD = "updated"
 DEFAULT_HASH_FIELD = "_hash"
 _LINES = 1000
 _SWITCH_S = 0.0002

@@ -15,7 +15,7 @@ from typing import Any
 from qdrant_client import grpc as q
 
 from memory_worker.contract.fields import NARROWING
-from memory_worker.contract.kinds import TENANT_FIELD, USER_ID_FIELD, IndexType, KindName
+from memory_worker.contract.kinds import MODEL_FIELD, RANGE_FIELDS, TENANT_FIELD, USER_ID_FIELD, IndexType, KindName
 from memory_worker.store.compatibility import DISTANCES
 from memory_worker.store.shape import CollectionShape
 
@@ -101,5 +101,6 @@ def _index_options(field: str, index: IndexType, *, graphs_of_users: bool) -> di
         return {}
     if field == USER_ID_FIELD:
         return {"lookup": True, "range": False} if index == "integer" else {}
-    ranges = {"lookup": True, "range": True} if index == "integer" else {}
-    return {**ranges, "enable_hnsw": False}
+    if index != "integer":
+        return {"enable_hnsw": False}
+    return {"lookup": field not in RANGE_FIELDS, "range": field != MODEL_FIELD, "enable_hnsw": False}

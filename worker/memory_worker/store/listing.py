@@ -17,7 +17,7 @@ from memory_worker.contract.fields import MAX_NUMBER
 from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
 from memory_worker.store.cursors import Cursor, decode_cursor, encode_cursor, first_cursor
 from memory_worker.store.duplicates import point_of
-from memory_worker.store.filters import in_range, is_value
+from memory_worker.store.filters import in_range
 from memory_worker.store.reader import Read, Reader
 from memory_worker.store.selections import NO_PAYLOAD, Selection, owned_by, selection_of, with_fields
 
@@ -81,7 +81,8 @@ class Listing:
             return await self._below(selection, place, count, read)
         request = self._scroll(selection, count, _ONLY_POINT_ID)
         if place.part == "at":
-            request.filter.must.append(is_value(place.order, place.value or 0))
+            value = place.value or 0
+            request.filter.must.append(in_range(place.order, gte=value, lte=value))
         elif place.part == "without":
             request.filter.must_not.append(in_range(place.order, gte=_LOWEST))
         if (offset := place.offset()) is not None:
