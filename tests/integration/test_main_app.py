@@ -176,6 +176,7 @@ class TestReadsOfMemories:
             if (cursor := page.cursor) is None:
                 break
         assert found == [f"text {number}" for number in range(7, 0, -1)]
+        assert await queue.count(user_id=USER, where={"created": 3}) == 1
 
     async def test_scroll_over_all_users(self, queue: MemoryQueue, admin: AdminQueue) -> None:
         await applied(

@@ -127,7 +127,7 @@ class Facet(_SelectingJob, frozen=True, kw_only=True, tag="facet"):
     """
 
     user_id: UserId
-    by: Annotated[str, Meta(max_length=64, description="An indexed field.")]
+    by: Annotated[str, Meta(max_length=64, description="An indexed field, except times and versions.")]
     limit: Annotated[int, Meta(ge=1, le=MAX_FACET_LIMIT, description="Most values.")] = 1000
 
 
@@ -173,7 +173,7 @@ class CountAll(_SelectingJob, frozen=True, kw_only=True, tag="count_all"):
 class FacetAll(_SelectingJob, frozen=True, kw_only=True, tag="facet_all"):
     """Count the points of all users by the values of an indexed field. Only for the queue of all-user reads."""
 
-    by: Annotated[str, Meta(max_length=64, description="An indexed field.")]
+    by: Annotated[str, Meta(max_length=64, description="An indexed field, except times and versions.")]
     limit: Annotated[int, Meta(ge=1, le=MAX_FACET_LIMIT, description="Most values.")] = 1000
 
 
