@@ -49,8 +49,8 @@ def batch_committed(
         metrics.JOBS.labels(op, metrics.UNKNOWN, "dead").inc()
         log_event(
             logger,
-            # A point that was not deleted is worse than a point that is missing.
-            logging.ERROR if dead_letter.op in ("upsert", "") else logging.CRITICAL,
+            # A point that was not deleted is worse than a point that is missing or old.
+            logging.CRITICAL if dead_letter.op in ("delete", "purge", "prune") else logging.ERROR,
             "dead_letter",
             receipt=f"{partition}/{dead_letter.entry.entry_id}",
             reason=dead_letter.reason,

@@ -10,7 +10,7 @@ EVENTS: Final = {
     "collection belongs to this deployment.",
     "collection_restored": "Redis had lost a collection from its registry. It was restored from the collection's "
     "metadata.",
-    "dead_letter": "A job can never be applied and became a dead letter. CRITICAL for a delete or a purge.",
+    "dead_letter": "A job can never be applied and became a dead letter. CRITICAL for a delete, a purge or a prune.",
     "drain_failed": "A drain failed with an error. Its partitions are drained again.",
     "embedded_engine": "An embedded engine is used. WARNING if the other server is not embedded, because then an "
     "address is probably missing.",

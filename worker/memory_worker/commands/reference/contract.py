@@ -19,6 +19,18 @@ from memory_worker.contract import (
     MAX_TIMEOUT_MS,
     json_schema,
 )
+from memory_worker.contract.fields import (
+    MAX_FACET_LIMIT,
+    MAX_FIELDS,
+    MAX_LIST_LIMIT,
+    MAX_NAMESPACES,
+    MAX_PATCH_FIELDS,
+    MAX_POINTS_WITH_VECTORS,
+    MAX_REF_CHARACTERS,
+    MAX_SEARCHES,
+    MAX_VALUES,
+    MAX_WHERE,
+)
 from memory_worker.contract.vectors import MAX_NORM, MIN_NORM
 from memory_worker.wire import keys as wire_keys
 from memory_worker.wire.arq_records import decode_arq
@@ -48,6 +60,11 @@ def jobs() -> str:
     return "\n\n".join(_job(definitions[name]) for name in _JOBS)
 
 
+def conditions() -> str:
+    """Return a table of the tests of a condition in ``where``."""
+    return _reply(json_schema()["$defs"]["FieldCondition"])
+
+
 def replies() -> str:
     """Return a section for the reply and for each of its parts, with their fields."""
     definitions = json_schema()["$defs"]
@@ -58,12 +75,12 @@ def limits() -> str:
     """Return a table of all limits of a job."""
     rows = [
         ("job", "`JOB_MAX_BYTES` encoded"),
-        ("`user_id`", "1 to 2^63 - 1"),
+        ("`user_id`", "1 to 2^63 - 1; for kinds whose users are texts 1 to 128 of `A-Z a-z 0-9 . @ -`"),
         ("`point_id`", "`mem_{user_id}_` or `doc_{user_id}_`, then 1 to 200 of `A-Z a-z 0-9 _ . : -`"),
         ("`point_ids`", f"1 to {MAX_POINT_IDS:,}"),
         (
             "`vector`",
-            f"exactly `QDRANT_VECTOR_DIMENSION` finite numbers with a norm from {MIN_NORM:.3g} to {MAX_NORM:.3g}, "
+            f"as many finite numbers as the kind has dimensions, with a norm from {MIN_NORM:.3g} to {MAX_NORM:.3g}, "
             "because no search finds others",
         ),
         (
@@ -71,9 +88,20 @@ def limits() -> str:
             f"{MAX_PAYLOAD_FIELDS:,} fields, {MAX_PAYLOAD_VALUES:,} values including those in lists and maps, "
             f"{MAX_PAYLOAD_DEPTH} levels, names of {MAX_KEY_CHARACTERS} characters, 64-bit integers, finite numbers",
         ),
+        (
+            "`set`, `unset`",
+            f"{MAX_PATCH_FIELDS} fields each, with the limits of a payload; `unset` takes `A-Z a-z 0-9 _ -`",
+        ),
+        ("`version`, `before`", "1 to 2^53"),
+        ("`ref`", f"1 to {MAX_REF_CHARACTERS} characters"),
         ("`namespace`", "1 to 64 of `a-z 0-9 _ -`"),
-        ("`limit`", f"1 to {MAX_SEARCH_LIMIT}"),
-        ("`min_score`", "-1 to 1"),
+        ("`namespaces`, `searches`", f"1 to {MAX_NAMESPACES}, 1 to {MAX_SEARCHES}"),
+        ("`limit`", f"search 1 to {MAX_SEARCH_LIMIT}, list 1 to {MAX_LIST_LIMIT:,}, others 1 to {MAX_FACET_LIMIT:,}"),
+        ("`vectors`", f"at most {MAX_POINTS_WITH_VECTORS} points"),
+        ("`where`", f"{MAX_WHERE} fields; `any` and `not_any` 1 to {MAX_VALUES} values"),
+        ("`exclude`, `not_category`", f"{MAX_VALUES} each"),
+        ("`fields`", f"1 to {MAX_FIELDS}"),
+        ("`min_score`", "-1 to 1 for cosine"),
         ("`timeout_ms`", f"1 to {MAX_TIMEOUT_MS:,}"),
         ("answer to one read", "`READ_MAX_BYTES`; a larger one is the error `too_large`"),
     ]
@@ -103,6 +131,7 @@ def keys() -> str:
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "jobs": jobs,
+    "conditions": conditions,
     "limits": limits,
     "push": partial(script_head, "push"),
     "drain job": drain_record,
