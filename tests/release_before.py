@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import tool
+
 COMMIT = "e0166dda266ebead9a69804e88885fddc5c5cfe4"
 """The last commit of version 0.1.0."""
 
@@ -29,7 +31,7 @@ def command_of_the_release_before(directory: Path) -> list[str]:
 
 def _unpacked(directory: Path) -> Path:
     archive = subprocess.run(
-        ["git", "archive", COMMIT, "worker"], cwd=Path(__file__).parents[1], capture_output=True, check=False
+        [tool("git"), "archive", COMMIT, "worker"], cwd=Path(__file__).parents[1], capture_output=True, check=False
     )
     if archive.returncode:
         pytest.skip("this checkout has no history with the release before")
