@@ -26,10 +26,16 @@ WITHOUT_INDEX = tuple(name for name in VALUES if not any(name in kind.indexes fo
 
 @asynccontextmanager
 async def opened(url: str, channel: grpc.Channel) -> AsyncIterator[VectorStore]:
-    """Open a store with new collections, which are deleted afterwards."""
+    """Open a store with new collections, which are deleted afterwards.
+
+    They were made by others, so that they may have points under integer ids.
+    """
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     kinds = with_collections(KINDS, {name: f"{prefix}-{name}" for name in KINDS})
-    async with VectorStore(url, CollectionShape(kinds=kinds, dimension=1), api_key=API_KEY) as store:
+    shape = CollectionShape(kinds=kinds, dimension=1)
+    for ref in REFS:
+        Contents(channel).create(shape.name(ref), size=1)
+    async with VectorStore(url, shape, api_key=API_KEY) as store:
         await store.prepare()
         for ref in REFS:
             await store.collections.ensure(ref)
