@@ -62,8 +62,8 @@ class Command:
             raise
 
     def check(self, output: str | None) -> None:
-        """Check how it ended; it printed nothing if it was finished at that moment."""
-        if output:
+        """Check how it ended; its status is 0 if it was finished at that moment."""
+        if output and self.process.returncode:
             assert self.process.returncode == 130, output
             assert "memory-worker: interrupted" in output.splitlines()
             assert "Traceback" not in output

@@ -35,10 +35,10 @@ class Cuts:
 
     def must_end_before(self, job: WriteJob) -> bool:
         """Return whether the batch must end before ``job``. If not, the job has joined the batch."""
+        if isinstance(job, Upsert):
+            user = self._users.get(job.user_id) if self._users else None
+            return user is not None and any(_deletes(prune, job) for prune in user.prunes)
         match job:
-            case Upsert():
-                user = self._users.get(job.user_id)
-                return user is not None and any(_deletes(prune, job) for prune in user.prunes)
             case Patch():
                 return self._users[job.user_id].must_end_before(job)
             case Purge() | Prune():
