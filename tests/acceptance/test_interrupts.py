@@ -63,7 +63,9 @@ class Command:
 
     def check(self, output: str | None) -> None:
         """Check how it ended; its status is 0 if it was finished at that moment."""
-        if output and self.process.returncode:
+        if output and self.process.returncode == 0:
+            assert "interrupted" not in output
+        elif output:
             assert self.process.returncode == 130, output
             assert "memory-worker: interrupted" in output.splitlines()
             assert "Traceback" not in output

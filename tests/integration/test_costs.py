@@ -25,7 +25,7 @@ from tests.tools import instructions
 
 WRITES = 1000
 BATCH = 256
-INSTRUCTIONS_A_JOB = 1500  # 1,300 with Python 3.11
+INSTRUCTIONS_A_JOB = 1300  # 1,200 with Python 3.11
 
 BEATS = 2  # one at the start, one for each second that it takes
 OF_THE_MAINTENANCE = {"TIME", "SET", "HGETALL", "GET", "INFO", "HGET", "ZCARD", "PSETEX"}

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 
 from memory_worker.client.opened import Opened
+from memory_worker.client.selecting import Conditions, common_fields, selecting_fields
 from memory_worker.contract import (
     CollectionInfo,
     Count,
     Facet,
     FacetCounts,
-    FieldCondition,
     FileInfo,
     Files,
     Get,
@@ -31,22 +31,14 @@ from memory_worker.contract import (
     SearchResult,
     Stats,
     UserStats,
-    check_receipt,
 )
 from memory_worker.contract.arguments import to_list
 from memory_worker.contract.building import (
-    kind_of_read,
-    refuse_none,
     to_search,
     to_timeout_ms,
 )
-from memory_worker.contract.fields import MAX_SEARCHES, Scalar
+from memory_worker.contract.fields import MAX_SEARCHES
 from memory_worker.contract.kinds import KindName, UserId
-
-Conditions = Mapping[str, Scalar | FieldCondition | Mapping[str, Any]]
-"""Fields with a value, or with a condition: any of ``is``, ``any``, ``not_any``, ``gte``, ``lte``, ``or_absent``."""
-
-_FIND_MORE = "leave it out to find more"
 
 
 class Reading(Opened):
@@ -92,8 +84,8 @@ class Reading(Opened):
         """
         left_out = {"not_category": not_category, "exclude": exclude}
         options: dict[str, Any] = {"namespaces": namespaces, "limit": limit, "min_score": min_score, **left_out}
-        selected = _selected(kind, category=category, group_key=group_key, file_id=file_id, where=where)
-        common = _common(fields=fields, after=after, timeout=timeout)
+        selected = selecting_fields(kind, category=category, group_key=group_key, file_id=file_id, where=where)
+        common = common_fields(fields=fields, after=after, timeout=timeout)
         job = Search(user_id=user_id, vector=vector, like=like, namespace=namespace, **options, **selected, **common)
         return (await self._read(job)).hits or []
 
@@ -110,7 +102,7 @@ class Reading(Opened):
         """
         found = to_list("searches", searches, of="searches", max_items=MAX_SEARCHES)
         jobs = [to_search(f"searches[{position}]", search) for position, search in enumerate(found)]
-        job = SearchMany(searches=jobs, **_common(after=after, timeout=timeout))
+        job = SearchMany(searches=jobs, **common_fields(after=after, timeout=timeout))
         return (await self._read(job)).results or []
 
     async def get(
@@ -135,7 +127,7 @@ class Reading(Opened):
             kind=kind,
             namespace=namespace,
             vectors=vectors,
-            **_common(fields=fields, after=after, timeout=timeout),
+            **common_fields(fields=fields, after=after, timeout=timeout),
         )
         return (await self._read(job)).points or []
 
@@ -163,7 +155,9 @@ class Reading(Opened):
         points (1 to 1,000) and ends early if they have more than 1 MiB. By default, points that are not active are
         left out.
         """
-        selected = _selected(kind, active=active, category=category, group_key=group_key, file_id=file_id, where=where)
+        selected = selecting_fields(
+            kind, active=active, category=category, group_key=group_key, file_id=file_id, where=where
+        )
         job = List(
             user_id=user_id,
             namespace=namespace,
@@ -171,7 +165,7 @@ class Reading(Opened):
             limit=limit,
             cursor=cursor,
             **selected,
-            **_common(fields=fields, after=after, timeout=timeout),
+            **common_fields(fields=fields, after=after, timeout=timeout),
         )
         reply = await self._read(job)
         return Page(reply.points or [], reply.cursor)
@@ -194,8 +188,10 @@ class Reading(Opened):
 
         The namespace ``*`` is the base collection and every namespace.
         """
-        selected = _selected(kind, active=active, category=category, group_key=group_key, file_id=file_id, where=where)
-        job = Count(user_id=user_id, namespace=namespace, **selected, **_common(after=after, timeout=timeout))
+        selected = selecting_fields(
+            kind, active=active, category=category, group_key=group_key, file_id=file_id, where=where
+        )
+        job = Count(user_id=user_id, namespace=namespace, **selected, **common_fields(after=after, timeout=timeout))
         return (await self._read(job)).count or 0
 
     async def facet(
@@ -219,10 +215,10 @@ class Reading(Opened):
         The most frequent value comes first. ``limit`` is 1 to 10,000. The namespace ``*`` is the base collection and
         every namespace.
         """
-        selected = _selected(
+        selected = selecting_fields(
             kind, by, active=active, category=category, group_key=group_key, file_id=file_id, where=where
         )
-        common = _common(after=after, timeout=timeout)
+        common = common_fields(after=after, timeout=timeout)
         job = Facet(user_id=user_id, by=by, limit=limit, namespace=namespace, **selected, **common)
         return (await self._read(job)).facet or FacetCounts([])
 
@@ -244,9 +240,9 @@ class Reading(Opened):
         The files with the most chunks come first. If there are more than ``limit`` (1 to 10,000), the others are left
         out.
         """
-        selected = _selected(kind, group_key=group_key, file_id=file_id, where=where)
+        selected = selecting_fields(kind, group_key=group_key, file_id=file_id, where=where)
         job = Files(
-            user_id=user_id, limit=limit, namespace=namespace, **selected, **_common(after=after, timeout=timeout)
+            user_id=user_id, limit=limit, namespace=namespace, **selected, **common_fields(after=after, timeout=timeout)
         )
         return (await self._read(job)).files or []
 
@@ -265,8 +261,10 @@ class Reading(Opened):
         timeout: float = 5.0,  # noqa: ASYNC109  # the deadline travels with the job
     ) -> UserStats:
         """Return how many points the user has, and how many by category, group, file and embedding model."""
-        selected = _selected(kind, active=active, category=category, group_key=group_key, file_id=file_id, where=where)
-        job = Stats(user_id=user_id, namespace=namespace, **selected, **_common(after=after, timeout=timeout))
+        selected = selecting_fields(
+            kind, active=active, category=category, group_key=group_key, file_id=file_id, where=where
+        )
+        job = Stats(user_id=user_id, namespace=namespace, **selected, **common_fields(after=after, timeout=timeout))
         return (await self._read(job)).stats or UserStats(points=0, by={}, absent={})
 
     async def info(self, *, timeout: float = 5.0) -> builtins.list[CollectionInfo]:  # noqa: ASYNC109  # as above
@@ -275,21 +273,3 @@ class Reading(Opened):
 
     async def _read(self, job: ReadJob) -> Reply:
         return await self._producer.call(job)
-
-
-def _common(*, timeout: float, after: Receipt | None = None, fields: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the fields that many read jobs have."""
-    found: dict[str, Any] = {"timeout_ms": to_timeout_ms(timeout)}
-    if after is not None:
-        check_receipt(after)
-        found["after"] = str(after)
-    if fields is not None:
-        found["fields"] = fields
-    return found
-
-
-def _selected(kind: KindName | UnsetType, by: str = "", *, where: Conditions | None, **given: Any) -> dict[str, Any]:
-    """Return the fields that select points. ``by`` may imply the kind."""
-    refuse_none(given, _FIND_MORE)
-    found = {name: value for name, value in given.items() if value is not UNSET}
-    return {"kind": kind_of_read(kind, {**found, by: by}), "where": {} if where is None else where, **found}

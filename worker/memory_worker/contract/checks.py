@@ -181,7 +181,8 @@ def _check_purge(job: Purge, limits: Limits) -> None:
         kind.check_user_id(job.user_id)
     elif not any(kind.has_user(job.user_id) for kind in limits.kinds.values()):
         raise InvalidJob("user_id", f"no kind has {'text' if isinstance(job.user_id, str) else 'integer'} user ids")
-    check_text_user_id(job.user_id)
+    elif isinstance(job.user_id, str):
+        check_text_user_id(job.user_id)
     if job.namespace is not UNSET:
         if kind is None:
             raise InvalidJob("namespace", "needs a kind")

@@ -75,7 +75,8 @@ class Kind:
         """Raise `InvalidJob` unless ``user_id`` may own points of this kind."""
         if not self.has_user(user_id):
             raise InvalidJob("user_id", f"kind {self.name!r} has {self.user_ids} user ids, got {user_id!r:.80}")
-        check_text_user_id(user_id)
+        if isinstance(user_id, str):
+            check_text_user_id(user_id)
 
     def check_point_id(self, point_id: str, user_id: UserId, *, field: str = "point_id") -> None:
         """Raise `InvalidJob` about ``field`` unless ``point_id`` belongs to this kind and this user."""
@@ -104,15 +105,12 @@ class Kind:
             raise InvalidJob(field, f"{namespace[:80]!r}: 1 to 64 characters a-z 0-9 _ - are allowed")
 
 
-def check_text_user_id(user_id: UserId) -> None:
+def check_text_user_id(user_id: str) -> None:
     """Raise `InvalidJob` for a text that cannot be a user id.
 
     It has no ``_``, which separates it from the rest of a point id, and no ``:``, which separates it from the rest of a
-    key in Redis. It is no decimal number, so that no other user has
-    an id that is written alike.
+    key in Redis. It is no decimal number, because an integer user id is written like that.
     """
-    if isinstance(user_id, int):
-        return
     if not _TEXT_USER_ID.fullmatch(user_id):
         raise InvalidJob("user_id", f"{user_id[:80]!r}: 1 to 128 characters A-Z a-z 0-9 . @ - are allowed")
     if user_id.isdigit():

@@ -49,9 +49,10 @@ def update_batch(
             case DeletePoints():
                 _add_delete(request, operation.point_ids)
             case UpsertPoints():
+                primary_ids = [primary_id(point.point_id) for point in operation.points]
                 if integer_ids:
-                    _add_delete_of_older(request, operation.points)
-                _add_upsert(request, operation.points, tenants=tenants)
+                    _add_delete_of_older(request, operation.points, primary_ids)
+                _add_upsert(request, operation.points, primary_ids, tenants=tenants)
     return request
 
 
@@ -143,18 +144,20 @@ def _add_patch(request: q.UpdateBatchPoints, patch: PatchPoints) -> None:
         add()
 
 
-def _add_delete_of_older(request: q.UpdateBatchPoints, points: Sequence[Upsert]) -> None:
+def _add_delete_of_older(request: q.UpdateBatchPoints, points: Sequence[Upsert], primary_ids: Sequence[str]) -> None:
     """Delete older points under integer ids, so that the new points replace them."""
     older = request.operations.add().delete_points.points.filter
     older.must.append(any_point_id(point.point_id for point in points))
-    older.must_not.append(has_id(primary_id(point.point_id) for point in points))
+    older.must_not.append(has_id(primary_ids))
 
 
-def _add_upsert(request: q.UpdateBatchPoints, points: Sequence[Upsert], *, tenants: bool) -> None:
+def _add_upsert(
+    request: q.UpdateBatchPoints, points: Sequence[Upsert], primary_ids: Sequence[str], *, tenants: bool
+) -> None:
     messages = request.operations.add().upsert.points
-    for point in points:
+    for uuid, point in zip(primary_ids, points, strict=True):
         message = messages.add()
-        message.id.uuid = primary_id(point.point_id)
+        message.id.uuid = uuid
         put_payload(message.payload, point.payload)
         if tenants:
             message.payload[TENANT_FIELD].string_value = str(point.user_id)
