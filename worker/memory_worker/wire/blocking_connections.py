@@ -9,6 +9,7 @@ import select
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection
@@ -39,6 +40,14 @@ def log_in_blocking(connection: AbstractConnection) -> None:
         raise
     except RedisConnectionError as error:
         raise TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
+
+
+def _as_text(command: Iterable[Any]) -> list[Any]:
+    """Return a command without numbers.
+
+    hiredis makes the interpreter crash if a signal handler raises while hiredis formats a number.
+    """
+    return [str(part) if type(part) is int else part for part in command]
 
 
 class _LimitedSocket:
@@ -91,13 +100,13 @@ class BlockingConnection(AbstractConnection):
 
     def send_command(self, *args: Any, **options: Any) -> None:
         """Send one command."""
-        super().send_command(*args, **options)
+        super().send_command(*_as_text(args), **options)
         self._owed += 1
 
     def pack_commands(self, commands: Any) -> Any:
         """Pack the commands of a pipeline, which are then sent."""
         self._owed += len(commands)
-        return super().pack_commands(commands)
+        return super().pack_commands([_as_text(command) for command in commands])
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Return the reply to a command, as redis-py does."""

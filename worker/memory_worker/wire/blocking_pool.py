@@ -10,6 +10,7 @@ import threading
 import time
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from redis.backoff import ExponentialBackoff
 from redis.connection import ConnectionPool
@@ -68,7 +69,8 @@ class BlockingPool(ConnectionPool):
     def __init__(self, **options: Any) -> None:
         self._changed = threading.Condition()
         self._idle: list[BlockingConnection] = []
-        self._used: set[BlockingConnection] = set()
+        # Weak, because an exception of a signal handler may keep a connection from being released.
+        self._used: WeakSet[BlockingConnection] = WeakSet()
         self._generation = 0
         self.limits = TimeLimits()
         self.linked: list[BlockingPool] = [self]
