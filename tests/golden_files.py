@@ -13,7 +13,7 @@ from memory_worker.contract.errors import InvalidJob
 from tests.documents import ROOT
 from tests.golden_inputs.limits import LIMITS
 from tests.golden_inputs.reads import READS
-from tests.golden_inputs.refused import REFUSED
+from tests.golden_inputs.refused import OF_PYTHON, REFUSED
 from tests.golden_inputs.writes import WRITES, Call
 from tests.golden_recorder import Recorder, call, meta_of, plain, version_and_partitions
 from tests.golden_values import dump, to_form
@@ -68,8 +68,9 @@ def _error(case: dict[str, Any], recorder: Recorder) -> dict[str, str]:
     try:
         call(case["method"], case["args"], recorder)
     except InvalidJob as error:
-        return {"class": "InvalidJob", "field": error.field, "message": str(error)}
-    raise AssertionError(f"{case['name']}: is not refused")
+        of_python = {"message_is_from": "python"} if any(part in str(error) for part in OF_PYTHON) else {}
+        return {"class": "InvalidJob", "field": error.field, "message": str(error), **of_python}
+    raise AssertionError(f"{case['name']} is not refused")
 
 
 FILES: dict[str, Callable[[], Any]] = {

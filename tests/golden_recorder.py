@@ -54,6 +54,12 @@ class Recorder:
         self.jobs.append(checked(normalize_job(job), self.limits))
         return self._reply
 
+    async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
+        raise AssertionError(f"{receipt} is waited for {timeout_s} s")
+
+    async def outcomes(self, **arguments: Any) -> None:
+        raise AssertionError(f"outcomes are read: {arguments}")
+
 
 class _Meta:
     """A Redis that has only ``mw:meta``."""
@@ -84,7 +90,7 @@ def call(method: str, args: dict[str, Any], recorder: Recorder) -> Any:
 
 async def invoke(client: Any, method: str, args: dict[str, Any]) -> Any:
     """Call a method of a client with the arguments of a golden file."""
-    return await getattr(client, method.removesuffix(ADMIN))(**to_value(args))
+    return await getattr(client, method.removesuffix(ADMIN))(**{name: to_value(value) for name, value in args.items()})
 
 
 def plain(value: Any) -> Any:

@@ -33,7 +33,7 @@ _TO_TEXT: dict[type, Callable[[Any], str]] = {
     UUID: str,
     Decimal: str,
 }
-_ADVICE = "make it a str, int, float, bool, list or dict first"
+_ADVICE = "make it text, a number, a boolean, a list or a map first"
 _NAME = re.compile(r"[\w-]{1,64}")
 
 _Path: TypeAlias = tuple[str | int, ...]
