@@ -264,7 +264,7 @@ SEARCHES: list[Call] = [
             {"category": {"any": "a"}},
             {"category": {"not_any": {"list_of": ["a", 101]}}},
             {"category": {"or_absent": 1, "is": "a"}},
-            {name: 1 for name in ("f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8")},
+            dict.fromkeys(("f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8"), 1),
             [1],
         ],
     ),
