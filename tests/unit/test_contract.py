@@ -528,7 +528,11 @@ UNSTORABLE: dict[str, tuple[Any, str, str]] = {
     "deep": (nested(MAX_PAYLOAD_DEPTH), "payload.a" + "[0]" * 15, "at most 16 levels"),
     "a complex number": (1j, "payload.a", "type complex cannot be stored"),
     "NaN": ((1.0, math.nan), "payload.a[1]", "must be finite"),
-    "a number of NumPy": ([np.float64(1)], "payload.a[0]", "type numpy.float64 cannot be stored: make it text, a number"),
+    "a number of NumPy": (
+        [np.float64(1)],
+        "payload.a[0]",
+        "type numpy.float64 cannot be stored: make it text, a number",
+    ),
     "an array of NumPy": (np.ones(2), "payload.a", "type numpy.ndarray cannot be stored"),
     "text of NumPy": (np.str_("x"), "payload.a", "type numpy.str_ cannot be stored"),
     "a time span": (timedelta(1), "payload.a", "type datetime.timedelta cannot be stored"),
