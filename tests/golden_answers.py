@@ -23,7 +23,7 @@ from tests.golden_recorder import Recorder, call, meta_of
 from tests.golden_values import to_form, to_value
 
 _COMMAND = "GOLDEN"
-_ATTRIBUTES = ("field", "code", "what", "limit", "actual")
+_ATTRIBUTES = ("field", "code", "what", "limit", "actual", "reason", "detail")
 SCRIPTS = ("call", "cancel", "push", "states")
 
 
