@@ -265,7 +265,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "payload infinite": ({**UPSERT, "payload": {"a": math.inf}}, "payload.a", "must be finite"),
     "payload category": ({**UPSERT, "payload": {"category": 1}}, "payload.category", "expected text, got an integer"),
     "payload active": ({**UPSERT, "payload": {"active": 1}}, "payload.active", "expected a boolean, got an integer"),
-    "payload created": ({**UPSERT, "payload": {"created": True}}, "payload.created", "expected an integer, got a boolean"),
+    "payload created": ({**UPSERT, "payload": {"created": True}}, "payload.created", "an integer, got a boolean"),
     "payload file_id": ({**DOCUMENT, "payload": {"file_id": "9"}}, "payload.file_id", "expected an integer, got text"),
     "payload of another user": ({**UPSERT, "payload": {"user_id": 1}}, "payload.user_id", "differs from the job"),
     "payload of another point": ({**UPSERT, "payload": {"_point_id": "mem_1730_2"}}, "payload._point_id", "differs"),
