@@ -17,6 +17,7 @@ from memory_worker.contract.vectors import check_vector, pack_vector
 from memory_worker.wire.connection import close_redis, open_redis, queue_errors
 from memory_worker.wire.scripts import scripts
 from tests.golden_inputs.limits import LIMITS
+from tests.golden_inputs.refused import OF_PYTHON
 from tests.golden_inputs.replies import REPLIES
 from tests.golden_inputs.values import CHECKED, NUMBERS, PARTITIONS, POINT_IDS, RECEIPTS, REDIS_ERRORS, USERS
 from tests.golden_recorder import Recorder, call, meta_of
@@ -31,6 +32,12 @@ def error_form(error: Exception) -> dict[str, Any]:
     """Return the class and the message of an error, and those of its other attributes that it has."""
     found = {"class": type(error).__name__, "message": str(error)}
     return found | {name: getattr(error, name) for name in _ATTRIBUTES if hasattr(error, name)}
+
+
+def marked(error: Exception) -> dict[str, Any]:
+    """Return the form of an error. It says if its message has a part that only Python makes."""
+    of_python = {"message_is_from": "python"} if any(part in str(error) for part in OF_PYTHON) else {}
+    return {**error_form(error), **of_python}
 
 
 def partitions() -> Any:
@@ -64,7 +71,7 @@ def _checked(distance: str, numbers: list[Any]) -> dict[str, Any]:
     try:
         check_vector(pack_vector(to_value(numbers)), 2, normalized=distance == "cosine")
     except InvalidJob as error:
-        return {**case, "error": error_form(error)}
+        return {**case, "error": marked(error)}
     return case
 
 
@@ -98,7 +105,7 @@ def _receipt(text: str) -> dict[str, Any]:
     try:
         found = Receipt.parse(text)
     except InvalidJob as error:
-        return {"text": text, "error": error_form(error)}
+        return {"text": text, "error": marked(error)}
     return {"text": text, "receipt": {"partition": found.partition, "entry_id": found.entry_id, "text": str(found)}}
 
 

@@ -12,7 +12,7 @@ import msgspec
 from memory_worker.contract.errors import InvalidJob
 from tests.documents import ROOT
 from tests.golden_answers import (
-    error_form,
+    marked,
     partitions,
     receipts,
     redis_errors,
@@ -23,7 +23,7 @@ from tests.golden_answers import (
 )
 from tests.golden_inputs.limits import LIMITS
 from tests.golden_inputs.reads import READS
-from tests.golden_inputs.refused import OF_PYTHON, REFUSED
+from tests.golden_inputs.refused import REFUSED
 from tests.golden_inputs.stored import OUTCOMES, STATES
 from tests.golden_inputs.writes import WRITES, Call
 from tests.golden_recorder import Recorder, call, meta_of, plain, version_and_partitions
@@ -75,12 +75,11 @@ def errors() -> Any:
     return {"cases": [{**case, "error": _error(case, recorder)} for case, recorder in _cases(REFUSED)]}
 
 
-def _error(case: dict[str, Any], recorder: Recorder) -> dict[str, str]:
+def _error(case: dict[str, Any], recorder: Recorder) -> dict[str, Any]:
     try:
         call(case["method"], case["args"], recorder)
     except InvalidJob as error:
-        of_python = {"message_is_from": "python"} if any(part in str(error) for part in OF_PYTHON) else {}
-        return {**error_form(error), **of_python}
+        return marked(error)
     raise AssertionError(f"{case['name']} is not refused")
 
 

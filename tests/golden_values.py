@@ -27,6 +27,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "integer": int,
     "datetime": datetime.fromisoformat,
     "receipt": Receipt.parse,
+    "not_unicode": lambda text: f"{text}\ud800",
     "list_of": lambda found: [found[0]] * found[1],
     "text_of": lambda found: found[0] * found[1],
     "map_of": lambda count: {f"f{at}": at for at in range(count)},

@@ -11,6 +11,7 @@ from tests.golden_inputs.writes import DOCUMENT, NOTE, UPSERT, VECTOR, Call
 _USER = {"user_id": 1730}
 _IDS = {**_USER, "point_ids": ["mem_1730_1"]}
 _DOCUMENTS = {**_USER, "kind": "document"}
+_NOT_UNICODE = {"not_unicode": "a"}
 _NAN, _INF = {"number": "nan"}, {"number": "inf"}
 
 _LONGEST_VALUE = 60
@@ -60,7 +61,7 @@ UPSERTS: list[Call] = [
         ],
         kind=["note", "Memory", "", None, 1, {"text_of": ["x", 33]}],
         namespace=["", "A", "a b", "*", {"text_of": ["x", 65]}, 1],
-        ref=["", {"text_of": ["\u00fc", 129]}, 1],
+        ref=["", {"text_of": ["\u00fc", 129]}, 1, _NOT_UNICODE],
         notify=[1, "yes", None],
         payload=[[], [1], "text", 1],
     ),
@@ -85,6 +86,9 @@ UPSERTS: list[Call] = [
             [1e-4, 0, 0, 1e-4],
             [1e19, 0, 0, 0],
             [1, None, 3, 4],
+            "text",
+            {"x": 1, "y": 2},
+            5,
             [1, "2", 3, 4],
             [[1], 2, 3, 4],
             [1, 2, 3, {"integer": "1" + "0" * 400}],
@@ -114,6 +118,8 @@ PAYLOADS: list[Call] = [
         {"map_of": 257},
         {"a": {"list_of": [0, 4096]}},
         {"b": {"base64": "AAE="}},
+        {"t": _NOT_UNICODE},
+        {"t": [{"u": _NOT_UNICODE}]},
     ),
     *_payloads({"file_id": "88"}, {"file_id": 88.0}, {"group_key": 1}, {"_version": "1"}, given=DOCUMENT),
 ]
@@ -155,6 +161,7 @@ PATCHES: list[Call] = [
             {"_tenant": "x"},
             {"_version": 1},
             {"a": [_NAN]},
+            {"a": _NOT_UNICODE},
             {"map_of": 65},
             [1],
         ],
@@ -356,5 +363,5 @@ REFUSED: dict[str, list[Call]] = {
 }
 """The calls by the name of the limits."""
 
-OF_PYTHON = ("Receipt.parse", "astype", "\\n")
+OF_PYTHON = ("Receipt.parse", "surrogate", "astype", "\\n")
 """Parts of messages that only Python makes."""

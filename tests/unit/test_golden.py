@@ -41,11 +41,11 @@ def test_every_case_has_its_own_name(name: str) -> None:
     assert len(set(names)) == len(names) > 10
 
 
-def test_every_limit_is_used_and_every_class_of_errors_exists() -> None:
+def test_every_limit_is_used_and_few_messages_are_those_of_python() -> None:
     jobs, errors = stored("jobs.json"), stored("errors.json")["cases"]
     assert {case["limits"] for case in [*jobs["writes"], *jobs["reads"], *errors]} == set(LIMITS)
     from_python = [case["name"] for case in errors if "message_is_from" in case["error"]]
-    assert len(from_python) < 10, from_python
+    assert 0 < len(from_python) < 15, from_python
 
 
 def test_workers_accept_every_write_in_both_encodings() -> None:
