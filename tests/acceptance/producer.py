@@ -8,11 +8,20 @@ A worker must run there. It prints what it found and exits with 1 if anything is
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable
 from importlib.util import find_spec
 
-from memory_worker import InvalidJob, MemoryQueue, NotApplied, QueueUnavailable, ReadFailed, Receipt
+from memory_worker import (
+    InvalidJob,
+    MemoryQueue,
+    NotApplied,
+    QueueUnavailable,
+    ReadFailed,
+    Receipt,
+    SyncMemoryQueue,
+)
 
 USER = 1730
 OF_A_WORKER = ("arq", "grpc", "prometheus_client", "pydantic", "qdrant_client", "click", "rich", "uvicorn")
@@ -56,6 +65,24 @@ async def fail(queue: MemoryQueue, url: str, dimension: int) -> None:
         await raises(QueueUnavailable, unreachable.purge(user_id=USER))
 
 
+def block(url: str, prefix: str, dimension: int) -> None:
+    """Push and search without asyncio, and push in a child process with the same client."""
+    vector = [1.0] + [0.0] * (dimension - 1)
+    with SyncMemoryQueue.connect(url, prefix=prefix) as queue:
+        queue.wait_applied(queue.upsert(user_id=USER, point_id="mem_1730_1", vector=vector), timeout=30)
+        child = os.fork()
+        if not child:
+            queue.wait_applied(queue.upsert(user_id=USER, point_id="mem_1730_2", vector=vector), timeout=30)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert {hit.point_id for hit in queue.search(user_id=USER, vector=vector)} == {"mem_1730_1", "mem_1730_2"}
+        try:
+            queue.upsert(user_id=USER, point_id="mem_1_1", vector=vector)
+        except InvalidJob as error:
+            assert error.field == "point_id", error
+        queue.wait_applied(queue.purge(user_id=USER), timeout=30)
+
+
 async def main(url: str, prefix: str = "mw", dimension: str = "1024") -> None:
     async with MemoryQueue.connect(url, prefix=prefix) as queue:
         await push_and_search(queue, int(dimension))
@@ -69,3 +96,4 @@ async def main(url: str, prefix: str = "mw", dimension: str = "1024") -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    block(sys.argv[1], *(sys.argv[2:3] or ["mw"]), int(*(sys.argv[3:4] or ["1024"])))

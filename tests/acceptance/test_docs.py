@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib.util
 import inspect
 import os
@@ -13,6 +14,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +26,18 @@ from arq import create_pool
 from arq.connections import RedisSettings
 from arq.jobs import ResultNotFound, SerializationError
 
-from memory_worker import MemoryQueue, Receipt
+from memory_worker import InvalidJob, MemoryQueue, Receipt, SyncMemoryQueue, Upsert
+from memory_worker.contract import encode_job, partition_of
+from memory_worker.wire.connection import close_redis, open_redis
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.push import push
 from tests.acceptance.processes import WorkerProcess
 from tests.documents import ROOT, Block, blocks, text
 from tests.servers import free_port
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
-QUICKSTART, PYTHON, ARQ = DOCS / "quickstart.md", DOCS / "python.md", DOCS / "arq.md"
+QUICKSTART, PYTHON, SYNC, ARQ = (DOCS / f"{name}.md" for name in ("quickstart", "python", "sync", "arq"))
 DIMENSION = 1024
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 
@@ -118,7 +124,7 @@ def test_all_shell_is_run_or_there_is_a_ground() -> None:
 
 
 def test_all_python_is_run_by_a_test_below() -> None:
-    assert {block.path for block in blocks(DOCUMENTS, "python")} == {README, QUICKSTART, PYTHON, ARQ}
+    assert {block.path for block in blocks(DOCUMENTS, "python")} == {README, QUICKSTART, PYTHON, SYNC, ARQ}
 
 
 def test_the_readme(reader: Reader) -> None:
@@ -162,6 +168,90 @@ async def test_the_python_page(reader: Reader) -> None:
     await page["remember"]([{"user_id": 1730, "point_id": "mem_1730_2", "vector": VECTOR, "payload": {"value": "Tea"}}])
     assert {*await page["recall"](VECTOR)} == {"Likes tea", "Tea"}
     await page["queue"].close()
+
+
+class TestTheSyncPage:
+    first, flask, celery, script = blocks([SYNC], "python")
+
+    def test_the_start(self, reader: Reader) -> None:
+        page: dict[str, Any] = {"vector": VECTOR}
+        exec(reader.adapted(self.first.body), page)
+        assert "mem_1730_1" in [hit.point_id for hit in page["hits"]]
+
+    def test_flask(self, reader: Reader) -> None:
+        page: dict[str, Any] = {"__name__": "app", "embed": lambda _: VECTOR}
+        exec(reader.adapted(self.flask.body), page)
+        app, queue = page["app"].test_client(), page["queue"]
+        assert app.put("/users/1801/memories/5", json={"text": "Likes tea"}).status_code == 202
+        queue.wait_applied(queue.delete(user_id=1801, point_id="mem_1801_1"))
+        found = app.get("/users/1801/memories", query_string={"about": "drinks"}).json
+        assert [(hit["id"], hit["value"]) for hit in found] == [("mem_1801_5", "Likes tea")]
+        queue.close()
+        page["queue"] = SyncMemoryQueue.connect(f"redis://127.0.0.1:{free_port()}", timeout_s=0.2)
+        assert app.put("/users/1801/memories/5", json={"text": "Likes tea"}).status_code == 503
+
+    def test_celery(self, reader: Reader) -> None:
+        """The tasks run in forked processes."""
+        reader.save("tasks.py", self.celery)
+        with (reader.directory / "tasks.py").open("a", encoding="utf-8") as file:
+            file.write(
+                f"embed = lambda text: {VECTOR}\nload = lambda user_id, memory_id: {{5: 'Likes tea'}}.get(memory_id)\n"
+            )
+        command = ["celery", "-A", "tasks", "worker", "--pool=prefork", "--concurrency=2", "--loglevel=WARNING"]
+        assert " ".join(command[:4]) in text(SYNC)
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        worker = subprocess.Popen(command, cwd=reader.directory, env=environment)
+        try:
+            for memory_id in (6, 5):
+                reader.shell(f"python -c 'import tasks; tasks.index_memory.delay(1802, {memory_id})'")
+            with SyncMemoryQueue.connect(reader.url) as queue:
+                deadline = time.monotonic() + 30
+                while not queue.count(user_id=1802):
+                    assert time.monotonic() < deadline
+        finally:
+            worker.terminate()
+            worker.wait()
+
+    def test_files(self, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(reader.directory)
+        page: dict[str, Any] = {}
+        exec(reader.adapted(self.script.body), page)
+        db, index_file = page["db"], page["index_file"]
+
+        def states() -> dict[int, str]:
+            return dict(db.execute("SELECT file_id, state FROM files").fetchall())
+
+        def ends_as(expected: dict[int, str]) -> None:
+            while states() != expected:
+                page["read_outcomes"](timeout=5)
+
+        def chunk(point_id: str) -> dict[str, Any]:
+            return {"point_id": point_id, "vector": VECTOR, "payload": {"chunk_index": 0, "text": "a"}}
+
+        index_file(1803, 1, [chunk("doc_1803_1_0")])
+        assert states() == {1: "pending"}
+        with pytest.raises(InvalidJob):
+            index_file(1803, 2, [chunk("doc_1_2_0")])
+        ends_as({1: "indexed", 2: "failed"})
+
+        with db:
+            db.execute("INSERT INTO files VALUES (1803, 3, 'file 3', '', 'pending')")
+        asyncio.run(push_unchecked(reader.url, Upsert(user_id=1803, point_id="doc_1_3_1", vector=VECTOR, ref="file 3")))
+        index_file(1803, 4, [chunk("doc_1803_4_0")])
+        ends_as({1: "indexed", 2: "failed", 3: "failed", 4: "indexed"})
+
+        index_file(1803, 5, [chunk("doc_1803_5_0")])
+        page["queue"].wait_applied(page["queue"].delete(user_id=1803, point_id="mem_1803_1"))
+        db.execute("UPDATE read_up_to SET outcome = '1-1'")  # as if the outcomes behind it were no longer kept
+        page["read_outcomes"]()
+        assert states()[5] == "indexed"
+
+
+async def push_unchecked(url: str, job: Upsert) -> None:
+    """Push a job as a client that checks nothing."""
+    redis = open_redis(url, timeout_s=5)
+    await push(redis, Keys(), 32, [(partition_of(job.user_id, 32), encode_job(job))])
+    await close_redis(redis)
 
 
 async def run_in(namespace: dict[str, Any], body: str, name: str) -> None:

@@ -197,6 +197,9 @@ async def test_a_reply_that_arrives_in_drops_is_given_up_at_the_deadline(own_red
                 await writer.drain()
                 await asyncio.sleep(0.02)
         writer.close()
+        closed.set()
+
+    closed = asyncio.Event()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -205,8 +208,7 @@ async def test_a_reply_that_arrives_in_drops_is_given_up_at_the_deadline(own_red
             with pytest.raises(QueueUnavailable):
                 await delete(queue, 1)
         await queue.close()
-        while len(asyncio.all_tasks()) > 1:  # until the server has noticed it
-            await asyncio.sleep(0)
+        await closed.wait()
 
 
 INTERRUPTED = """
