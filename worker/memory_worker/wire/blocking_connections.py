@@ -5,7 +5,6 @@ redis-py has one timeout for each wait. A request has one limit for all of them,
 
 from __future__ import annotations
 
-import select
 import ssl
 import threading
 import time
@@ -51,31 +50,39 @@ def _as_text(command: Iterable[Any]) -> list[Any]:
 
 
 class _LimitedSocket:
-    """A socket whose operations end with the time limit of the thread that uses it."""
+    """A socket whose operations end with the time limit of the thread that uses it.
+
+    redis-py sets a timeout of 0 to look for data without waiting. Its other timeouts have no effect.
+    """
 
     def __init__(self, sock: Any, limits: TimeLimits) -> None:
         self._sock = sock
         self._limits = limits
+        self._waits = True
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Wait until the time limit from now on, or not at all if ``seconds`` is 0."""
+        self._waits = seconds != 0
 
     def sendall(self, data: bytes) -> None:
         """Send all of ``data``."""
-        self._sock.settimeout(self._limits.remaining_s())
+        self._limit()
         self._sock.sendall(data)
 
     def recv(self, *args: Any) -> bytes:
         """Receive some bytes."""
-        self._sock.settimeout(self._limits.remaining_s())
+        self._limit()
         found: bytes = self._sock.recv(*args)
         return found
 
     def recv_into(self, *args: Any) -> int:
         """Receive some bytes into a buffer."""
-        self._sock.settimeout(self._limits.remaining_s())
+        self._limit()
         received: int = self._sock.recv_into(*args)
         return received
 
-    def settimeout(self, _: float | None) -> None:
-        """Ignore the timeout of redis-py."""
+    def _limit(self) -> None:
+        self._sock.settimeout(self._limits.remaining_s() if self._waits else 0)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -128,9 +135,10 @@ class BlockingConnection(AbstractConnection):
         sock: Any = self._sock
         if sock is None or self._owed:
             return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        try:
+            return not self.can_read(timeout=0)
+        except (RedisError, OSError):  # the server has closed it
+            return False
 
 
 class BlockingPlainConnection(BlockingConnection, Connection):
