@@ -67,13 +67,19 @@ class Connections:
     """The connections of one event loop: ``redis`` for quick commands, ``blocking`` for commands that wait."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, url: str, access: Access, timeout_s: float, max_connections: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        url: str,
+        prefix: str,
+        access: Access,
+        timeout_s: float,
+        max_connections: int,
     ) -> None:
         self.loop = loop
         self.refreshing = asyncio.Lock()
-        quick = max(1, max_connections // 4)
-        self.redis = open_redis(url, timeout_s=timeout_s, access=access, max_connections=quick)
-        self.blocking = open_redis(url, timeout_s=None, access=access, max_connections=max_connections - quick)
+        quick, opened = max(1, max_connections // 4), partial(open_redis, url, access=access, prefix=prefix)
+        self.redis = opened(timeout_s=timeout_s, max_connections=quick)
+        self.blocking = opened(timeout_s=None, max_connections=max_connections - quick)
         link_pools(self.redis, self.blocking)
 
     async def close(self) -> None:
@@ -117,7 +123,9 @@ class Producer:
         """Return the connections of this event loop."""
         loop = asyncio.get_running_loop()
         if self.connections is None or self.connections.loop is not loop:
-            self.connections = Connections(loop, self._url, self._access, self._timeout_s, self._max_connections)
+            self.connections = Connections(
+                loop, self._url, self._keys.prefix, self._access, self._timeout_s, self._max_connections
+            )
         return self.connections
 
     async def close(self) -> None:

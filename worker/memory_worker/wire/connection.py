@@ -38,6 +38,7 @@ from memory_worker.contract.errors import (
     QueueUnavailable,
     TooLate,
 )
+from memory_worker.wire.asking import found_by
 from memory_worker.wire.pool import (
     PlainConnection,
     TlsConnection,
@@ -46,10 +47,10 @@ from memory_worker.wire.pool import (
     full_message,
     log_in,
 )
-from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls
+from memory_worker.wire.redirections import REDIRECTIONS
+from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls, redis_py_url
 
 RETRIES = 3
-_IS_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 LATE_REPLY_S = 0.25
 """How long a caller waits beyond the timeout of a blocking command, so that the reply can arrive."""
@@ -67,12 +68,11 @@ _SCRIPT_ERRORS: dict[str, Callable[[Sequence[str]], Exception]] = {
 _TEMPORARY_ERRORS = frozenset(
     {
         *("BUSY", "DENIED", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "READONLY"),
-        *("REDIRECT", "TRYAGAIN", "UNBLOCKED"),
+        *("REDIRECT", "UNBLOCKED"),
+        *REDIRECTIONS,
     }
 )
 """First words of errors after which Redis, or another Redis, may accept the same request later."""
-
-_CLUSTER_ERRORS = frozenset({"ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +123,20 @@ _CONNECTION_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomain
 """Our connection classes, by the class that redis-py would use for the URL. All others become `TlsConnection`."""
 
 
-def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS, max_connections: int = 1000) -> Redis:
-    """Return a client with its own connection pool for ``url`` (``redis://``, ``rediss://`` or ``unix://``).
+def open_redis(
+    url: str,
+    *,
+    timeout_s: float | None,
+    access: Access = _NO_ACCESS,
+    max_connections: int = 1000,
+    prefix: str = "mw",
+) -> Redis:
+    """Return a client with its own connection pool for ``url`` (see `memory_worker.wire.redis_url`).
 
-    Nothing connects yet. ``timeout_s`` bounds the wait for each reply, and the wait for a connection while all
-    ``max_connections`` are in use. ``None`` is for blocking commands: each wait lasts until the caller gives up.
-    ``rediss://`` checks the certificate and the host name. Raises `ConfigurationError` for a URL or a file that cannot
-    be used. The error shows no part of the URL.
+    Nothing connects yet. In a cluster, ``prefix`` decides which node has the queue. ``timeout_s`` bounds the wait for
+    each reply, and the wait for a connection while all ``max_connections`` are in use. ``None`` is for blocking
+    commands: each wait lasts until the caller gives up. TLS checks the certificate and the host name. Raises
+    `ConfigurationError` for a URL, a prefix or a file that cannot be used. The error shows no part of the URL.
     """
     secure = _is_secure(url, access)
     options: dict[str, Any] = {
@@ -149,7 +156,7 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS
     if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
-        options |= parse_url(url) | credentials(url)
+        options |= parse_url(redis_py_url(url)) | credentials(url)
     except ValueError:
         raise invalid_url("host, port or an option is wrong") from None
     for name in WITHOUT_EFFECT:
@@ -162,6 +169,8 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS
     for name, value in (("username", access.username), ("password", access.password)):
         if value is not None:
             pool.connection_kwargs[name] = value
+    if primaries := found_by(url, prefix, pool.connection_class, pool.connection_kwargs):
+        pool.connection_kwargs["primaries"] = primaries
     return _CoalescingRedis(pool)
 
 
@@ -285,8 +294,6 @@ def _map_response(message: str) -> Exception:
     first, *others = message.split() or [""]
     if first in _SCRIPT_ERRORS:
         return _SCRIPT_ERRORS[first](others)
-    if first in _CLUSTER_ERRORS:
-        return QueueUnavailable(f"{_IS_CLUSTER} ({message})")
     if first in _TEMPORARY_ERRORS:
         return QueueUnavailable(f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

@@ -2,7 +2,8 @@
 
 After a failover the address in the URL leads to another server. Open connections stay with the old one, where all of
 their requests would fail. So when a connection shows signs of a wrong server, the pool closes it and all idle
-connections. The next request then resolves the address again.
+connections. The next request then resolves the address again. If Sentinel or a cluster knows the primary, each new
+connection asks where it is, and checks that the server calls itself a primary.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.wire.primaries import Primaries
+from memory_worker.wire.redirections import explained
 
 HAS_HIREDIS = find_spec("hiredis") is not None
 """hiredis is optional. It packs commands in a sixth of the time."""
@@ -78,19 +83,46 @@ class _TurnedAway(RedisConnectionError):
 
 
 async def log_in(connection: AbstractConnection) -> None:
-    """Log in on a connection that was just opened, as redis-py does."""
+    """Log in on a connection that was just opened, as redis-py does. Check that it leads to a primary."""
     try:
         await connection.on_connect()
     except (AuthenticationError, BusyLoadingError):
         raise
     except RedisConnectionError as error:
         raise _TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
+    if isinstance(connection, _WatchedConnection) and connection.primaries is not None:
+        await connection.send_command("ROLE")
+        if problem := connection.primaries.check_role(await connection.read_response()):
+            raise RedisConnectionError(problem)
 
 
 class _WatchedConnection(AbstractConnection):
-    """A connection that notices signs of a wrong server."""
+    """A connection that notices signs of a wrong server. With ``primaries`` it leads to the server that they find."""
 
     wrong_server = False
+
+    def __init__(self, *, primaries: Primaries | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.primaries = primaries
+
+    async def connect(self) -> None:
+        """Connect if needed, as redis-py does. Errors of the search for the primary are not wrapped."""
+        try:
+            await super().connect()  # type: ignore[no-untyped-call]
+        except RedisConnectionError as error:
+            if isinstance(error.__cause__, MemoryWorkerError):
+                raise error.__cause__ from error
+            raise
+
+    async def _connect(self) -> None:
+        if self.primaries is not None:
+            self.host, self.port = await self.primaries.find()
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call,safe-super]
+        except BaseException:
+            if self.primaries is not None:
+                self.primaries.suspect()
+            raise
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Return a command in its wire format. The first argument may consist of several words."""
@@ -103,13 +135,16 @@ class _WatchedConnection(AbstractConnection):
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            vars(error)["full_message"] = _with_first_word(error)
+            vars(error)["full_message"] = explained(_with_first_word(error), finds=self.primaries is not None)
             self.wrong_server = self.wrong_server or _indicates_wrong_server(error)
             raise
 
 
 def full_message(error: RedisError) -> str:
-    """Return the message as Redis sent it: with its first word, but without the command that pipelines prepend."""
+    """Return the message of Redis with its first word, and without the command that pipelines prepend.
+
+    `explained` has added what the redirections of a cluster mean.
+    """
     return str(vars(error).get("full_message", error))
 
 
