@@ -110,9 +110,12 @@ class _WatchedConnection(AbstractConnection):
         try:
             await super().connect()  # type: ignore[no-untyped-call]
         except RedisConnectionError as error:
-            if isinstance(error.__cause__, MemoryWorkerError):
-                raise error.__cause__ from error
-            raise
+            if not isinstance(error.__cause__, MemoryWorkerError):
+                raise
+            problem = error.__cause__
+        else:
+            return
+        raise problem  # outside of the handler, or the two errors would be each other's cause
 
     async def _connect(self) -> None:
         if self.primaries is not None:
