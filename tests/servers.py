@@ -22,6 +22,7 @@ class RedisServer:
     """
 
     ready = "Ready to accept connections"
+    prefix = "mw"
 
     def __init__(self, directory: Path, *options: str, program: str = "") -> None:
         directory.mkdir()
@@ -62,6 +63,11 @@ class RedisServer:
         self._process.wait()
         self._reader.join()
         self._process.stdout.close()
+
+    def close(self) -> None:
+        """Kill the server, if it runs."""
+        if self.is_running:
+            self.kill()
 
     @property
     def is_running(self) -> bool:

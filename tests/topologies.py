@@ -67,8 +67,7 @@ class Topology:
     def close(self) -> None:
         """Kill all servers."""
         for server in self.nodes:
-            if server.is_running:
-                server.kill()
+            server.close()
 
     def primary(self) -> RedisServer:
         """Return the primary of the queue."""
@@ -88,6 +87,12 @@ class Topology:
         self.failovers += 1
         return killed
 
+    def freeze_primary(self) -> RedisServer:
+        """Stop the process of the primary, and return it."""
+        frozen = self.primary()
+        frozen.freeze()
+        return frozen
+
     def wait_for_failover(self) -> RedisServer:
         """Return the new primary, once one was promoted."""
         until(self.primary)
@@ -97,9 +102,12 @@ class Topology:
         """Start a server that was killed. Return once it has a copy of everything."""
         raise NotImplementedError
 
+    def wait_until_whole(self) -> None:
+        """Return once the primary has a replica that could replace it."""
+        self.wait_for_replica()
+
     def wait_for_replica(self) -> None:
         """Return once a replica has all writes of the primary."""
-
 
         def has_replica() -> bool:
             primary = self.primary()
@@ -134,17 +142,18 @@ class SentinelTopology(Topology):
             ask(sentinel, "SENTINEL", "DEBUG", "INFO-PERIOD", "200", "PING-PERIOD", "200")
         hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
         self.url = f"redis+sentinel://{hosts}/{SERVICE}"
-        self.wait_for_replica()
-        until(lambda: all(self._knows_all(one) for one in self.sentinels))
+        self.wait_until_whole()
 
     def close(self) -> None:
         super().close()
         for sentinel in self.sentinels:
-            if sentinel.is_running:
-                sentinel.kill()
+            sentinel.close()
 
     def return_as_replica(self, killed: RedisServer) -> None:
         killed.start("--replicaof", "127.0.0.1", str(self.wait_for_failover().port))
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
         self.wait_for_replica()
         until(lambda: all(self._knows_all(one) for one in self.sentinels))
 
@@ -175,7 +184,7 @@ class ClusterTopology(Topology):
             node_id = ask(primary, "CLUSTER", "MYID").decode()
             until(lambda node_id=node_id, replica=replica: ask(replica, "CLUSTER", "REPLICATE", node_id) == b"OK")
         self.url = f"redis+cluster://127.0.0.1:{self.nodes[1].port},127.0.0.1:{self.nodes[0].port}"
-        self._wait_until_ok()
+        self.wait_until_whole()
 
     def candidates(self) -> list[RedisServer]:
         return [self.nodes[0], self.nodes[3]]
@@ -183,7 +192,7 @@ class ClusterTopology(Topology):
     def return_as_replica(self, killed: RedisServer) -> None:
         self.wait_for_failover()
         killed.start()
-        self._wait_until_ok()
+        self.wait_until_whole()
 
     def migrate(self, target: RedisServer, *, during: Callable[[], None] = lambda: None) -> None:
         """Move the slot of the queue to ``target``, key by key, and call ``during`` now and then."""
@@ -210,7 +219,7 @@ class ClusterTopology(Topology):
         yield 0, half, self.nodes[1]
         yield half + 1, self.slot - 1, self.nodes[2]
 
-    def _wait_until_ok(self) -> None:
+    def wait_until_whole(self) -> None:
         running = [node for node in self.nodes if node.is_running]
         until(lambda: all(b"cluster_state:ok" in ask(node, "CLUSTER", "INFO") for node in running))
         self.wait_for_replica()

@@ -58,7 +58,20 @@ WRONG = {
     "in quotes": f'"redis://:{SECRET}@redis:6379"',
     "a line end within": f"redis://:{SECRET}@red\nis:6379",
     "a blank within": f"redis://:{SECRET} x@redis:6379",
-    "sentinels": f"redis+sentinel://:{SECRET}@one:26379/main",
+    "sentinels without a service": f"redis+sentinel://:{SECRET}@one:26379",
+    "sentinels, no service before the database": f"redis+sentinel://:{SECRET}@one//1",
+    "service with a space": f"redis+sentinel://:{SECRET}@one/a%20b",
+    "sentinels, database by name": f"redis+sentinel://:{SECRET}@one/main/cache",
+    "sentinels, path below the database": f"redis+sentinel://:{SECRET}@one/main/1/x",
+    "sentinels, no host behind the comma": f"redis+sentinel://:{SECRET}@one,/main",
+    "sentinels, port of the second": f"redis+sentinel://:{SECRET}@one,two:{SECRET}/main",
+    "sentinels, slash in the password": f"redis+sentinel://:{SECRET}/x@one,two/main",
+    "cluster with a database": f"redis+cluster://:{SECRET}@one,two/1",
+    "cluster with a database in the options": f"redis+cluster://:{SECRET}@one?db=1",
+    "cluster with a path": f"redis+cluster://:{SECRET}@one/x",
+    "cluster, password of sentinels": f"redis+cluster://one?sentinel_password={SECRET}",
+    "password of sentinels without them": f"redis://one?sentinel_password={SECRET}",
+    "cluster, prefix without a hash tag": f"redis+cluster://:{SECRET}@one",
     "database by name": f"redis://:{SECRET}@redis/cache",
     "negative database": "redis://redis/-1",
     "path below the database": "redis://redis/1/x",
@@ -88,7 +101,7 @@ WRONG = {
 
 @pytest.mark.parametrize("url", WRONG.values(), ids=WRONG)
 def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^REDIS_URL: ") as refused:
+    with pytest.raises(ConfigurationError, match=r"^(REDIS_URL|QUEUE_PREFIX): ") as refused:
         open_redis(url, timeout_s=5)
     shown = "".join(traceback.format_exception(refused.value, chain=True))
     assert SECRET not in shown.replace(repr(url), "").replace(__file__, "")

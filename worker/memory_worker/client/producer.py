@@ -70,10 +70,11 @@ class Connections:
         self,
         loop: asyncio.AbstractEventLoop,
         url: str,
-        prefix: str,
         access: Access,
         timeout_s: float,
         max_connections: int,
+        *,
+        prefix: str,
     ) -> None:
         self.loop = loop
         self.refreshing = asyncio.Lock()
@@ -124,7 +125,7 @@ class Producer:
         loop = asyncio.get_running_loop()
         if self.connections is None or self.connections.loop is not loop:
             self.connections = Connections(
-                loop, self._url, self._keys.prefix, self._access, self._timeout_s, self._max_connections
+                loop, self._url, self._access, self._timeout_s, self._max_connections, prefix=self._keys.prefix
             )
         return self.connections
 

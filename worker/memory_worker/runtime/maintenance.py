@@ -90,7 +90,7 @@ class Maintenance:
         if full:
             self._health.down("redis", "Redis is full")
         else:
-            self._health.up("redis", str(self._primary or ""))
+            self._health.up("redis", _shown(self._primary))
         if self._drainer is None:
             return
         rescued = await rescue_partitions(
@@ -103,11 +103,10 @@ class Maintenance:
 
     def _watch_primary(self) -> None:
         """Log the primary that Sentinel or the cluster has named, if it is another one than before."""
-        primaries = primaries_in(self._redis)
-        if primaries is not None and primaries.found not in (None, self._primary):
-            before = {} if self._primary is None else {"before": str(self._primary)}
+        primaries, before = primaries_in(self._redis), self._primary
+        if primaries is not None and primaries.found != before:
             self._primary = primaries.found
-            log_event(logger, logging.INFO, "redis_primary", address=str(self._primary), **before)
+            log_event(logger, logging.INFO, "redis_primary", address=str(primaries.found), before=_shown(before))
 
     async def _publish(self) -> None:
         """Publish the limits of producers that Redis has lost.
@@ -132,3 +131,7 @@ class Maintenance:
         for state in await partition_states(self._redis, self._keys, self._meta.partitions):
             if state.waiting and state.lease_s is None:
                 await drainer.drain(state.partition)
+
+
+def _shown(address: Address | None) -> str:
+    return "" if address is None else str(address)

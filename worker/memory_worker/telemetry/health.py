@@ -23,7 +23,7 @@ _LAG_OVER_S = 60.0
 
 
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The state of a component: whether it is usable, and if not, why. ``address`` is where it was found, if it moves."""
+    """The state of a component: whether it is usable, and if not, why. ``address``: where one that moves is."""
 
     up: bool
     reason: str = ""

@@ -124,12 +124,7 @@ _CONNECTION_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomain
 
 
 def open_redis(
-    url: str,
-    *,
-    timeout_s: float | None,
-    access: Access = _NO_ACCESS,
-    max_connections: int = 1000,
-    prefix: str = "mw",
+    url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS, max_connections: int = 1000, prefix: str = "mw"
 ) -> Redis:
     """Return a client with its own connection pool for ``url`` (see `memory_worker.wire.redis_url`).
 
@@ -164,14 +159,16 @@ def open_redis(
     # The replies of RESP2 look alike in every version of redis-py.
     pool = WaitingPool(**options, **_driver_info(), protocol=2)
     pool.connection_class = _CONNECTION_CLASSES.get(pool.connection_class, TlsConnection)
-    if secure:
-        pool.connection_kwargs["context"] = _tls_context(access)
-    for name, value in (("username", access.username), ("password", access.password)):
-        if value is not None:
-            pool.connection_kwargs[name] = value
+    pool.connection_kwargs |= _access_options(access, secure=secure)
     if primaries := found_by(url, prefix, pool.connection_class, pool.connection_kwargs):
         pool.connection_kwargs["primaries"] = primaries
     return _CoalescingRedis(pool)
+
+
+def _access_options(access: Access, *, secure: bool) -> dict[str, Any]:
+    login = {"username": access.username, "password": access.password}
+    options: dict[str, Any] = {name: value for name, value in login.items() if value is not None}
+    return {**options, "context": _tls_context(access)} if secure else options
 
 
 def _driver_info() -> dict[str, Any]:
