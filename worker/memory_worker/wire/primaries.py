@@ -55,6 +55,11 @@ class Primaries:
         self._ask = ask
         self.found: Address | None = None
 
+    @property
+    def seeds(self) -> tuple[Address, ...]:
+        """The servers in the order in which they are asked."""
+        return tuple(self._seeds)
+
     async def find(self) -> Address:
         """Return the address of the primary.
 
@@ -83,11 +88,11 @@ class Primaries:
         """Return what ``read`` finds in the first reply in which it finds something, the server, and the reply."""
         problems: list[str] = []
         unknown = 0
-        for seed in tuple(self._seeds):
+        for seed in self.seeds:
             try:
                 reply = await self._ask(seed.host, seed.port, *command)
             except (RedisError, OSError) as error:
-                problems.append(f"{seed}: {error or type(error).__name__}")
+                problems.append(f"{seed}: {str(error) or type(error).__name__}")
                 continue
             found = read(reply, seed)
             if found is not None:

@@ -102,7 +102,7 @@ def seeds_of(url: str) -> Seeds | None:
     options = dict(parse_qsl(urls[0].query))
     return Seeds(
         tuple(Address(str(one.hostname), one.port or _DEFAULT_PORTS[kind]) for one in urls),
-        service=urls[0].path.split("/")[1] if kind == "sentinel" else None,
+        service=_service_and_database(urls[0].path)[0] if kind == "sentinel" else None,
         username=options.get("sentinel_username"),
         password=options.get("sentinel_password"),
     )
@@ -115,7 +115,7 @@ def redis_py_url(url: str) -> str:
     if not kind:
         return url
     options = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("sentinel_")]
-    database = parts.path.strip("/").partition("/")[2] if kind == "sentinel" else ""
+    database = _service_and_database(parts.path)[1] if kind == "sentinel" else ""
     return parts._replace(scheme=scheme, path=f"/{database}", query=urlencode(options)).geturl()
 
 
@@ -173,8 +173,13 @@ def _check_path(parts: SplitResult, options: dict[str, str]) -> None:
         raise invalid_url("it names two databases")
 
 
+def _service_and_database(path: str) -> tuple[str, str]:
+    service, _, database = path.removeprefix("/").partition("/")
+    return service, database
+
+
 def _check_service(parts: SplitResult, options: dict[str, str]) -> None:
-    service, _, database = parts.path.strip("/").partition("/")
+    service, database = _service_and_database(parts.path)
     if not _SERVICE.fullmatch(service):
         raise invalid_url(
             "its path must begin with the name of the service that the Sentinels watch, such as /mymaster: "
