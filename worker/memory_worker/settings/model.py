@@ -235,7 +235,8 @@ class Settings(BaseSettings):
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9_.-]*(\{[A-Za-z0-9_.-]+\}[A-Za-z0-9_.-]*)?$",
-        description="Prefix of all keys in Redis. In a Redis Cluster it needs a hash tag, such as `{mw}`.",
+        description="Prefix of all keys in Redis, with up to 64 characters. "
+        "In a Redis Cluster it needs a hash tag, such as `{mw}`.",
     )
     queue_partitions: int = Field(
         32,
