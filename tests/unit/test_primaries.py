@@ -73,8 +73,8 @@ class TestSentinels:
     def test_another_one_is_asked_after_a_wrong_answer(self) -> None:
         servers, primaries = sentinels({ONE: NAMED, TWO: NAMED})
         at_once(primaries.find())
-        assert primaries.check_role([b"master", 0, []]) is None
-        assert primaries.check_role([b"slave", b"10.0.0.2", 6379]) == "10.0.0.1:6379 is no longer the primary"
+        assert primaries.check_role(PRIMARY, [b"master", 0, []]) is None
+        assert primaries.check_role(PRIMARY, [b"slave", b"10.0.0.2", 6379]) == "10.0.0.1:6379 is no longer the primary"
         at_once(primaries.find())
         assert servers.of_last(1) == [TWO]
 

@@ -41,7 +41,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from memory_worker.contract.errors import MemoryWorkerError
-from memory_worker.wire.primaries import Primaries
+from memory_worker.wire.primaries import Address, Primaries
 from memory_worker.wire.redirections import explained
 
 HAS_HIREDIS = find_spec("hiredis") is not None
@@ -92,7 +92,8 @@ async def log_in(connection: AbstractConnection) -> None:
         raise _TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
     if isinstance(connection, _WatchedConnection) and connection.primaries is not None:
         await connection.send_command("ROLE")
-        if problem := connection.primaries.check_role(await connection.read_response()):
+        server = Address(connection.host, connection.port)
+        if problem := connection.primaries.check_role(server, await connection.read_response()):
             raise RedisConnectionError(problem)
 
 
@@ -123,9 +124,12 @@ class _WatchedConnection(AbstractConnection):
         try:
             await super()._connect()  # type: ignore[no-untyped-call,safe-super]
         except BaseException:
-            if self.primaries is not None:
-                self.primaries.suspect()
+            self._suspect()
             raise
+
+    def _suspect(self) -> None:
+        if self.primaries is not None:
+            self.primaries.suspect()
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Return a command in its wire format. The first argument may consist of several words."""
@@ -139,7 +143,9 @@ class _WatchedConnection(AbstractConnection):
             return await super().read_response(*args, **options)
         except RedisError as error:
             vars(error)["full_message"] = explained(_with_first_word(error), finds=self.primaries is not None)
-            self.wrong_server = self.wrong_server or _indicates_wrong_server(error)
+            if _indicates_wrong_server(error):
+                self.wrong_server = True
+                self._suspect()
             raise
 
 

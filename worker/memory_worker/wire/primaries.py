@@ -43,22 +43,16 @@ class Ask(Protocol):
 class Primaries:
     """Asks ``seeds`` in turn for the primary. The one that answered last is asked first.
 
-    ``found`` is the primary that was found last.
+    ``found`` is the primary that was found last. Several connections, in several threads, may share this object.
     """
 
     servers = "server"
     """What a seed is called in errors."""
 
     def __init__(self, seeds: Iterable[Address], ask: Ask) -> None:
-        self._configured = tuple(dict.fromkeys(seeds))
-        self._seeds = list(self._configured)
-        self._ask = ask
+        self.seeds = self._configured = tuple(dict.fromkeys(seeds))
         self.found: Address | None = None
-
-    @property
-    def seeds(self) -> tuple[Address, ...]:
-        """The servers in the order in which they are asked."""
-        return tuple(self._seeds)
+        self._ask = ask
 
     async def find(self) -> Address:
         """Return the address of the primary.
@@ -67,20 +61,21 @@ class Primaries:
         be none.
         """
         found, seed, reply = await self._first(self._command(), self._primary_in)
-        self._remember(seed, reply)
+        self.seeds = tuple(dict.fromkeys((seed, *self._other_seeds(reply, seed))))
         self.found = found
         return found
 
     def suspect(self) -> None:
         """Ask another server first the next time, because what the first one said was wrong."""
-        self._seeds.append(self._seeds.pop(0))
+        first, *others = self.seeds
+        self.seeds = (*others, first)
 
-    def check_role(self, reply: Sequence[Any]) -> str | None:
-        """Return what is wrong with a server that answered ROLE with ``reply``, or ``None`` if it is a primary."""
+    def check_role(self, server: Address, reply: Sequence[Any]) -> str | None:
+        """Return what is wrong with a ``server`` whose reply to ROLE this is, or ``None`` if it is a primary."""
         if reply[0] == b"master":
             return None
         self.suspect()
-        return f"{self.found} is no longer the primary"
+        return f"{server} is no longer the primary"
 
     async def _first(
         self, command: Sequence[str], read: Callable[[Any, Address], _Found | None]
@@ -103,9 +98,9 @@ class Primaries:
             raise self._known_by_none()
         raise QueueUnavailable(f"Redis: no {self.servers} knows the primary ({'; '.join(problems)})")
 
-    def _remember(self, seed: Address, _reply: Any) -> None:
-        self._seeds.remove(seed)
-        self._seeds.insert(0, seed)
+    def _other_seeds(self, _reply: Any, _seed: Address) -> Iterable[Address]:
+        """Return whom to ask after ``seed``, which has sent this reply."""
+        return self.seeds
 
     def _command(self) -> Sequence[str]:
         raise NotImplementedError
@@ -148,7 +143,7 @@ class SentinelPrimaries(Primaries):
 
 
 class ClusterPrimaries(Primaries):
-    """Asks nodes of a Redis Cluster for the owner of a ``slot``. Nodes that they name are asked later, too."""
+    """Asks nodes of a Redis Cluster for the owner of a ``slot``. The nodes that they name are asked last."""
 
     servers = "node of the cluster"
 
@@ -165,10 +160,9 @@ class ClusterPrimaries(Primaries):
                 return _node(owner, seed)
         return None
 
-    def _remember(self, seed: Address, reply: Any) -> None:
-        """Ask this node first the next time, then the configured ones, then the others that it has named."""
+    def _other_seeds(self, reply: Any, seed: Address) -> Iterable[Address]:
         named = (_node(node, seed) for _, _, *nodes in reply for node in nodes)
-        self._seeds = list(dict.fromkeys((seed, *self._configured, *named)))
+        return (*self._configured, *named)
 
     def _unknown(self) -> str:
         return f"no owner of slot {self.slot}"
