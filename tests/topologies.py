@@ -30,18 +30,18 @@ class NoPrimary(Exception):
 
 
 class Sentinel(RedisServer):
-    """A Sentinel that watches the primary on ``port``."""
+    """A Sentinel that watches the primary on ``port``. ``lines`` are added to its configuration."""
 
     ready = "Sentinel ID is"
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, *lines: str) -> None:
         super().__init__(directory, program=tool("redis-server"))
         self._file = directory / "sentinel.conf"
         self._file.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {port} 2\n"
             f"sentinel down-after-milliseconds {SERVICE} {_DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 1000\n"
+            f"sentinel failover-timeout {SERVICE} 1000\n" + "\n".join(lines)
         )
 
     def command(self) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from memory_worker.client.memory_queue import MemoryQueue
@@ -21,7 +22,9 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.wire.keys import Keys
 from tests.integration.conftest import Contents, Events, MakeSettings, running
 from tests.integration.jobs import axis
-from tests.topologies import SERVICE, ClusterTopology, SentinelTopology, Topology, ask
+from tests.servers import RedisServer, free_port
+from tests.tools import tool
+from tests.topologies import SERVICE, ClusterTopology, Sentinel, SentinelTopology, Topology, ask
 
 USERS = range(1, 5)
 PUSHES = 60
@@ -203,3 +206,39 @@ async def test_a_server_that_is_not_the_primary_is_not_used(tmp_path: Path) -> N
         async with MemoryQueue.connect(topology.url.replace(SERVICE, "other")) as queue:
             with pytest.raises(ConfigurationError, match="no Sentinel knows the service other"):
                 await queue.delete(user_id=1, point_id="mem_1_1")
+
+
+async def test_tls_and_separate_logins_for_sentinels_and_redis(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    tls = {f"tls-{name}-file": tmp_path / "server.pem" for name in ("cert", "key")}
+    tls |= {"tls-ca-cert-file": tmp_path / "ca.pem"}
+    program = tool("redis-server")
+    redis = RedisServer(tmp_path / "redis", program=program)
+    options = {**tls, "tls-port": free_port(), "tls-auth-clients": "no", "requirepass": "of-redis"}
+    redis.start(*(part for name, value in options.items() for part in (f"--{name}", str(value))))
+    port = free_port()
+    sentinel = Sentinel(
+        tmp_path / "sentinel",
+        int(str(options["tls-port"])),
+        *(f"{name} {value}" for name, value in tls.items()),
+        *(f"tls-port {port}", "tls-auth-clients no", "tls-replication yes", f"sentinel auth-pass {SERVICE} of-redis"),
+        *("user default off", "user queue on >of-sentinel -@all +sentinel|get-master-addr-by-name"),
+    )
+    sentinel.start()
+    try:
+        url = f"rediss+sentinel://:of-redis@127.0.0.1:{port}/{SERVICE}"
+        login = "?sentinel_username=queue&sentinel_password=of-sentinel"
+        async with MemoryQueue.connect(f"{url}{login}", tls_ca_file=tmp_path / "ca.pem") as queue:
+            assert await queue.delete(user_id=1, point_id="mem_1_1")
+        async with MemoryQueue.connect(url, tls_ca_file=tmp_path / "ca.pem") as queue:
+            with pytest.raises(QueueUnavailable, match=r"no Sentinel knows the primary .*uthentication required"):
+                await queue.delete(user_id=1, point_id="mem_1_1")
+        async with MemoryQueue.connect(f"{url}{login}") as queue:
+            with pytest.raises(QueueUnavailable, match="certificate verify failed"):
+                await queue.delete(user_id=1, point_id="mem_1_1")
+    finally:
+        sentinel.close()
+        redis.close()
