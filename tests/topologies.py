@@ -20,7 +20,7 @@ from tests.tools import tool
 
 SERVICE = "main"
 SLOTS = 16_384
-_DOWN_AFTER_MS = 700
+_DOWN_AFTER_MS = 1000
 _FAST_COPIES = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 _SETTLED_TIMEOUT_S = 30.0
 

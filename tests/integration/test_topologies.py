@@ -147,8 +147,8 @@ async def test_nothing_that_was_acknowledged_is_lost_when_the_primary_is_killed(
         assert stored(engine, shape) == expected(producers)
         assert all(producer.refusals for producer in producers)
         assert len(await queue.search(user_id=1, vector=axis(0), timeout=10)) > 0
-        addresses = [found["address"] for found in await events.wait_for("redis_primary", times=2)]
-        assert addresses[1] == f"127.0.0.1:{topology.primary().port}" != addresses[0]
+        before, after, *_ = await events.wait_for("redis_primary", times=2)
+        assert before["address"] == after["before"] == f"127.0.0.1:{killed.port}" != after["address"]
 
 
 async def test_check_names_the_primary_and_its_replicas(topology: Topology, on: Settings) -> None:
