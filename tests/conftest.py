@@ -27,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed during the faults")
     group.addoption("--rate", default=700, type=float, help="jobs per second, at most")
+    group.addoption(
+        "--topology",
+        default="single",
+        choices=("single", "sentinel", "cluster"),
+        help="Redis: one server, or a primary that is killed and replaced by its replica",
+    )
     group.addoption("--stops", default=5, type=int, help="workers that are stopped between a lease and a request")
     group.addoption("--steps", default=600, type=int, help="steps of the oracle over replays")
     group.addoption("--batches", default=2_000, type=int, help="batches of the oracle over plans")

@@ -16,31 +16,39 @@ from memory_worker.embedded.engines import Engine, start_edge
 
 
 class RedisServer:
-    """A Valkey with its append-only file on; ``options`` are further options of the server."""
+    """A Valkey with its append-only file on; ``options`` are further options of the server.
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    ``program`` is another server than Valkey.
+    """
+
+    ready = "Ready to accept connections"
+    prefix = "mw"
+
+    def __init__(self, directory: Path, *options: str, program: str = "") -> None:
         directory.mkdir()
-        self._directory = directory
+        self.directory = directory
         self._options = options
+        self._program = program or str(get_binary_path())
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--dir", str(self._directory), "--appendonly", "yes", "--appendfsync", "everysec"),
-                *("--save", "", "--maxmemory-policy", "noeviction", *self._options),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def command(self) -> list[str]:
+        """Return the command that starts the server."""
+        return [
+            *(self._program, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--dir", str(self.directory), "--appendonly", "yes", "--appendfsync", "everysec"),
+            *("--save", "", "--maxmemory-policy", "noeviction", *self._options),
+        ]
+
+    def start(self, *options: str) -> None:
+        """Start the server with further ``options`` for this run only."""
+        self._process = subprocess.Popen([*self.command(), *options], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         log = []
         for line in self._process.stdout:
             log.append(line)
-            if "Ready to accept connections" in line:
+            if self.ready in line:
                 break
         else:
             raise AssertionError("".join(log))
@@ -55,6 +63,16 @@ class RedisServer:
         self._process.wait()
         self._reader.join()
         self._process.stdout.close()
+
+    def close(self) -> None:
+        """Kill the server, if it runs."""
+        if self.is_running:
+            self.kill()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._process is not None and self._process.poll() is None
 
     def freeze(self) -> None:
         """Stop the process; return once it has stopped. Requests stay in its sockets from then on."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from tests.servers import RedisServer
+from tests.topologies import ClusterTopology, SentinelTopology, Topology
 
 
 @pytest.fixture
@@ -15,3 +21,15 @@ def ops(pytestconfig: pytest.Config) -> int:
 def rate(pytestconfig: pytest.Config) -> float:
     """``--rate``: the most jobs that are pushed in a second."""
     return float(pytestconfig.getoption("--rate"))
+
+
+@pytest.fixture
+def queue_redis(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[RedisServer | Topology]:
+    """``--topology``: one server, or several of which one is the primary."""
+    made = {"single": RedisServer, "sentinel": SentinelTopology, "cluster": ClusterTopology}
+    redis = made[pytestconfig.getoption("--topology")](tmp_path / "redis")
+    try:
+        redis.start()
+        yield redis
+    finally:
+        redis.close()

@@ -6,16 +6,16 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import grpc
 
 from tests.chaos.fleet import Fleet
+from tests.chaos.redis_faults import Fault, faults_of
 from tests.integration.proxies import UPDATE, Call, QdrantProxy, Refusal, Rule, failing, lose_reply, unavailable
 from tests.servers import EngineServer, RedisServer
+from tests.topologies import Topology
 
 PAUSE_S = (0.2, 1.2)
-Fault = Callable[[], Awaitable[None]]
 
 
 class Faults:
@@ -25,7 +25,7 @@ class Faults:
         self,
         chance: random.Random,
         fleet: Fleet,
-        redis: RedisServer,
+        redis: RedisServer | Topology,
         proxy: QdrantProxy,
         engine: EngineServer | None,
     ) -> None:
@@ -44,8 +44,7 @@ class Faults:
             (self._kill_worker, 6),
             (self._stop_worker, 3),
             (self._terminate_worker, 2),
-            (self._restart_redis, 2),
-            (self._freeze_redis, 2),
+            *faults_of(self._redis, self._chance),
             (self._qdrant_down, 2),
             (self._qdrant_slow, 2),
             (self._qdrant_drops_replies, 3),
@@ -79,16 +78,6 @@ class Faults:
         process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self._chance.choice((0.3, 2.0, 6.0)))
         process.send_signal(signal.SIGCONT)
-
-    async def _restart_redis(self) -> None:
-        await asyncio.to_thread(self._redis.kill)
-        await asyncio.sleep(self._chance.choice((0.0, 0.5, 3.0)))
-        await asyncio.to_thread(self._redis.start)
-
-    async def _freeze_redis(self) -> None:
-        self._redis.freeze()
-        await asyncio.sleep(self._chance.choice((0.3, 2.0, 7.0)))
-        self._redis.thaw()
 
     async def _kill_engine(self) -> None:
         assert self._engine is not None

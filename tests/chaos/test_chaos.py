@@ -1,6 +1,7 @@
 """Producers push while workers and servers fail; at the end Qdrant must contain what the oracle says.
 
 pytest tests/chaos --ops 200000 --seed 7
+pytest tests/chaos --ops 50000 --topology sentinel      the primary of Redis is killed, too; or: cluster
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import statistics
 import time
 import uuid
 from collections import Counter
@@ -32,6 +34,7 @@ from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import connected
 from tests.integration.proxies import QdrantProxy
 from tests.servers import EngineServer, RedisServer
+from tests.topologies import Topology
 from tests.unit.plan_world import batch_of
 
 USERS = 120
@@ -46,8 +49,8 @@ RETRY_S = 0.05
 class Producers:
     """Push until all jobs are stored. Jobs that may not be stored are pushed again before any other."""
 
-    def __init__(self, url: str, seed: int, ops: int, rate: float) -> None:
-        self.url = url
+    def __init__(self, redis: RedisServer | Topology, seed: int, ops: int, rate: float) -> None:
+        self.redis = redis
         self._seed = seed
         self._ops = ops
         self._rate = rate
@@ -55,6 +58,11 @@ class Producers:
         self.receipts: list[Receipt] = []
         self.malformed: set[str] = set()
         self.retries = 0
+        self.waits_s: list[float] = []
+
+    def connect(self) -> MemoryQueue:
+        """Return a client of the queue."""
+        return MemoryQueue.connect(self.redis.url, prefix=self.redis.prefix, timeout_s=2)
 
     async def run(self) -> None:
         await asyncio.gather(*(self._produce(number) for number in range(PRODUCERS)))
@@ -64,7 +72,7 @@ class Producers:
         users = [user for user in range(1, USERS + 1) if user % PRODUCERS == number]
         jobs: list[WriteJob] = list(random_jobs(chance, users, self._ops // PRODUCERS, dimension=DIMENSION))
         began, pushed = time.monotonic(), 0
-        async with MemoryQueue.connect(self.url, timeout_s=2) as queue:
+        async with self.connect() as queue:
             while jobs:
                 chunk = batch_of(jobs, chance.choice((1, 1, 5, 40)))
                 jobs = jobs[len(chunk) :]
@@ -79,9 +87,11 @@ class Producers:
 
     async def _push(self, queue: MemoryQueue, chunk: list[WriteJob]) -> None:
         """Push until stored. A chunk that forms one batch ends in the same state if it is applied twice."""
+        began = time.monotonic()
         while True:
             try:
                 self.receipts += await queue.push_many(chunk)
+                self.waits_s.append(time.monotonic() - began)
                 return
             except (QueueUnavailable, PushedInPart):
                 self.retries += 1
@@ -90,54 +100,63 @@ class Producers:
     async def _push_malformed(self, user: int) -> None:
         """Push a malformed entry, which the client would refuse."""
         entry = (partition_of(user, PARTITIONS), b"\x93not a job")
-        async with connected(self.url, timeout_s=2) as redis:
+        keys, replicas = Keys(self.redis.prefix), min_replicas(self.redis)
+        async with connected(self.redis.url, timeout_s=2, prefix=keys.prefix) as redis:
             with contextlib.suppress(QueueError):
-                self.malformed |= {str(receipt) for receipt in await push(redis, Keys(), PARTITIONS, [entry])}
+                receipts = await push(redis, keys, PARTITIONS, [entry], min_replicas=replicas)
+                self.malformed |= {str(receipt) for receipt in receipts}
+
+
+def min_replicas(redis: RedisServer | Topology) -> int:
+    """Return how many replicas must have each job."""
+    return int(isinstance(redis, Topology))
+
+
+def environment_of(redis: RedisServer | Topology) -> dict[str, str]:
+    """Return the settings of workers, except those of Qdrant."""
+    return {
+        "REDIS_URL": redis.url,
+        "QUEUE_PREFIX": redis.prefix,
+        "QUEUE_MIN_REPLICAS": str(min_replicas(redis)),
+        "QUEUE_PARTITIONS": str(PARTITIONS),
+        "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
+        # Leases that expire soon, so that many are taken over.
+        "LEASE_TTL_S": "4",
+        "QDRANT_TIMEOUT_S": "2",
+        "REDIS_TIMEOUT_S": "2",
+        "BATCH_MAX_JOBS": "32",
+        "LOG_LEVEL": "WARNING",
+    }
 
 
 @pytest.mark.timeout(0)
-async def test_nothing_is_lost_resurrected_or_reordered(seed: int, ops: int, rate: float, tmp_path: Path) -> None:
-    redis = RedisServer(tmp_path / "redis")
-    redis.start()
+async def test_nothing_is_lost_resurrected_or_reordered(
+    seed: int, ops: int, rate: float, queue_redis: RedisServer | Topology, tmp_path: Path
+) -> None:
+    redis, keys = queue_redis, Keys(queue_redis.prefix)
     real = os.environ.get("TEST_QDRANT_URL")
     engine = None if real else EngineServer(tmp_path / "engine")
     if engine is not None:
         engine.start()
     base = f"chaos_{uuid.uuid4().hex[:12]}"
     names = {"QDRANT_MEMORIES_COLLECTION": f"{base}_m", "QDRANT_DOCUMENTS_COLLECTION": f"{base}_d"}
-    async with connected(redis.url) as connections:  # producers may start before workers
-        await publish_meta(connections, Keys(), QueueMeta(partitions=PARTITIONS))
+    async with connected(redis.url, prefix=redis.prefix) as connections:  # producers may start before workers
+        await publish_meta(connections, keys, QueueMeta(partitions=PARTITIONS, min_replicas=min_replicas(redis)))
     async with QdrantProxy(real or engine.url) as proxy:
-        fleet = Fleet(
-            WORKERS,
-            {
-                **names,
-                "REDIS_URL": redis.url,
-                "QDRANT_URL": proxy.url,
-                "QUEUE_PARTITIONS": str(PARTITIONS),
-                "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
-                # Leases that expire soon, so that many are taken over.
-                "LEASE_TTL_S": "4",
-                "QDRANT_TIMEOUT_S": "2",
-                "REDIS_TIMEOUT_S": "2",
-                "BATCH_MAX_JOBS": "32",
-                "LOG_LEVEL": "WARNING",
-            },
-        )
+        fleet = Fleet(WORKERS, {**names, **environment_of(redis), "QDRANT_URL": proxy.url})
         try:
-            producers = Producers(redis.url, seed, ops, rate)
+            producers = Producers(redis, seed, ops, rate)
             faults = Faults(random.Random(f"{seed}/faults"), fleet, redis, proxy, engine)
             await _push_during_faults(producers, fleet, faults)
             with grpc.insecure_channel(proxy.target) as channel:
                 found = read_points(channel, names)
             assert _differences(found, producers.oracle.points) == Counter()
-            async with connected(redis.url) as connections:
-                dead_letters = await all_dead_letters(connections, Keys(), PARTITIONS)
+            async with connected(redis.url, prefix=redis.prefix) as connections:
+                dead_letters = await all_dead_letters(connections, keys, PARTITIONS)
             assert producers.malformed <= {str(found.receipt) for found in dead_letters}
             assert {found.reason for found in dead_letters} <= {"malformed"}
         finally:
             fleet.close()
-            redis.kill()
             with grpc.insecure_channel((real or engine.url).removeprefix("http://")) as channel:
                 drop_collections(channel, names)
             if engine is not None:
@@ -156,12 +175,20 @@ async def _push_during_faults(producers: Producers, fleet: Fleet, faults: Faults
     await faults.stop()
     failing.cancel()
     try:
-        async with MemoryQueue.connect(producers.url) as queue:
+        async with producers.connect() as queue:
             await wait_applied(queue, latest(producers.receipts), timeout_s=DRAINED_TIMEOUT_S)
     finally:
         keeping.cancel()
         counts = f"{fleet.restarts} workers replaced, {producers.retries} pushes repeated"
         print(f"{dict(faults.done)}; {counts}, {len(producers.malformed)} malformed")
+        if isinstance(producers.redis, Topology):
+            print(f"{producers.redis.failovers} failovers after a kill; {_waits(producers.waits_s)}")
+
+
+def _waits(waits_s: list[float]) -> str:
+    """Describe how long pushes took until they were acknowledged."""
+    p50, p99 = (statistics.quantiles(waits_s, n=100)[rank - 1] for rank in (50, 99))
+    return f"{len(waits_s)} pushes took {p50 * 1000:.1f} ms (p50), {p99:.2f} s (p99), {max(waits_s):.2f} s at most"
 
 
 def _differences(found: dict[Place, Payload], expected: dict[Place, Payload]) -> Counter[str]:

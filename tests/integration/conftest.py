@@ -43,9 +43,9 @@ API_KEY = os.environ.get("TEST_QDRANT_API_KEY")
 
 
 @asynccontextmanager
-async def connected(url: str, *, timeout_s: float = 5) -> AsyncIterator[Redis]:
+async def connected(url: str, *, timeout_s: float = 5, prefix: str = "mw") -> AsyncIterator[Redis]:
     """Open connections to Redis as a worker does."""
-    opened = open_redis(url, timeout_s=timeout_s)
+    opened = open_redis(url, timeout_s=timeout_s, prefix=prefix)
     try:
         yield opened
     finally:

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import LeaseLost, PartitionMismatch, QueueUnavailable
-from memory_worker.queue.lease import Lease, renew_lease
+from memory_worker.queue.lease import Lease, renew_leases
 from memory_worker.queue.log import Head, JobLog
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
@@ -44,7 +44,7 @@ async def test_a_renewed_lease_has_its_full_time_again(redis: Redis, keys: Keys)
     lease.until -= 5
     await redis.pexpire(keys.lease(0), 3_000)
 
-    await renew_lease(redis, keys, lease)
+    await renew_leases(redis, keys, [lease])
 
     assert await redis.pttl(keys.lease(0)) > 7_000
     assert lease.lasts(7)
@@ -54,7 +54,7 @@ async def test_an_expired_lease_cannot_be_renewed(redis: Redis, keys: Keys) -> N
     lease = await held_lease(redis, keys)
     await redis.pexpire(keys.lease(0), 0)
     with pytest.raises(LeaseLost):
-        await renew_lease(redis, keys, lease)
+        await renew_leases(redis, keys, [lease])
     assert not await redis.exists(keys.lease(0))
 
 
@@ -64,7 +64,7 @@ async def test_a_lost_lease_does_not_change_that_of_its_successor(redis: Redis, 
     successor = await held_lease(redis, keys, ttl_s=2)
 
     with pytest.raises(LeaseLost):
-        await renew_lease(redis, keys, lost)
+        await renew_leases(redis, keys, [lost])
     for settle_s in (0, 0.001, 60):
         await give_back(redis, keys, lost, settle_s=settle_s)
         assert await redis.get(keys.lease(0)) == successor.token.encode()
@@ -89,7 +89,7 @@ async def test_a_holder_keeps_its_lease_if_the_number_of_partitions_changes(redi
     await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS))
     lease = await held_lease(redis, keys)
     await redis.hset(keys.meta, "partitions", 2 * PARTITIONS)
-    await renew_lease(redis, keys, lease)
+    await renew_leases(redis, keys, [lease])
     await give_back(redis, keys, lease)
     with pytest.raises(PartitionMismatch):
         await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
@@ -177,4 +177,4 @@ async def test_without_a_redis_the_lease_is_not_lost_but_unavailable(keys: Keys)
         with pytest.raises(QueueUnavailable):
             await acquire_lease(redis, keys, 0, ttl_s=8, partitions=PARTITIONS)
         with pytest.raises(QueueUnavailable):
-            await renew_lease(redis, keys, Lease(0, 8))
+            await renew_leases(redis, keys, [Lease(0, 8)])

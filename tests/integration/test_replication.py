@@ -13,6 +13,7 @@ from memory_worker.contract.errors import NotReplicated, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.retry import RetryPolicy
+from memory_worker.ingest.writer import LeasedWriter
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
@@ -21,6 +22,7 @@ from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
 from tests.integration.conftest import Contents, connected
 from tests.integration.jobs import LIMITS, axis, memory
+from tests.integration.leases import held_lease
 from tests.servers import RedisServer
 
 KEYS = Keys()
@@ -77,6 +79,34 @@ async def test_a_job_that_a_failover_could_lose_is_not_applied(
     replica.thaw()
     assert (await drainer.drain(0)).jobs == 1
     assert engine.points(shape.base("memory")) == {"mem_1_1"}
+
+
+async def test_all_leases_last_on_the_replica_for_as_long_as_the_drain_counts_on_them(
+    redis: Redis, replica: RedisServer, store: VectorStore, engine: Contents, shape: CollectionShape
+) -> None:
+    """Otherwise, after a failover another drain could begin while a request of this one is on its way."""
+    leases = [await held_lease(redis, KEYS, partition, partitions=2) for partition in (0, 1)]
+    for lease in leases:
+        await redis.pexpire(KEYS.lease(lease.partition), 2_000)  # as if a failover had lost a renewal
+    writer = LeasedWriter(redis, KEYS, store, DrainOptions(partitions=2, limits=LIMITS, min_replicas=1))
+    await writer.write(leases, [memory(1, 1)])
+    async with connected(replica.url) as copy:
+        assert min([await copy.pttl(KEYS.lease(lease.partition)) for lease in leases]) > 6_000
+    replica.freeze()
+    with pytest.raises(NotReplicated):
+        await writer.write(leases, [memory(1, 2)])
+    assert engine.points(shape.base("memory")) == {"mem_1_1"}
+
+
+async def test_a_repeated_push_waits_for_the_replica_too(redis: Redis, replica: RedisServer) -> None:
+    """Its first copy was stored but not confirmed. The second one writes nothing."""
+    replica.freeze()
+    for _ in range(2):
+        with pytest.raises(NotReplicated):
+            await push(redis, KEYS, 1, [(0, encode_job(memory(1, 1)))], token="same", min_replicas=1)
+    replica.thaw()
+    await push(redis, KEYS, 1, [(0, encode_job(memory(1, 1)))], token="same", min_replicas=1)
+    assert await redis.xlen(KEYS.stream(0)) == 1
 
 
 async def test_a_confirmed_push_survives_the_promotion_of_a_lagging_replica(

@@ -30,11 +30,14 @@ def test_wrong_options_are_named_and_end_with_2(arguments: list[str]) -> None:
     assert arguments[0] in result.output
 
 
-@pytest.mark.parametrize("prefix", ["mw", "a.b", "x" * 64])
-def test_keys_and_collections_are_named_after_the_deployment(prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "start"),
+    [("mw", "mw"), ("a.b", "a.b"), ("x" * 64, "x" * 48), ("a.{mw}", "{mw}"), (f"{{{'x' * 62}}}", f"{{{'x' * 46}}}")],
+)
+def test_keys_and_collections_are_named_after_the_deployment(prefix: str, start: str, tmp_path: Path) -> None:
     names = own_names(prefix)
     settings = load_settings(data_dir=tmp_path, **names)
-    assert settings.queue_prefix.startswith(f"{prefix[:48]}-bench-")
+    assert settings.queue_prefix.startswith(f"{start}-bench-")
     assert own_names(prefix)["queue_prefix"] != settings.queue_prefix
 
 

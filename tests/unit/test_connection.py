@@ -17,7 +17,10 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.runtime.wiring import open_client, open_queue, open_store
 from memory_worker.settings import Settings
+from memory_worker.wire.asking import asking_options
 from memory_worker.wire.connection import Access, open_redis
+from memory_worker.wire.primaries import Address, ClusterPrimaries, SentinelPrimaries, slot_of
+from memory_worker.wire.redis_url import Seeds, is_tls, seeds_of
 
 SECRET = "hunter2"
 
@@ -58,7 +61,20 @@ WRONG = {
     "in quotes": f'"redis://:{SECRET}@redis:6379"',
     "a line end within": f"redis://:{SECRET}@red\nis:6379",
     "a blank within": f"redis://:{SECRET} x@redis:6379",
-    "sentinels": f"redis+sentinel://:{SECRET}@one:26379/main",
+    "sentinels without a service": f"redis+sentinel://:{SECRET}@one:26379",
+    "sentinels, no service before the database": f"redis+sentinel://:{SECRET}@one//1",
+    "service with a space": f"redis+sentinel://:{SECRET}@one/a%20b",
+    "sentinels, database by name": f"redis+sentinel://:{SECRET}@one/main/cache",
+    "sentinels, path below the database": f"redis+sentinel://:{SECRET}@one/main/1/x",
+    "sentinels, no host behind the comma": f"redis+sentinel://:{SECRET}@one,/main",
+    "sentinels, port of the second": f"redis+sentinel://:{SECRET}@one,two:{SECRET}/main",
+    "sentinels, slash in the password": f"redis+sentinel://:{SECRET}/x@one,two/main",
+    "cluster with a database": f"redis+cluster://:{SECRET}@one,two/1",
+    "cluster with a database in the options": f"redis+cluster://:{SECRET}@one?db=1",
+    "cluster with a path": f"redis+cluster://:{SECRET}@one/x",
+    "cluster, password of sentinels": f"redis+cluster://one?sentinel_password={SECRET}",
+    "password of sentinels without them": f"redis://one?sentinel_password={SECRET}",
+    "cluster, prefix without a hash tag": f"redis+cluster://:{SECRET}@one",
     "database by name": f"redis://:{SECRET}@redis/cache",
     "negative database": "redis://redis/-1",
     "path below the database": "redis://redis/1/x",
@@ -88,7 +104,7 @@ WRONG = {
 
 @pytest.mark.parametrize("url", WRONG.values(), ids=WRONG)
 def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^REDIS_URL: ") as refused:
+    with pytest.raises(ConfigurationError, match=r"^(REDIS_URL|QUEUE_PREFIX): ") as refused:
         open_redis(url, timeout_s=5)
     shown = "".join(traceback.format_exception(refused.value, chain=True))
     assert SECRET not in shown.replace(repr(url), "").replace(__file__, "")
@@ -110,6 +126,46 @@ def test_a_wrong_url_is_refused_and_not_shown(url: str) -> None:
 def test_the_options_of_a_url_are_used(url: str, expected: dict[str, Any]) -> None:
     found = options(url)
     assert {name: found.get(name) for name in expected} == expected
+
+
+SENTINEL_SEEDS = (Address("one", 26379), Address("two", 1), Address("::1", 26379))
+
+
+def test_sentinels_and_their_login_are_not_those_of_redis() -> None:
+    url = (
+        "rediss+sentinel://w:p%40ss@one,two:1,[::1],one/my-main/3?client_name=app&sentinel_username=s&"
+        "sentinel_password=pa%25ss"
+    )
+    assert is_tls(url)
+    assert seeds_of(url) == Seeds((*SENTINEL_SEEDS, SENTINEL_SEEDS[0]), "my-main", "s", "pa%ss")
+    found = options(url)
+    assert isinstance(found["primaries"], SentinelPrimaries)
+    assert found["primaries"].service == "my-main"
+    assert found["primaries"].seeds == SENTINEL_SEEDS
+    assert {name: found[name] for name in ("db", "client_name", "username", "password")} == {
+        "db": 3, "client_name": "app", "username": "w", "password": "p@ss",
+    }  # fmt: skip
+    assert "pa%ss" not in repr(seeds_of(url))
+    asked = asking_options(seeds_of(url), found)
+    assert {name: asked.get(name) for name in ("db", "client_name", "username", "password")} == {
+        "db": None, "client_name": "app", "username": "s", "password": "pa%ss",
+    }  # fmt: skip
+    assert asked["context"] is found["context"]
+
+
+def test_the_nodes_of_a_cluster_have_the_login_of_redis() -> None:
+    url = "redis+cluster://w:p%40ss@one,two:1/?username=other"
+    found = open_redis(url, timeout_s=5, prefix="my-{mw}").connection_pool.connection_kwargs
+    assert isinstance(found["primaries"], ClusterPrimaries)
+    assert found["primaries"].seeds == (Address("one", 6379), Address("two", 1))
+    assert found["primaries"].slot == slot_of("{mw}")
+    asked = asking_options(seeds_of(url), found)
+    assert (asked["username"], asked["password"]) == ("other", "p@ss")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
+def test_other_urls_are_addresses(scheme: str) -> None:
+    assert seeds_of(f"{scheme}://one/1") is None
 
 
 def test_a_url_may_limit_the_number_of_connections() -> None:

@@ -3,12 +3,19 @@ from __future__ import annotations
 import re
 
 import pytest
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import (
+    health_check_key_suffix,
+    in_progress_key_prefix,
+    job_key_prefix,
+    result_key_prefix,
+    retry_key_prefix,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_worker.wire import keys as module
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.primaries import HASH_TAG, slot_of
 
 KEYS = Keys("mw")
 DRAIN = KEYS.drain_job_id(7)
@@ -105,3 +112,15 @@ def test_a_job_id_contains_its_partition(partition: int, prefix: str) -> None:
 )
 def test_partitions_do_not_share_keys(one: object, other: object) -> None:
     assert len({make(n) for make in (one, other) for n in range(20)}) == 40  # type: ignore[operator]
+
+
+def test_with_a_hash_tag_all_keys_are_in_one_slot() -> None:
+    """In a cluster the first tag of a key decides its slot."""
+    ids = [DRAIN.replace("mw", "{mw}"), "{mw}:search:0123"]
+    of_arq = {
+        *(f"{prefix}{one}" for prefix in (result_key_prefix, retry_key_prefix) for one in ids),
+        *(f"{queue}{health_check_key_suffix}" for queue in ("{mw}:drain", "{mw}:search", "{mw}:admin")),
+    }
+    keys = {key.replace("mw", "{mw}") for key in PRODUCED} | of_arq
+    assert {HASH_TAG.search(key)[1] for key in keys} == {"mw"}  # type: ignore[index]
+    assert {slot_of(key) for key in keys} == {slot_of("{mw}")}

@@ -66,6 +66,13 @@ def test_the_other_checks(name: str, info: dict[str, Any], verdict: str, refused
     assert (found.verdict, found.refused) == (verdict, refused)
 
 
+def test_a_node_of_a_cluster_may_have_a_queue_with_a_hash_tag() -> None:
+    node = {**GOOD, "cluster_enabled": 1}
+    (found,) = (one for one in check_info(node, allow_eviction=False, prefix="{mw}") if one.name == "Redis Cluster")
+    assert (found.verdict, found.refused) == ("warning", False)
+    assert "redis+cluster://" in found.advice
+
+
 def test_a_refusal_names_the_problem_and_the_fix() -> None:
     judgements = check_info({**GOOD, **LIMIT, "maxmemory_policy": "allkeys-lru"}, allow_eviction=False)
     with pytest.raises(ConfigurationError) as refused:

@@ -195,7 +195,10 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "not a choice": ({"WORKER_ROLE": "both"}, "WORKER_ROLE: "),
     "no level": ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: "),
     "prefix with a colon": ({"QUEUE_PREFIX": "a:b"}, "QUEUE_PREFIX: "),
-    "prefix with a brace": ({"QUEUE_PREFIX": "{a}"}, "QUEUE_PREFIX: "),
+    "prefix with an open brace": ({"QUEUE_PREFIX": "{a"}, "QUEUE_PREFIX: "),
+    "prefix with an empty hash tag": ({"QUEUE_PREFIX": "a{}"}, "QUEUE_PREFIX: "),
+    "prefix with two hash tags": ({"QUEUE_PREFIX": "{a}{b}"}, "QUEUE_PREFIX: "),
+    "prefix that is too long": ({"QUEUE_PREFIX": "a" * 65}, "QUEUE_PREFIX: "),
     "collection with a slash": ({"QDRANT_MEMORIES_COLLECTION": "a/b"}, "QDRANT_MEMORIES_COLLECTION: "),
     "two at once": ({"PORT": "x", "QUEUE_PARTITIONS": "0"}, "; "),
     "lease shorter than a request": (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from memory_worker import AdminQueue, MemoryQueue, SyncAdminQueue, SyncMemoryQueue
-from memory_worker.wire.blocking import complete
+from memory_worker.wire.completing import complete
 
 PAIRS = [(MemoryQueue, SyncMemoryQueue), (AdminQueue, SyncAdminQueue)]
 OPENING = {"connect", "close"}

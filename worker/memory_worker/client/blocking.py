@@ -15,7 +15,7 @@ from memory_worker.client.connected import Connecting
 from memory_worker.client.connections import PerProcess
 from memory_worker.client.memory_queue import Operations
 from memory_worker.client.opened import Opened
-from memory_worker.wire.blocking import complete
+from memory_worker.wire.completing import complete
 
 _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")

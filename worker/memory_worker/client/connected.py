@@ -14,7 +14,9 @@ from memory_worker.wire.keys import Keys
 
 
 class _MakeSource(Protocol):
-    def __call__(self, url: str, *, timeout_s: float, access: Access, max_connections: int) -> ConnectionSource: ...
+    def __call__(
+        self, url: str, *, prefix: str, timeout_s: float, access: Access, max_connections: int
+    ) -> ConnectionSource: ...
 
 
 class Connecting(Opened):
@@ -31,7 +33,9 @@ class Connecting(Opened):
         access: Access | None = None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        source = self._source(url, timeout_s=timeout_s, access=access or Access(), max_connections=max_connections)
+        source = self._source(
+            url, prefix=prefix, timeout_s=timeout_s, access=access or Access(), max_connections=max_connections
+        )
         super().__init__(Producer(source, Keys(prefix), timeout_s=timeout_s))
 
     @classmethod

@@ -45,8 +45,9 @@ class ConnectionSource(Protocol):
 class PerLoop:
     """Connections that belong to the event loop that first used them. In another event loop new ones are opened."""
 
-    def __init__(self, url: str, *, timeout_s: float, access: Access, max_connections: int) -> None:
+    def __init__(self, url: str, *, prefix: str, timeout_s: float, access: Access, max_connections: int) -> None:
         self._url = url
+        self._prefix = prefix
         self._timeout_s = timeout_s
         self._access = access
         self._sizes = _pool_sizes(max_connections)
@@ -58,7 +59,9 @@ class PerLoop:
         loop = asyncio.get_running_loop()
         if self._connections is None or self._loop is not loop:
             quick, blocking = (
-                open_redis(self._url, timeout_s=timeout_s, access=self._access, max_connections=size)
+                open_redis(
+                    self._url, prefix=self._prefix, timeout_s=timeout_s, access=self._access, max_connections=size
+                )
                 for timeout_s, size in zip((self._timeout_s, None), self._sizes, strict=True)
             )
             self._loop, self._connections = loop, Connections(quick, blocking, asyncio.Lock())
@@ -75,9 +78,10 @@ class PerLoop:
 class PerProcess:
     """Connections of a process, which its threads share. After a fork, the child opens its own."""
 
-    def __init__(self, url: str, *, timeout_s: float, access: Access, max_connections: int) -> None:
+    def __init__(self, url: str, *, prefix: str, timeout_s: float, access: Access, max_connections: int) -> None:
         del timeout_s  # every request has a time limit of its own
         self._url = url
+        self._prefix = prefix
         self._access = access
         self._sizes = _pool_sizes(max_connections)
         self._by_process: dict[int, Connections] = {}
@@ -102,7 +106,8 @@ class PerProcess:
 
     def _make(self) -> Connections:
         quick, blocking = (
-            open_blocking_redis(self._url, access=self._access, max_connections=size) for size in self._sizes
+            open_blocking_redis(self._url, prefix=self._prefix, access=self._access, max_connections=size)
+            for size in self._sizes
         )
         return Connections(quick, blocking, _ThreadLock(quick.connection_pool.limits))  # type: ignore[attr-defined]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -23,12 +24,14 @@ from memory_worker.commands.session import in_loop, quiet_settings, reported
 from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.settings import Settings, load_settings
 from memory_worker.terminal import open_console, open_progress
+from memory_worker.wire.primaries import HASH_TAG
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _CLEAN_UP_S = 1.5
 _LONGEST_PREFIX = 48
 """With what follows it, a prefix may have 64 characters."""
+_LONGEST_TAG = _LONGEST_PREFIX - 2
 _COUNT: Final = click.IntRange(min=1)
 _AMOUNT: Final = click.FloatRange(min=0)
 _TIME: Final = click.FloatRange(min=0, min_open=True)
@@ -102,8 +105,10 @@ def own_names(prefix: str) -> dict[str, Any]:
 
     Its keys and collections are named after the ``QUEUE_PREFIX`` of the deployment that it runs beside.
     """
-    name = f"{prefix[:_LONGEST_PREFIX]}-bench-{secrets.token_hex(4)}"
-    collection = name.replace(".", "-")  # which may be in a prefix only
+    tag = HASH_TAG.search(prefix)
+    start = f"{{{tag[1][:_LONGEST_TAG]}}}" if tag else prefix[:_LONGEST_PREFIX]
+    name = f"{start}-bench-{secrets.token_hex(4)}"
+    collection = re.sub(r"[{}.]", "-", name).strip("-")  # these may be in a prefix only
     return {
         "queue_prefix": name,
         "kinds_file": None,  # it may name the collections of the deployment

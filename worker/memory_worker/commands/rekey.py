@@ -54,6 +54,7 @@ async def _opened(settings: Settings, *, changing: bool) -> AsyncIterator[tuple[
             partitions=meta.partitions if meta else settings.queue_partitions,
             lease_ttl_s=settings.lease_ttl_s,
             request_timeout_s=settings.qdrant_timeout_s,
+            min_replicas=settings.queue_min_replicas,
         )
         collections = store.collections
         yield Rekeyer(redis, keys, store, options), await (collections.reach() if changing else collections.existing())

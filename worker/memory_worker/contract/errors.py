@@ -75,7 +75,8 @@ class QueueUnavailable(QueueError):
     """Redis cannot be reached, did not answer in time, or refuses the request.
 
     The same request may succeed later, perhaps after Redis has been repaired. Causes include a script that keeps Redis
-    busy, too many connections or open files, a primary that became a replica, a refused login, and a Redis Cluster.
+    busy, too many connections or open files, a primary that became a replica, a refused login, and a
+    cluster that moves the queue to another node.
     """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from memory_worker.contract.errors import CollectionUnfit, DeadlinePassed, Lease
 from memory_worker.failpoints import failpoint
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.plan import CollectionPlan, needs_existing, plan
-from memory_worker.queue.lease import Lease, LeaseState, renew_lease
+from memory_worker.queue.lease import Lease, LeaseState, renew_leases
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
@@ -35,9 +34,6 @@ class LeasedWriter:
         Raises `StoreRefused`, `StoreUnavailable`, `ConfigurationError`, `NotReplicated`, and `LeaseLost` if one of the
         leases is lost.
         """
-        if self._options.min_replicas:
-            # A replica that has this renewal also has all pushes before it, so they survive a failover.
-            await renew_lease(self._redis, self._keys, leases[0], min_replicas=self._options.min_replicas)
         for step in await self._plan(jobs):
             if await self._store.make_ready(step.ref, step.operations):
                 failpoint("before_send")
@@ -85,10 +81,16 @@ class LeasedWriter:
         _set_state(leases, LeaseState.HELD)
 
     async def _deadline(self, leases: Sequence[Lease]) -> float:
-        """Return the monotonic time at which the next request must end, which is before any of the leases ends."""
+        """Return the monotonic time at which the next request must end, which is before any of the leases ends.
+
+        If replicas must confirm, all leases are renewed. A replica that has the renewal also has all writes before it:
+        the pushes, and the collections of the registry. So they survive a failover, and the leases last on the new
+        primary for as long as this process counts on them.
+        """
         options = self._options
-        short = [lease for lease in leases if not lease.lasts(options.request_timeout_s + options.margin_s)]
-        await asyncio.gather(*(renew_lease(self._redis, self._keys, lease) for lease in short))
+        enough_s = float("inf") if options.min_replicas else options.request_timeout_s + options.margin_s
+        short = [lease for lease in leases if not lease.lasts(enough_s)]
+        await renew_leases(self._redis, self._keys, short, min_replicas=options.min_replicas)
         until = min(lease.until for lease in leases) - options.margin_s
         return min(time.monotonic() + options.request_timeout_s, until)
 

@@ -54,7 +54,7 @@ async def run_checks(settings: Settings, redis: Redis, store: VectorStore) -> As
 
 
 async def _check_redis(settings: Settings, redis: Redis) -> AsyncIterator[Check]:
-    for found in await check_server(redis, allow_eviction=settings.redis_allow_eviction):
+    for found in await check_server(redis, allow_eviction=settings.redis_allow_eviction, prefix=settings.queue_prefix):
         yield Check(found.name, found.verdict, found.seen, found.advice)
     clock = RedisClock()
     await clock.refresh(redis)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -61,21 +62,24 @@ class Lease:
         return self.until - time.monotonic() >= seconds
 
 
-async def renew_lease(redis: Redis, keys: Keys, lease: Lease, *, min_replicas: int = 0) -> None:
-    """Renew the lease for its full life. Raises `LeaseLost` if it is no longer held.
+async def renew_leases(redis: Redis, keys: Keys, leases: Sequence[Lease], *, min_replicas: int = 0) -> None:
+    """Renew leases of the same length for their full life, all or none. Raises `LeaseLost` if one is no longer held.
 
-    With ``min_replicas``, wait until so many replicas of Redis have the renewed lease. Raises `NotReplicated`.
+    With ``min_replicas``, wait until so many replicas of Redis have the renewed leases. Raises `NotReplicated`.
     """
+    if not leases:
+        return
     started = time.monotonic()
     with queue_request("renew"):
         await scripts.run_replicated(
             redis,
             "renew",
-            [keys.lease(lease.partition)],
-            [lease.token, lease.ttl_ms],
+            [keys.lease(lease.partition) for lease in leases],
+            [leases[0].ttl_ms, *(lease.token for lease in leases)],
             replicas=min_replicas,
         )
-    lease.renewed(started)
+    for lease in leases:
+        lease.renewed(started)
 
 
 async def release_lease(redis: Redis, keys: Keys, lease: Lease, *, process: str, settle_s: float = 0) -> None:

@@ -12,7 +12,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import ConfigurationError
+from memory_worker.wire.asking import primaries_in
 from memory_worker.wire.connection import queue_request
+from memory_worker.wire.primaries import HASH_TAG, ClusterPrimaries, Primaries, SentinelPrimaries
 
 Verdict = Literal["ok", "warning", "failed"]
 
@@ -33,18 +35,24 @@ class ServerCheck(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-async def check_server(redis: Redis, *, allow_eviction: bool) -> list[ServerCheck]:
-    """Check a Redis server. Raises `QueueUnavailable`."""
+async def check_server(redis: Redis, *, allow_eviction: bool, prefix: str) -> list[ServerCheck]:
+    """Check a Redis server for the queue ``prefix``. Raises `QueueUnavailable`."""
     with queue_request("info"):
         info: dict[str, Any] = await redis.info()
-    return check_info(info, allow_eviction=allow_eviction)
+    primaries = primaries_in(redis)
+    checks = check_info(info, allow_eviction=allow_eviction, prefix=prefix, primaries=primaries)
+    if primaries is not None:
+        checks.append(await _primary(primaries, int(info.get("connected_slaves") or 0)))
+    return checks
 
 
-def check_info(info: dict[str, Any], *, allow_eviction: bool) -> list[ServerCheck]:
-    """Check the INFO of a Redis server."""
+def check_info(
+    info: dict[str, Any], *, allow_eviction: bool, prefix: str = "mw", primaries: Primaries | None = None
+) -> list[ServerCheck]:
+    """Check the INFO of a Redis server, which ``primaries`` have found."""
     checks = [
         _version(str(info.get("valkey_version") or info.get("redis_version") or "unknown")),
-        _cluster(bool(info.get("cluster_enabled"))),
+        _cluster(bool(info.get("cluster_enabled")), prefix, primaries),
         _eviction(info.get("maxmemory_policy"), int(info.get("maxmemory") or 0), allowed=allow_eviction),
         _persistence(bool(info.get("aof_enabled")), str(info.get("aof_last_write_status", "ok"))),
     ]
@@ -68,16 +76,31 @@ def _version(version: str) -> ServerCheck:
     return ServerCheck("Redis version", verdict, version, f"Redis {_OLDEST_VERSION} or newer, or Valkey, is needed.")
 
 
-def _cluster(enabled: bool) -> ServerCheck:
-    if enabled:
-        return ServerCheck(
-            "Redis Cluster",
-            "failed",
-            "REDIS_URL leads to a node of a Redis Cluster",
-            "Use a single primary, with replicas if you like: a job and its wakeup must be stored in one step.",
-            refused=True,
-        )
-    return ServerCheck("Redis Cluster", "ok", "a single primary")
+def _cluster(enabled: bool, prefix: str, primaries: Primaries | None) -> ServerCheck:
+    if not enabled:
+        return ServerCheck("Redis Cluster", "ok", "a single primary")
+    if isinstance(primaries, ClusterPrimaries):
+        return ServerCheck("Redis Cluster", "ok", f"the queue {prefix} is in slot {primaries.slot:,}")
+    untagged = HASH_TAG.search(prefix) is None
+    return ServerCheck(
+        "Redis Cluster",
+        "failed" if untagged else "warning",
+        "REDIS_URL leads to a node of a Redis Cluster",
+        "Write redis+cluster:// instead of redis://, so that workers find the node that has the queue. "
+        "QUEUE_PREFIX needs a hash tag, such as {mw}, because a job and its wakeup must be stored in one step.",
+        refused=untagged,
+    )
+
+
+async def _primary(primaries: Primaries, replicas: int) -> ServerCheck:
+    seen = f"{primaries.found}, {replicas} {'replica' if replicas == 1 else 'replicas'}"
+    if isinstance(primaries, SentinelPrimaries):
+        with queue_request("sentinels"):
+            count = await primaries.count_sentinels()
+        seen += f", {count} {'Sentinel' if count == 1 else 'Sentinels'} of {primaries.service}"
+    if not replicas:
+        return ServerCheck("Redis primary", "warning", seen, "Without a replica there can be no failover.")
+    return ServerCheck("Redis primary", "ok", seen)
 
 
 def _eviction(policy: str | None, limit_bytes: int, *, allowed: bool) -> ServerCheck:

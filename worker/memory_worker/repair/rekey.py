@@ -24,7 +24,7 @@ from memory_worker.contract.errors import (
 )
 from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
 from memory_worker.queue.holding import PartitionHolder
-from memory_worker.queue.lease import Lease, LeaseState, renew_lease
+from memory_worker.queue.lease import Lease, LeaseState, renew_leases
 from memory_worker.repair.owners import OWNER_FIELDS, owner_of
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
@@ -65,13 +65,17 @@ class Rekeyed(msgspec.Struct, frozen=True):
 
 
 class RekeyOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run. A request must end ``margin_s`` seconds before the lease does."""
+    """The options of a run. A request must end ``margin_s`` seconds before the lease does.
+
+    ``min_replicas`` replicas of Redis must have the lease before each request.
+    """
 
     partitions: int
     lease_ttl_s: float = 8.0
     request_timeout_s: float = 5.0
     margin_s: float = 1.0
     settle_s: float = 1.0
+    min_replicas: int = 0
 
 
 class Rekeyer:
@@ -165,6 +169,6 @@ class Rekeyer:
     async def _deadline(self, lease: Lease) -> float:
         """Return the monotonic time at which the next request must end, which is before the lease does."""
         options = self._options
-        if not lease.lasts(options.request_timeout_s + options.margin_s):
-            await renew_lease(self._redis, self._keys, lease)
+        if options.min_replicas or not lease.lasts(options.request_timeout_s + options.margin_s):
+            await renew_leases(self._redis, self._keys, [lease], min_replicas=options.min_replicas)
         return min(time.monotonic() + options.request_timeout_s, lease.until - options.margin_s)

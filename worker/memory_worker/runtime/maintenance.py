@@ -25,10 +25,12 @@ from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.state import partition_states
 from memory_worker.telemetry.health import Health
 from memory_worker.telemetry.logs import log_event
+from memory_worker.wire.asking import primaries_in
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
+from memory_worker.wire.primaries import Address
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Maintenance:
         self._drainer = drainer
         self._patience_s = patience_s
         self._health = health
+        self._primary: Address | None = None
 
     async def run(self) -> NoReturn:
         """Maintain the queue until cancelled.
@@ -81,12 +84,13 @@ class Maintenance:
 
     async def _turn(self) -> None:
         await self._clock.refresh(self._redis)
+        self._watch_primary()
         await self._publish()
         full = not await self._accepts_writes()
         if full:
             self._health.down("redis", "Redis is full")
         else:
-            self._health.up("redis")
+            self._health.up("redis", _shown(self._primary))
         if self._drainer is None:
             return
         rescued = await rescue_partitions(
@@ -96,6 +100,13 @@ class Maintenance:
             log_event(logger, logging.INFO, "rescued", partitions=rescued)
         if full:
             await self._drain_all(self._drainer)
+
+    def _watch_primary(self) -> None:
+        """Log the primary that Sentinel or the cluster has named, if it is another one than before."""
+        primaries, before = primaries_in(self._redis), self._primary
+        if primaries is not None and primaries.found != before:
+            self._primary = primaries.found
+            log_event(logger, logging.INFO, "redis_primary", address=str(primaries.found), before=_shown(before))
 
     async def _publish(self) -> None:
         """Publish the limits of producers that Redis has lost.
@@ -120,3 +131,7 @@ class Maintenance:
         for state in await partition_states(self._redis, self._keys, self._meta.partitions):
             if state.waiting and state.lease_s is None:
                 await drainer.drain(state.partition)
+
+
+def _shown(address: Address | None) -> str:
+    return "" if address is None else str(address)

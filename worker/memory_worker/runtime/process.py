@@ -124,7 +124,9 @@ class WorkerProcess:
 
     async def _check_redis(self, redis: Redis) -> None:
         """Refuse a Redis that loses jobs, and log its other problems."""
-        checks = await check_server(redis, allow_eviction=self._settings.redis_allow_eviction)
+        checks = await check_server(
+            redis, allow_eviction=self._settings.redis_allow_eviction, prefix=self._settings.queue_prefix
+        )
         refuse_unsafe(checks)
         for check in checks:
             if check.verdict != "ok":

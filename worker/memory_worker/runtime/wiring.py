@@ -62,7 +62,12 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
 
 def open_queue(settings: Settings) -> Redis:
     """Return a pool of connections to ``REDIS_URL``. Nothing connects yet."""
-    return open_redis(_redis_url(settings), timeout_s=settings.redis_timeout_s, access=_access(settings))
+    return open_redis(
+        _redis_url(settings),
+        timeout_s=settings.redis_timeout_s,
+        access=_access(settings),
+        prefix=settings.queue_prefix,
+    )
 
 
 def open_client(settings: Settings) -> MemoryQueue:

@@ -52,8 +52,9 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="Address of Redis: `redis://`, `rediss://` (TLS) or `unix://`. Or a file with it: "
-        "`REDIS_URL_FILE`. If it is unset, the worker starts an embedded Valkey. An empty value is an error.",
+        description="Address of Redis: `redis://`, `rediss://` (TLS) or `unix://`. With Sentinel or Redis Cluster: "
+        "`redis+sentinel://` or `redis+cluster://`. Or a file with it: `REDIS_URL_FILE`. If it is unset, the worker "
+        "starts an embedded Valkey. An empty value is an error.",
     )
     redis_username: SecretStr | None = Field(
         None, description="Redis user. It overrides the user in the URL. Or a file: `REDIS_USERNAME_FILE`."
@@ -229,7 +230,14 @@ class Settings(BaseSettings):
     )
     retry_max_s: float = Field(4.0, gt=0, le=300, description="Longest delay in an outage, in seconds.")
 
-    queue_prefix: str = Field("mw", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Prefix of all keys in Redis.")
+    queue_prefix: str = Field(
+        "mw",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.-]*(\{[A-Za-z0-9_.-]+\}[A-Za-z0-9_.-]*)?$",
+        description="Prefix of all keys in Redis, with up to 64 characters. "
+        "In a Redis Cluster it needs a hash tag, such as `{mw}`.",
+    )
     queue_partitions: int = Field(
         32,
         ge=1,

@@ -27,6 +27,7 @@ EVENTS: Final = {
     "read_job_failed": "A job in the search queue could not be run.",
     "read_result_lost": "The result of a failed job in the search queue could not be stored.",
     "redis_full": "Redis has no memory for writes. Partitions are drained one after another without new memory.",
+    "redis_primary": "Sentinel or the cluster named another primary: at the start, or after a failover.",
     "redis_unsafe": "The settings of Redis can lose jobs.",
     "redis_unwell": "Redis does not answer or refuses writes. The worker exits after `REDIS_PATIENCE_S`.",
     "replies_without_room": "Redis has no room for large replies. Their callers get the error `unavailable`.",

@@ -23,10 +23,11 @@ _LAG_OVER_S = 60.0
 
 
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The state of a component: whether it is usable, and if not, why."""
+    """The state of a component: whether it is usable, and if not, why. ``address``: where one that moves is."""
 
     up: bool
     reason: str = ""
+    address: str = ""
 
 
 class Health:
@@ -43,9 +44,9 @@ class Health:
         self._ran_at = now()
         self._recorded = dict.fromkeys(components, (Component(up=False, reason="not checked yet"), now()))
 
-    def up(self, name: str) -> None:
-        """Record that a component is usable."""
-        self._record(name, Component(up=True))
+    def up(self, name: str, address: str = "") -> None:
+        """Record that a component is usable, and where it was found if its address may change."""
+        self._record(name, Component(up=True, address=address))
 
     def down(self, name: str, reason: str) -> None:
         """Record that a component is not usable, and why."""

@@ -1,14 +1,14 @@
 """A client of Redis for programs without an event loop.
 
 It looks like ``redis.asyncio.Redis``, but its coroutines block the thread instead of suspending. So all other code of
-this package is written once, and `complete` runs it to its end without an event loop.
+this package is written once, and `memory_worker.wire.completing.complete` runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from redis import Redis as RedisOfThreads
 from redis.asyncio import Redis
@@ -16,16 +16,16 @@ from redis.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from memory_worker.wire.asking import found_by
 from memory_worker.wire.blocking_connections import (
     BlockingPlainConnection,
     BlockingTlsConnection,
     BlockingUnixConnection,
+    asking_blocking,
     log_in_blocking,
 )
 from memory_worker.wire.blocking_pool import BackoffWithinLimit, BlockingPool
 from memory_worker.wire.connection import RETRIES, Access, connection_options
-
-_Result = TypeVar("_Result")
 
 _CONNECTION_CLASSES: dict[type, type] = {
     Connection: BlockingPlainConnection,
@@ -34,31 +34,24 @@ _CONNECTION_CLASSES: dict[type, type] = {
 """Our connection classes, by the class that redis-py would use for the URL. All others have TLS."""
 
 
-def complete(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine that never suspends, and return its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return cast("_Result", end.value)
-    coroutine.close()
-    raise RuntimeError("a request of a blocking client waited for an event loop")
-
-
-def open_blocking_redis(url: str, *, access: Access, max_connections: int) -> Redis:
+def open_blocking_redis(url: str, *, access: Access, max_connections: int, prefix: str) -> Redis:
     """Return a client whose coroutines block. Nothing connects yet.
 
     Its waits end with the `memory_worker.wire.connection.Deadline` around them. Raises as `open_redis`.
     """
     options = connection_options(url, access, parse_url)
-    plain_class = options.pop("connection_class", Connection)
+    connection_class = _CONNECTION_CLASSES.get(options.pop("connection_class", Connection), BlockingTlsConnection)
     pool = BlockingPool(
-        connection_class=_CONNECTION_CLASSES.get(plain_class, BlockingTlsConnection),
+        connection_class=connection_class,
         max_connections=options.pop("max_connections", max_connections),
         redis_connect_func=log_in_blocking,
         **options,
     )
     # Retry when a connection has ended, because every script may run twice without harm.
     pool.connection_kwargs["retry"] = Retry(BackoffWithinLimit(pool.limits), RETRIES, (RedisConnectionError,))
+    asking = partial(asking_blocking, connection_class, pool.limits)
+    if primaries := found_by(url, prefix, pool.connection_kwargs, asking):
+        pool.connection_kwargs["primaries"] = primaries
     return cast("Redis", _BlockingRedis(pool))
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from redis.connection import AbstractConnection, Connection, UnixDomainSocketConnection
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from memory_worker.wire.asking import ASK_TIMEOUT_S
+from memory_worker.wire.completing import complete
+from memory_worker.wire.primaries import Address, Ask, Primaries
 from memory_worker.wire.server_errors import TurnedAway, indicates_wrong_server, keep_full_message
 
 _SHORTEST_S = 0.001
@@ -31,14 +34,37 @@ class TimeLimits(threading.local):
         return None if self.give_up_at is None else max(_SHORTEST_S, self.give_up_at - time.monotonic())
 
 
-def log_in_blocking(connection: AbstractConnection) -> None:
-    """Log in on a connection that was just opened, as redis-py does."""
+def log_in_blocking(connection: BlockingConnection) -> None:
+    """Log in on a connection that was just opened, as redis-py does. Check that it leads to a primary."""
     try:
         connection.on_connect()
     except (AuthenticationError, BusyLoadingError):
         raise
     except RedisConnectionError as error:
         raise TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
+    if connection.primaries is not None:
+        connection.send_command("ROLE")
+        server = Address(connection.host, connection.port)
+        if problem := connection.primaries.check_role(server, connection.read_response()):
+            raise RedisConnectionError(problem)
+
+
+def asking_blocking(connection_class: type[BlockingConnection], limits: TimeLimits, options: Mapping[str, Any]) -> Ask:
+    """Return a function that asks over connections of this class with these options, within the ``limits``."""
+
+    async def ask(host: str, port: int, *command: str) -> Any:
+        remaining_s = limits.remaining_s()
+        asking_limits = TimeLimits()
+        asking_limits.give_up_at = time.monotonic() + min(ASK_TIMEOUT_S, remaining_s or ASK_TIMEOUT_S)
+        connection = connection_class(**{**options, "host": host, "port": port, "limits": asking_limits})
+        try:
+            connection.connect()
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            connection.disconnect()
+
+    return ask
 
 
 def _as_text(command: Iterable[Any]) -> list[Any]:
@@ -89,21 +115,37 @@ class _LimitedSocket:
 
 
 class BlockingConnection(AbstractConnection):
-    """A connection that notices signs of a wrong server, and replies that were not read."""
+    """A connection that notices signs of a wrong server, and replies that were not read.
 
-    limits: TimeLimits
+    With ``primaries`` it leads to the server that they find.
+    """
+
+    host: str
+    port: int
     wrong_server = False
     generation = 0
     _owed = 0
 
-    def __init__(self, *, limits: TimeLimits, **options: Any) -> None:
+    def __init__(self, *, limits: TimeLimits, primaries: Primaries | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.limits = limits
+        self.primaries = primaries
 
     def _connect(self) -> Any:
         self._owed = 0
+        if self.primaries is not None:
+            self.host, self.port = complete(self.primaries.find())
         self.socket_timeout = self.socket_connect_timeout = self.limits.remaining_s()
-        return _LimitedSocket(super()._connect(), self.limits)  # type: ignore[safe-super]  # of the other base class
+        try:
+            sock = super()._connect()  # type: ignore[safe-super]  # of the other base class
+        except BaseException:
+            self._suspect()
+            raise
+        return _LimitedSocket(sock, self.limits)
+
+    def _suspect(self) -> None:
+        if self.primaries is not None:
+            self.primaries.suspect()
 
     def send_command(self, *args: Any, **options: Any) -> None:
         """Send one command."""
@@ -121,8 +163,10 @@ class BlockingConnection(AbstractConnection):
             found = super().read_response(*args, **options)
         except RedisError as error:
             self._owed -= 1
-            keep_full_message(error)
-            self.wrong_server = self.wrong_server or indicates_wrong_server(error)
+            keep_full_message(error, finds=self.primaries is not None)
+            if indicates_wrong_server(error):
+                self.wrong_server = True
+                self._suspect()
             raise
         self._owed -= 1
         return found

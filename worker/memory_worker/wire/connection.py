@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,7 @@ from memory_worker.contract.errors import (
     QueueUnavailable,
     TooLate,
 )
+from memory_worker.wire.asking import asking, found_by
 from memory_worker.wire.pool import (
     PlainConnection,
     TlsConnection,
@@ -44,13 +46,13 @@ from memory_worker.wire.pool import (
     WaitingPool,
     log_in,
 )
-from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls
+from memory_worker.wire.redirections import REDIRECTIONS
+from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls, redis_py_url
 from memory_worker.wire.server_errors import full_message
 
 RETRIES = 3
 CONNECT_TIMEOUT_S = 5.0
 """The most time to connect, if the caller gives no other limit."""
-_IS_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 LATE_REPLY_S = 0.25
 """How long a caller waits beyond the timeout of a blocking command, so that the reply can arrive."""
@@ -68,12 +70,11 @@ _SCRIPT_ERRORS: dict[str, Callable[[Sequence[str]], Exception]] = {
 _TEMPORARY_ERRORS = frozenset(
     {
         *("BUSY", "DENIED", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "READONLY"),
-        *("REDIRECT", "TRYAGAIN", "UNBLOCKED"),
+        *("REDIRECT", "UNBLOCKED"),
+        *REDIRECTIONS,
     }
 )
 """First words of errors after which Redis, or another Redis, may accept the same request later."""
-
-_CLUSTER_ERRORS = frozenset({"ASK", "CLUSTERDOWN", "CROSSSLOT", "MOVED"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,18 +125,20 @@ _CONNECTION_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomain
 """Our connection classes, by the class that redis-py would use for the URL. All others become `TlsConnection`."""
 
 
-def open_redis(url: str, *, timeout_s: float | None, access: Access = NO_ACCESS, max_connections: int = 1000) -> Redis:
-    """Return a client with its own connection pool for ``url`` (``redis://``, ``rediss://`` or ``unix://``).
+def open_redis(
+    url: str, *, timeout_s: float | None, access: Access = NO_ACCESS, max_connections: int = 1000, prefix: str = "mw"
+) -> Redis:
+    """Return a client with its own connection pool for ``url`` (see `memory_worker.wire.redis_url`).
 
-    Nothing connects yet. ``timeout_s`` bounds the wait for each reply, and the wait for a connection while all
-    ``max_connections`` are in use. ``None`` is for blocking commands: each wait lasts until the caller gives up.
-    ``rediss://`` checks the certificate and the host name. Raises `ConfigurationError` for a URL or a file that cannot
-    be used. The error shows no part of the URL.
+    Nothing connects yet. In a cluster, ``prefix`` decides which node has the queue. ``timeout_s`` bounds the wait for
+    each reply, and the wait for a connection while all ``max_connections`` are in use. ``None`` is for blocking
+    commands: each wait lasts until the caller gives up. TLS checks the certificate and the host name. Raises
+    `ConfigurationError` for a URL, a prefix or a file that cannot be used. The error shows no part of the URL.
     """
     options = connection_options(url, access, parse_url)
-    plain_class = options.pop("connection_class", Connection)
+    connection_class = _CONNECTION_CLASSES.get(options.pop("connection_class", Connection), TlsConnection)
     pool = WaitingPool(
-        connection_class=_CONNECTION_CLASSES.get(plain_class, TlsConnection),
+        connection_class=connection_class,
         max_connections=options.pop("max_connections", max_connections),
         wait_s=timeout_s,
         socket_timeout=timeout_s,
@@ -146,6 +149,8 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = NO_ACCESS,
         redis_connect_func=log_in,
         **options,
     )
+    if primaries := found_by(url, prefix, pool.connection_kwargs, partial(asking, connection_class)):
+        pool.connection_kwargs["primaries"] = primaries
     return _CoalescingRedis(pool)
 
 
@@ -164,18 +169,19 @@ def connection_options(url: str, access: Access, parse: Callable[[str], Any]) ->
     if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
-        options |= parse(url) | credentials(url)
+        options |= parse(redis_py_url(url)) | credentials(url)
     except ValueError:
         raise invalid_url("host, port or an option is wrong") from None
     for name in WITHOUT_EFFECT:
         options.pop(name, None)
-    if secure:
-        options["context"] = _tls_context(access)
-    for name, value in (("username", access.username), ("password", access.password)):
-        if value is not None:
-            options[name] = value
     # The replies of RESP2 look alike in every version of redis-py.
-    return {**options, **_driver_info(), "protocol": 2}
+    return {**options, **_driver_info(), **_access_options(access, secure=secure), "protocol": 2}
+
+
+def _access_options(access: Access, *, secure: bool) -> dict[str, Any]:
+    login = {"username": access.username, "password": access.password}
+    options: dict[str, Any] = {name: value for name, value in login.items() if value is not None}
+    return {**options, "context": _tls_context(access)} if secure else options
 
 
 def _driver_info() -> dict[str, Any]:
@@ -298,8 +304,6 @@ def _map_response(message: str) -> Exception:
     first, *others = message.split() or [""]
     if first in _SCRIPT_ERRORS:
         return _SCRIPT_ERRORS[first](others)
-    if first in _CLUSTER_ERRORS:
-        return QueueUnavailable(f"{_IS_CLUSTER} ({message})")
     if first in _TEMPORARY_ERRORS:
         return QueueUnavailable(f"Redis refuses: {message}")
     return QueueError(f"Redis: {message}")

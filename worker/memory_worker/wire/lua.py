@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from memory_worker.contract.errors import NotReplicated
 
@@ -62,9 +62,12 @@ class Scripts:
         if isinstance(result, NoScriptError):
             await redis.script_load(self.source(name))
             return await self.run_replicated(redis, name, keys, args, replicas=replicas)
-        for answer in (result, reached):
-            if isinstance(answer, Exception):
-                raise answer
+        if isinstance(result, Exception):
+            raise result
+        if isinstance(reached, ResponseError):  # the script ran, and then the primary became a replica
+            raise NotReplicated(f"Redis cannot wait for replicas: {reached}") from reached
+        if isinstance(reached, Exception):
+            raise reached
         if reached < replicas:
             waited = f"{REPLICATION_TIMEOUT_S:g} s"
             raise NotReplicated(f"only {reached} of {replicas} replicas of Redis confirmed within {waited}")

@@ -2,7 +2,8 @@
 
 After a failover the address in the URL leads to another server. Open connections stay with the old one, where all of
 their requests would fail. So when a connection shows signs of a wrong server, the pool closes it and all idle
-connections. The next request then resolves the address again.
+connections. The next request then resolves the address again. If Sentinel or a cluster knows the primary, each new
+connection asks where it is, and checks that the server calls itself a primary.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from memory_worker.contract.errors import MemoryWorkerError
+from memory_worker.wire.primaries import Address, Primaries
 from memory_worker.wire.server_errors import TurnedAway, indicates_wrong_server, is_out_of_room, keep_full_message
 
 HAS_HIREDIS = find_spec("hiredis") is not None
@@ -40,19 +43,53 @@ _Waiter: TypeAlias = "asyncio.Future[AbstractConnection | None]"
 
 
 async def log_in(connection: AbstractConnection) -> None:
-    """Log in on a connection that was just opened, as redis-py does."""
+    """Log in on a connection that was just opened, as redis-py does. Check that it leads to a primary."""
     try:
         await connection.on_connect()
     except (AuthenticationError, BusyLoadingError):
         raise
     except RedisConnectionError as error:
         raise TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
+    if isinstance(connection, _WatchedConnection) and connection.primaries is not None:
+        await connection.send_command("ROLE")
+        server = Address(connection.host, connection.port)
+        if problem := connection.primaries.check_role(server, await connection.read_response()):
+            raise RedisConnectionError(problem)
 
 
 class _WatchedConnection(AbstractConnection):
-    """A connection that notices signs of a wrong server."""
+    """A connection that notices signs of a wrong server. With ``primaries`` it leads to the server that they find."""
 
     wrong_server = False
+
+    def __init__(self, *, primaries: Primaries | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.primaries = primaries
+
+    async def connect(self) -> None:
+        """Connect if needed, as redis-py does. Errors of the search for the primary are not wrapped."""
+        try:
+            await super().connect()  # type: ignore[no-untyped-call]
+        except RedisConnectionError as error:
+            if not isinstance(error.__cause__, MemoryWorkerError):
+                raise
+            problem = error.__cause__
+        else:
+            return
+        raise problem  # outside of the handler, or the two errors would be each other's cause
+
+    async def _connect(self) -> None:
+        if self.primaries is not None:
+            self.host, self.port = await self.primaries.find()
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call,safe-super]
+        except BaseException:
+            self._suspect()
+            raise
+
+    def _suspect(self) -> None:
+        if self.primaries is not None:
+            self.primaries.suspect()
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """Return a command in its wire format. The first argument may consist of several words."""
@@ -65,8 +102,10 @@ class _WatchedConnection(AbstractConnection):
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            keep_full_message(error)
-            self.wrong_server = self.wrong_server or indicates_wrong_server(error)
+            keep_full_message(error, finds=self.primaries is not None)
+            if indicates_wrong_server(error):
+                self.wrong_server = True
+                self._suspect()
             raise
 
 

@@ -24,6 +24,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from memory_worker.wire.redirections import explained
+
 _FIRST_WORDS: dict[type[RedisError], str] = {
     AskError: "ASK",
     ClusterCrossSlotError: "CROSSSLOT",
@@ -51,13 +53,19 @@ class TurnedAway(RedisConnectionError):
     """Redis accepted a connection and closed it at once, because it has too many."""
 
 
-def keep_full_message(error: RedisError) -> None:
-    """Keep the message as Redis sent it for `full_message`, because a pipeline changes the text of the error."""
-    vars(error)["full_message"] = _with_first_word(error)
+def keep_full_message(error: RedisError, *, finds: bool) -> None:
+    """Keep the message for `full_message`, because redis-py removes its first word, and a pipeline changes its text.
+
+    ``finds`` says whether the connection finds the primary by itself.
+    """
+    vars(error)["full_message"] = explained(_with_first_word(error), finds=finds)
 
 
 def full_message(error: RedisError) -> str:
-    """Return the message as Redis sent it: with its first word, but without the command that pipelines prepend."""
+    """Return the message of Redis with its first word, and without the command that pipelines prepend.
+
+    `explained` has added what the redirections of a cluster mean.
+    """
     return str(vars(error).get("full_message", error))
 
 

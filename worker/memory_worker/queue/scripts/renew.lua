@@ -1,10 +1,16 @@
 #!lua flags=allow-oom
--- Renew a lease.
--- Invariant: only the holder renews a lease. An expired lease stays expired.
+-- Renew leases.
+-- Invariant: only the holder renews a lease. An expired lease stays expired. Either all of the leases are renewed or
+-- none.
 --
--- KEYS  lease
--- ARGV  token, life of the lease (ms)
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return redis.error_reply('LEASELOST')
+-- KEYS  for each partition: lease
+-- ARGV  life of a lease (ms), then for each partition: token
+for i, lease in ipairs(KEYS) do
+  if redis.call('GET', lease) ~= ARGV[i + 1] then
+    return redis.error_reply('LEASELOST')
+  end
 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+for _, lease in ipairs(KEYS) do
+  redis.call('PEXPIRE', lease, ARGV[1])
+end
+return 1
