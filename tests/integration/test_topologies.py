@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.wire.keys import Keys
 from tests.integration.conftest import Contents, Events, MakeSettings, running
 from tests.integration.jobs import axis
+from tests.integration.threaded import Threaded, threaded
 from tests.servers import RedisServer, free_port
 from tests.tools import tool
 from tests.topologies import SERVICE, ClusterTopology, Sentinel, SentinelTopology, Topology, ask
@@ -74,7 +75,7 @@ def of(topology: Topology, settings: MakeSettings) -> Settings:
 class Producer:
     """Pushes new versions of a few points for one user, one after another, until each is stored."""
 
-    def __init__(self, queue: MemoryQueue, user_id: int) -> None:
+    def __init__(self, queue: MemoryQueue | Threaded, user_id: int) -> None:
         self._queue = queue
         self._user_id = user_id
         self.receipts: list[Receipt] = []
@@ -111,6 +112,10 @@ async def client(topology: Topology) -> AsyncIterator[MemoryQueue]:
         yield opened
 
 
+def blocking_client(topology: Topology) -> AbstractAsyncContextManager[Threaded]:
+    return threaded(topology.url, prefix=topology.prefix, timeout_s=2)
+
+
 async def applied(queue: MemoryQueue, producers: list[Producer]) -> None:
     """Wait until everything that was acknowledged is applied. Requests that fail in a failover are repeated."""
     async with asyncio.timeout(APPLIED_TIMEOUT_S):
@@ -134,8 +139,8 @@ def expected(producers: list[Producer]) -> dict[str, int]:
 async def test_nothing_that_was_acknowledged_is_lost_when_the_primary_is_killed(
     topology: Topology, on: Settings, events: Events, engine: Contents, shape: CollectionShape
 ) -> None:
-    async with running(on), client(topology) as queue:
-        producers = [Producer(queue, user_id) for user_id in USERS]
+    async with running(on), client(topology) as queue, blocking_client(topology) as blocking:
+        producers = [Producer(blocking if user_id % 2 else queue, user_id) for user_id in USERS]
         async with asyncio.TaskGroup() as pushing:
             for producer in producers:
                 pushing.create_task(producer.run())
