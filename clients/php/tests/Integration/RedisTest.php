@@ -160,7 +160,8 @@ final class RedisTest extends TestCase
         }
         $this->servers[] = $port;
         if ($library === 'Predis') {
-            $client = new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, 'password' => 'secret', 'database' => 1]);
+            $login = ['username' => 'default', 'password' => 'secret', 'database' => 1];
+            $client = new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, ...$login]);
         } else {
             $client = new \Redis();
             $client->connect('127.0.0.1', $port);
