@@ -80,13 +80,4 @@ abstract class OnRedis extends TestCase
         self::assertIsResource($worker);
         $this->workers[] = $worker;
     }
-
-    protected function untilReadonly(string $library, int $port): void
-    {
-        $deadline = hrtime(true) + 10e9;
-        do {
-            $role = Servers::run($library, ['ROLE'], $port);
-            usleep(10_000);
-        } while (is_array($role) && ($role[3] ?? '') !== 'connected' && hrtime(true) < $deadline);
-    }
 }
