@@ -5,16 +5,12 @@ declare(strict_types=1);
 namespace MemoryWorker\Examples;
 
 use MemoryWorker\Absent;
-use MemoryWorker\Exception\InvalidJob;
 use MemoryWorker\Exception\QueueError;
 use MemoryWorker\Exception\ReadFailed;
-use MemoryWorker\Job\Count;
 use MemoryWorker\Job\Purge;
 use MemoryWorker\Job\Upsert;
 use MemoryWorker\MemoryQueue;
-use MemoryWorker\Result\FileInfo;
 use MemoryWorker\Result\Hit;
-use MemoryWorker\Result\Point;
 
 /**
  * The vectors of an app behind the queue.
@@ -51,7 +47,7 @@ final class QueuedVectorStorage implements VectorStorage
     public function upsertMemory(string $pointId, array $vector, array $payload, ?string $namespace = null): void
     {
         $this->queue->upsert(
-            userId: self::owner($pointId),
+            userId: Rows::owner($pointId),
             pointId: $pointId,
             vector: $vector,
             payload: $payload,
@@ -62,16 +58,13 @@ final class QueuedVectorStorage implements VectorStorage
     /** Without a namespace, the memory is deleted in all of them, so the caller need not know where it is. */
     public function deleteMemory(string $pointId, ?string $namespace = null): void
     {
-        $this->queue->delete(userId: self::owner($pointId), pointId: $pointId, namespace: $namespace ?? '*');
+        $this->queue->delete(userId: Rows::owner($pointId), pointId: $pointId, namespace: $namespace ?? '*');
     }
 
     /** This reaches every namespace, and not the base collection only. */
     public function deleteAllMemoriesForUser(int $userId): ?int
     {
-        return $this->purge(
-            new Purge($userId, kind: 'memory'),
-            new Count($userId, kind: 'memory', namespace: '*', active: 'any', timeout: self::COUNT_TIMEOUT_S),
-        );
+        return $this->purge(new Purge($userId, kind: 'memory'));
     }
 
     /** The model and the hidden categories are left out before the limit, so ask only for what you need. */
@@ -98,9 +91,9 @@ final class QueuedVectorStorage implements VectorStorage
 
     public function getMemory(string $pointId, ?string $namespace = null): ?array
     {
-        $points = $this->queue->get(userId: self::owner($pointId), pointIds: [$pointId], namespace: $namespace);
+        $points = $this->queue->get(userId: Rows::owner($pointId), pointIds: [$pointId], namespace: $namespace);
 
-        return $points === [] ? null : self::memory($points[0]);
+        return $points === [] ? null : Rows::memory($points[0]);
     }
 
     public function scrollMemories(
@@ -120,7 +113,7 @@ final class QueuedVectorStorage implements VectorStorage
                 cursor: $cursor,
                 category: $category ?? Absent::Field,
             );
-            array_push($found, ...array_map(self::memory(...), $page->points));
+            array_push($found, ...array_map(Rows::memory(...), $page->points));
             if (($cursor = $page->cursor) === null) {
                 break;
             }
@@ -140,7 +133,7 @@ final class QueuedVectorStorage implements VectorStorage
     public function batchUpsertDocuments(array $documents): void
     {
         $this->queue->pushMany(array_map(static fn (array $document): Upsert => new Upsert(
-            userId: self::owner($document['id']),
+            userId: Rows::owner($document['id']),
             pointId: $document['id'],
             vector: $document['vector'],
             payload: $document['payload'],
@@ -162,32 +155,23 @@ final class QueuedVectorStorage implements VectorStorage
 
     public function deleteDocument(string $pointId): void
     {
-        $this->queue->delete(userId: self::owner($pointId), pointId: $pointId, kind: 'document');
+        $this->queue->delete(userId: Rows::owner($pointId), pointId: $pointId, kind: 'document');
     }
 
     public function deleteDocumentsByFile(int $userId, int $fileId): ?int
     {
-        return $this->purge(
-            new Purge($userId, fileId: $fileId),
-            new Count($userId, fileId: $fileId, timeout: self::COUNT_TIMEOUT_S),
-        );
+        return $this->purge(new Purge($userId, fileId: $fileId));
     }
 
     public function deleteDocumentsByGroupKey(int $userId, string $groupKey): ?int
     {
-        return $this->purge(
-            new Purge($userId, groupKey: $groupKey),
-            new Count($userId, groupKey: $groupKey, timeout: self::COUNT_TIMEOUT_S),
-        );
+        return $this->purge(new Purge($userId, groupKey: $groupKey));
     }
 
     /** A queued purge does not roll back with a transaction of your database. Call this after the commit. */
     public function deleteAllDocumentsForUser(int $userId): ?int
     {
-        return $this->purge(
-            new Purge($userId, kind: 'document'),
-            new Count($userId, kind: 'document', timeout: self::COUNT_TIMEOUT_S),
-        );
+        return $this->purge(new Purge($userId, kind: 'document'));
     }
 
     /**
@@ -222,7 +206,7 @@ final class QueuedVectorStorage implements VectorStorage
     /** One request instead of two. Only the user's own chunks are found. */
     public function findSimilar(int $userId, string $pointId, int $limit = 10, float $minScore = 0.3): array
     {
-        return array_map(self::found(...), $this->queue->search(
+        return array_map(Rows::found(...), $this->queue->search(
             userId: $userId,
             like: $pointId,
             kind: 'document',
@@ -234,30 +218,16 @@ final class QueuedVectorStorage implements VectorStorage
 
     public function getDocument(string $pointId): ?array
     {
-        $points = $this->queue->get(
-            userId: self::owner($pointId),
-            pointIds: [$pointId],
-            kind: 'document',
-            vectors: true,
-        );
+        $owner = Rows::owner($pointId);
+        $points = $this->queue->get(userId: $owner, pointIds: [$pointId], kind: 'document', vectors: true);
 
-        return $points === [] ? null : [...self::memory($points[0]), 'vector' => self::numbers($points[0])];
+        return $points === [] ? null : Rows::document($points[0]);
     }
 
     /** The index counts, so that no chunk is read. A user with more than 10,000 files gets the largest ones. */
     public function getDocumentStats(int $userId): array
     {
-        $stats = $this->queue->stats(userId: $userId, kind: 'document');
-        $groups = array_column($stats->by['group_key'], 'count', 'value');
-        if (($without = $stats->absent['group_key'] ?? 0) > 0) {
-            $groups['default'] = ($groups['default'] ?? 0) + $without;
-        }
-
-        return [
-            'chunks' => $stats->points,
-            'files' => array_column($stats->by['file_id'], 'count', 'value'),
-            'groups' => $groups,
-        ];
+        return Rows::stats($this->queue->stats(userId: $userId, kind: 'document'));
     }
 
     public function getDocumentGroupKeys(int $userId): array
@@ -269,7 +239,7 @@ final class QueuedVectorStorage implements VectorStorage
 
     public function getDocumentFileInfo(int $userId, int $fileId): array
     {
-        $files = self::byId($this->queue->files(userId: $userId, fileId: $fileId));
+        $files = Rows::byId($this->queue->files(userId: $userId, fileId: $fileId));
 
         return $files[$fileId] ?? ['chunks' => 0, 'groupKey' => null];
     }
@@ -281,13 +251,13 @@ final class QueuedVectorStorage implements VectorStorage
 
     public function getFilesWithChunksByGroupKey(int $userId, string $groupKey): array
     {
-        return self::byId($this->queue->files(userId: $userId, groupKey: $groupKey));
+        return Rows::byId($this->queue->files(userId: $userId, groupKey: $groupKey));
     }
 
     /** A failed read throws. An empty list would look as if no file had chunks. */
     public function getFilesWithChunks(int $userId): array
     {
-        return self::byId($this->queue->files(userId: $userId));
+        return Rows::byId($this->queue->files(userId: $userId));
     }
 
     // Collections and health
@@ -297,16 +267,11 @@ final class QueuedVectorStorage implements VectorStorage
     {
         foreach ($this->queue->info() as $found) {
             if ($found->kind === 'memory' && $found->namespace === $namespace) {
-                return [
-                    'exists' => true,
-                    'dimension' => $found->dimension,
-                    'points' => $found->points,
-                    'distance' => $found->distance,
-                ];
+                return Rows::collection($found);
             }
         }
 
-        return ['exists' => false, 'dimension' => null, 'points' => 0, 'distance' => null];
+        return Rows::collection(null);
     }
 
     /** Do not let writes depend on this. They are queued while Qdrant is away. */
@@ -335,13 +300,20 @@ final class QueuedVectorStorage implements VectorStorage
         return ['available' => true, 'healthy' => $error === null, 'error' => $error, 'queue' => $report];
     }
 
-    /**
-     * Queue the purge, and return what the count found before it. What is still queued is purged, too, but not counted.
-     */
-    private function purge(Purge $purge, Count $count): ?int
+    /** Queue the purge. Return what it reaches, as far as that has been applied before. */
+    private function purge(Purge $purge): ?int
     {
+        $memories = $purge->kind === 'memory';
         try {
-            $found = $this->queue->call($count)->count;
+            $found = $this->queue->count(
+                userId: $purge->userId,
+                kind: $purge->kind,
+                namespace: $memories ? '*' : null,
+                active: $memories ? 'any' : Absent::Field,
+                groupKey: $purge->groupKey,
+                fileId: $purge->fileId,
+                timeout: self::COUNT_TIMEOUT_S,
+            );
         } catch (QueueError | ReadFailed $error) {
             ($this->log)('count before a purge', $error);
             $found = null;
@@ -358,7 +330,7 @@ final class QueuedVectorStorage implements VectorStorage
     private function orNothing(string $what, \Closure $search): array
     {
         try {
-            return array_map(self::found(...), $search());
+            return array_map(Rows::found(...), $search());
         } catch (QueueError | ReadFailed $error) {
             ($this->log)($what, $error);
 
@@ -372,47 +344,5 @@ final class QueuedVectorStorage implements VectorStorage
         return $this->embeddingModel === null
             ? []
             : ['embedding_model_id' => ['is' => $this->embeddingModel, 'or_absent' => true]];
-    }
-
-    /** The user of `mem_1730_12345` or `doc_1730_88_0`. */
-    private static function owner(string $pointId): int
-    {
-        if (preg_match('/^(?:mem|doc)_(\d+)_/', $pointId, $match) !== 1) {
-            throw new InvalidJob('point_id', "expected mem_USER_ or doc_USER_, got $pointId");
-        }
-
-        return (int) $match[1];
-    }
-
-    /** @return array{id: string, score: float, payload: array<string, mixed>} */
-    private static function found(Hit $hit): array
-    {
-        return ['id' => $hit->pointId, 'score' => $hit->score, 'payload' => $hit->payload];
-    }
-
-    /** @return array{id: string, payload: array<string, mixed>} */
-    private static function memory(Point $point): array
-    {
-        return ['id' => $point->pointId, 'payload' => $point->payload];
-    }
-
-    /** @return list<float> */
-    private static function numbers(Point $point): array
-    {
-        return array_values(unpack('g*', (string) $point->vector) ?: []);
-    }
-
-    /**
-     * @param list<FileInfo> $files
-     * @return array<int, array{chunks: int, groupKey: ?string}>
-     */
-    private static function byId(array $files): array
-    {
-        $found = [];
-        foreach ($files as $file) {
-            $found[$file->fileId] = ['chunks' => $file->chunks, 'groupKey' => $file->groupKey];
-        }
-
-        return $found;
     }
 }
