@@ -1,0 +1,112 @@
+-- Append jobs to the streams of their partitions, and wake a worker for each partition.
+-- Invariant: either all jobs of the call are stored, in order, and all their partitions are woken, or nothing is stored
+-- and an error says why. A repeated push with the same token stores nothing and gets the same answer.
+--
+-- KEYS  mw:meta, mw:backlog, mw:drain, mw:drain:wakeup, mw:since, mw:pushed:TOKEN,
+--       then for each partition: mw:stream:P, arq:job:mw:drain:P
+-- ARGV  number of partitions of the queue, life of a drain job (ms),
+--       latest time (unix ms by Redis's clock; 0: none), most that this may be ahead of now (ms),
+--       number of partitions in KEYS,
+--       then for each of these partitions: P, arq job id mw:drain:P, drain job,
+--       then for each job: the place of its partition in KEYS (1, 2, ...), its contract version, the encoded job
+-- Returns the ids of the entries.
+local COPY_MARGIN_MS = 2000
+local partitions_given = tonumber(ARGV[5])
+local first_job = 6 + 3 * partitions_given
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Return the ids that an earlier copy of this push was given, if there was one.
+local function ids_of_earlier_copy()
+  local found, ids = redis.call('GET', KEYS[6]), {}
+  for id in string.gmatch(found or '', '%S+') do
+    ids[#ids + 1] = id
+  end
+  return found and ids
+end
+
+-- After the deadline the caller has given up and may have pushed other jobs, which must not be overtaken. A deadline
+-- that is too far ahead was computed before Redis's clock was set back.
+local function is_too_late()
+  local left = tonumber(ARGV[3]) - now
+  return ARGV[3] ~= '0' and (left < 0 or left > tonumber(ARGV[4]))
+end
+
+-- Return the number of jobs and bytes in this push; or nil and an error if a job is too large.
+local function count_jobs(max_job_bytes)
+  local jobs, bytes = 0, 0
+  for i = first_job + 2, #ARGV, 3 do
+    if max_job_bytes and #ARGV[i] > tonumber(max_job_bytes) then
+      return nil, 'TOOLARGE ' .. #ARGV[i] .. ' ' .. max_job_bytes
+    end
+    jobs, bytes = jobs + 1, bytes + #ARGV[i]
+  end
+  return {jobs = jobs, bytes = bytes}
+end
+
+-- Return an error if the queue has no room for these jobs. Dead letters take room, too.
+local function no_room_for(pushed, max_jobs, max_bytes)
+  local stored = redis.call('HMGET', KEYS[2], 'jobs', 'bytes', 'dead', 'dead_bytes')
+  local jobs, bytes = (stored[1] or 0) + (stored[3] or 0), (stored[2] or 0) + (stored[4] or 0)
+  if max_jobs and jobs + pushed.jobs > tonumber(max_jobs) then
+    return 'QUEUEFULL jobs ' .. max_jobs
+  elseif max_bytes and bytes + pushed.bytes > tonumber(max_bytes) then
+    return 'QUEUEFULL bytes ' .. max_bytes
+  end
+end
+
+-- Record when a stream was created. If Redis has lost an older stream, nothing is known of the receipts from before.
+local function record_new_streams()
+  for n = 1, partitions_given do
+    if redis.call('EXISTS', KEYS[5 + 2 * n]) == 0 then
+      redis.call('HSET', KEYS[5], ARGV[3 + 3 * n], now)
+    end
+  end
+end
+
+local function wake_workers()
+  for n = 1, partitions_given do
+    local job_id, job = ARGV[4 + 3 * n], ARGV[5 + 3 * n]
+    if redis.call('SET', KEYS[6 + 2 * n], job, 'PX', ARGV[2], 'NX') then
+      redis.call('ZADD', KEYS[3], now, job_id)
+      if redis.call('LLEN', KEYS[4]) == 0 then
+        redis.call('RPUSH', KEYS[4], 1)
+      end
+    end
+  end
+end
+
+local ids = ids_of_earlier_copy()
+if ids then
+  return ids
+end
+if is_too_late() then
+  return redis.error_reply('TOOLATE ' .. now)
+end
+local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes', 'max_job_bytes')
+if meta[1] and meta[1] ~= ARGV[1] then
+  return redis.error_reply('PARTITIONS ' .. meta[1])
+end
+local pushed, too_large = count_jobs(meta[4])
+local refusal = too_large or no_room_for(pushed, meta[2], meta[3])
+if refusal then
+  return redis.error_reply(refusal)
+end
+
+if not meta[1] then
+  redis.call('HSET', KEYS[1], 'partitions', ARGV[1])
+  redis.call('HSET', KEYS[5], 'epoch', now)
+end
+record_new_streams()
+ids = {}
+for i = first_job, #ARGV, 3 do
+  local stream = KEYS[5 + 2 * tonumber(ARGV[i])]
+  ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[i + 1], 'j', ARGV[i + 2])
+end
+redis.call('HINCRBY', KEYS[2], 'jobs', pushed.jobs)
+redis.call('HINCRBY', KEYS[2], 'bytes', pushed.bytes)
+-- Remember the ids for as long as a copy of this push could still be stored.
+local copies_for = ARGV[3] == '0' and tonumber(ARGV[4]) or tonumber(ARGV[3]) - now
+redis.call('SET', KEYS[6], table.concat(ids, ' '), 'PX', copies_for + COPY_MARGIN_MS)
+wake_workers()
+return ids

@@ -1,0 +1,12 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Exception;
+
+/**
+ * Base of all errors of this library.
+ */
+abstract class MemoryWorkerError extends \RuntimeException
+{
+}

@@ -1,0 +1,17 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Exception;
+
+/**
+ * The backlog is at its limit. Nothing of this push was stored.
+ */
+class QueueFull extends QueueError
+{
+    /** @param string $what ``jobs``, ``bytes`` or ``reads`` */
+    public function __construct(public readonly string $what, public readonly int $limit)
+    {
+        parent::__construct(sprintf('the queue is full: at most %s %s may wait; nothing was stored', number_format($limit), $what));
+    }
+}

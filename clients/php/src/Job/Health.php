@@ -1,0 +1,38 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Job;
+
+use MemoryWorker\Receipt;
+
+/** Ask whether Qdrant answers and how old the backlog is. */
+final class Health implements ReadJob
+{
+    public function __construct(
+        public readonly float $timeout = 0.5,
+    ) {
+    }
+
+    public function op(): string
+    {
+        return 'health';
+    }
+
+    public function timeout(): float
+    {
+        return $this->timeout;
+    }
+
+    public function after(): ?Receipt
+    {
+        return null;
+    }
+
+    public function fields(): array
+    {
+        return Given::only([
+            'timeout_ms' => Timeout::milliseconds($this->timeout),
+        ]);
+    }
+}

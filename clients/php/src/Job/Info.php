@@ -1,0 +1,38 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Job;
+
+use MemoryWorker\Receipt;
+
+/** Describe the collections: counts and the state of their indexes. */
+final class Info implements ReadJob
+{
+    public function __construct(
+        public readonly float $timeout = 5.0,
+    ) {
+    }
+
+    public function op(): string
+    {
+        return 'info';
+    }
+
+    public function timeout(): float
+    {
+        return $this->timeout;
+    }
+
+    public function after(): ?Receipt
+    {
+        return null;
+    }
+
+    public function fields(): array
+    {
+        return Given::only([
+            'timeout_ms' => Timeout::milliseconds($this->timeout),
+        ]);
+    }
+}

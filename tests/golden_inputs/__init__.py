@@ -1,0 +1,1 @@
+"""The inputs of the golden files, written by hand. `tests.golden_files` adds what is expected."""

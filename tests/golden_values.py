@@ -1,0 +1,74 @@
+"""The values of golden files: what JSON cannot carry stands in a map of one field, such as ``{"number": "nan"}``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from memory_worker.contract import Receipt
+
+LEVELS_AT_MOST = 100
+
+
+def _nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels - 1):
+        found = [found]
+    return found
+
+
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    "base64": base64.b64decode,
+    "float32": base64.b64decode,
+    "number": float,
+    "integer": int,
+    "datetime": datetime.fromisoformat,
+    "receipt": Receipt.parse,
+    "list_of": lambda found: [found[0]] * found[1],
+    "text_of": lambda found: found[0] * found[1],
+    "map_of": lambda count: {f"f{at}": at for at in range(count)},
+    "nested_lists": _nested,
+}
+"""What the form of a value stands for, by the only field of its map."""
+
+
+def dump(document: Any) -> str:
+    """Return the text of a golden file. The same document always has the same text."""
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def to_value(form: Any) -> Any:
+    """Return the value that stands in a golden file."""
+    if isinstance(form, list):
+        return [to_value(item) for item in form]
+    if not isinstance(form, dict):
+        return form
+    if len(form) == 1:
+        ((name, content),) = form.items()
+        if name in _FORMS:
+            return _FORMS[name](content)
+    return {name: to_value(item) for name, item in form.items()}
+
+
+def to_form(value: Any) -> Any:
+    """Return the form of a value in a golden file. A struct is the map of all its fields, and a receipt its text."""
+    match value:
+        case Receipt():
+            return str(value)
+        case msgspec.Struct():
+            return {name: to_form(getattr(value, name)) for name in value.__struct_fields__}
+        case bytes():
+            return {"base64": base64.b64encode(value).decode()}
+        case dict():
+            return {name: to_form(item) for name, item in value.items()}
+        case list() | tuple():
+            return [to_form(item) for item in value]
+        case float() if value != value or abs(value) == float("inf"):  # noqa: PLR0124  # only NaN differs from itself
+            return {"number": str(value)}
+        case _:
+            return value
