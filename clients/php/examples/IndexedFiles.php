@@ -5,8 +5,9 @@ declare(strict_types=1);
 namespace MemoryWorker\Examples;
 
 use MemoryWorker\Exception\MemoryWorkerError;
-use MemoryWorker\MemoryQueue;
+use MemoryWorker\JobState;
 use MemoryWorker\Outcome;
+use MemoryWorker\Queue;
 use MemoryWorker\Receipt;
 
 /**
@@ -27,7 +28,7 @@ final class IndexedFiles
     ];
     private const STATES_AT_ONCE = 1000;
 
-    public function __construct(private readonly MemoryQueue $queue, private readonly \PDO $database)
+    public function __construct(private readonly Queue $queue, private readonly \PDO $database)
     {
         $database->setAttribute(\PDO::ATTR_ERRMODE, \PDO::ERRMODE_EXCEPTION);
         foreach (self::TABLES as $table) {
@@ -40,7 +41,7 @@ final class IndexedFiles
      *
      * The row of the run is there before the push, so that no outcome comes too early.
      *
-     * @param list<array{point_id: string, vector: string|list<float>, payload: array<string, mixed>}> $chunks
+     * @param list<array{point_id: string, vector: string|list<float>, payload: array<array-key, mixed>}> $chunks
      * @throws MemoryWorkerError if the push was not accepted; the file is `failed`, and a new run repairs it
      */
     public function index(int $userId, int $fileId, array $chunks): void
@@ -49,7 +50,7 @@ final class IndexedFiles
         $run = "file $fileId run $version";
         $this->transaction(function () use ($userId, $fileId, $run): void {
             $this->run('DELETE FROM problems WHERE run = (SELECT run FROM files WHERE id = ?)', $fileId);
-            $this->run("REPLACE INTO files VALUES (?, ?, ?, 'pending', '[]', 0)", $fileId, $userId, $run);
+            $this->run("REPLACE INTO files VALUES (?, ?, ?, 'pending', '', 0)", $fileId, $userId, $run);
         });
         try {
             $receipts = $this->queue->replaceFile(
@@ -64,30 +65,26 @@ final class IndexedFiles
             $this->problem($run, 'push', $error->getMessage());
             throw $error;
         }
-        $this->run('UPDATE files SET receipts = ? WHERE run = ?', json_encode($receipts, JSON_THROW_ON_ERROR), $run);
+        $this->run('UPDATE files SET receipts = ? WHERE run = ?', implode(' ', $receipts), $run);
     }
 
     /** Return `pending`, `indexed` or `failed`, or null if the file is unknown. */
     public function state(int $fileId): ?string
     {
-        $found = $this->run('SELECT state FROM files WHERE id = ?', $fileId)->fetchColumn();
-
-        return is_string($found) ? $found : null;
+        return $this->texts('SELECT state FROM files WHERE id = ?', $fileId)[0] ?? null;
     }
 
     /** @return list<string> why the file is `failed` */
     public function problems(int $fileId): array
     {
-        $query = 'SELECT reason FROM problems JOIN files USING (run) WHERE id = ? ORDER BY job';
-
-        return array_map(strval(...), $this->run($query, $fileId)->fetchAll(\PDO::FETCH_COLUMN));
+        return $this->texts('SELECT reason FROM problems JOIN files USING (run) WHERE id = ? ORDER BY job', $fileId);
     }
 
     /** Read the next outcomes, and wait for them for some seconds. Return how many there were. */
     public function follow(float $timeout): int
     {
-        $last = $this->run('SELECT id FROM last_outcome')->fetchColumn();
-        $outcomes = $this->queue->outcomes(after: is_string($last) ? $last : null, timeout: $timeout);
+        $last = $this->texts('SELECT id FROM last_outcome')[0] ?? null;
+        $outcomes = $this->queue->outcomes(after: $last, timeout: $timeout);
         if ($outcomes === []) {
             return 0;
         }
@@ -110,18 +107,17 @@ final class IndexedFiles
      */
     public function askForStates(): void
     {
-        $pending = $this->run("SELECT run, receipts FROM files WHERE state = 'pending'")->fetchAll(\PDO::FETCH_KEY_PAIR);
-        foreach ($pending as $run => $stored) {
-            $receipts = array_map(Receipt::parse(...), json_decode((string) $stored, flags: JSON_THROW_ON_ERROR));
+        foreach ($this->texts("SELECT run FROM files WHERE state = 'pending' AND receipts <> ''") as $run) {
+            $receipts = explode(' ', $this->texts('SELECT receipts FROM files WHERE run = ?', $run)[0]);
             $states = [];
             foreach (array_chunk($receipts, self::STATES_AT_ONCE) as $some) {
-                array_push($states, ...$this->queue->states($some));
+                array_push($states, ...$this->queue->states(array_map(Receipt::parse(...), $some)));
             }
-            $this->transaction(fn () => $this->recordStates((string) $run, $states));
+            $this->transaction(fn () => $this->recordStates($run, $states));
         }
     }
 
-    /** @param list<\MemoryWorker\JobState> $states of all jobs of a run, the last one at the end */
+    /** @param list<JobState> $states of all jobs of a run, the last one at the end */
     private function recordStates(string $run, array $states): void
     {
         foreach ($states as $found) {
@@ -175,6 +171,18 @@ final class IndexedFiles
         $statement->execute($values);
 
         return $statement;
+    }
+
+    /** @return list<string> the texts in the only column of the rows */
+    private function texts(string $query, int|string ...$values): array
+    {
+        $statement = $this->run($query, ...$values);
+        $found = [];
+        while (is_string($text = $statement->fetchColumn())) {
+            $found[] = $text;
+        }
+
+        return $found;
     }
 
     private function transaction(\Closure $work): void

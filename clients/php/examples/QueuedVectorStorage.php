@@ -9,7 +9,7 @@ use MemoryWorker\Exception\QueueError;
 use MemoryWorker\Exception\ReadFailed;
 use MemoryWorker\Job\Purge;
 use MemoryWorker\Job\Upsert;
-use MemoryWorker\MemoryQueue;
+use MemoryWorker\Queue;
 use MemoryWorker\Result\Hit;
 
 /**
@@ -35,7 +35,7 @@ final class QueuedVectorStorage implements VectorStorage
      * @param list<string> $hidden searches without a category leave these out
      */
     public function __construct(
-        private readonly MemoryQueue $queue,
+        private readonly Queue $queue,
         private readonly \Closure $log,
         private readonly ?int $embeddingModel = null,
         private readonly array $hidden = [],
@@ -318,14 +318,14 @@ final class QueuedVectorStorage implements VectorStorage
             ($this->log)('count before a purge', $error);
             $found = null;
         }
-        $this->queue->push($purge);
+        $this->queue->pushMany([$purge]);
 
         return $found;
     }
 
     /**
      * @param \Closure(): list<Hit> $search
-     * @return list<array{id: string, score: float, payload: array<string, mixed>}>
+     * @return list<array{id: string, score: float, payload: array<array-key, mixed>}>
      */
     private function orNothing(string $what, \Closure $search): array
     {

@@ -24,21 +24,22 @@ final class Rows
         return (int) $match[1];
     }
 
-    /** @return array{id: string, score: float, payload: array<string, mixed>} */
+    /** @return array{id: string, score: float, payload: array<array-key, mixed>} */
     public static function found(Hit $hit): array
     {
         return ['id' => $hit->pointId, 'score' => $hit->score, 'payload' => $hit->payload];
     }
 
-    /** @return array{id: string, payload: array<string, mixed>} */
+    /** @return array{id: string, payload: array<array-key, mixed>} */
     public static function memory(Point $point): array
     {
         return ['id' => $point->pointId, 'payload' => $point->payload];
     }
 
-    /** @return array{id: string, vector: list<float>, payload: array<string, mixed>} */
+    /** @return array{id: string, vector: list<float>, payload: array<array-key, mixed>} */
     public static function document(Point $point): array
     {
+        /** @var list<float> $numbers */
         $numbers = array_values(unpack('g*', (string) $point->vector) ?: []);
 
         return ['id' => $point->pointId, 'vector' => $numbers, 'payload' => $point->payload];
@@ -58,7 +59,7 @@ final class Rows
         return $found;
     }
 
-    /** @return array{chunks: int, files: array<int, int>, groups: array<string, int>} */
+    /** @return array{chunks: int, files: array<array-key, int>, groups: array<array-key, int>} */
     public static function stats(UserStats $stats): array
     {
         $groups = array_column($stats->by['group_key'], 'count', 'value');

@@ -12,7 +12,7 @@ use MemoryWorker\Result\QueueReport;
  *
  * A method throws unless its comment says that it returns a value instead of an error.
  *
- * @phpstan-type Payload array<string, mixed>
+ * @phpstan-type Payload array<array-key, mixed>
  * @phpstan-type Found array{id: string, score: float, payload: Payload}
  * @phpstan-type Memory array{id: string, payload: Payload}
  * @phpstan-type Document array{id: string, vector: list<float>, payload: Payload}
@@ -121,7 +121,7 @@ interface VectorStorage
     /** @return ?Document */
     public function getDocument(string $pointId): ?array;
 
-    /** @return array{chunks: int, files: array<int, int>, groups: array<string, int>} chunks of each file and group */
+    /** @return array{chunks: int, files: array<array-key, int>, groups: array<array-key, int>} chunks of each file and group */
     public function getDocumentStats(int $userId): array;
 
     /** @return list<string> */
