@@ -102,12 +102,12 @@ final class IndexedFiles
     }
 
     /**
-     * Ask what became of the jobs of all pending files. `follow` does it after a gap in the outcomes. Do it also from
-     * time to time, because a Redis that has lost its data has no outcomes at all.
+     * Ask what became of the jobs of all files that are not indexed. `follow` does it after a gap in the outcomes. Do it
+     * also from time to time, because a Redis that has lost its data has no outcomes at all.
      */
     public function askForStates(): void
     {
-        foreach ($this->texts("SELECT run FROM files WHERE state = 'pending' AND receipts <> ''") as $run) {
+        foreach ($this->texts("SELECT run FROM files WHERE state <> 'indexed' AND receipts <> ''") as $run) {
             $receipts = explode(' ', $this->texts('SELECT receipts FROM files WHERE run = ?', $run)[0]);
             $states = [];
             foreach (array_chunk($receipts, self::STATES_AT_ONCE) as $some) {
@@ -121,9 +121,12 @@ final class IndexedFiles
     private function recordStates(string $run, array $states): void
     {
         foreach ($states as $found) {
-            if ($found->state === 'dead' || $found->state === 'unknown') {
-                $this->problem($run, $found->receipt->entryId, trim("$found->state $found->reason $found->detail"));
-            }
+            $job = $found->receipt->entryId;
+            match ($found->state) {
+                'waiting' => null,
+                'applied' => $this->solved($run, $job),
+                'dead', 'unknown' => $this->problem($run, $job, trim("$found->state $found->reason $found->detail")),
+            };
         }
         if ($states !== [] && $states[count($states) - 1]->state === 'applied') {
             $this->applied($run);
@@ -138,8 +141,10 @@ final class IndexedFiles
             $this->problem($run, $outcome->position, "$outcome->reason: $outcome->detail");
         } elseif ($outcome->outcome === 'applied' || $outcome->reason === 'purged') {
             // It may be the replay of a dead letter. A purge of the user has made others needless.
-            $this->run('DELETE FROM problems WHERE run = ? AND job = ?', $run, $outcome->position);
-            $outcome->op === 'prune' ? $this->applied($run) : $this->update($run);
+            $this->solved($run, $outcome->position);
+            if ($outcome->op === 'prune') {
+                $this->applied($run);
+            }
         }
     }
 
@@ -154,6 +159,12 @@ final class IndexedFiles
         // An older run of the file has no row any more.
         $query = 'REPLACE INTO problems (job, reason, run) SELECT ?, ?, run FROM files WHERE run = ?';
         $this->run($query, $job, $reason, $run);
+        $this->update($run);
+    }
+
+    private function solved(string $run, string $job): void
+    {
+        $this->run('DELETE FROM problems WHERE run = ? AND job = ?', $run, $job);
         $this->update($run);
     }
 
