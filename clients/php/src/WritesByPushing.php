@@ -32,12 +32,7 @@ trait WritesByPushing
 
     public function upsertMany(iterable $points): array
     {
-        $jobs = [];
-        foreach ($points as $point) {
-            $jobs[] = Build::upsert(sprintf('upsert_many[%d]', count($jobs)), $point);
-        }
-
-        return $this->pushMany($jobs);
+        return $this->pushMany(Build::upserts($points));
     }
 
     public function patch(
@@ -139,12 +134,8 @@ trait WritesByPushing
     ): array {
         $prune = new Prune($userId, $fileId, $version, $kind, $namespace, $ref, $notify);
         Shape::normalize($prune); // so that a wrong argument is named, and not the field of a chunk
-        $jobs = [];
-        foreach ($chunks as $chunk) {
-            $jobs[] = Build::chunk(sprintf('chunks[%d]', count($jobs)), $chunk, $prune);
-        }
 
-        return $this->pushMany([...$jobs, $prune]);
+        return $this->pushMany([...Build::chunks($chunks, $prune), $prune]);
     }
 
     private function push(WriteJob $job): Receipt

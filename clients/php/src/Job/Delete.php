@@ -29,11 +29,6 @@ final class Delete implements WriteJob
         return 'delete';
     }
 
-    public function userId(): int|string
-    {
-        return $this->userId;
-    }
-
     public function fields(): array
     {
         return Given::only([

@@ -45,16 +45,6 @@ final class Facet implements ReadJob
         return 'facet';
     }
 
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return $this->after;
-    }
-
     public function fields(): array
     {
         return Given::only([

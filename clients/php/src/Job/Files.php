@@ -37,16 +37,6 @@ final class Files implements ReadJob
         return 'files';
     }
 
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return $this->after;
-    }
-
     public function fields(): array
     {
         return Given::only([

@@ -31,16 +31,6 @@ final class Get implements ReadJob
         return 'get';
     }
 
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return $this->after;
-    }
-
     public function fields(): array
     {
         return Given::only([

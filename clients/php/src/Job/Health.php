@@ -4,8 +4,6 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Job;
 
-use MemoryWorker\Receipt;
-
 /** Ask whether Qdrant answers and how old the backlog is. */
 final class Health implements ReadJob
 {
@@ -17,16 +15,6 @@ final class Health implements ReadJob
     public function op(): string
     {
         return 'health';
-    }
-
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return null;
     }
 
     public function fields(): array

@@ -4,8 +4,6 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Job;
 
-use MemoryWorker\Receipt;
-
 /** Describe the collections: counts and the state of their indexes. */
 final class Info implements ReadJob
 {
@@ -17,16 +15,6 @@ final class Info implements ReadJob
     public function op(): string
     {
         return 'info';
-    }
-
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return null;
     }
 
     public function fields(): array

@@ -49,16 +49,6 @@ final class ListPoints implements ReadJob
         return 'list';
     }
 
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return $this->after;
-    }
-
     public function fields(): array
     {
         return Given::only([

@@ -45,11 +45,6 @@ final class Patch implements WriteJob
         return 'patch';
     }
 
-    public function userId(): int|string
-    {
-        return $this->userId;
-    }
-
     public function fields(): array
     {
         return Given::only([

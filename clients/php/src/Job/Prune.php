@@ -27,11 +27,6 @@ final class Prune implements WriteJob
         return 'prune';
     }
 
-    public function userId(): int|string
-    {
-        return $this->userId;
-    }
-
     public function fields(): array
     {
         return Given::only([

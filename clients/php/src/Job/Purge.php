@@ -43,11 +43,6 @@ final class Purge implements WriteJob
         return 'purge';
     }
 
-    public function userId(): int|string
-    {
-        return $this->userId;
-    }
-
     public function fields(): array
     {
         return Given::only([

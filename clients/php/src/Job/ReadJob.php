@@ -11,7 +11,4 @@ namespace MemoryWorker\Job;
  */
 interface ReadJob extends Job
 {
-    public function timeout(): float;
-
-    public function after(): ?\MemoryWorker\Receipt;
 }

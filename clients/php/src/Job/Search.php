@@ -58,16 +58,6 @@ final class Search implements ReadJob
         return 'search';
     }
 
-    public function timeout(): float
-    {
-        return $this->timeout;
-    }
-
-    public function after(): ?Receipt
-    {
-        return $this->after;
-    }
-
     public function fields(): array
     {
         return Given::only([

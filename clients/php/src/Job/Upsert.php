@@ -28,11 +28,6 @@ final class Upsert implements WriteJob
         return 'upsert';
     }
 
-    public function userId(): int|string
-    {
-        return $this->userId;
-    }
-
     public function fields(): array
     {
         return Given::only([

@@ -13,5 +13,4 @@ namespace MemoryWorker\Job;
  */
 interface WriteJob extends Job
 {
-    public function userId(): int|string;
 }
