@@ -11,9 +11,20 @@ import msgspec
 
 from memory_worker.contract.errors import InvalidJob
 from tests.documents import ROOT
+from tests.golden_answers import (
+    marked,
+    partitions,
+    receipts,
+    redis_errors,
+    replies,
+    script_hashes,
+    uuids,
+    vectors,
+)
 from tests.golden_inputs.limits import LIMITS
 from tests.golden_inputs.reads import READS
 from tests.golden_inputs.refused import REFUSED
+from tests.golden_inputs.stored import OUTCOMES, STATES
 from tests.golden_inputs.writes import WRITES, Call
 from tests.golden_recorder import Recorder, call, meta_of, plain, version_and_partitions
 from tests.golden_values import dump, to_form
@@ -64,18 +75,27 @@ def errors() -> Any:
     return {"cases": [{**case, "error": _error(case, recorder)} for case, recorder in _cases(REFUSED)]}
 
 
-def _error(case: dict[str, Any], recorder: Recorder) -> dict[str, str]:
+def _error(case: dict[str, Any], recorder: Recorder) -> dict[str, Any]:
     try:
         call(case["method"], case["args"], recorder)
     except InvalidJob as error:
-        return {"class": "InvalidJob", "field": error.field, "message": str(error)}
-    raise AssertionError(f"{case['name']}: is not refused")
+        return marked(error)
+    raise AssertionError(f"{case['name']} is not refused")
 
 
 FILES: dict[str, Callable[[], Any]] = {
     "limits.json": lambda: LIMITS,
     "jobs.json": jobs,
     "errors.json": errors,
+    "partitions.json": partitions,
+    "uuids.json": uuids,
+    "vectors.json": vectors,
+    "replies.json": replies,
+    "outcomes.json": lambda: OUTCOMES,
+    "states.json": lambda: STATES,
+    "receipts.json": receipts,
+    "redis_errors.json": redis_errors,
+    "scripts.json": script_hashes,
 }
 
 

@@ -26,6 +26,7 @@ from memory_worker.contract import (
     version_of,
 )
 from memory_worker.contract.building import map_jobs, to_write_jobs
+from memory_worker.contract.errors import ReadFailed
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from tests.golden_values import to_value
@@ -39,7 +40,7 @@ PARTITIONS = (32, 7)
 class Recorder:
     """A producer that checks and encodes as the real one does, and sends nothing."""
 
-    def __init__(self, meta: QueueMeta, reply: Reply = ANY_REPLY) -> None:
+    def __init__(self, meta: QueueMeta, reply: Reply | None = ANY_REPLY) -> None:
         self.jobs: list[Any] = []
         self.limits = meta.limits
         self._reply = reply
@@ -51,8 +52,19 @@ class Recorder:
         return [Receipt(0, "1-0") for _ in jobs]
 
     async def call(self, job: ReadJob) -> Reply:
-        self.jobs.append(checked(normalize_job(job), self.limits))
+        normalized = normalize_job(job)
+        self.jobs.append(checked(normalized, self.limits))
+        if self._reply is None:
+            raise ReadFailed("timeout", f"no worker answered within {normalized.timeout_ms} ms")
+        if self._reply.error is not None:
+            raise ReadFailed(self._reply.error.code, self._reply.error.message)
         return self._reply
+
+    async def wait_applied(self, receipt: Receipt, *, timeout_s: float) -> None:
+        raise AssertionError(f"{receipt} is waited for {timeout_s} s")
+
+    async def outcomes(self, **arguments: Any) -> None:
+        raise AssertionError(f"outcomes are read: {arguments}")
 
 
 class _Meta:
@@ -84,7 +96,7 @@ def call(method: str, args: dict[str, Any], recorder: Recorder) -> Any:
 
 async def invoke(client: Any, method: str, args: dict[str, Any]) -> Any:
     """Call a method of a client with the arguments of a golden file."""
-    return await getattr(client, method.removesuffix(ADMIN))(**to_value(args))
+    return await getattr(client, method.removesuffix(ADMIN))(**{name: to_value(value) for name, value in args.items()})
 
 
 def plain(value: Any) -> Any:

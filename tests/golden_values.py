@@ -12,8 +12,6 @@ import msgspec
 
 from memory_worker.contract import Receipt
 
-LEVELS_AT_MOST = 100
-
 
 def _nested(levels: int) -> list[Any]:
     found: list[Any] = []
@@ -29,6 +27,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "integer": int,
     "datetime": datetime.fromisoformat,
     "receipt": Receipt.parse,
+    "not_unicode": lambda text: f"{text}\ud800",
     "list_of": lambda found: [found[0]] * found[1],
     "text_of": lambda found: found[0] * found[1],
     "map_of": lambda count: {f"f{at}": at for at in range(count)},
@@ -59,16 +58,15 @@ def to_form(value: Any) -> Any:
     """Return the form of a value in a golden file. A struct is the map of all its fields, and a receipt its text."""
     match value:
         case Receipt():
-            return str(value)
+            form: Any = str(value)
         case msgspec.Struct():
-            return {name: to_form(getattr(value, name)) for name in value.__struct_fields__}
+            form = {name: to_form(getattr(value, name)) for name in value.__struct_fields__}
         case bytes():
-            return {"base64": base64.b64encode(value).decode()}
+            form = {"base64": base64.b64encode(value).decode()}
         case dict():
-            return {name: to_form(item) for name, item in value.items()}
-        case list() | tuple():
-            return [to_form(item) for item in value]
-        case float() if value != value or abs(value) == float("inf"):  # noqa: PLR0124  # only NaN differs from itself
-            return {"number": str(value)}
+            form = {name: to_form(item) for name, item in value.items()}
+        case list():
+            form = [to_form(item) for item in value]
         case _:
-            return value
+            form = value
+    return form

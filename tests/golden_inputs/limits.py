@@ -42,6 +42,5 @@ _OWN: dict[str, dict[str, Any]] = {
 LIMITS: dict[str, dict[str, Any]] = {
     "none": {},
     "default": {"partitions": 32, "dimension": 4, "max_job_bytes": 2048},
-    "seven partitions": {"partitions": 7, "dimension": 4, "max_job_bytes": 2048},
     "kinds": {"partitions": 32, "max_job_bytes": 2048, "kinds": {**_BUILT_IN, **_OWN}},
 }

@@ -181,7 +181,7 @@ async def test_a_job_that_does_not_fit_its_kind_is_refused_or_becomes_a_dead_let
         (note(1, vector=[1, 2, 3, 4]), "vector: expected 3 dimensions"),
         (Upsert(kind="note", user_id=7, point_id="note_7_1", vector=unit(SMALL, 1)), "'note' has string user ids"),
         (Upsert(user_id=ANNA, point_id=f"mem_{ANNA}_1", vector=unit(WIDE, 1)), "'memory' has integer user ids"),
-        (note(1, open="yes"), "payload.open: expected bool, got str"),
+        (note(1, open="yes"), "payload.open: expected a boolean, got text"),
     ]
     async with running(settings_of()):
         for job, problem in wrong:

@@ -153,7 +153,7 @@ async def test_a_producer_checks_configured_kinds_and_follows_changes(
     for job, problem in (
         (Upsert(user_id=7, point_id="mem_7_1", vector=[1.0] * 8), "vector: expected 16 dimensions .*, got 8"),
         (Upsert(kind="note", user_id=7, point_id="note_7_1", vector=[1.0] * 3), "'note' has string user ids, got 7"),
-        (structs.replace(note, payload={"open": 1}), "payload.open: expected bool, got int"),
+        (structs.replace(note, payload={"open": 1}), "payload.open: expected a boolean, got an integer"),
     ):
         with pytest.raises(InvalidJob, match=problem):
             await queue.push_many([job])

@@ -13,6 +13,7 @@ DOCUMENTS = [
     *(ROOT / "CHANGELOG.md", ROOT / "README.md"),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "deploy").rglob("*.md")),
+    *sorted((ROOT / "clients").glob("*/*.md")),
 ]
 
 

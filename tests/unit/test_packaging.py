@@ -14,7 +14,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+BUILD = PYPROJECT["tool"]["hatch"]["build"]
 EXTRAS = ("embedded", "test")
 BY_HAND = {"atheris"}
 """Imported by what is started by hand alone; its page says how to install it."""
@@ -69,6 +71,16 @@ def _is_needed(requirement: Requirement, extras: set[str]) -> bool:
 def test_what_tests_import_is_installed_for_them(module: str) -> None:
     brought_by = {canonicalize_name(name) for name in packages_distributions()[module]}
     assert brought_by & installed(), f"{module} is in no extra of {', '.join(EXTRAS)}"
+
+
+def test_the_wheel_has_the_package_alone() -> None:
+    assert set(BUILD) == {"targets"}
+    assert BUILD["targets"]["wheel"] == {"packages": ["worker/memory_worker"]}
+    assert [path for path in (ROOT / "worker").rglob("*") if path.is_symlink()] == []
+
+
+def test_the_source_distribution_has_all_that_its_tests_read() -> None:
+    assert {"worker", "clients", "tests", "docs", "deploy"} <= set(BUILD["targets"]["sdist"]["include"])
 
 
 @pytest.mark.parametrize(

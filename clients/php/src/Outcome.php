@@ -27,7 +27,7 @@ final class Outcome
         public readonly Receipt $receipt,
         public readonly string $position,
         public readonly string $outcome,
-        public readonly int|float $at,
+        public readonly int $at,
         public readonly ?string $op = null,
         public readonly int|string|null $userId = null,
         public readonly ?string $kind = null,

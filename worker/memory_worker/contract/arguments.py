@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
@@ -10,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.type_words import type_word
 
 NOT_UNICODE = "is not Unicode text: it has half of a surrogate pair"
 _NUMBERS = frozenset({int, float, bool, type(None)})
@@ -49,7 +51,7 @@ def to_list(field: str, values: Any, *, of: str, max_items: int | None = None) -
     If there are more than ``max_items``, return one item too many, so that a later check finds it.
     """
     if isinstance(values, _NOT_LISTS) or not isinstance(values, Iterable):
-        raise InvalidJob(field, f"expected a list of {of}, got {type_name(values)}")
+        raise InvalidJob(field, f"expected a list of {of}, got {type_word(values)}")
     return list(islice(values, None if max_items is None else max_items + 1))
 
 
@@ -73,13 +75,9 @@ def is_unicode(text: str) -> bool:
 
 def excerpt(value: Any) -> str:
     """Return a short ASCII form of a value for an error."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     try:
         return ascii(value)[:80]
     except ValueError:  # Python does not format integers of thousands of digits
-        return f"a very large {type_name(value)}"
-
-
-def type_name(value: Any) -> str:
-    """Return the name of a value's type, with its module unless it is a builtin."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return "a very large integer"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from memory_worker.contract.arguments import excerpt, to_list, to_scalar, to_seconds, type_name
+from memory_worker.contract.arguments import excerpt, to_list, to_scalar, to_seconds
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.fields import (
     MAX_TIMEOUT_MS,
@@ -24,6 +24,7 @@ from memory_worker.contract.jobs import (
 )
 from memory_worker.contract.kinds import VERSION_FIELD, KindName
 from memory_worker.contract.read_jobs import Search
+from memory_worker.contract.type_words import type_word
 
 _Result = TypeVar("_Result")
 _NOT_IN_SEARCH_MANY = ("after", "timeout_ms")
@@ -34,7 +35,7 @@ def to_upsert(field: str, point: Any) -> Upsert:
     if isinstance(point, Upsert):
         return point
     if not isinstance(point, Mapping):
-        raise InvalidJob(field, f"expected an Upsert or a map of the arguments of upsert, got {type_name(point)}")
+        raise InvalidJob(field, f"expected an Upsert or a map of the arguments of upsert, got {type_word(point)}")
     for name in point:
         if name not in Upsert.__struct_fields__:
             raise InvalidJob(field, f"{excerpt(name)} is no argument of upsert")
@@ -50,7 +51,7 @@ def to_search(field: str, search: Any) -> Search:
     if isinstance(search, Search):
         return search
     if not isinstance(search, Mapping):
-        raise InvalidJob(field, f"expected a Search or a map of the arguments of search, got {type_name(search)}")
+        raise InvalidJob(field, f"expected a Search or a map of the arguments of search, got {type_word(search)}")
     for name in search:
         if name not in Search.__struct_fields__ or name in _NOT_IN_SEARCH_MANY:
             raise InvalidJob(field, f"{excerpt(name)} is no argument of search")
@@ -73,7 +74,7 @@ def to_chunk(field: str, chunk: Any, prune: Prune) -> Upsert:
             raise InvalidJob(f"{field}.{name}", "is missing")
     payload = given.get("payload")
     if not isinstance(payload, Mapping | None):
-        raise InvalidJob(f"{field}.payload", f"expected a map, got {type_name(payload)}")
+        raise InvalidJob(f"{field}.payload", f"expected a map, got {type_word(payload)}")
     payload = dict(payload or {})
     for name, value in (("file_id", prune.file_id), (VERSION_FIELD, prune.version)):
         if to_scalar(payload.get(name, value), f"{field}.payload.{name}") != value:
@@ -88,7 +89,7 @@ def _chunk_fields(field: str, chunk: Any) -> Mapping[str, Any]:
         fields = ((info.name, info.default) for info in msgspec.structs.fields(chunk))
         return {name: value for name, default in fields if (value := getattr(chunk, name)) is not default}
     if not isinstance(chunk, Mapping):
-        raise InvalidJob(field, f"expected a map or a struct, got {type_name(chunk)}")
+        raise InvalidJob(field, f"expected a map or a struct, got {type_word(chunk)}")
     return chunk
 
 
@@ -98,7 +99,7 @@ def to_write_jobs(jobs: Any) -> list[WriteJob]:
     for position, job in enumerate(found):
         if not isinstance(job, (Upsert, Delete, Purge, Patch, Prune)):
             raise InvalidJob(
-                f"jobs[{position}]", f"expected an Upsert, Delete, Purge, Patch or Prune, got {type_name(job)}"
+                f"jobs[{position}]", f"expected an Upsert, Delete, Purge, Patch or Prune, got {type_word(job)}"
             )
     return found
 
@@ -132,7 +133,7 @@ def refuse_none(arguments: Mapping[str, Any], instead: str) -> None:
     """Raise `InvalidJob` for an argument that is ``None``, which may be a mistake. ``instead`` says what to do."""
     for name, value in arguments.items():
         if value is None:
-            raise InvalidJob(name, f"must not be None: {instead}")
+            raise InvalidJob(name, f"must not be null: {instead}")
 
 
 def implied_kind(narrowing: Mapping[str, Any]) -> KindName | UnsetType:

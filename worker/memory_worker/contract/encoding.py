@@ -28,6 +28,7 @@ from memory_worker.contract.read_jobs import (
     ReadJob,
 )
 from memory_worker.contract.results import Reply
+from memory_worker.contract.type_words import in_words
 
 CONTRACT_VERSION = 2
 """The newest version that this worker understands. `version_of` returns the lowest version that can hold a job."""
@@ -166,9 +167,10 @@ def _invalid_job(error: msgspec.ValidationError) -> InvalidJob:
     """Convert an error of msgspec, such as ``Expected `int`, got `str` - at `$.user_id```."""
     found = _MSGSPEC_PROBLEM.fullmatch(str(error))
     problem, of_key, path = found.groups() if found else (str(error), None, "")
+    problem = in_words(problem)
     named = re.search(r"(?:missing required|unknown) field `(.+)`", problem)
     field = named[1] if named else path.lstrip(".")
-    problem = f"a field name: {problem}" if of_key else problem[0].lower() + problem[1:]
-    if field in _NULL_ADVICE and problem.endswith(("got `null`", "got `None`")):
+    problem = f"{'a field name: ' if of_key else ''}{problem[0].lower()}{problem[1:]}"
+    if field in _NULL_ADVICE and problem.endswith("got null"):
         problem = f"must not be null: {_NULL_ADVICE[field]}"
     return InvalidJob(field or "job", problem)

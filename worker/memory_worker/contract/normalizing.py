@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from memory_worker.contract.arguments import to_list, to_scalar, type_name
+from memory_worker.contract.arguments import to_list, to_scalar
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.fields import (
     MAX_FIELDS,
@@ -20,6 +20,7 @@ from memory_worker.contract.fields import (
     FieldCondition,
 )
 from memory_worker.contract.payloads import normalize_payload
+from memory_worker.contract.type_words import type_word
 from memory_worker.contract.vectors import pack_vector
 
 
@@ -36,7 +37,7 @@ def _list(field: str, of: str, max_items: int, values: Any) -> list[Any]:
 
 def _set(values: Any) -> Any:
     if not isinstance(values, Mapping):
-        raise InvalidJob("set", f"expected a map, got {type_name(values)}")
+        raise InvalidJob("set", f"expected a map, got {type_word(values)}")
     try:
         return normalize_payload(values)
     except InvalidJob as error:
@@ -45,7 +46,7 @@ def _set(values: Any) -> Any:
 
 def _where(conditions: Any) -> Any:
     if not isinstance(conditions, Mapping):
-        raise InvalidJob("where", f"expected a map of fields to conditions, got {type_name(conditions)}")
+        raise InvalidJob("where", f"expected a map of fields to conditions, got {type_word(conditions)}")
     return {name: _condition(f"where.{name}", condition) for name, condition in conditions.items()}
 
 

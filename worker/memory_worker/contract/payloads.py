@@ -11,9 +11,10 @@ from enum import Enum
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from memory_worker.contract.arguments import NOT_UNICODE, is_unicode, type_name
+from memory_worker.contract.arguments import NOT_UNICODE, is_unicode
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.kinds import Kind
+from memory_worker.contract.type_words import type_word, word_of
 
 MAX_PAYLOAD_FIELDS = 256
 MAX_PAYLOAD_DEPTH = 16
@@ -32,7 +33,7 @@ _TO_TEXT: dict[type, Callable[[Any], str]] = {
     UUID: str,
     Decimal: str,
 }
-_ADVICE = "make it a str, int, float, bool, list or dict first"
+_ADVICE = "make it text, a number, a boolean, a list or a map first"
 _NAME = re.compile(r"[\w-]{1,64}")
 
 _Path: TypeAlias = tuple[str | int, ...]
@@ -46,7 +47,7 @@ def check_payload(payload: dict[str, Any], kind: Kind) -> None:
     for name, value in payload.items():
         given, expected = type(value), types.get(name)
         if expected is not None and given is not expected and value is not None:
-            raise InvalidJob(f"payload.{name}", f"expected {expected.__name__}, got {given.__name__}")
+            raise InvalidJob(f"payload.{name}", f"expected {word_of(expected)}, got {word_of(given)}")
         if type(name) is not str or not 0 < len(name) <= MAX_KEY_CHARACTERS:
             _check_key((), name)
         if given not in _ALWAYS_VALID and (given is not int or value not in _INT64):
@@ -108,7 +109,7 @@ def _check_value(path: _Path, value: Any, depth: int) -> None:
             _check_depth(path, depth)
             _check_children(path, value, depth + 1)
         case _:
-            raise _invalid(path, f"a value of type {type_name(value)} cannot be stored")
+            raise _invalid(path, f"a value of type {type_word(value)} cannot be stored")
 
 
 def _check_depth(path: _Path, depth: int) -> None:
@@ -118,7 +119,7 @@ def _check_depth(path: _Path, depth: int) -> None:
 
 def _check_key(path: _Path, key: Any) -> None:
     if type(key) is not str or not 0 < len(key) <= MAX_KEY_CHARACTERS:
-        given = f"{len(key)} characters" if type(key) is str else type_name(key)
+        given = f"{len(key)} characters" if type(key) is str else type_word(key)
         raise _invalid(path, f"a field name must be a string of 1 to {MAX_KEY_CHARACTERS} characters, got {given}")
 
 
@@ -154,7 +155,7 @@ def _normalize(path: _Path, value: Any, depth: int) -> Any:
         ]
     to_text = _TO_TEXT.get(type(value))
     if to_text is None:
-        raise _invalid(path, f"a value of type {type_name(value)} cannot be stored: {_ADVICE}")
+        raise _invalid(path, f"a value of type {type_word(value)} cannot be stored: {_ADVICE}")
     return to_text(value)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.kinds import KindName
+from memory_worker.contract.type_words import type_word
 
 _UINT64 = range(2**64)
 
@@ -227,9 +228,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def check_receipt(receipt: Any, field: str = "receipt") -> None:
     """Raise `InvalidJob` about ``field`` unless ``receipt`` is one that a push can return."""
     if not isinstance(receipt, Receipt):
-        raise InvalidJob(
-            field, f"expected a Receipt, got {type(receipt).__name__}; Receipt.parse reads one from its text"
-        )
+        raise InvalidJob(field, f"expected a Receipt, got {type_word(receipt)}; Receipt.parse reads one from its text")
     try:
         Receipt.parse(str(receipt))
     except InvalidJob as error:

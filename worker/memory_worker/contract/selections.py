@@ -26,6 +26,7 @@ from memory_worker.contract.read_jobs import (
     SelectingJob,
 )
 from memory_worker.contract.results import Receipt
+from memory_worker.contract.type_words import type_word, word_of
 
 _NOT_FACETED = (POINT_ID_FIELD, *RANGE_FIELDS)
 
@@ -120,8 +121,8 @@ def _check_value(path: str, value: Any, expected: type, *, exact: bool) -> None:
         raise InvalidJob(path, "an integer must fit 64 bits")
     if not exact:
         if expected not in (int, float) or type(value) not in (int, float) or not math.isfinite(value):
-            raise InvalidJob(path, f"needs a number and a field of numbers, the field has {expected.__name__}")
+            raise InvalidJob(path, f"needs a number and a field of numbers, the field has {word_of(expected)}")
     elif expected is float:
         raise InvalidJob(path, "a field of floats can only be compared by gte and lte")
     elif type(value) is not expected:
-        raise InvalidJob(path, f"expected {expected.__name__}, got {type(value).__name__}")
+        raise InvalidJob(path, f"expected {word_of(expected)}, got {type_word(value)}")

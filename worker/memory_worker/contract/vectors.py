@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from memory_worker.contract.errors import InvalidJob
+from memory_worker.contract.type_words import type_word
 
 FLOAT_BYTES = 4
 MAX_DIMENSIONS = 65_536
@@ -98,7 +99,7 @@ def _check_norm(numbers: array[float], minimum: float) -> None:
 
 def _to_floats(vector: Any) -> array[float]:
     if isinstance(vector, (str, Mapping, Set)):
-        raise InvalidJob("vector", f"expected numbers in order, got a {type(vector).__name__}: {_ADVICE}")
+        raise InvalidJob("vector", f"expected numbers in order, got {type_word(vector)}: {_ADVICE}")
     try:
         view = memoryview(vector)
     except TypeError:
@@ -119,7 +120,7 @@ def _from_buffer(view: memoryview) -> array[float]:
 
 def _from_numbers(vector: Any) -> array[float]:
     if not isinstance(vector, Iterable):
-        raise InvalidJob("vector", f"expected numbers, got {type(vector).__name__}: {_ADVICE}")
+        raise InvalidJob("vector", f"expected numbers in order, got {type_word(vector)}: {_ADVICE}")
     numbers = vector if isinstance(vector, (list, tuple)) else list(islice(vector, MAX_DIMENSIONS + 1))
     try:
         return array("f", numbers)
@@ -132,7 +133,7 @@ def _first_problem(numbers: list[Any] | tuple[Any, ...]) -> InvalidJob:
     for position, number in enumerate(numbers):
         try:
             array("f", (number,))
-        except _NOT_A_NUMBER as error:
-            problem = f"expected a number within the range of float32: {error}"
+        except _NOT_A_NUMBER:
+            problem = f"expected a number within the range of float32, got {type_word(number)}"
             return InvalidJob(f"vector[{position}]", problem)
     return InvalidJob("vector", f"expected numbers: {_ADVICE}")

@@ -1,0 +1,54 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Redis;
+
+use MemoryWorker\Exception\ConfigurationError;
+
+/**
+ * @internal Where a connection gets its client from: a ready client, or a function that makes one.
+ *
+ * @template T of object
+ */
+final class ClientSource
+{
+    /** @var T|null */
+    private ?object $client = null;
+
+    /** @param T|\Closure(): T $given */
+    public function __construct(private readonly object $given)
+    {
+    }
+
+    /** Return whether each reconnect makes a new client. */
+    public function makesClients(): bool
+    {
+        return $this->given instanceof \Closure;
+    }
+
+    /**
+     * Return the client. ``$check`` is called once for each new one.
+     *
+     * @param callable(object): T $check
+     * @return T
+     *
+     * @throws ConfigurationError
+     */
+    public function client(callable $check): object
+    {
+        return $this->client ??= $check($this->given instanceof \Closure ? ($this->given)() : $this->given);
+    }
+
+    /** Return the client in use, or null. */
+    public function current(): ?object
+    {
+        return $this->client;
+    }
+
+    /** Forget the client, so that the next use makes a new one. */
+    public function forget(): void
+    {
+        $this->client = null;
+    }
+}

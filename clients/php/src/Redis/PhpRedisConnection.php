@@ -1,0 +1,121 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Redis;
+
+use MemoryWorker\Exception\ConfigurationError;
+
+/**
+ * A connection by the extension phpredis 5.3 or newer, or by Relay, which has the same methods.
+ *
+ * Commands are raw. So ``OPT_PREFIX``, ``OPT_SERIALIZER`` and ``OPT_COMPRESSION`` have no effect on them, and the client
+ * may be one that the app uses for other things, too. Its read timeout is set for each command, and set back afterwards.
+ */
+final class PhpRedisConnection implements Connection
+{
+    /** @var ClientSource<\Redis|\Relay\Relay> */
+    private readonly ClientSource $source;
+
+    /**
+     * ``$client`` is a connected client, or a function that makes one.
+     *
+     * The function is called at the first use, and at each reconnect. So it can ask Sentinel for the primary, and it has the
+     * certificates and the password. A ready client reconnects to the same address with the same user and database. If it
+     * needs options for TLS, give a function.
+     *
+     * @param \Redis|\Relay\Relay|\Closure(): (\Redis|\Relay\Relay) $client
+     */
+    public function __construct(object $client)
+    {
+        $this->source = new ClientSource($client);
+    }
+
+    public function command(array $words, float $timeout): mixed
+    {
+        $before = null;
+        $client = null;
+        try {
+            $client = $this->source->client(self::checked(...));
+            $before = $client->getOption(\Redis::OPT_READ_TIMEOUT);
+            $client->setOption(\Redis::OPT_READ_TIMEOUT, $timeout);
+            $client->clearLastError();
+            $reply = $client->rawCommand(...$words);
+            $error = $client->getLastError();
+        } catch (\RedisException | \Relay\Exception $failure) {
+            throw self::isErrorReply($failure->getMessage())
+                ? new ErrorReply($failure->getMessage(), 0, $failure)
+                : BrokenConnection::because($failure);
+        } finally {
+            if ($client !== null && is_numeric($before)) {
+                self::restore($client, (float) $before);
+            }
+        }
+        if (is_string($error)) {
+            throw new ErrorReply($error);
+        }
+
+        return $reply === false ? null : $reply;
+    }
+
+    public function reconnect(): void
+    {
+        $client = $this->source->current();
+        $this->source->forget();
+        if (!$client instanceof \Redis && !$client instanceof \Relay\Relay) {
+            return;
+        }
+        try {
+            $this->source->makesClients() ? $client->close() : self::reopen($client);
+        } catch (\RedisException | \Relay\Exception) {
+        }
+    }
+
+    /** Close a ready client, and connect it to the same address again. */
+    private static function reopen(\Redis|\Relay\Relay $client): void
+    {
+        $host = $client->getHost();
+        $auth = $client->getAuth();
+        $database = $client->getDbNum();
+        $readTimeout = $client->getReadTimeout();
+        $timeout = $client->getTimeout();
+        $port = $client->getPort();
+        $client->close();
+        if (!is_string($host) || $host === '') {
+            return;
+        }
+        $client->connect($host, (int) $port, (float) $timeout, null, 0, (float) $readTimeout);
+        if ($auth !== null && $auth !== false) {
+            $client->auth($auth);
+        }
+        if (is_int($database) && $database > 0) {
+            $client->select($database);
+        }
+    }
+
+    private static function checked(object $client): \Redis|\Relay\Relay
+    {
+        if (!$client instanceof \Redis && !$client instanceof \Relay\Relay) {
+            throw new ConfigurationError(sprintf('expected a client of phpredis or Relay, got %s', $client::class));
+        }
+        if ($client->getMode() !== \Redis::ATOMIC) {
+            throw new ConfigurationError('the Redis client is inside of a transaction or a pipeline');
+        }
+
+        return $client;
+    }
+
+    private static function restore(\Redis|\Relay\Relay $client, float $readTimeout): void
+    {
+        try {
+            $client->setOption(\Redis::OPT_READ_TIMEOUT, $readTimeout);
+        } catch (\RedisException | \Relay\Exception) {
+        }
+    }
+
+    /** Return whether a message is that of Redis, which begins with a word of capitals, and not one of the extension. */
+    private static function isErrorReply(string $message): bool
+    {
+        return preg_match('/^-?[A-Z][A-Z0-9_]+( |$)/', $message) === 1;
+    }
+}

@@ -1,0 +1,111 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Redis;
+
+use MemoryWorker\Exception\ConfigurationError;
+use Predis\Client;
+use Predis\Connection\NodeConnectionInterface;
+use Predis\PredisException;
+
+/**
+ * A connection by Predis 1.1 to 3.
+ *
+ * Commands are raw. So a prefix and other options of the client have no effect on them. The read timeout of the connection
+ * is set for each command, and set back afterwards.
+ */
+final class PredisConnection implements Connection
+{
+    /** @var ClientSource<Client> */
+    private readonly ClientSource $source;
+
+    /**
+     * ``$client`` is a client of one server, or a function that makes one.
+     *
+     * The function is called at the first use, and at each reconnect. So it can ask Sentinel for the primary. A ready client
+     * reconnects to the same address.
+     *
+     * @param Client|\Closure(): Client $client
+     */
+    public function __construct(object $client)
+    {
+        $this->source = new ClientSource($client);
+    }
+
+    public function command(array $words, float $timeout): mixed
+    {
+        try {
+            $client = $this->source->client(self::checked(...));
+            $stream = self::stream($client->getConnection());
+            stream_set_timeout($stream, (int) $timeout, (int) (fmod($timeout, 1.0) * 1e6));
+            try {
+                $reply = $client->executeRaw($words, $isError);
+            } finally {
+                self::restore($stream, $client->getConnection());
+            }
+        } catch (PredisException $failure) {
+            throw $failure instanceof \Predis\Response\ServerException
+                ? new ErrorReply($failure->getMessage(), 0, $failure)
+                : BrokenConnection::because($failure);
+        }
+        if ($isError === true) {
+            throw new ErrorReply(is_string($reply) ? $reply : 'ERR');
+        }
+
+        return $reply;
+    }
+
+    public function reconnect(): void
+    {
+        $client = $this->source->current();
+        if ($this->source->makesClients()) {
+            $this->source->forget();
+        }
+        try {
+            if ($client instanceof Client) {
+                $client->disconnect();
+            }
+        } catch (PredisException) {
+        }
+    }
+
+    private static function checked(object $client): Client
+    {
+        if (!$client instanceof Client) {
+            throw new ConfigurationError(sprintf('expected a Predis\Client, got %s', $client::class));
+        }
+        if (!$client->getConnection() instanceof NodeConnectionInterface) {
+            throw new ConfigurationError(
+                'the Predis client has several servers: give one, or a function that finds the primary by Sentinel',
+            );
+        }
+
+        return $client;
+    }
+
+    /** @return resource the stream of a connection, which is opened if it is closed */
+    private static function stream(mixed $connection)
+    {
+        $found = $connection instanceof NodeConnectionInterface ? $connection->getResource() : null;
+        foreach (is_object($found) ? (array) $found : [$found] as $value) { // Predis 3 has the stream inside of an object
+            if (is_resource($value) && get_resource_type($value) === 'stream') {
+                return $value;
+            }
+        }
+        throw new ConfigurationError('this kind of connection of Predis has no stream: use its StreamConnection');
+    }
+
+    /** @param resource $stream */
+    private static function restore($stream, mixed $connection): void
+    {
+        if (!is_resource($stream) || !$connection instanceof NodeConnectionInterface) {
+            return;
+        }
+        $parameters = $connection->getParameters();
+        $seconds = (float) (isset($parameters->read_write_timeout)
+            ? $parameters->read_write_timeout
+            : ini_get('default_socket_timeout'));
+        stream_set_timeout($stream, $seconds > 0 ? (int) $seconds : -1, $seconds > 0 ? (int) (fmod($seconds, 1.0) * 1e6) : 0);
+    }
+}

@@ -1,0 +1,67 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Wire;
+
+use MemoryWorker\Exception\InvalidJob;
+use MemoryWorker\Exception\MemoryWorkerError;
+use MemoryWorker\Exception\PartitionMismatch;
+use MemoryWorker\Exception\QueueError;
+use MemoryWorker\Exception\QueueFull;
+use MemoryWorker\Exception\QueueOutOfMemory;
+use MemoryWorker\Exception\QueueUnavailable;
+use MemoryWorker\Exception\TooLate;
+use MemoryWorker\Redis\BrokenConnection;
+use MemoryWorker\Redis\ErrorReply;
+
+/**
+ * @internal Map what Redis answers to the errors of this library. This is the only place that does so.
+ *
+ * An error of a script begins with a word, as in ``QUEUEFULL jobs 1000``, that decides what it is mapped to.
+ */
+final class Failures
+{
+    private const CLUSTER = ['ASK', 'CLUSTERDOWN', 'CROSSSLOT', 'MOVED'];
+    private const TEMPORARY = [
+        'BUSY', 'DENIED', 'EXECABORT', 'LOADING', 'MASTERDOWN', 'MISCONF', 'NOAUTH', 'NOPERM', 'NOREPLICAS', 'READONLY',
+        'REDIRECT', 'TRYAGAIN', 'UNBLOCKED', 'WRONGPASS',
+    ];
+    /** Errors of a server that is not, or no longer, the primary, or not yet ready. */
+    private const WRONG_SERVER = [
+        'CLUSTERDOWN', 'LOADING', 'MASTERDOWN', 'MOVED', 'NOREPLICAS', 'READONLY', 'UNBLOCKED',
+    ];
+    private const IS_CLUSTER = 'this is a node of a Redis Cluster, which cannot hold a queue; nothing was stored';
+
+    /** Return whether another connection may reach a server that accepts the same request. */
+    public static function isWrongServer(BrokenConnection|ErrorReply $error): bool
+    {
+        return $error instanceof BrokenConnection || in_array($error->word(), self::WRONG_SERVER, true);
+    }
+
+    public static function map(BrokenConnection|ErrorReply $error): MemoryWorkerError
+    {
+        $message = $error->getMessage();
+        if ($error instanceof BrokenConnection) {
+            return new QueueUnavailable("Redis: $message", 0, $error);
+        }
+        $words = [...explode(' ', $message), '', ''];
+
+        return match (true) {
+            $words[0] === 'PARTITIONS' => new PartitionMismatch((int) $words[1]),
+            $words[0] === 'QUEUEFULL' => new QueueFull($words[1], (int) $words[2]),
+            $words[0] === 'TOOLARGE' => self::tooLarge((int) $words[1], (int) $words[2]),
+            $words[0] === 'TOOLATE' => new TooLate('the push reached Redis too late and was not stored', 0, $error),
+            $words[0] === 'OOM' => new QueueOutOfMemory("Redis is full: $message", 0, $error),
+            in_array($words[0], self::CLUSTER, true) => new QueueUnavailable(self::IS_CLUSTER . " ($message)", 0, $error),
+            in_array($words[0], self::TEMPORARY, true) => new QueueUnavailable("Redis refuses: $message", 0, $error),
+            str_starts_with($message, 'ERR max number of clients') => new QueueUnavailable("Redis refuses: $message", 0, $error),
+            default => new QueueError("Redis: $message", 0, $error),
+        };
+    }
+
+    private static function tooLarge(int $size, int $limit): InvalidJob
+    {
+        return new InvalidJob('job', sprintf('at most %s bytes are allowed, got %s', number_format($limit), number_format($size)));
+    }
+}

@@ -1,0 +1,97 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Wire;
+
+use MemoryWorker\Exception\MemoryWorkerError;
+use MemoryWorker\Redis\BrokenConnection;
+use MemoryWorker\Redis\Connection;
+use MemoryWorker\Redis\ErrorReply;
+
+/**
+ * @internal Run commands and scripts in a time limit, and leave a server that is gone or no longer the primary.
+ *
+ * Every step may run twice without harm, so it is repeated once over a new connection.
+ */
+final class Link
+{
+    /** How long a reply to a blocking command may be late, in seconds. */
+    public const LATE_REPLY_S = 0.25;
+
+    public function __construct(private readonly Connection $connection)
+    {
+    }
+
+    /**
+     * Run the commands of ``$step``. If their connection breaks or leads to a wrong server, reconnect and run them again.
+     *
+     * @template T
+     * @param callable(): T $step it may run twice
+     * @return T
+     *
+     * @throws MemoryWorkerError
+     */
+    public function run(TimeLimit $limit, callable $step): mixed
+    {
+        return $limit->run(function () use ($limit, $step): mixed {
+            try {
+                return $step();
+            } catch (BrokenConnection | ErrorReply $error) {
+                if (!Failures::isWrongServer($error)) {
+                    throw Failures::map($error);
+                }
+            }
+            $this->connection->reconnect();
+            $limit->check($error);
+            try {
+                return $step();
+            } catch (BrokenConnection | ErrorReply $again) {
+                if (Failures::isWrongServer($again)) {
+                    $this->connection->reconnect();
+                }
+                throw Failures::map($again);
+            }
+        });
+    }
+
+    /**
+     * Send a command. Only inside of `run`.
+     *
+     * @param non-empty-list<string> $words
+     */
+    public function command(array $words, TimeLimit $limit): mixed
+    {
+        return $this->connection->command($words, $limit->check());
+    }
+
+    /**
+     * Send a command that blocks for ``$seconds`` at most. Only inside of `run`.
+     *
+     * @param non-empty-list<string> $words
+     */
+    public function block(array $words, float $seconds): mixed
+    {
+        return $this->connection->command($words, $seconds + self::LATE_REPLY_S);
+    }
+
+    /**
+     * Run a script in one round trip, or in two if Redis has not loaded it yet. Only inside of `run`.
+     *
+     * @param list<string> $keys
+     * @param list<string> $args
+     */
+    public function script(Script $script, array $keys, array $args, TimeLimit $limit): mixed
+    {
+        $words = [(string) count($keys), ...$keys, ...$args];
+        try {
+            return $this->command(['EVALSHA', $script->digest(), ...$words], $limit);
+        } catch (ErrorReply $error) {
+            if ($error->word() !== 'NOSCRIPT') {
+                throw $error;
+            }
+        }
+
+        return $this->command(['EVAL', $script->source(), ...$words], $limit);
+    }
+}

@@ -1,0 +1,94 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Wire;
+
+use MemoryWorker\Contract\Text;
+use MemoryWorker\Exception\QueueError;
+use MemoryWorker\Outcome;
+use MemoryWorker\Receipt;
+
+/** @internal Read the outcomes of jobs, which workers write. */
+final class Outcomes
+{
+    /** The id before all outcomes. */
+    public const FIRST = '0-0';
+
+    public function __construct(private readonly Link $link, private readonly Keys $keys)
+    {
+    }
+
+    /**
+     * Return up to ``$count`` outcomes behind the id ``$after``, oldest first. Wait for one for ``$seconds``.
+     *
+     * @return list<Outcome>
+     */
+    public function behind(string $after, int $count, float $seconds, float $patience): array
+    {
+        $limit = new TimeLimit($seconds + $patience + Link::LATE_REPLY_S);
+        $began = TimeLimit::now();
+        [$answer, $lastRead] = $this->link->run($limit, function () use ($after, $count, $seconds, $began, $limit): array {
+            $left = $seconds - (TimeLimit::now() - $began);
+            $block = $left >= 0.001 ? ['BLOCK', (string) (int) ($left * 1000)] : [];
+            $words = ['XREAD', 'COUNT', (string) $count, ...$block, 'STREAMS', $this->keys->outcomes, $after];
+
+            return [
+                $this->link->command($words, $limit),
+                $this->link->command(['XRANGE', $this->keys->outcomes, $after, $after], $limit),
+            ];
+        });
+        $hasGap = $after !== self::FIRST && Decoded::list($lastRead) === [];
+        $found = [];
+        foreach (self::entries($answer) as $position => $entry) {
+            $found[] = self::outcome(Decoded::text($entry[0] ?? ''), Decoded::fields($entry[1] ?? []), $hasGap && $position === 0);
+        }
+
+        return $found;
+    }
+
+    /**
+     * Return the entries of the one stream in an answer: a list of pairs, or by the protocol RESP3 a map.
+     *
+     * @return list<list<mixed>>
+     */
+    private static function entries(mixed $answer): array
+    {
+        if (!is_array($answer) || $answer === []) {
+            return [];
+        }
+        $streams = array_is_list($answer) ? (Decoded::list($answer[0])[1] ?? []) : reset($answer);
+
+        return array_map(Decoded::list(...), Decoded::list($streams));
+    }
+
+    /** @param array<string, string> $fields */
+    private static function outcome(string $id, array $fields, bool $hasGap): Outcome
+    {
+        $text = static fn (string $name): string => Text::scrub($fields[$name] ?? '');
+        $optional = static fn (string $name): ?string => $text($name) === '' ? null : $text($name);
+        $outcome = $text('outcome');
+        if (!in_array($outcome, ['applied', 'dead', 'dropped', 'replayed'], true)) {
+            throw new QueueError(sprintf('the outcome %s cannot be read', Text::repr($outcome)));
+        }
+        $userId = $optional('user_id');
+        $replay = $optional('replay');
+
+        return new Outcome(
+            id: $id,
+            receipt: Receipt::parse($text('receipt')),
+            position: $text('position'),
+            outcome: $outcome,
+            at: (int) $text('at'),
+            op: $optional('op'),
+            userId: $userId !== null && ctype_digit($userId) ? (int) $userId : $userId,
+            kind: $optional('kind'),
+            namespace: $optional('namespace'),
+            reason: $text('reason'),
+            detail: $text('detail'),
+            ref: $optional('ref'),
+            replay: $replay === null ? null : Receipt::parse($replay),
+            gap: $hasGap,
+        );
+    }
+}

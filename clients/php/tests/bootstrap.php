@@ -1,0 +1,23 @@
+<?php
+
+declare(strict_types=1);
+
+// Without Composer: load the library, its tests, and Predis if it is installed.
+spl_autoload_register(static function (string $class): void {
+    foreach (['MemoryWorker\\Tests\\' => __DIR__, 'MemoryWorker\\' => dirname(__DIR__) . '/src'] as $prefix => $directory) {
+        if (str_starts_with($class, $prefix)) {
+            $path = $directory . '/' . str_replace('\\', '/', substr($class, strlen($prefix))) . '.php';
+            if (is_file($path)) {
+                require $path;
+            }
+
+            return;
+        }
+    }
+});
+foreach ([getenv('PREDIS_AUTOLOAD'), dirname(__DIR__) . '/vendor/autoload.php', '/usr/share/php/Predis/autoload.php'] as $file) {
+    if (is_string($file) && is_file($file)) {
+        require_once $file;
+        break;
+    }
+}
