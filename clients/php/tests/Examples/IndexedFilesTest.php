@@ -92,9 +92,9 @@ final class IndexedFilesTest extends TestCase
     public function testAfterAGapItAsksForTheStates(): void
     {
         $this->index();
-        $this->queue->method('states')->willReturnCallback(static fn (array $receipts): array => [
-            new JobState($receipts[0], 'dead', 'invalid', 'why'),
-            new JobState($receipts[1], 'applied'),
+        $this->queue->method('states')->willReturn([
+            new JobState(new Receipt(0, self::CHUNKS . '-0'), 'dead', 'invalid', 'why'),
+            new JobState(new Receipt(0, self::PRUNE . '-0'), 'applied'),
         ]);
         $this->follow($this->outcome('applied', 9, ref: 'of somebody else', gap: true));
         self::assertSame(['dead invalid why'], $this->files->problems(88));
@@ -116,6 +116,7 @@ final class IndexedFilesTest extends TestCase
     private function index(): void
     {
         $this->queue->method('replaceFile')->willReturnCallback(function (mixed ...$arguments): array {
+            self::assertIsString($arguments[6]);
             $this->run = $arguments[6];  // ref
 
             return [new Receipt(0, self::CHUNKS . '-0'), new Receipt(0, self::PRUNE . '-0')];
@@ -129,6 +130,7 @@ final class IndexedFilesTest extends TestCase
         self::assertSame(count($outcomes), $this->files->follow(0));
     }
 
+    /** @param 'applied'|'dead'|'dropped'|'replayed' $outcome */
     private function outcome(string $outcome, int $job, string $reason = '', ?string $ref = null, bool $gap = false): Outcome
     {
         return new Outcome(

@@ -57,7 +57,7 @@ final class QueuedVectorStorageTest extends TestCase
     {
         $this->queue->method($method)->willThrowException(new ReadFailed('unavailable', 'Qdrant is away'));
         $this->expectException(ReadFailed::class);
-        [$this->storage, $adapted](...$arguments);
+        $this->storage->$adapted(...$arguments);
     }
 
     /** @return iterable<array{string, string, 2: int|string, 3?: int|string}> */

@@ -44,10 +44,9 @@ trait RealWorker
     /** @return list<float> a vector that points in one direction */
     private function axis(int $direction): array
     {
-        $numbers = array_fill(0, (int) getenv('TEST_DIMENSION'), 0.0);
-        $numbers[$direction] = 1.0;
+        $places = range(0, (int) getenv('TEST_DIMENSION') - 1);
 
-        return $numbers;
+        return array_map(static fn (int $place): float => $place === $direction ? 1.0 : 0.0, $places);
     }
 
     /** @param \Closure(): bool $condition is asked again until it holds */
@@ -67,7 +66,9 @@ trait RealWorker
 
     private static function connection(): Connection
     {
-        ['host' => $host, 'port' => $port] = parse_url((string) getenv('TEST_REDIS_URL'));
+        $url = (string) getenv('TEST_REDIS_URL');
+        $host = (string) parse_url($url, PHP_URL_HOST);
+        $port = (int) parse_url($url, PHP_URL_PORT);
         if (getenv('TEST_REDIS_CLIENT') === 'predis') {
             return new PredisConnection(new \Predis\Client(['host' => $host, 'port' => $port]));
         }
