@@ -70,7 +70,7 @@ final class MemoryQueue implements Queue
         return $this->reader->callMany($jobs);
     }
 
-    public function waitApplied(Receipt $receipt, float $timeout = 5.0): void
+    public function waitApplied(Receipt $receipt, int|float $timeout = 5.0): void
     {
         Receipt::parse((string) $receipt);
         $states = new States($this->link, $this->keys);
@@ -83,7 +83,7 @@ final class MemoryQueue implements Queue
         foreach (ListType::items('receipts', $receipts, 'receipts', self::MAX_RECEIPTS) as $position => $receipt) {
             if (!$receipt instanceof Receipt) {
                 $problem = 'expected a Receipt, got %s; Receipt::parse reads one from its text';
-                throw new InvalidJob("receipts[$position]", sprintf($problem, Text::typeName($receipt)));
+                throw new InvalidJob("receipts[$position]", sprintf($problem, Text::typeWord($receipt)));
             }
             $found[] = Receipt::parse((string) $receipt, "receipts[$position]");
         }
@@ -94,7 +94,7 @@ final class MemoryQueue implements Queue
         return (new States($this->link, $this->keys))->of($found, new TimeLimit($this->timeout));
     }
 
-    public function outcomes(?string $after = null, int $count = 100, float $timeout = 0.0): array
+    public function outcomes(?string $after = null, int $count = 100, int|float $timeout = 0.0): array
     {
         if ($after !== null && !EntryId::isValid($after)) {
             throw new InvalidJob('after', 'expected the id of an outcome, got ' . Text::excerpt($after));
@@ -103,7 +103,7 @@ final class MemoryQueue implements Queue
             $problem = 'expected an integer from 1 to %s, got %d';
             throw new InvalidJob('count', sprintf($problem, number_format(self::MAX_OUTCOMES), $count));
         }
-        $seconds = $timeout === 0.0 ? 0.0 : Timeout::seconds($timeout, self::MAX_WAIT_S);
+        $seconds = $timeout == 0 ? 0.0 : Timeout::seconds($timeout, self::MAX_WAIT_S);
         $outcomes = new Outcomes($this->link, $this->keys);
 
         return $outcomes->behind($after ?? Outcomes::FIRST, $count, $seconds, $this->timeout);

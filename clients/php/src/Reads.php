@@ -79,7 +79,7 @@ interface Reads
         array $where = [],
         ?iterable $fields = null,
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): array;
 
     /**
@@ -96,7 +96,7 @@ interface Reads
      * @throws QueueFull if too many reads wait
      * @throws QueueUnavailable if Redis cannot be reached
      */
-    public function searchMany(iterable $searches, ?Receipt $after = null, float $timeout = 5.0): array;
+    public function searchMany(iterable $searches, ?Receipt $after = null, int|float $timeout = 5.0): array;
 
     /**
      * Return the points with these ids that exist, in this order. With ``vectors``, at most 250 ids are allowed.
@@ -119,7 +119,7 @@ interface Reads
         bool $vectors = false,
         ?iterable $fields = null,
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): array;
 
     /**
@@ -157,7 +157,7 @@ interface Reads
         array $where = [],
         ?iterable $fields = null,
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): Page;
 
     /**
@@ -186,7 +186,7 @@ interface Reads
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): int;
 
     /**
@@ -219,7 +219,7 @@ interface Reads
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): FacetCounts;
 
     /**
@@ -247,7 +247,7 @@ interface Reads
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): array;
 
     /**
@@ -276,7 +276,7 @@ interface Reads
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): UserStats;
 
     /**
@@ -306,7 +306,7 @@ interface Reads
      * @throws QueueFull if too many reads wait
      * @throws QueueUnavailable if Redis cannot be reached
      */
-    public function info(float $timeout = 5.0): array;
+    public function info(int|float $timeout = 5.0): array;
 
     /**
      * Return the answer of a worker that has asked Qdrant just now.
@@ -316,5 +316,5 @@ interface Reads
      * @throws QueueFull if too many reads wait
      * @throws QueueUnavailable if Redis cannot be reached
      */
-    public function health(float $timeout = 0.5): HealthReport;
+    public function health(int|float $timeout = 0.5): HealthReport;
 }

@@ -41,7 +41,7 @@ trait ReadsByCalling
         array $where = [],
         ?iterable $fields = null,
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): array {
         return $this->read(new Search(
             $userId,
@@ -64,7 +64,7 @@ trait ReadsByCalling
         ))->hits();
     }
 
-    public function searchMany(iterable $searches, ?Receipt $after = null, float $timeout = 5.0): array
+    public function searchMany(iterable $searches, ?Receipt $after = null, int|float $timeout = 5.0): array
     {
         return $this->read(new SearchMany($searches, $after, $timeout))->results();
     }
@@ -77,7 +77,7 @@ trait ReadsByCalling
         bool $vectors = false,
         ?iterable $fields = null,
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): array {
         return $this->read(new Get(
             $userId,
@@ -105,7 +105,7 @@ trait ReadsByCalling
         array $where = [],
         ?iterable $fields = null,
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): Page {
         return $this->read(new ListPoints(
             $userId,
@@ -135,7 +135,7 @@ trait ReadsByCalling
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): int {
         return $this->read(new Count(
             $userId,
@@ -163,7 +163,7 @@ trait ReadsByCalling
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): FacetCounts {
         return $this->read(new Facet(
             $userId,
@@ -190,7 +190,7 @@ trait ReadsByCalling
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): array {
         return $this->read(new Files(
             $userId,
@@ -215,7 +215,7 @@ trait ReadsByCalling
         int|Absent|null $fileId = Absent::Field,
         array $where = [],
         ?Receipt $after = null,
-        float $timeout = 5.0,
+        int|float $timeout = 5.0,
     ): UserStats {
         return $this->read(new Stats(
             $userId,
@@ -231,12 +231,12 @@ trait ReadsByCalling
         ))->stats();
     }
 
-    public function info(float $timeout = 5.0): array
+    public function info(int|float $timeout = 5.0): array
     {
         return $this->read(new Info($timeout))->collections();
     }
 
-    public function health(float $timeout = 0.5): HealthReport
+    public function health(int|float $timeout = 0.5): HealthReport
     {
         return $this->read(new Health($timeout))->health();
     }

@@ -26,7 +26,7 @@ interface Reports
      * @throws DeadLettered if the job can never be applied
      * @throws QueueUnavailable if Redis cannot be reached
      */
-    public function waitApplied(Receipt $receipt, float $timeout = 5.0): void;
+    public function waitApplied(Receipt $receipt, int|float $timeout = 5.0): void;
 
     /**
      * Return the state of each job of up to 1,000 receipts, in their order. This needs no running worker.
@@ -53,7 +53,7 @@ interface Reports
      * @throws InvalidJob names a wrong argument
      * @throws QueueUnavailable if Redis cannot be reached
      */
-    public function outcomes(?string $after = null, int $count = 100, float $timeout = 0.0): array;
+    public function outcomes(?string $after = null, int $count = 100, int|float $timeout = 0.0): array;
 
     /**
      * Return the latest state of the queue. It takes one command of Redis, and no worker.

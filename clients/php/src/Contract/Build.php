@@ -109,7 +109,7 @@ final class Build
     {
         if (!is_array($search) || $search !== [] && array_is_list($search)) {
             $problem = 'expected a Search or a map of the arguments of search, got %s';
-            throw new InvalidJob($field, sprintf($problem, Text::typeName($search)));
+            throw new InvalidJob($field, sprintf($problem, Text::typeWord($search)));
         }
         foreach ($search as $name => $_) {
             if (!isset(Fields::of('search')[$name]) || $name === 'after' || $name === 'timeout_ms') {
@@ -135,7 +135,7 @@ final class Build
     {
         if (!is_array($point) || $point !== [] && array_is_list($point)) {
             $problem = 'expected an Upsert or a map of the arguments of upsert, got %s';
-            throw new InvalidJob($field, sprintf($problem, Text::typeName($point)));
+            throw new InvalidJob($field, sprintf($problem, Text::typeWord($point)));
         }
         foreach ($point as $name => $_) {
             if (!isset(Fields::of('upsert')[$name])) {
@@ -157,7 +157,7 @@ final class Build
     {
         $given = $chunk instanceof Upsert ? self::withoutDefaults($chunk) : $chunk;
         if (!is_array($given) || $given !== [] && array_is_list($given)) {
-            throw new InvalidJob($field, sprintf('expected a map or an Upsert, got %s', Text::typeName($given)));
+            throw new InvalidJob($field, sprintf('expected a map or an Upsert, got %s', Text::typeWord($given)));
         }
         $common = ['user_id' => $prune->userId, 'kind' => $prune->kind, 'namespace' => $prune->namespace];
         foreach ($given as $name => $value) {
@@ -179,7 +179,7 @@ final class Build
     {
         $payload = $payload instanceof \stdClass ? (array) $payload : $payload;
         if (!is_array($payload) || $payload !== [] && array_is_list($payload)) {
-            throw new InvalidJob("$field.payload", sprintf('expected a map, got %s', Text::typeName($payload)));
+            throw new InvalidJob("$field.payload", sprintf('expected a map, got %s', Text::typeWord($payload)));
         }
         foreach (['file_id' => $prune->fileId, '_version' => $prune->version] as $name => $value) {
             if (($payload[$name] ?? $value) !== $value) {

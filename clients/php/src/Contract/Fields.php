@@ -63,7 +63,7 @@ final class Fields
                 'vector' => new Field(new VectorType()),
                 'like' => new Field(ScalarType::text()),
                 'limit' => new Field(ScalarType::integer(1, 200, true), null),
-                'min_score' => new Field(new ScalarType(['float'], true), null),
+                'min_score' => new Field(new ScalarType([ScalarType::FLOAT], true), null),
                 'namespaces' => new Field(new ListType('namespaces', ScalarType::optionalText(), 16, 1)),
                 ...self::narrowing(),
                 'not_category' => new Field(new ListType('categories', ScalarType::text(), self::MAX_VALUES), []),
@@ -82,7 +82,7 @@ final class Fields
             ],
             'list' => [
                 ...self::selection(),
-                'order' => new Field(new ScalarType(['str'], choices: ['id', 'created', 'updated']), 'id'),
+                'order' => new Field(new ScalarType([ScalarType::TEXT], choices: ['id', 'created', 'updated']), 'id'),
                 'limit' => new Field(ScalarType::integer(1, 1000), 100),
                 'cursor' => new Field(ScalarType::optionalText(max: 512), null),
                 'fields' => self::projection(),
@@ -117,7 +117,7 @@ final class Fields
         return [
             'kind' => $kindField,
             'namespace' => $namespace,
-            'active' => new Field(new ScalarType(['bool', 'str'], choices: ['any'])),
+            'active' => new Field(new ScalarType([ScalarType::BOOLEAN, ScalarType::TEXT], choices: ['any'])),
             ...self::narrowing(),
             'where' => new Field(new WhereType(), []),
             ...self::timing(),
@@ -160,7 +160,7 @@ final class Fields
 
     private static function userId(): Field
     {
-        return new Field(new ScalarType(['int', 'str'], min: 1, minLength: 1, maxLength: 128), isRequired: true);
+        return new Field(new ScalarType([ScalarType::INTEGER, ScalarType::TEXT], min: 1, minLength: 1, maxLength: 128), isRequired: true);
     }
 
     private static function pointIds(bool $isRequired): Field

@@ -65,7 +65,7 @@ final class JobCheck
         }
         self::checkNarrowing($job, $kind);
         foreach (['before' => 'created', 'other_than_model' => 'embedding_model_id'] as $name => $field) {
-            if ($kind !== null && $job->has($name) && ($kind->payloadTypes[$field] ?? null) !== 'int') {
+            if ($kind !== null && $job->has($name) && ($kind->payloadTypes[$field] ?? null) !== ScalarType::INTEGER) {
                 $problem = 'kind %s has no integer field %s';
                 throw new InvalidJob($name, sprintf($problem, Text::repr($kind->name), Text::repr($field)));
             }

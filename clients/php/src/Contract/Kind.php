@@ -16,7 +16,7 @@ final class Kind
 {
     /**
      * @param array<array-key, string> $indexes the type of each index, by its field
-     * @param array<array-key, string> $payloadTypes ``str``, ``int``, ``float`` or ``bool``, by field
+     * @param array<array-key, string> $payloadTypes the word for the type of each field
      * @param array<array-key, mixed> $payloadDefaults
      * @param list<string> $narrowing
      */

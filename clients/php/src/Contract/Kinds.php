@@ -8,13 +8,23 @@ namespace MemoryWorker\Contract;
 final class Kinds
 {
     private const EMBEDDING = [
-        'embedding_model_id' => 'int',
-        'embedding_provider' => 'str',
-        'embedding_model' => 'str',
-        'vector_dim' => 'int',
-        'indexed_at' => 'str',
+        'embedding_model_id' => ScalarType::INTEGER,
+        'embedding_provider' => ScalarType::TEXT,
+        'embedding_model' => ScalarType::TEXT,
+        'vector_dim' => ScalarType::INTEGER,
+        'indexed_at' => ScalarType::TEXT,
     ];
-    private const INDEX_OF = ['int' => 'integer', 'str' => 'keyword', 'bool' => 'bool'];
+    private const TYPES = [
+        'int' => ScalarType::INTEGER,
+        'str' => ScalarType::TEXT,
+        'float' => ScalarType::FLOAT,
+        'bool' => ScalarType::BOOLEAN,
+    ];
+    private const INDEX_OF = [
+        ScalarType::INTEGER => 'integer',
+        ScalarType::TEXT => 'keyword',
+        ScalarType::BOOLEAN => 'bool',
+    ];
     /** The fields by which purges and prunes select old points. */
     private const AGE = ['created', 'embedding_model_id', '_version'];
 
@@ -53,7 +63,10 @@ final class Kinds
         if (!is_string($prefix) || !is_bool($hasNamespaces) || !($dimension === null || is_int($dimension))) {
             return null;
         }
-        $types = self::texts($spec['fields'] ?? []);
+        $types = array_filter(array_map(
+            static fn (string $type): ?string => self::TYPES[$type] ?? null,
+            self::texts($spec['fields'] ?? []),
+        ));
         $narrowing = array_values(self::texts($spec['narrowing'] ?? []));
         $filter = $spec['filter'] ?? [];
         $userIds = $spec['user_ids'] ?? 'integer';
@@ -109,14 +122,14 @@ final class Kinds
     private static function memory(): Kind
     {
         $types = [
-            'category' => 'str',
-            'key' => 'str',
-            'value' => 'str',
-            'source' => 'str',
-            'message_id' => 'int',
-            'created' => 'int',
-            'updated' => 'int',
-            'active' => 'bool',
+            'category' => ScalarType::TEXT,
+            'key' => ScalarType::TEXT,
+            'value' => ScalarType::TEXT,
+            'source' => ScalarType::TEXT,
+            'message_id' => ScalarType::INTEGER,
+            'created' => ScalarType::INTEGER,
+            'updated' => ScalarType::INTEGER,
+            'active' => ScalarType::BOOLEAN,
             ...self::EMBEDDING,
         ];
         $indexes = [
@@ -135,15 +148,15 @@ final class Kinds
     private static function document(): Kind
     {
         $types = [
-            'file_id' => 'int',
-            'file_type' => 'int',
-            'chunk_index' => 'int',
-            'start_line' => 'int',
-            'end_line' => 'int',
-            'created' => 'int',
-            'group_key' => 'str',
-            'text' => 'str',
-            '_version' => 'int',
+            'file_id' => ScalarType::INTEGER,
+            'file_type' => ScalarType::INTEGER,
+            'chunk_index' => ScalarType::INTEGER,
+            'start_line' => ScalarType::INTEGER,
+            'end_line' => ScalarType::INTEGER,
+            'created' => ScalarType::INTEGER,
+            'group_key' => ScalarType::TEXT,
+            'text' => ScalarType::TEXT,
+            '_version' => ScalarType::INTEGER,
             ...self::EMBEDDING,
         ];
         $indexes = [

@@ -36,13 +36,13 @@ final class ListType implements FieldType
     public function check(string $field, mixed $value): mixed
     {
         if (!is_array($value)) {
-            throw new InvalidJob($field, sprintf('expected `array`, got `%s`', Types::nameOf($value)));
+            throw new InvalidJob($field, sprintf('expected a list, got %s', Text::typeWord($value)));
         }
         if (count($value) < $this->min) {
-            throw new InvalidJob($field, "expected `array` of length >= $this->min");
+            throw new InvalidJob($field, "expected a list of length >= $this->min");
         }
         if (count($value) > $this->max) {
-            throw new InvalidJob($field, "expected `array` of length <= $this->max");
+            throw new InvalidJob($field, "expected a list of length <= $this->max");
         }
         $checked = [];
         foreach (array_values($value) as $position => $item) {
@@ -62,7 +62,7 @@ final class ListType implements FieldType
     public static function items(string $field, mixed $values, string $of, ?int $max = null): array
     {
         if (!is_iterable($values) || is_array($values) && !array_is_list($values)) {
-            throw new InvalidJob($field, sprintf('expected a list of %s, got %s', $of, Text::typeName($values)));
+            throw new InvalidJob($field, sprintf('expected a list of %s, got %s', $of, Text::typeWord($values)));
         }
         $items = [];
         foreach ($values as $value) {

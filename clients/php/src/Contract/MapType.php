@@ -23,7 +23,7 @@ final class MapType implements FieldType
     {
         if (!$value instanceof \stdClass && (!is_array($value) || $value !== [] && array_is_list($value))) {
             return $this->isPatch
-                ? throw new InvalidJob($field, sprintf('expected a map, got %s', Text::typeName($value)))
+                ? throw new InvalidJob($field, sprintf('expected a map, got %s', Text::typeWord($value)))
                 : $value;
         }
         try {
@@ -36,11 +36,11 @@ final class MapType implements FieldType
     public function check(string $field, mixed $value): mixed
     {
         if (!$value instanceof \stdClass) {
-            throw new InvalidJob($field, sprintf('expected `object`, got `%s`', Types::nameOf($value)));
+            throw new InvalidJob($field, sprintf('expected a map, got %s', Text::typeWord($value)));
         }
         $fields = (array) $value;
         if ($this->max !== null && count($fields) > $this->max) {
-            throw new InvalidJob($field, "expected `object` of length <= $this->max");
+            throw new InvalidJob($field, "expected a map of length <= $this->max");
         }
 
         return $fields;

@@ -17,7 +17,7 @@ final class Payload
     private const MAX_DEPTH = 16;
     private const MAX_VALUES = 4096;
     private const MAX_KEY_CHARACTERS = 256;
-    private const ADVICE = 'make it a string, int, float, bool or array first';
+    private const ADVICE = 'make it text, a number, a boolean, a list or a map first';
 
     /**
      * Convert the values of a payload to the types of the contract.
@@ -55,8 +55,8 @@ final class Payload
         }
         foreach ($payload as $name => $value) {
             $expected = $kind->payloadTypes[$name] ?? null;
-            if ($expected !== null && $value !== null && Text::typeName($value) !== $expected) {
-                throw new InvalidJob("payload.$name", sprintf('expected %s, got %s', $expected, Text::typeName($value)));
+            if ($expected !== null && $value !== null && Text::typeWord($value) !== $expected) {
+                throw new InvalidJob("payload.$name", sprintf('expected %s, got %s', $expected, Text::typeWord($value)));
             }
             self::checkKey([], (string) $name);
         }
@@ -168,7 +168,7 @@ final class Payload
             $value instanceof \Stringable => Text::scrub((string) $value),
             default => throw self::invalid(
                 $path,
-                sprintf('a value of type %s cannot be stored: %s', Text::typeName($value), self::ADVICE),
+                sprintf('a value of type %s cannot be stored: %s', Text::typeWord($value), self::ADVICE),
             ),
         };
     }

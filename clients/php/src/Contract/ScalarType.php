@@ -9,8 +9,13 @@ use MemoryWorker\Exception\InvalidJob;
 /** @internal A text, a number or a boolean, with its limits. */
 final class ScalarType implements FieldType
 {
+    public const TEXT = 'text';
+    public const INTEGER = 'an integer';
+    public const FLOAT = 'a float';
+    public const BOOLEAN = 'a boolean';
+
     /**
-     * @param non-empty-list<string> $types names, such as ``int`` and ``str``
+     * @param non-empty-list<string> $types words, such as ``an integer`` and ``text``
      * @param int|null $min lowest integer
      * @param int|null $max highest integer
      * @param int|null $minLength fewest characters of a text
@@ -32,22 +37,22 @@ final class ScalarType implements FieldType
 
     public static function text(?int $min = null, ?int $max = null, string $pattern = ''): self
     {
-        return new self(['str'], minLength: $min, maxLength: $max, pattern: $pattern);
+        return new self([self::TEXT], minLength: $min, maxLength: $max, pattern: $pattern);
     }
 
     public static function optionalText(?int $min = null, ?int $max = null): self
     {
-        return new self(['str'], isNullable: true, minLength: $min, maxLength: $max);
+        return new self([self::TEXT], isNullable: true, minLength: $min, maxLength: $max);
     }
 
     public static function integer(?int $min = null, ?int $max = null, bool $isNullable = false): self
     {
-        return new self(['int'], $isNullable, $min, $max);
+        return new self([self::INTEGER], $isNullable, $min, $max);
     }
 
     public static function boolean(): self
     {
-        return new self(['bool']);
+        return new self([self::BOOLEAN]);
     }
 
     public function allowsNull(): bool
@@ -70,12 +75,12 @@ final class ScalarType implements FieldType
         if ($value === null && $this->isNullable) {
             return null;
         }
-        $type = Types::nameOf($value);
-        if ($type === 'int' && !in_array('int', $this->types, true) && in_array('float', $this->types, true) && is_int($value)) {
+        $type = Text::typeWord($value);
+        if (is_int($value) && !in_array(self::INTEGER, $this->types, true) && in_array(self::FLOAT, $this->types, true)) {
             $value = (float) $value;
         } elseif (!in_array($type, $this->types, true)) {
-            $expected = implode(' | ', [...$this->types, ...($this->isNullable ? ['null'] : [])]);
-            throw new InvalidJob($field, "expected `$expected`, got `$type`");
+            $expected = implode(' or ', [...$this->types, ...($this->isNullable ? ['null'] : [])]);
+            throw new InvalidJob($field, "expected $expected, got $type");
         }
         if (is_int($value)) {
             $this->checkRange($field, $value);
@@ -89,23 +94,23 @@ final class ScalarType implements FieldType
     private function checkRange(string $field, int $number): void
     {
         if ($this->min !== null && $number < $this->min) {
-            throw new InvalidJob($field, "expected `int` >= $this->min");
+            throw new InvalidJob($field, "expected an integer >= $this->min");
         }
         if ($this->max !== null && $number > $this->max) {
-            throw new InvalidJob($field, "expected `int` <= $this->max");
+            throw new InvalidJob($field, "expected an integer <= $this->max");
         }
     }
 
     private function checkText(string $field, string $text): void
     {
         if ($this->minLength !== null && strlen($text) < $this->minLength) {
-            throw new InvalidJob($field, "expected `str` of length >= $this->minLength");
+            throw new InvalidJob($field, "expected text of length >= $this->minLength");
         }
         if ($this->maxLength !== null && strlen($text) > $this->maxLength && Text::length($text) > $this->maxLength) {
-            throw new InvalidJob($field, "expected `str` of length <= $this->maxLength");
+            throw new InvalidJob($field, "expected text of length <= $this->maxLength");
         }
         if ($this->pattern !== '' && preg_match("/$this->pattern/D", $text) !== 1) {
-            throw new InvalidJob($field, "expected `str` matching regex '$this->pattern'");
+            throw new InvalidJob($field, "expected text matching regex '$this->pattern'");
         }
         if ($this->choices !== [] && !in_array($text, $this->choices, true)) {
             throw new InvalidJob($field, 'invalid enum value ' . Text::repr($text));

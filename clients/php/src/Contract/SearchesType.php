@@ -39,10 +39,10 @@ final class SearchesType implements FieldType
     {
         $count = is_array($value) ? count($value) : 0;
         if ($count === 0) {
-            throw new InvalidJob($field, 'expected `array` of length >= 1');
+            throw new InvalidJob($field, 'expected a list of length >= 1');
         }
         if ($count > self::MAX) {
-            throw new InvalidJob($field, sprintf('expected `array` of length <= %d', self::MAX));
+            throw new InvalidJob($field, sprintf('expected a list of length <= %d', self::MAX));
         }
 
         return $value;

@@ -10,17 +10,8 @@ use MemoryWorker\Job\Job;
 /** @internal Bring jobs into the types of the contract. */
 final class Shape
 {
-    private const FIND_MORE = 'leave it out to delete or find more';
-    /** What to do instead of passing null. */
-    private const NULL_ADVICE = [
-        'kind' => 'leave it out for the default, which is all kinds for a purge',
-        'namespace' => self::FIND_MORE,
-        'category' => self::FIND_MORE,
-        'group_key' => self::FIND_MORE,
-        'file_id' => self::FIND_MORE,
-        'before' => self::FIND_MORE,
-        'other_than_model' => self::FIND_MORE,
-    ];
+    private const NARROWING = ['namespace', 'category', 'group_key', 'file_id', 'before', 'other_than_model', 'active'];
+    private const KIND_ADVICE = 'leave it out for the default, which is all kinds for a purge';
 
     /** @throws InvalidJob which names the wrong field */
     public static function normalize(Job $job): NormalJob
@@ -36,10 +27,10 @@ final class Shape
     public static function normalizeFields(string $op, array $given): NormalJob
     {
         $fields = Fields::of($op);
+        self::refuseNulls($op, $given, $fields);
         $normal = [];
         foreach ($fields as $name => $field) {
             if (array_key_exists($name, $given)) {
-                self::refuseNull($name, $given[$name], $field);
                 $normal[$name] = $field->type->normalize($name, $given[$name]);
             }
         }
@@ -58,10 +49,28 @@ final class Shape
         return new NormalJob($op, $normal);
     }
 
-    private static function refuseNull(string $name, mixed $value, Field $field): void
+    /**
+     * Refuse null where it may be an id that is missing by mistake.
+     *
+     * @param array<array-key, mixed> $given
+     * @param array<string, Field> $fields
+     */
+    private static function refuseNulls(string $op, array $given, array $fields): void
     {
-        if ($value === null && isset(self::NULL_ADVICE[$name]) && !$field->type->allowsNull()) {
-            throw new InvalidJob($name, 'must not be null: ' . self::NULL_ADVICE[$name]);
+        foreach ($fields as $name => $field) {
+            if ($field->type->allowsNull() || !array_key_exists($name, $given) || $given[$name] !== null) {
+                continue;
+            }
+            $advice = match (true) {
+                $op === 'purge' => 'leave it out to delete more',
+                $op === 'patch' && in_array($name, [...self::NARROWING, 'kind', 'point_ids'], true) => 'leave it out',
+                $name === 'kind' => self::KIND_ADVICE,
+                in_array($name, self::NARROWING, true) => 'leave it out to find more',
+                default => null,
+            };
+            if ($advice !== null) {
+                throw new InvalidJob($name, "must not be null: $advice");
+            }
         }
     }
 }

@@ -8,7 +8,13 @@ namespace MemoryWorker\Contract;
 final class Text
 {
     private const ESCAPES = ["\n" => '\n', "\r" => '\r', "\t" => '\t', '\\' => '\\\\'];
-    private const NAMES = ['NULL' => 'NoneType', 'boolean' => 'bool', 'integer' => 'int', 'double' => 'float', 'string' => 'str'];
+    private const WORDS = [
+        'NULL' => 'null',
+        'boolean' => 'a boolean',
+        'integer' => 'an integer',
+        'double' => 'a float',
+        'string' => 'text',
+    ];
 
     public static function isUnicode(string $text): bool
     {
@@ -35,30 +41,29 @@ final class Text
         return preg_match("/^.{0,$characters}/su", self::scrub($text), $match) === 1 ? $match[0] : '';
     }
 
-    /** Return the name of a value's type. */
-    public static function typeName(mixed $value): string
+    /** Return the word for a value's type, or the name of a class. */
+    public static function typeWord(mixed $value): string
     {
         if (is_array($value)) {
-            return array_is_list($value) ? 'list' : 'dict';
+            return array_is_list($value) ? 'a list' : 'a map';
         }
-
         if ($value instanceof \stdClass) {
-            return 'dict';
+            return 'a map';
         }
 
-        return is_object($value) ? $value::class : self::NAMES[gettype($value)] ?? gettype($value);
+        return is_object($value) ? $value::class : self::WORDS[gettype($value)] ?? gettype($value);
     }
 
     /** Return a short form of a value in ASCII. */
     public static function excerpt(mixed $value): string
     {
         $shown = match (true) {
-            $value === null => 'None',
-            is_bool($value) => $value ? 'True' : 'False',
+            $value === null => 'null',
+            is_bool($value) => $value ? 'true' : 'false',
             is_float($value) => self::float($value),
             is_int($value) => (string) $value,
             is_string($value) => self::repr($value, ascii: true),
-            default => self::typeName($value),
+            default => self::typeWord($value),
         };
 
         return substr($shown, 0, 80);

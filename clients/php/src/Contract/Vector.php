@@ -30,16 +30,16 @@ final class Vector
             return new Bytes($vector);
         }
         if (!is_iterable($vector)) {
-            throw new InvalidJob('vector', sprintf('expected numbers, got %s: %s', Text::typeName($vector), self::ADVICE));
+            throw new InvalidJob('vector', self::notInOrder($vector));
         }
         if (is_array($vector) && !array_is_list($vector)) {
-            throw new InvalidJob('vector', 'expected numbers in order, got a dict: ' . self::ADVICE);
+            throw new InvalidJob('vector', self::notInOrder($vector));
         }
         $numbers = [];
         foreach ($vector as $number) {
             if (!is_float($number) && !is_int($number)) {
-                $problem = 'expected a number within the range of float32: must be real number, not %s';
-                throw new InvalidJob(sprintf('vector[%d]', count($numbers)), sprintf($problem, Text::typeName($number)));
+                $problem = 'expected a number within the range of float32, got %s';
+                throw new InvalidJob(sprintf('vector[%d]', count($numbers)), sprintf($problem, Text::typeWord($number)));
             }
             $numbers[] = $number;
             if (count($numbers) > self::MAX_DIMENSIONS) {
@@ -67,6 +67,11 @@ final class Vector
             throw new InvalidJob('vector', sprintf($problem, $dimension, $dimension * self::FLOAT_BYTES, $given, $bytes));
         }
         self::checkNorm($packed, $isNormalized ? self::MIN_NORM : 0.0);
+    }
+
+    private static function notInOrder(mixed $vector): string
+    {
+        return sprintf('expected numbers in order, got %s: %s', Text::typeWord($vector), self::ADVICE);
     }
 
     private static function checkNorm(string $packed, float $minimum): void

@@ -22,7 +22,7 @@ final class VectorType implements FieldType
     public function check(string $field, mixed $value): mixed
     {
         if (!$value instanceof Bytes) {
-            throw new InvalidJob($field, sprintf('expected `bytes | array`, got `%s`', Types::nameOf($value)));
+            throw new InvalidJob($field, sprintf('expected bytes or a list, got %s', Text::typeWord($value)));
         }
 
         return $value;

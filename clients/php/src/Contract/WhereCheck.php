@@ -18,7 +18,7 @@ final class WhereCheck
     {
         foreach ($where as $name => $condition) {
             $field = (string) $name;
-            $expected = $field === 'user_id' && $kind->userIds === 'integer' ? 'int' : $kind->payloadTypes[$field] ?? null;
+            $expected = $field === 'user_id' && $kind->userIds === 'integer' ? ScalarType::INTEGER : $kind->payloadTypes[$field] ?? null;
             if ($expected === null) {
                 $fields = array_map(strval(...), array_keys($kind->payloadTypes));
                 sort($fields, SORT_STRING);
@@ -59,13 +59,13 @@ final class WhereCheck
 
     private static function checkValue(string $path, mixed $value, string $expected, bool $isExact): void
     {
-        $given = Text::typeName($value);
+        $given = Text::typeWord($value);
         if (!$isExact) {
             $isNumber = is_int($value) || is_float($value) && is_finite($value);
-            if (!$isNumber || !in_array($expected, ['int', 'float'], true)) {
+            if (!$isNumber || !in_array($expected, [ScalarType::INTEGER, ScalarType::FLOAT], true)) {
                 throw new InvalidJob($path, "needs a number and a field of numbers, the field has $expected");
             }
-        } elseif ($expected === 'float') {
+        } elseif ($expected === ScalarType::FLOAT) {
             throw new InvalidJob($path, 'a field of floats can only be compared by gte and lte');
         } elseif ($given !== $expected) {
             throw new InvalidJob($path, "expected $expected, got $given");

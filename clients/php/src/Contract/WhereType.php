@@ -19,10 +19,11 @@ final class WhereType implements FieldType
 
     public function __construct()
     {
-        $scalar = new ScalarType(['bool', 'int', 'float', 'str']);
+        $scalars = [ScalarType::BOOLEAN, ScalarType::INTEGER, ScalarType::FLOAT, ScalarType::TEXT];
+        $scalar = new ScalarType($scalars);
         $values = new ListType('values', $scalar, self::MAX_VALUES, 1);
-        $number = new ScalarType(['int', 'float']);
-        $this->value = new ScalarType(['bool', 'int', 'float', 'str', 'object']);
+        $number = new ScalarType([ScalarType::INTEGER, ScalarType::FLOAT]);
+        $this->value = new ScalarType([...$scalars, 'a map']);
         $this->tests = [
             'is' => $scalar,
             'any' => $values,
@@ -41,7 +42,7 @@ final class WhereType implements FieldType
     public function normalize(string $field, mixed $value): mixed
     {
         if (!$value instanceof \stdClass && (!is_array($value) || $value !== [] && array_is_list($value))) {
-            throw new InvalidJob($field, sprintf('expected a map of fields to conditions, got %s', Text::typeName($value)));
+            throw new InvalidJob($field, sprintf('expected a map of fields to conditions, got %s', Text::typeWord($value)));
         }
         $normal = [];
         foreach ((array) $value as $name => $condition) {
@@ -54,11 +55,11 @@ final class WhereType implements FieldType
     public function check(string $field, mixed $value): mixed
     {
         if (!$value instanceof \stdClass) {
-            throw new InvalidJob($field, sprintf('expected `object`, got `%s`', Types::nameOf($value)));
+            throw new InvalidJob($field, sprintf('expected a map, got %s', Text::typeWord($value)));
         }
         $fields = (array) $value;
         if (count($fields) > self::MAX_FIELDS) {
-            throw new InvalidJob($field, sprintf('expected `object` of length <= %d', self::MAX_FIELDS));
+            throw new InvalidJob($field, sprintf('expected a map of length <= %d', self::MAX_FIELDS));
         }
         $checked = [];
         foreach ($fields as $name => $condition) {

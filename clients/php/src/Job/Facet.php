@@ -36,7 +36,7 @@ final class Facet implements ReadJob
         public readonly int|Absent|null $fileId = Absent::Field,
         public readonly array $where = [],
         public readonly ?Receipt $after = null,
-        public readonly float $timeout = 5.0,
+        public readonly int|float $timeout = 5.0,
     ) {
     }
 

@@ -22,7 +22,7 @@ final class Get implements ReadJob
         public readonly bool $vectors = false,
         public readonly ?iterable $fields = null,
         public readonly ?Receipt $after = null,
-        public readonly float $timeout = 5.0,
+        public readonly int|float $timeout = 5.0,
     ) {
     }
 

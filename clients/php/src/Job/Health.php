@@ -8,7 +8,7 @@ namespace MemoryWorker\Job;
 final class Health implements ReadJob
 {
     public function __construct(
-        public readonly float $timeout = 0.5,
+        public readonly int|float $timeout = 0.5,
     ) {
     }
 

@@ -8,7 +8,7 @@ namespace MemoryWorker\Job;
 final class Info implements ReadJob
 {
     public function __construct(
-        public readonly float $timeout = 5.0,
+        public readonly int|float $timeout = 5.0,
     ) {
     }
 

@@ -49,7 +49,7 @@ final class Search implements ReadJob
         public readonly array $where = [],
         public readonly ?iterable $fields = null,
         public readonly ?Receipt $after = null,
-        public readonly float $timeout = 5.0,
+        public readonly int|float $timeout = 5.0,
     ) {
     }
 

@@ -19,7 +19,7 @@ final class SearchMany implements ReadJob
     public function __construct(
         public readonly iterable $searches,
         public readonly ?Receipt $after = null,
-        public readonly float $timeout = 5.0,
+        public readonly int|float $timeout = 5.0,
     ) {
     }
 

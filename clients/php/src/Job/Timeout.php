@@ -17,7 +17,7 @@ final class Timeout
      *
      * @throws InvalidJob
      */
-    public static function milliseconds(float $timeout): int
+    public static function milliseconds(int|float $timeout): int
     {
         return max(1, (int) (self::seconds($timeout, self::MAX_READ_S) * 1000));
     }
@@ -27,13 +27,13 @@ final class Timeout
      *
      * @throws InvalidJob
      */
-    public static function seconds(float $timeout, float $maximum): float
+    public static function seconds(int|float $timeout, float $maximum): float
     {
         if (!($timeout > 0 && $timeout <= $maximum)) {
             $problem = 'expected a number of seconds, more than 0 and at most %s, got %s';
             throw new InvalidJob('timeout', sprintf($problem, Text::general($maximum), Text::excerpt($timeout)));
         }
 
-        return $timeout;
+        return (float) $timeout;
     }
 }

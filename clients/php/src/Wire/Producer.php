@@ -110,7 +110,7 @@ final class Producer
         foreach (ListType::items('jobs', $given, 'write jobs') as $position => $job) {
             if (!$job instanceof WriteJob) {
                 $problem = 'expected an Upsert, Delete, Purge, Patch or Prune, got %s';
-                throw new InvalidJob("jobs[$position]", sprintf($problem, Text::typeName($job)));
+                throw new InvalidJob("jobs[$position]", sprintf($problem, Text::typeWord($job)));
             }
             $jobs[] = $job;
         }
