@@ -1,4 +1,4 @@
-"""The client for producers: `MemoryQueue`, with its jobs, results and errors.
+"""The client for producers: `MemoryQueue` and `SyncMemoryQueue`, with their jobs, results and errors.
 
 Here: the public methods and their checks, the limits that workers have published, deadlines. It imports only
 `memory_worker.contract` and `memory_worker.wire`, so that producers install only msgspec and redis. Not here: anything
@@ -8,6 +8,7 @@ about Qdrant.
 from __future__ import annotations
 
 from memory_worker.client.admin_queue import AdminQueue
+from memory_worker.client.blocking import SyncAdminQueue, SyncMemoryQueue
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import (
     CollectionInfo,
@@ -103,6 +104,8 @@ __all__ = [
     "SearchMany",
     "SearchResult",
     "Stats",
+    "SyncAdminQueue",
+    "SyncMemoryQueue",
     "UnknownReceipt",
     "Upsert",
     "UserStats",

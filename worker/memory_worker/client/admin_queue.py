@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import UNSET, UnsetType
 
 from memory_worker.client.connected import Connected
+from memory_worker.client.opened import Opened
 from memory_worker.client.selecting import Conditions, common_fields, selecting_fields
 from memory_worker.contract import CountAll, FacetAll, FacetCounts, ListAll, Page
 from memory_worker.contract.kinds import KindName
@@ -15,12 +16,8 @@ from memory_worker.contract.kinds import KindName
 ADMIN_TIMEOUT_S = 30.0
 
 
-class AdminQueue(Connected):
-    """Reads of the points of all users. They have their own queue and Redis user.
-
-    An app that serves users does not need it. Search workers answer these reads with ``ADMIN_CONCURRENCY``, a few at a
-    time. All methods raise the same errors as those of `memory_worker.MemoryQueue`.
-    """
+class AdminReads(Opened):
+    """The methods that read points of all users, for a producer."""
 
     async def list(
         self,
@@ -94,3 +91,11 @@ class AdminQueue(Connected):
         )
         job = FacetAll(namespace=namespace, by=by, limit=limit, **selected, **common_fields(timeout=timeout))
         return (await self._producer.call(job)).facet or FacetCounts([])
+
+
+class AdminQueue(Connected, AdminReads):
+    """Reads of the points of all users. They have their own queue and Redis user.
+
+    An app that serves users does not need it. Search workers answer these reads with ``ADMIN_CONCURRENCY``, a few at a
+    time. All methods raise the same errors as those of `memory_worker.MemoryQueue`.
+    """

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Protocol, Self
 
+from memory_worker.client.connections import MAX_CONNECTIONS, ConnectionSource, PerLoop
 from memory_worker.client.opened import Opened
-from memory_worker.client.producer import MAX_CONNECTIONS, Producer
+from memory_worker.client.producer import Producer
 from memory_worker.wire.connection import Access
 from memory_worker.wire.keys import Keys
 
 
-class Connected(Opened):
-    """A client with its own connections. Close it with ``async with`` or `close`.
+class _MakeSource(Protocol):
+    def __call__(self, url: str, *, timeout_s: float, access: Access, max_connections: int) -> ConnectionSource: ...
 
-    It is safe for concurrent use within an event loop. Connections belong to the event loop that first used them. In
-    another loop (after the first has ended) new ones are opened.
-    """
+
+class Connecting(Opened):
+    """A client with its own connections, which `connect` makes."""
+
+    _source: ClassVar[_MakeSource] = PerLoop
 
     def __init__(
         self,
@@ -28,15 +31,8 @@ class Connected(Opened):
         access: Access | None = None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        super().__init__(
-            Producer(
-                url,
-                Keys(prefix),
-                timeout_s=timeout_s,
-                access=access or Access(),
-                max_connections=max_connections,
-            )
-        )
+        source = self._source(url, timeout_s=timeout_s, access=access or Access(), max_connections=max_connections)
+        super().__init__(Producer(source, Keys(prefix), timeout_s=timeout_s))
 
     @classmethod
     def connect(
@@ -72,6 +68,14 @@ class Connected(Opened):
             tls_key_file=tls_key_file,
         )
         return cls(url, prefix=prefix, timeout_s=timeout_s, access=access, max_connections=max_connections)
+
+
+class Connected(Connecting):
+    """A client for asyncio. Close it with ``async with`` or `close`.
+
+    It is safe for concurrent use within an event loop. Connections belong to the event loop that first used them. In
+    another loop (after the first has ended) new ones are opened.
+    """
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,11 @@ from memory_worker.client.receipts import Receipts
 from memory_worker.client.writing import Writing
 
 
-class MemoryQueue(Connected, Writing, Reading, Receipts, Condition):
+class Operations(Writing, Reading, Receipts, Condition):
+    """All methods of a queue, for a producer."""
+
+
+class MemoryQueue(Connected, Operations):
     """The queue for producers. It is safe for concurrent use within an event loop.
 
     Connections belong to the event loop that first used them. In another loop (after the first has ended) new ones are

@@ -6,7 +6,6 @@ all of them together it waits for Redis no longer than its caller allows.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from memory_worker.client.connections import Connections, ConnectionSource
 from memory_worker.contract import (
     JobState,
     Limits,
@@ -31,7 +31,6 @@ from memory_worker.contract import (
 )
 from memory_worker.contract.building import map_jobs, to_write_jobs
 from memory_worker.contract.errors import (
-    ConfigurationError,
     InvalidJob,
     PartitionMismatch,
     PushedInPart,
@@ -42,7 +41,7 @@ from memory_worker.contract.errors import (
 from memory_worker.wire.applied import job_states, wait_applied
 from memory_worker.wire.call import enqueue_call, queue_of, wait_for_reply
 from memory_worker.wire.clock import RedisClock
-from memory_worker.wire.connection import Access, Deadline, close_redis, link_pools, open_redis
+from memory_worker.wire.connection import Deadline
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
 from memory_worker.wire.outcomes import read_outcomes
@@ -51,7 +50,6 @@ from memory_worker.wire.stats import read_report
 
 PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
-MAX_CONNECTIONS = 200
 _REPLY_MARGIN_S = 0.25
 _META_FRESH_S = 5.0
 """Up to this age, the limits are not read again before a job is refused."""
@@ -61,25 +59,6 @@ _CLOCK_SLACK_MS = 1000
 _MIN_TIME_S = 0.001
 
 _Checked = TypeVar("_Checked")
-
-
-class Connections:
-    """The connections of one event loop: ``redis`` for quick commands, ``blocking`` for commands that wait."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, url: str, access: Access, timeout_s: float, max_connections: int
-    ) -> None:
-        self.loop = loop
-        self.refreshing = asyncio.Lock()
-        quick = max(1, max_connections // 4)
-        self.redis = open_redis(url, timeout_s=timeout_s, access=access, max_connections=quick)
-        self.blocking = open_redis(url, timeout_s=None, access=access, max_connections=max_connections - quick)
-        link_pools(self.redis, self.blocking)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        for redis in (self.redis, self.blocking):
-            await close_redis(redis)
 
 
 class _Request(Deadline):
@@ -95,36 +74,16 @@ class _Request(Deadline):
 
 
 class Producer:
-    """The producer of one process. It is safe for concurrent use within an event loop.
+    """The producer of one process. ``source`` has its connections. It is as safe for concurrent use as they are."""
 
-    Connections belong to the event loop that first used them. In another event loop new ones are opened.
-    """
-
-    def __init__(self, url: str, keys: Keys, *, timeout_s: float, access: Access, max_connections: int) -> None:
-        if max_connections < 2:  # noqa: PLR2004  # one for each of the two pools
-            raise ConfigurationError(f"max_connections: must be at least 2, got {max_connections}")
-        self.connections: Connections | None = None
+    def __init__(self, source: ConnectionSource, keys: Keys, *, timeout_s: float) -> None:
         self.clock = RedisClock()
-        self._url = url
-        self._access = access
+        self.open = source.open
+        self.close = source.close
         self._keys = keys
         self._timeout_s = timeout_s
-        self._max_connections = max_connections
         self._meta = QueueMeta()
         self._meta_read_at = float("-inf")
-
-    def open(self) -> Connections:
-        """Return the connections of this event loop."""
-        loop = asyncio.get_running_loop()
-        if self.connections is None or self.connections.loop is not loop:
-            self.connections = Connections(loop, self._url, self._access, self._timeout_s, self._max_connections)
-        return self.connections
-
-    async def close(self) -> None:
-        """Close all connections. The producer may be used again afterwards."""
-        connections, self.connections = self.connections, None
-        if connections is not None and connections.loop is asyncio.get_running_loop():
-            await connections.close()
 
     async def push(self, given: Iterable[WriteJob]) -> list[Receipt]:
         """Push jobs in order, in chunks. Each chunk is stored as a whole. Return the receipts.

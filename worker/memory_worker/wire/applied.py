@@ -5,7 +5,6 @@ All answers come from `job_states`, so that they agree.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -27,13 +26,12 @@ _RECEIPTS_AT_ONCE = 100
 async def job_states(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> list[JobState]:
     """Return the states of the jobs of ``receipts``, in this order. Raises `QueueUnavailable`.
 
-    This takes one round trip, and another one if some of the jobs are dead letters that were replayed.
+    This takes one round trip for every 100 receipts, and more if some of the jobs are dead letters that were replayed.
     """
-    starts = range(0, len(receipts), _RECEIPTS_AT_ONCE)
-    chunks = await asyncio.gather(
-        *(_look_up(redis, keys, receipts[start : start + _RECEIPTS_AT_ONCE]) for start in starts)
-    )
-    return await _with_replays(redis, keys, [one for chunk in chunks for one in chunk])
+    found: list[JobState] = []
+    for start in range(0, len(receipts), _RECEIPTS_AT_ONCE):
+        found += await _look_up(redis, keys, receipts[start : start + _RECEIPTS_AT_ONCE])
+    return await _with_replays(redis, keys, found)
 
 
 async def check_applied(redis: Redis, keys: Keys, receipt: Receipt) -> None:

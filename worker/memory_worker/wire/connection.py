@@ -5,7 +5,6 @@ An error of a script begins with a word, as in ``QUEUEFULL jobs 1000``, that dec
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,12 +42,14 @@ from memory_worker.wire.pool import (
     TlsConnection,
     UnixConnection,
     WaitingPool,
-    full_message,
     log_in,
 )
 from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_url, is_tls
+from memory_worker.wire.server_errors import full_message
 
 RETRIES = 3
+CONNECT_TIMEOUT_S = 5.0
+"""The most time to connect, if the caller gives no other limit."""
 _IS_CLUSTER = "REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored"
 
 LATE_REPLY_S = 0.25
@@ -118,12 +119,12 @@ class _CoalescingRedis(Redis):
             return list(await pipe.execute(raise_on_error=False))
 
 
-_NO_ACCESS = Access()
+NO_ACCESS = Access()
 _CONNECTION_CLASSES: dict[type, type] = {Connection: PlainConnection, UnixDomainSocketConnection: UnixConnection}
 """Our connection classes, by the class that redis-py would use for the URL. All others become `TlsConnection`."""
 
 
-def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS, max_connections: int = 1000) -> Redis:
+def open_redis(url: str, *, timeout_s: float | None, access: Access = NO_ACCESS, max_connections: int = 1000) -> Redis:
     """Return a client with its own connection pool for ``url`` (``redis://``, ``rediss://`` or ``unix://``).
 
     Nothing connects yet. ``timeout_s`` bounds the wait for each reply, and the wait for a connection while all
@@ -131,38 +132,50 @@ def open_redis(url: str, *, timeout_s: float | None, access: Access = _NO_ACCESS
     ``rediss://`` checks the certificate and the host name. Raises `ConfigurationError` for a URL or a file that cannot
     be used. The error shows no part of the URL.
     """
+    options = connection_options(url, access, parse_url)
+    plain_class = options.pop("connection_class", Connection)
+    pool = WaitingPool(
+        connection_class=_CONNECTION_CLASSES.get(plain_class, TlsConnection),
+        max_connections=options.pop("max_connections", max_connections),
+        wait_s=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s or CONNECT_TIMEOUT_S,
+        # Retry when a connection has ended, because every script may run twice without harm. After a timeout there is
+        # no time left to retry.
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
+        redis_connect_func=log_in,
+        **options,
+    )
+    return _CoalescingRedis(pool)
+
+
+def connection_options(url: str, access: Access, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the options of connections to ``url`` that do not depend on how they wait for replies.
+
+    ``parse`` is redis-py's ``parse_url`` for these connections. Raises `ConfigurationError`.
+    """
     secure = _is_secure(url, access)
     options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s or 5.0,
         "socket_keepalive": True,
         # No health checks: if a server accepts connections but does not answer, redis-py reconnects without end.
         "health_check_interval": 0,
-        "wait_s": timeout_s,
-        # Retry when a connection has ended, because every script may run twice without harm. After a timeout there is
-        # no time left to retry.
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
         "retry_on_error": [RedisConnectionError],
-        "max_connections": max_connections,
-        "redis_connect_func": log_in,
     }
     if url.lower().startswith("unix:"):
         del options["socket_keepalive"]
     try:
-        options |= parse_url(url) | credentials(url)
+        options |= parse(url) | credentials(url)
     except ValueError:
         raise invalid_url("host, port or an option is wrong") from None
     for name in WITHOUT_EFFECT:
         options.pop(name, None)
-    # The replies of RESP2 look alike in every version of redis-py.
-    pool = WaitingPool(**options, **_driver_info(), protocol=2)
-    pool.connection_class = _CONNECTION_CLASSES.get(pool.connection_class, TlsConnection)
     if secure:
-        pool.connection_kwargs["context"] = _tls_context(access)
+        options["context"] = _tls_context(access)
     for name, value in (("username", access.username), ("password", access.password)):
         if value is not None:
-            pool.connection_kwargs[name] = value
-    return _CoalescingRedis(pool)
+            options[name] = value
+    # The replies of RESP2 look alike in every version of redis-py.
+    return {**options, **_driver_info(), "protocol": 2}
 
 
 def _driver_info() -> dict[str, Any]:
@@ -198,7 +211,7 @@ class Deadline:
         self._seconds = seconds
 
     async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout(self.remaining_s)
+        self._timeout = _pool(self._redis).timeout(self.remaining_s)
         self._began = time.monotonic()
         await self._timeout.__aenter__()
 

@@ -8,9 +8,9 @@ connections. The next request then resolves the address again.
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
 from collections import deque
+from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
@@ -21,23 +21,11 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterCrossSlotError,
-    ClusterDownError,
-    ExecAbortError,
-    MasterDownError,
-    MovedError,
-    NoPermissionError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from memory_worker.wire.server_errors import TurnedAway, indicates_wrong_server, is_out_of_room, keep_full_message
 
 HAS_HIREDIS = find_spec("hiredis") is not None
 """hiredis is optional. It packs commands in a sixth of the time."""
@@ -45,36 +33,10 @@ HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
     import hiredis
 
-_FIRST_WORDS: dict[type[RedisError], str] = {
-    AskError: "ASK",
-    ClusterCrossSlotError: "CROSSSLOT",
-    ClusterDownError: "CLUSTERDOWN",
-    ExecAbortError: "EXECABORT",
-    MasterDownError: "MASTERDOWN",
-    MovedError: "MOVED",
-    NoPermissionError: "NOPERM",
-    ReadOnlyError: "READONLY",
-    TryAgainError: "TRYAGAIN",
-}
-"""The first word of the server's message, for the errors that have their own class in redis-py.
-
-redis-py removes this word from their messages. Which errors have a class depends on its version.
-"""
-
-_WRONG_SERVER = frozenset({"CLUSTERDOWN", "MASTERDOWN", "MOVED", "NOREPLICAS", "READONLY", "UNBLOCKED"})
-"""First words of the errors of a server that is not, or no longer, the primary."""
-
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
-"""Error numbers when this process or this machine may open no more files."""
-
 _CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 """The name of this method in redis-py 8, and in earlier versions."""
 
 _Waiter: TypeAlias = "asyncio.Future[AbstractConnection | None]"
-
-
-class _TurnedAway(RedisConnectionError):
-    """Redis accepted a connection and closed it at once, because it has too many."""
 
 
 async def log_in(connection: AbstractConnection) -> None:
@@ -84,7 +46,7 @@ async def log_in(connection: AbstractConnection) -> None:
     except (AuthenticationError, BusyLoadingError):
         raise
     except RedisConnectionError as error:
-        raise _TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
+        raise TurnedAway(f"Redis accepts no more connections, or is shutting down: {error}") from error
 
 
 class _WatchedConnection(AbstractConnection):
@@ -103,14 +65,9 @@ class _WatchedConnection(AbstractConnection):
         try:
             return await super().read_response(*args, **options)
         except RedisError as error:
-            vars(error)["full_message"] = _with_first_word(error)
-            self.wrong_server = self.wrong_server or _indicates_wrong_server(error)
+            keep_full_message(error)
+            self.wrong_server = self.wrong_server or indicates_wrong_server(error)
             raise
-
-
-def full_message(error: RedisError) -> str:
-    """Return the message as Redis sent it: with its first word, but without the command that pipelines prepend."""
-    return str(vars(error).get("full_message", error))
 
 
 class PlainConnection(_WatchedConnection, Connection):
@@ -154,13 +111,17 @@ class WaitingPool(ConnectionPool):
             except BaseException as error:
                 await connection.disconnect(nowait=True)
                 self._in_use_connections.discard(connection)
-                if not (_is_out_of_room(error) and await self._has_others()):
+                if not (is_out_of_room(error) and await self._has_others()):
                     self._wake_next(None)
                     raise
             else:
                 return connection
             all_in_use = self._in_use_connections and not self._available_connections
             freed = await self._next_free() if all_in_use else None
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """Return a context manager that raises ``TimeoutError`` if its body takes longer."""
+        return asyncio.timeout(seconds)
 
     async def release(self, connection: AbstractConnection) -> None:
         """Release a connection. The longest-waiting request gets it."""
@@ -237,25 +198,3 @@ async def _connect(connection: AbstractConnection) -> None:
     if not usable:
         await connection.disconnect()
         await connection.connect()
-
-
-def _indicates_wrong_server(error: RedisError) -> bool:
-    """Return whether a wrong server may have caused the error. After a failover, a server that hangs may be one."""
-    if isinstance(error, (BusyLoadingError, RedisTimeoutError)):
-        return True
-    return isinstance(error, ResponseError) and full_message(error).partition(" ")[0] in _WRONG_SERVER
-
-
-def _with_first_word(error: RedisError) -> str:
-    word, text = _FIRST_WORDS.get(type(error)), str(error)
-    return f"{word} {text}" if word and not text.startswith(f"{word} ") else text
-
-
-def _is_out_of_room(error: BaseException) -> bool:
-    """Return whether it may help to close another connection: Redis has too many, or too many files are open."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, _TurnedAway) or (isinstance(cause, OSError) and cause.errno in _TOO_MANY_FILES):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False

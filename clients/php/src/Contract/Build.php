@@ -157,7 +157,7 @@ final class Build
     {
         $given = $chunk instanceof Upsert ? self::withoutDefaults($chunk) : $chunk;
         if (!is_array($given) || $given !== [] && array_is_list($given)) {
-            throw new InvalidJob($field, sprintf('expected a map or an Upsert, got %s', Text::typeWord($given)));
+            throw new InvalidJob($field, sprintf('expected a map or a struct, got %s', Text::typeWord($given)));
         }
         $common = ['user_id' => $prune->userId, 'kind' => $prune->kind, 'namespace' => $prune->namespace];
         foreach ($given as $name => $value) {

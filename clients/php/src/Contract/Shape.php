@@ -11,6 +11,7 @@ use MemoryWorker\Job\Job;
 final class Shape
 {
     private const NARROWING = ['namespace', 'category', 'group_key', 'file_id', 'before', 'other_than_model', 'active'];
+    private const WRITES = ['upsert', 'delete', 'prune'];
     private const KIND_ADVICE = 'leave it out for the default, which is all kinds for a purge';
 
     /** @throws InvalidJob which names the wrong field */
@@ -65,7 +66,9 @@ final class Shape
                 $op === 'purge' => 'leave it out to delete more',
                 $op === 'patch' && in_array($name, [...self::NARROWING, 'kind', 'point_ids'], true) => 'leave it out',
                 $name === 'kind' => self::KIND_ADVICE,
-                in_array($name, self::NARROWING, true) => 'leave it out to find more',
+                in_array($name, self::NARROWING, true) => in_array($op, self::WRITES, true)
+                    ? 'leave it out to delete or find more'
+                    : 'leave it out to find more',
                 default => null,
             };
             if ($advice !== null) {

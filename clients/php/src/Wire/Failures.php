@@ -23,15 +23,16 @@ use MemoryWorker\Redis\ErrorReply;
 final class Failures
 {
     private const CLUSTER = ['ASK', 'CLUSTERDOWN', 'CROSSSLOT', 'MOVED'];
-    private const TEMPORARY = [
-        'BUSY', 'DENIED', 'EXECABORT', 'LOADING', 'MASTERDOWN', 'MISCONF', 'NOAUTH', 'NOPERM', 'NOREPLICAS', 'READONLY',
-        'REDIRECT', 'TRYAGAIN', 'UNBLOCKED', 'WRONGPASS',
+    private const REFUSED = [
+        'BUSY', 'DENIED', 'EXECABORT', 'MASTERDOWN', 'MISCONF', 'NOPERM', 'NOREPLICAS', 'READONLY', 'REDIRECT', 'TRYAGAIN',
+        'UNBLOCKED',
     ];
+    private const NOT_READY = ['LOADING', 'NOAUTH', 'WRONGPASS'];
     /** Errors of a server that is not, or no longer, the primary, or not yet ready. */
     private const WRONG_SERVER = [
         'CLUSTERDOWN', 'LOADING', 'MASTERDOWN', 'MOVED', 'NOREPLICAS', 'READONLY', 'UNBLOCKED',
     ];
-    private const IS_CLUSTER = 'this is a node of a Redis Cluster, which cannot hold a queue; nothing was stored';
+    private const IS_CLUSTER = 'REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored';
 
     /** Return whether another connection may reach a server that accepts the same request. */
     public static function isWrongServer(BrokenConnection|ErrorReply $error): bool
@@ -46,18 +47,26 @@ final class Failures
             return new QueueUnavailable("Redis: $message", 0, $error);
         }
         $words = [...explode(' ', $message), '', ''];
+        $text = self::withoutWord($message, $words[0]);
 
         return match (true) {
             $words[0] === 'PARTITIONS' => new PartitionMismatch((int) $words[1]),
             $words[0] === 'QUEUEFULL' => new QueueFull($words[1], (int) $words[2]),
             $words[0] === 'TOOLARGE' => self::tooLarge((int) $words[1], (int) $words[2]),
             $words[0] === 'TOOLATE' => new TooLate('the push reached Redis too late and was not stored', 0, $error),
-            $words[0] === 'OOM' => new QueueOutOfMemory("Redis is full: $message", 0, $error),
+            $words[0] === 'OOM' => new QueueOutOfMemory("Redis is full: $text", 0, $error),
             in_array($words[0], self::CLUSTER, true) => new QueueUnavailable(self::IS_CLUSTER . " ($message)", 0, $error),
-            in_array($words[0], self::TEMPORARY, true) => new QueueUnavailable("Redis refuses: $message", 0, $error),
-            str_starts_with($message, 'ERR max number of clients') => new QueueUnavailable("Redis refuses: $message", 0, $error),
-            default => new QueueError("Redis: $message", 0, $error),
+            in_array($words[0], self::REFUSED, true) => new QueueUnavailable("Redis refuses: $message", 0, $error),
+            in_array($words[0], self::NOT_READY, true), str_starts_with($text, 'max number of clients')
+                => new QueueUnavailable("Redis: $text", 0, $error),
+            default => new QueueError("Redis: $text", 0, $error),
         };
+    }
+
+    /** Return a message without the first word if it only says that this is an error, or if the rest says the same. */
+    private static function withoutWord(string $message, string $word): string
+    {
+        return in_array($word, ['ERR', 'OOM', ...self::NOT_READY], true) ? ltrim(substr($message, strlen($word))) : $message;
     }
 
     private static function tooLarge(int $size, int $limit): InvalidJob

@@ -1,0 +1,127 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Tests\Support;
+
+use MemoryWorker\Redis\BrokenConnection;
+use MemoryWorker\Redis\Connection;
+use MemoryWorker\Redis\ErrorReply;
+
+/** A Redis that answers as it is told, and records what it was asked. */
+final class FakeConnection implements Connection
+{
+    /** @var list<non-empty-list<string>> */
+    public array $commands = [];
+    /** @var list<string|\Throwable|null> answers to the next scripts, in place of the usual ones: errors, or null */
+    public array $failures = [];
+    public int $reconnects = 0;
+    public ?string $reply = '{"ok":true}';
+    /** @var list<mixed> */
+    public array $states = ['1', [['99999999999999-0', '']], [[]]];
+    /** @var list<mixed> */
+    public array $outcomes = [];
+    public int $replicas = 0;
+    private int $ids = 0;
+
+    /** @param array<string, string> $meta the fields of ``mw:meta`` */
+    public function __construct(public array $meta = [])
+    {
+    }
+
+    public function command(array $words, float $timeout): mixed
+    {
+        $this->commands[] = $words;
+
+        return match ($words[0]) {
+            'HMGET' => array_map(fn (string $name): ?string => $this->meta[$name] ?? null, array_slice($words, 2)),
+            'TIME' => ['1732000000', '0'],
+            'EVALSHA' => $this->script($words),
+            'BLPOP' => $this->reply === null ? null : [$words[1], $this->reply],
+            'WAIT' => $this->replicas,
+            'XREAD' => $this->outcomes === [] ? null : [[$words[2], $this->outcomes]],
+            'XRANGE' => [],
+            'GET' => null,
+            default => throw new \LogicException("no answer to $words[0]"),
+        };
+    }
+
+    public function reconnect(): void
+    {
+        $this->reconnects++;
+    }
+
+    /**
+     * Return the jobs of all pushes: the partition, the version and the encoded job of each.
+     *
+     * @return list<array{int, int, string}>
+     */
+    public function pushed(): array
+    {
+        $jobs = [];
+        foreach ($this->scripts('push') as $words) {
+            [, $args] = self::split($words);
+            $partitions = (int) $args[4];
+            foreach (array_chunk(array_slice($args, 5 + 3 * $partitions), 3) as [$place, $version, $body]) {
+                $jobs[] = [(int) $args[5 + 3 * ((int) $place - 1)], (int) $version, $body];
+            }
+        }
+
+        return $jobs;
+    }
+
+    /**
+     * Return the arq jobs of all calls, encoded.
+     *
+     * @return list<string>
+     */
+    public function called(): array
+    {
+        return array_map(static fn (array $words): string => self::split($words)[1][1], $this->scripts('call'));
+    }
+
+    /** @return list<list<string>> */
+    public function scripts(string $name): array
+    {
+        $digest = sha1_file(dirname(__DIR__, 2) . "/lua/$name.lua");
+
+        return array_values(array_filter(
+            $this->commands,
+            static fn (array $words): bool => $words[0] === 'EVALSHA' && $words[1] === $digest,
+        ));
+    }
+
+    /**
+     * @param list<string> $words
+     * @return array{list<string>, list<string>} keys and arguments
+     */
+    public static function split(array $words): array
+    {
+        return [array_slice($words, 3, (int) $words[2]), array_slice($words, 3 + (int) $words[2])];
+    }
+
+    /** @param list<string> $words */
+    private function script(array $words): mixed
+    {
+        $failure = array_shift($this->failures);
+        if ($failure !== null) {
+            throw $failure instanceof \Throwable ? $failure : new ErrorReply($failure);
+        }
+        foreach (['push', 'call', 'cancel', 'states'] as $name) {
+            if ($words[1] === sha1_file(dirname(__DIR__, 2) . "/lua/$name.lua")) {
+                [, $args] = self::split($words);
+
+                return match ($name) {
+                    'push' => array_map(
+                        fn (): string => '1732000000000-' . $this->ids++,
+                        range(1, intdiv(count($args) - 5 - 3 * (int) $args[4], 3)),
+                    ),
+                    'call' => '1732000000000',
+                    'cancel' => 1,
+                    'states' => $this->states,
+                };
+            }
+        }
+        throw new BrokenConnection("no script has the digest $words[1]");
+    }
+}
