@@ -63,7 +63,7 @@ final class Shape
                 continue;
             }
             $advice = match (true) {
-                $op === 'purge' => 'leave it out to delete more',
+                $op === 'purge' && in_array($name, [...self::NARROWING, 'kind'], true) => 'leave it out to delete more',
                 $op === 'patch' && in_array($name, [...self::NARROWING, 'kind', 'point_ids'], true) => 'leave it out',
                 $name === 'kind' => self::KIND_ADVICE,
                 in_array($name, self::NARROWING, true) => in_array($op, self::WRITES, true)

@@ -1,0 +1,91 @@
+<?php
+
+declare(strict_types=1);
+
+namespace MemoryWorker\Tests\Unit;
+
+use MemoryWorker\Exception\InvalidJob;
+use MemoryWorker\Exception\QueueError;
+use MemoryWorker\Exception\QueueFull;
+use MemoryWorker\Exception\ReadFailed;
+use MemoryWorker\Job\Count;
+use MemoryWorker\Job\Search;
+use MemoryWorker\MemoryQueue;
+use MemoryWorker\Redis\BrokenConnection;
+use MemoryWorker\Tests\Support\FakeConnection;
+use PHPUnit\Framework\TestCase;
+
+/** Several reads at once, and what a read does about Redis. */
+final class ReadTest extends TestCase
+{
+    private const META = ['partitions' => '32', 'dimension' => '4'];
+
+    public function testAllReadsAreSentBeforeTheFirstReplyIsAwaited(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->reply = '{"ok":true,"count":3}';
+        $replies = (new MemoryQueue($redis))->callMany(['a' => new Count(1730), 'b' => new Count(1731)]);
+        self::assertSame(['a' => 3, 'b' => 3], array_map(static fn ($reply): int => $reply->count(), $replies));
+        self::assertSame(['HMGET', 'TIME', 'EVALSHA', 'EVALSHA', 'BLPOP', 'BLPOP'], array_column($redis->commands, 0));
+    }
+
+    public function testEachReadHasItsOwnError(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->reply = '{"ok":false,"error":{"code":"unavailable","message":"Qdrant is away"}}';
+        $replies = (new MemoryQueue($redis))->callMany([new Count(1730)]);
+        self::assertSame('unavailable', $replies[0]->error?->code);
+        $this->expectException(ReadFailed::class);
+        $this->expectExceptionMessage('unavailable: Qdrant is away');
+        $replies[0]->count();
+    }
+
+    public function testNothingIsSentIfOneReadIsWrong(): void
+    {
+        $redis = new FakeConnection(self::META);
+        try {
+            (new MemoryQueue($redis))->callMany([new Count(1730), new Search(1730, vector: [1])]);
+            self::fail('nothing was refused');
+        } catch (InvalidJob $error) {
+            self::assertSame('vector', $error->field);
+            self::assertStringEndsWith('(job 1 of 2, counted from 0)', $error->getMessage());
+        }
+        self::assertSame([], $redis->scripts('call'));
+    }
+
+    public function testReadsThatWereSentAreTakenBackAfterAnError(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->failures = [null, 'QUEUEFULL reads 1'];
+        try {
+            (new MemoryQueue($redis))->callMany([new Count(1730), new Count(1731)]);
+            self::fail('nothing was thrown');
+        } catch (QueueFull $error) {
+            self::assertSame('reads', $error->what);
+        }
+        self::assertCount(1, $redis->scripts('cancel'));
+    }
+
+    public function testAReadIsRepeatedOverANewConnection(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->failures = [new BrokenConnection('gone')];
+        $redis->reply = '{"ok":true,"count":3}';
+        self::assertSame(3, (new MemoryQueue($redis))->count(userId: 1730));
+        self::assertSame(1, $redis->reconnects);
+    }
+
+    public function testAReplyOfAnotherFormIsAnError(): void
+    {
+        $redis = new FakeConnection(self::META);
+        foreach (['{', '[]x', '{"hits":[{"point_id":5}]}', '5'] as $reply) {
+            $redis->reply = $reply;
+            try {
+                (new MemoryQueue($redis))->search(userId: 1730, vector: [1, 2, 3, 4]);
+                self::fail('nothing was thrown');
+            } catch (QueueError $error) {
+                self::assertStringStartsWith('the reply cannot be read: ', $error->getMessage());
+            }
+        }
+    }
+}
