@@ -12,7 +12,6 @@ from tests.documents import ROOT
 from tests.tools import missing, tool
 
 LIBRARY = ROOT / "clients" / "php"
-EXTENSIONS = ("redis", "pdo_sqlite")
 _PREDIS = 'exit((int) !(include getenv("PREDIS_AUTOLOAD") ?: "Predis/autoload.php"));'
 
 
@@ -30,6 +29,11 @@ def php(*needed: str) -> str:
         if name not in _loaded(interpreter):
             missing(name)
     return interpreter
+
+
+def phpunit(suite: str, *needed: str) -> tuple[str, ...]:
+    """Return the command that runs a test suite of the library."""
+    return (php(*needed), tool("phpunit"), "--testsuite", suite)
 
 
 async def run(*command: str, directory: Path = LIBRARY, **environment: str) -> str:
