@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.integration.test_acl import configured, password
 from tests.integration.test_tls import Certificates, TlsRedis
 from tests.php_tools import LIBRARY, php, phpunit, run
 from tests.servers import RedisServer, free_port
+from tests.tools import tool
 
 PAGE = ROOT / "docs" / "php.md"
 BLOCKS = [block.body for block in blocks([PAGE], "php")]
@@ -84,6 +86,21 @@ async def test_the_page(settings: MakeSettings, redis_url: str, redis_prefix: st
     assert re.search(r"^applied memory 1 $", printed, re.MULTILINE)
     assert "file 88 is indexed" in printed
     assert "Warning" not in printed
+
+
+async def test_composer_installs_it(tmp_path: Path) -> None:
+    """As the page says, from a path. Its scripts come with it."""
+    (body,) = (block.body for block in blocks([PAGE], "json"))
+    packages = json.loads(replaced(body, **{"../memory-worker/clients/php": str(LIBRARY)}))
+    packages["repositories"].append({"packagist.org": False})  # nothing is downloaded
+    (tmp_path / "composer.json").write_text(json.dumps(packages), encoding="utf-8")
+    home = {"COMPOSER_HOME": str(tmp_path / "home"), "COMPOSER_ALLOW_SUPERUSER": "1"}
+    await run(tool("composer"), "install", "--no-interaction", directory=tmp_path, **home)
+    (tmp_path / "app.php").write_text(
+        "<?php require 'vendor/autoload.php'; echo get_class(new MemoryWorker\\Testing\\RecordingQueue());", "utf-8"
+    )
+    assert await run(php(), "app.php", directory=tmp_path) == "MemoryWorker\\Testing\\RecordingQueue"
+    assert (tmp_path / "vendor" / "memory-worker" / "client" / "lua" / "push.lua").exists()
 
 
 class TestConnections:
