@@ -30,7 +30,7 @@ use MemoryWorker\Result\UserStats;
  * within the same time. ``category``, ``groupKey`` and ``fileId`` narrow a read if given, and must not be null. Without
  * ``kind``, a read with ``groupKey`` or ``fileId`` is about documents, and any other about memories.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 interface Reads
 {
@@ -52,7 +52,7 @@ interface Reads
      * @param int|Absent $fileId
      * @param iterable<string> $notCategory
      * @param iterable<string> $exclude
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      * @param iterable<string>|null $fields
      * @return list<Hit>
      *
@@ -134,7 +134,7 @@ interface Reads
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      * @param iterable<string>|null $fields
      *
      * @throws InvalidJob names the wrong field
@@ -168,7 +168,7 @@ interface Reads
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      *
      * @throws InvalidJob names the wrong field
      * @throws ReadFailed if there is no answer within ``timeout`` seconds, or it is an error
@@ -199,7 +199,7 @@ interface Reads
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      *
      * @throws InvalidJob names the wrong field
      * @throws ReadFailed if there is no answer within ``timeout`` seconds, or it is an error
@@ -229,7 +229,7 @@ interface Reads
      *
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      * @return list<FileInfo>
      *
      * @throws InvalidJob names the wrong field
@@ -258,7 +258,7 @@ interface Reads
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      *
      * @throws InvalidJob names the wrong field
      * @throws ReadFailed if there is no answer within ``timeout`` seconds, or it is an error

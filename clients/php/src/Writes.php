@@ -175,7 +175,7 @@ interface Writes
      * are still there: push all again with the same version or a higher one.
      *
      * @param iterable<Upsert|array<array-key, mixed>> $chunks
-     * @return non-empty-list<Receipt>
+     * @return list<Receipt>
      *
      * @throws InvalidJob names the wrong field; nothing was stored
      * @throws PushedInPart if only the first jobs were stored

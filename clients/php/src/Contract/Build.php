@@ -19,7 +19,7 @@ final class Build
      * Return the ids with one more, which may come alone.
      *
      * @param iterable<string>|Absent|null $ids
-     * @return list<mixed>
+     * @return list<string>
      *
      * @throws InvalidJob
      */
@@ -29,7 +29,15 @@ final class Build
             throw new InvalidJob('point_ids', 'must not be null: leave it out');
         }
 
-        return [...($ids instanceof Absent ? [] : ListType::items('point_ids', $ids, 'point ids', Fields::MAX_POINT_IDS)), $id];
+        $all = [];
+        foreach ($ids instanceof Absent ? [] : $ids as $one) {
+            $all[] = $one;
+            if (count($all) > Fields::MAX_POINT_IDS) { // a later check finds it
+                break;
+            }
+        }
+
+        return [...$all, $id];
     }
 
     /**

@@ -10,7 +10,7 @@ use MemoryWorker\Receipt;
 /**
  * Count points of a user, exactly. The namespace ``*`` is the base collection and every namespace.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 final class Count implements ReadJob
 {
@@ -20,7 +20,7 @@ final class Count implements ReadJob
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      */
     public function __construct(
         public readonly int|string $userId,

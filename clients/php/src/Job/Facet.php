@@ -12,7 +12,7 @@ use MemoryWorker\Receipt;
  *
  * ``limit`` is 1 to 10,000. The namespace ``*`` is the base collection and every namespace.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 final class Facet implements ReadJob
 {
@@ -22,7 +22,7 @@ final class Facet implements ReadJob
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      */
     public function __construct(
         public readonly int|string $userId,

@@ -12,7 +12,7 @@ use MemoryWorker\Absent;
  * ``any`` and ``notAny`` (1 to 100 values) hold for present values only, as do ``gte`` and ``lte``, which need numbers.
  * With ``orAbsent``, a point without the field meets the condition, too.
  *
- * @phpstan-type Scalar bool|int|float|string
+ * @phpstan-type ScalarValue bool|int|float|string
  */
 final class FieldCondition
 {

@@ -10,14 +10,14 @@ use MemoryWorker\Receipt;
 /**
  * Count the chunks of each file of a user, with the group that most of them are in. ``limit`` is 1 to 10,000.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 final class Files implements ReadJob
 {
     /**
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      */
     public function __construct(
         public readonly int|string $userId,

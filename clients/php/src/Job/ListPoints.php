@@ -12,7 +12,7 @@ use MemoryWorker\Receipt;
  *
  * ``cursor`` is that of the page before. ``limit`` is 1 to 1,000. A page may end early if the answer becomes too large.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 final class ListPoints implements ReadJob
 {
@@ -23,7 +23,7 @@ final class ListPoints implements ReadJob
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      * @param iterable<string>|null $fields
      */
     public function __construct(

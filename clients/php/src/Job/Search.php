@@ -15,7 +15,7 @@ use MemoryWorker\Receipt;
  * distances (euclid, manhattan), ``minScore`` is the largest distance. ``namespaces`` are searched at once, and null in
  * them is the base collection.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 final class Search implements ReadJob
 {
@@ -29,7 +29,7 @@ final class Search implements ReadJob
      * @param int|Absent $fileId
      * @param iterable<string> $notCategory
      * @param iterable<string> $exclude
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      * @param iterable<string>|null $fields
      */
     public function __construct(

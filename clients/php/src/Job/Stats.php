@@ -10,7 +10,7 @@ use MemoryWorker\Receipt;
 /**
  * Count points of a user: all of them, and those of each category, group, file and embedding model.
  *
- * @phpstan-import-type Scalar from FieldCondition
+ * @phpstan-import-type ScalarValue from FieldCondition
  */
 final class Stats implements ReadJob
 {
@@ -20,7 +20,7 @@ final class Stats implements ReadJob
      * @param string|Absent $category
      * @param string|Absent $groupKey
      * @param int|Absent $fileId
-     * @param array<array-key, Scalar|FieldCondition|array<array-key, mixed>> $where
+     * @param array<array-key, ScalarValue|FieldCondition|array<array-key, mixed>> $where
      */
     public function __construct(
         public readonly int|string $userId,

@@ -37,7 +37,12 @@ final class ClientSource
      */
     public function client(callable $check): object
     {
-        return $this->client ??= $check($this->given instanceof \Closure ? ($this->given)() : $this->given);
+        if ($this->client === null) {
+            $made = $this->given instanceof \Closure ? ($this->given)() : $this->given;
+            $this->client = $check(is_object($made) ? $made : new \stdClass());
+        }
+
+        return $this->client;
     }
 
     /** Return the client in use, or null. */

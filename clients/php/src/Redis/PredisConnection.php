@@ -103,9 +103,8 @@ final class PredisConnection implements Connection
             return;
         }
         $parameters = $connection->getParameters();
-        $seconds = (float) (isset($parameters->read_write_timeout)
-            ? $parameters->read_write_timeout
-            : ini_get('default_socket_timeout'));
+        $given = $parameters->read_write_timeout ?? ini_get('default_socket_timeout');
+        $seconds = is_numeric($given) ? (float) $given : 60.0;
         stream_set_timeout($stream, $seconds > 0 ? (int) $seconds : -1, $seconds > 0 ? (int) (fmod($seconds, 1.0) * 1e6) : 0);
     }
 }

@@ -17,7 +17,7 @@ use MemoryWorker\Redis\ErrorReply;
 final class Link
 {
     /** How long a reply to a blocking command may be late, in seconds. */
-    public const LATE_REPLY_S = 0.25;
+    public const LATE_REPLY_S = 1.0;
 
     public function __construct(private readonly Connection $connection)
     {

@@ -29,7 +29,12 @@ final class QueueMeta
         $names = [...self::NUMBERS, 'kinds'];
         $found = $link->run($limit, static fn (): mixed => $link->command(['HMGET', $keys->meta, ...$names], $limit));
 
-        return self::decode(array_combine($names, array_pad(Decoded::texts($found), count($names), '')));
+        $fields = [];
+        foreach (Decoded::texts($found) as $position => $value) {
+            $fields[$names[$position] ?? ''] = $value;
+        }
+
+        return self::decode($fields);
     }
 
     /** @param array<string, string> $fields */
@@ -37,7 +42,7 @@ final class QueueMeta
     {
         $numbers = [];
         foreach (self::NUMBERS as $name) {
-            if (ctype_digit($fields[$name])) {
+            if (ctype_digit($fields[$name] ?? '')) {
                 $numbers[$name] = (int) $fields[$name];
             }
         }
@@ -47,7 +52,7 @@ final class QueueMeta
         $limits = new Limits(
             $numbers['dimension'] ?? null,
             $numbers['max_job_bytes'] ?? Limits::MAX_JOB_BYTES,
-            Kinds::decode($fields['kinds']),
+            Kinds::decode($fields['kinds'] ?? ''),
         );
 
         return new self($numbers['partitions'], $limits, $numbers['min_replicas'] ?? 0);

@@ -25,7 +25,7 @@ final class Reader
     private readonly Call $call;
     private readonly States $states;
 
-    public function __construct(private readonly Link $link, Keys $keys, private readonly LiveMeta $meta)
+    public function __construct(Link $link, Keys $keys, private readonly LiveMeta $meta)
     {
         $this->call = new Call($link, $keys);
         $this->states = new States($link, $keys);
