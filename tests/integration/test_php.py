@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -48,21 +49,21 @@ def program(*code: str) -> str:
     return "\n".join(["<?php", f"require '{LIBRARY}/tests/bootstrap.php';", *code])
 
 
+async def test_its_integration_tests(redis_url: str, tmp_path: Path) -> None:
+    """They run with each client of Redis. Some start a server of their own."""
+    (tmp_path / "redis-server").symlink_to(get_binary_path())
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    printed = await run(*phpunit("integration", "redis", "predis"), TEST_REDIS_URL=redis_url, PATH=path)
+    assert "OK (" in printed, printed  # no test was skipped
+
+
 @pytest.mark.parametrize("client", ["phpredis", "predis"])
-@pytest.mark.parametrize("suite", ["integration", "examples"])
-async def test_its_own_tests(
-    suite: str, client: str, settings: MakeSettings, redis_url: str, redis_prefix: str
-) -> None:
-    command = phpunit(suite, "redis", "pdo_sqlite", "predis")
+async def test_its_examples(client: str, settings: MakeSettings, redis_url: str, redis_prefix: str) -> None:
+    queue = {"TEST_REDIS_URL": redis_url, "TEST_QUEUE_PREFIX": redis_prefix, "TEST_DIMENSION": str(DIMENSION)}
+    command = phpunit("examples", "redis", "pdo_sqlite", "predis")
     async with running(settings()):
-        printed = await run(
-            *command,
-            TEST_REDIS_URL=redis_url,
-            TEST_QUEUE_PREFIX=redis_prefix,
-            TEST_REDIS_CLIENT=client,
-            TEST_DIMENSION=str(DIMENSION),
-        )
-    assert "OK (" in printed, "a test was skipped"
+        printed = await run(*command, **queue, TEST_REDIS_CLIENT=client)
+    assert "OK (" in printed, printed  # no test was skipped
 
 
 async def test_the_page(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
