@@ -33,10 +33,10 @@ def php(*needed: str) -> str:
 
 def phpunit(suite: str, *needed: str) -> tuple[str, ...]:
     """Return the command that runs a test suite of the library."""
-    return (php(*needed), tool("phpunit"), "--testsuite", suite)
+    return (php(*needed), tool("phpunit"), "--configuration", str(LIBRARY / "phpunit.xml.dist"), "--testsuite", suite)
 
 
-async def run(*command: str, directory: Path = LIBRARY, **environment: str) -> str:
+async def run(*command: str, directory: Path, **environment: str) -> str:
     """Return what a command prints. It must succeed."""
     process = await asyncio.create_subprocess_exec(
         *command,

@@ -53,16 +53,20 @@ async def test_its_integration_tests(redis_url: str, tmp_path: Path) -> None:
     """They run with each client of Redis. Some start a server of their own."""
     (tmp_path / "redis-server").symlink_to(get_binary_path())
     path = f"{tmp_path}:{os.environ['PATH']}"
-    printed = await run(*phpunit("integration", "redis", "predis"), TEST_REDIS_URL=redis_url, PATH=path)
+    printed = await run(
+        *phpunit("integration", "redis", "predis"), directory=tmp_path, TEST_REDIS_URL=redis_url, PATH=path
+    )
     assert "OK (" in printed, printed  # no test was skipped
 
 
 @pytest.mark.parametrize("client", ["phpredis", "predis"])
-async def test_its_examples(client: str, settings: MakeSettings, redis_url: str, redis_prefix: str) -> None:
+async def test_its_examples(
+    client: str, settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path
+) -> None:
     queue = {"TEST_REDIS_URL": redis_url, "TEST_QUEUE_PREFIX": redis_prefix, "TEST_DIMENSION": str(DIMENSION)}
     command = phpunit("examples", "redis", "pdo_sqlite", "predis")
     async with running(settings()):
-        printed = await run(*command, **queue, TEST_REDIS_CLIENT=client)
+        printed = await run(*command, directory=tmp_path, **queue, TEST_REDIS_CLIENT=client)
     assert "OK (" in printed, printed  # no test was skipped
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.documents import ROOT
@@ -10,9 +12,9 @@ from tests.php_tools import LIBRARY, phpunit, run
 SCRIPTS = ROOT / "worker" / "memory_worker" / "wire" / "scripts"
 
 
-async def test_its_unit_tests() -> None:
+async def test_its_unit_tests(tmp_path: Path) -> None:
     """Among them are the golden files, which all clients share."""
-    await run(*phpunit("unit"))
+    await run(*phpunit("unit"), directory=tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (LIBRARY / "lua").iterdir()))
