@@ -19,9 +19,6 @@ namespace MemoryWorker;
  */
 final class Outcome
 {
-    /**
-     * @param 'applied'|'dead'|'dropped'|'replayed' $outcome
-     */
     public function __construct(
         public readonly string $id,
         public readonly Receipt $receipt,

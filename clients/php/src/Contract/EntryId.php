@@ -14,9 +14,10 @@ final class EntryId
         if (preg_match('/^([0-9]{1,20})-([0-9]{1,20})$/D', $text, $match) !== 1) {
             return false;
         }
-        $numbers = [self::pad($match[1]), self::pad($match[2])];
 
-        return trim(implode('', $numbers), '0') !== '' && max($numbers) <= self::LARGEST;
+        return trim("$match[1]$match[2]", '0') !== ''
+            && strcmp(self::pad($match[1]), self::LARGEST) <= 0
+            && strcmp(self::pad($match[2]), self::LARGEST) <= 0;
     }
 
     /** Return the id with both numbers of 20 digits. Ids in this form are in the order of their texts. */

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace MemoryWorker\Redis;
 
 use MemoryWorker\Exception\ConfigurationError;
+use MemoryWorker\Exception\MemoryWorkerError;
 
 /**
  * @internal Where a connection gets its client from: a ready client, or a function that makes one.
@@ -33,12 +34,13 @@ final class ClientSource
      * @param callable(object): T $check
      * @return T
      *
-     * @throws ConfigurationError
+     * @throws BrokenConnection if the function throws an exception
+     * @throws ConfigurationError if the client cannot be used
      */
     public function client(callable $check): object
     {
         if ($this->client === null) {
-            $made = $this->given instanceof \Closure ? ($this->given)() : $this->given;
+            $made = $this->given instanceof \Closure ? self::make($this->given) : $this->given;
             $this->client = $check(is_object($made) ? $made : new \stdClass());
         }
 
@@ -55,5 +57,16 @@ final class ClientSource
     public function forget(): void
     {
         $this->client = null;
+    }
+
+    private static function make(\Closure $factory): mixed
+    {
+        try {
+            return $factory();
+        } catch (MemoryWorkerError $error) {
+            throw $error;
+        } catch (\Exception $error) { // there is no server, or no primary
+            throw BrokenConnection::because($error);
+        }
     }
 }

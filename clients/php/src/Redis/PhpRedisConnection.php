@@ -37,8 +37,11 @@ final class PhpRedisConnection implements Connection
         $client = null;
         try {
             $client = $this->source->client(self::checked(...));
-            $before = $client->getOption(\Redis::OPT_READ_TIMEOUT);
-            $client->setOption(\Redis::OPT_READ_TIMEOUT, $timeout);
+            if ($client->getMode() !== $client::ATOMIC) { // it would not send the command yet
+                throw new ConfigurationError('the Redis client is inside of a transaction or a pipeline');
+            }
+            $before = $client->getOption($client::OPT_READ_TIMEOUT);
+            $client->setOption($client::OPT_READ_TIMEOUT, $timeout);
             $client->clearLastError();
             $reply = $client->rawCommand(...$words);
             $error = $client->getLastError();
@@ -98,9 +101,6 @@ final class PhpRedisConnection implements Connection
         if (!$client instanceof \Redis && !$client instanceof \Relay\Relay) {
             throw new ConfigurationError(sprintf('expected a client of phpredis or Relay, got %s', $client::class));
         }
-        if ($client->getMode() !== \Redis::ATOMIC) {
-            throw new ConfigurationError('the Redis client is inside of a transaction or a pipeline');
-        }
 
         return $client;
     }
@@ -108,7 +108,7 @@ final class PhpRedisConnection implements Connection
     private static function restore(\Redis|\Relay\Relay $client, float $readTimeout): void
     {
         try {
-            $client->setOption(\Redis::OPT_READ_TIMEOUT, $readTimeout);
+            $client->setOption($client::OPT_READ_TIMEOUT, $readTimeout);
         } catch (\RedisException | \Relay\Exception) {
         }
     }

@@ -5,9 +5,11 @@ declare(strict_types=1);
 namespace MemoryWorker\Redis;
 
 use MemoryWorker\Exception\ConfigurationError;
+use MemoryWorker\Exception\MemoryWorkerError;
 use Predis\Client;
 use Predis\Connection\NodeConnectionInterface;
 use Predis\PredisException;
+use Predis\Response\ServerException;
 
 /**
  * A connection by Predis 1.1 to 3.
@@ -44,10 +46,12 @@ final class PredisConnection implements Connection
             } finally {
                 self::restore($stream, $client->getConnection());
             }
-        } catch (PredisException $failure) {
-            throw $failure instanceof \Predis\Response\ServerException
-                ? new ErrorReply($failure->getMessage(), 0, $failure)
-                : BrokenConnection::because($failure);
+        } catch (BrokenConnection | MemoryWorkerError $error) {
+            throw $error;
+        } catch (ServerException $failure) { // of the login, when it connects
+            throw new ErrorReply($failure->getMessage(), 0, $failure);
+        } catch (PredisException | \RuntimeException $failure) { // Predis 3.0 throws the latter for a stream at its end
+            throw BrokenConnection::because($failure);
         }
         if ($isError === true) {
             throw new ErrorReply(is_string($reply) ? $reply : 'ERR');
@@ -66,7 +70,7 @@ final class PredisConnection implements Connection
             if ($client instanceof Client) {
                 $client->disconnect();
             }
-        } catch (PredisException) {
+        } catch (PredisException | \RuntimeException) {
         }
     }
 

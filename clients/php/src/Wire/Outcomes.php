@@ -5,7 +5,6 @@ declare(strict_types=1);
 namespace MemoryWorker\Wire;
 
 use MemoryWorker\Contract\Text;
-use MemoryWorker\Exception\QueueError;
 use MemoryWorker\Outcome;
 use MemoryWorker\Receipt;
 
@@ -30,7 +29,7 @@ final class Outcomes
         $began = TimeLimit::now();
         [$answer, $lastRead] = $this->link->run($limit, function () use ($after, $count, $seconds, $began, $limit): array {
             $left = $seconds - (TimeLimit::now() - $began);
-            $block = $left >= 0.001 ? ['BLOCK', (string) (int) ($left * 1000)] : [];
+            $block = $left >= 0.001 ? ['BLOCK', (string) max(1, (int) ($left * 1000))] : [];
             $words = ['XREAD', 'COUNT', (string) $count, ...$block, 'STREAMS', $this->keys->outcomes, $after];
 
             return [
@@ -67,10 +66,6 @@ final class Outcomes
     {
         $text = static fn (string $name): string => Text::scrub($fields[$name] ?? '');
         $optional = static fn (string $name): ?string => $text($name) === '' ? null : $text($name);
-        $outcome = $text('outcome');
-        if (!in_array($outcome, ['applied', 'dead', 'dropped', 'replayed'], true)) {
-            throw new QueueError(sprintf('the outcome %s cannot be read', Text::repr($outcome)));
-        }
         $userId = $optional('user_id');
         $replay = $optional('replay');
 
@@ -78,7 +73,7 @@ final class Outcomes
             id: $id,
             receipt: Receipt::parse($text('receipt')),
             position: $text('position'),
-            outcome: $outcome,
+            outcome: $text('outcome'),
             at: (int) $text('at'),
             op: $optional('op'),
             userId: $userId !== null && ctype_digit($userId) ? (int) $userId : $userId,

@@ -157,7 +157,8 @@ final class States
                 : new JobState($receipt, 'waiting', replay: new Receipt($receipt->partition, $record[1]));
         }
         $pushedAt = EntryId::pad(EntryId::milliseconds($receipt->entryId));
-        if ($epoch === '' || strcmp($pushedAt, max(EntryId::pad($epoch), EntryId::pad($knownFrom))) < 0) {
+        $isKnown = static fn (string $from): bool => strcmp($pushedAt, EntryId::pad($from)) >= 0;
+        if ($epoch === '' || !$isKnown($epoch) || !$isKnown($knownFrom)) {
             return new JobState($receipt, 'unknown');
         }
         $isApplied = $mark !== '' && strcmp(EntryId::padded($mark), EntryId::padded($receipt->entryId)) >= 0;

@@ -15,6 +15,9 @@ use MemoryWorker\Job\Upsert;
 use MemoryWorker\MemoryQueue;
 use MemoryWorker\Redis\BrokenConnection;
 use MemoryWorker\Tests\Support\FakeConnection;
+use MemoryWorker\Wire\LiveMeta;
+use MemoryWorker\Wire\Producer;
+use MemoryWorker\Wire\TimeLimit;
 use PHPUnit\Framework\TestCase;
 
 /** What a push does about Redis: limits, clock, repeats, chunks. */
@@ -122,6 +125,31 @@ final class PushTest extends TestCase
         self::assertSame(['HMGET', 'TIME', 'EVALSHA', 'EVALSHA'], array_column($redis->commands, 0));
     }
 
+    public function testLimitsOfALongLivedProcessAreReadAgainAfterAMinute(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $queue = new MemoryQueue($redis);
+        $queue->purge(userId: 1730);
+        $this->setAgeOfLimits($queue, 59.0);
+        $queue->purge(userId: 1730);
+        self::assertCount(1, array_keys(array_column($redis->commands, 0), 'HMGET', true));
+        $redis->meta['partitions'] = '7';
+        $this->setAgeOfLimits($queue, 61.0);
+        self::assertSame(5, $queue->purge(userId: 1730)->partition);
+        self::assertCount(2, array_keys(array_column($redis->commands, 0), 'TIME', true));
+    }
+
+    public function testOldLimitsAreReadAgainBeforeAJobIsRefused(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $queue = new MemoryQueue($redis);
+        $queue->purge(userId: 1730);
+        $redis->meta['dimension'] = '1';
+        $this->setAgeOfLimits($queue, 6.0);
+        $queue->upsert(userId: 1730, pointId: 'mem_1730_1', vector: [1.0]);
+        self::assertCount(2, $redis->pushed());
+    }
+
     public function testLimitsThatAreFreshRefuseAtOnce(): void
     {
         $redis = new FakeConnection(self::META);
@@ -211,5 +239,14 @@ final class PushTest extends TestCase
         }
         $queue->purge(userId: 1730);
         self::assertCount(2, array_keys(array_column($redis->commands, 0), 'HMGET', true));
+    }
+
+    private function setAgeOfLimits(MemoryQueue $queue, float $seconds): void
+    {
+        $producer = (new \ReflectionProperty($queue, 'producer'))->getValue($queue);
+        self::assertInstanceOf(Producer::class, $producer);
+        $meta = (new \ReflectionProperty($producer, 'meta'))->getValue($producer);
+        self::assertInstanceOf(LiveMeta::class, $meta);
+        (new \ReflectionProperty($meta, 'readAt'))->setValue($meta, TimeLimit::now() - $seconds);
     }
 }
