@@ -19,7 +19,7 @@ use MemoryWorker\Result\Hit;
  *
  * - A write returns once it is queued, also while Qdrant is away. Reads find it a moment later. Read what was just
  *   created from your database.
- * - A write that throws was not accepted. Keep the change in your database and push it again later.
+ * - After a write that throws, keep the change in your database and push it again later. To repeat it does no harm.
  * - Each user sees only their own points, because the user is part of the id of a point.
  * - Collections are created by the worker.
  */
