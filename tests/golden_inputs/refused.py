@@ -288,6 +288,8 @@ SEARCHES: list[Call] = [
             [{**_SEARCH, "user_id": "ann"}],
             [5],
             "text",
+            [_SEARCH, {**_SEARCH, "category": None}],
+            [_SEARCH, {**_SEARCH, "where": {"created": {"gt": 1}}}],
         ],
     ),
 ]

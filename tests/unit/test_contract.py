@@ -38,6 +38,7 @@ from memory_worker.contract import (
     Receipt,
     Reply,
     Search,
+    SearchMany,
     Upsert,
     WriteJob,
     check_size,
@@ -208,7 +209,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "user zero": ({**PURGE, "user_id": 0}, "user_id", ">= 1"),
     "user huge": ({**PURGE, "user_id": 2**63}, "user_id", "<= 9223372036854775807"),
     "kind unknown": ({**UPSERT, "kind": "image"}, "kind", "'image' is none of memory, document"),
-    "kind null": ({**UPSERT, "kind": None}, "kind", "must not be null: leave it out for the default"),
+    "kind null": ({**UPSERT, "kind": None}, "kind", "expected text, got null"),
     "point_id int": ({**UPSERT, "point_id": 1}, "point_id", "expected text, got an integer"),
     "point_id of another": ({**UPSERT, "point_id": "mem_1731_1"}, "point_id", "must start with 'mem_1730_'"),
     "point_id of a longer user": ({**UPSERT, "point_id": "mem_17301_1"}, "point_id", "must start with 'mem_1730_'"),
@@ -219,8 +220,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "point_id newline": ({**UPSERT, "point_id": "mem_1730_a\n"}, "point_id", "A-Z a-z 0-9 _ . : -"),
     "point_id digits of another script": ({**UPSERT, "point_id": "mem_1730_٣"}, "point_id", "0-9"),
     "delete of another": ({**DELETE, "point_ids": ["mem_1730_1", "mem_1_1"]}, "point_ids[1]", "does not belong"),
-    "delete nothing": ({**DELETE, "point_ids": []}, "point_ids", "length >= 1"),
-    "delete many": ({**DELETE, "point_ids": ["mem_1730_1"] * (MAX_POINT_IDS + 1)}, "point_ids", "length <= 1000"),
+    "delete nothing": ({**DELETE, "point_ids": []}, "point_ids", "must not be empty"),
+    "delete many": ({**DELETE, "point_ids": ["mem_1730_1"] * (MAX_POINT_IDS + 1)}, "point_ids", "at most 1,000"),
     "delete one id": ({**DELETE, "point_ids": "mem_1730_1"}, "point_ids", "expected a list, got text"),
     "delete ints": ({**DELETE, "point_ids": [1]}, "point_ids[0]", "expected text"),
     "namespace capitals": ({**UPSERT, "namespace": "Feedback"}, "namespace", "1 to 64 characters a-z 0-9 _ -"),
@@ -279,7 +280,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "purge group of memories": ({**PURGE, "kind": "memory", "group_key": "g"}, "group_key", "needs another kind"),
     "purge file of both": ({**PURGE, "file_id": 1}, "file_id", "needs a kind"),
     "purge file huge": ({**PURGE, "kind": "document", "file_id": 2**63}, "file_id", "<= 9223372036854775807"),
-    "purge kind null": ({**PURGE, "kind": None}, "kind", "leave it out for the default, which is all kinds"),
+    "purge kind null": ({**PURGE, "kind": None}, "kind", "must not be null: leave it out to delete more"),
     "purge namespace of both": ({**PURGE, "namespace": "x"}, "namespace", "needs a kind"),
     "purge namespace of documents": ({**PURGE, "kind": "document", "namespace": "x"}, "namespace", "no namespaces"),
     "purge all namespaces": ({**PURGE, "kind": "memory", "namespace": "*"}, "namespace", "'*': 1 to 64 characters a-z"),
@@ -304,8 +305,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "patch category null": (
         {**PATCH, "point_ids": msgspec.UNSET, "category": None}, "category", "must not be null: leave it out"
     ),
-    "patch no ids": ({**PATCH, "point_ids": []}, "point_ids", "length >= 1"),
-    "patch many ids": ({**PATCH, "point_ids": ["mem_1730_1"] * 1001}, "point_ids", "length <= 1000"),
+    "patch no ids": ({**PATCH, "point_ids": []}, "point_ids", "must not be empty"),
+    "patch many ids": ({**PATCH, "point_ids": ["mem_1730_1"] * 1001}, "point_ids", "at most 1,000 are allowed"),
     "patch of another": ({**PATCH, "point_ids": ["mem_1730_1", "mem_1_1"]}, "point_ids[1]", "does not belong"),
     "patch group of memories": (
         {**PATCH, "point_ids": msgspec.UNSET, "group_key": "g"}, "group_key", "needs another kind than 'memory'"
@@ -321,8 +322,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "patch nothing": ({**PATCH, "set": {}}, "set", "give at least one field in set or unset"),
     "patch nothing at all": ({**PATCH, "set": msgspec.UNSET}, "set", "give at least one field"),
-    "patch many fields": ({**PATCH, "set": {f"f{n}": n for n in range(65)}}, "set", "length <= 64"),
-    "patch unset many": ({**PATCH, "unset": [f"f{n}" for n in range(65)]}, "unset", "length <= 64"),
+    "patch many fields": ({**PATCH, "set": {f"f{n}": n for n in range(65)}}, "set", "at most 64 fields are allowed"),
+    "patch unset many": ({**PATCH, "unset": [f"f{n}" for n in range(65)]}, "unset", "at most 64 are allowed"),
     "patch set list": ({**PATCH, "set": ["category"]}, "set", "expected a map, got a list"),
     "patch set null": ({**PATCH, "set": None}, "set", "expected a map"),
     "patch set to null": ({**PATCH, "set": {"category": None}}, "set.category", "name the field in unset"),
@@ -351,7 +352,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     },
     "patch vector": ({**PATCH, "vector": PACKED}, "vector", "unknown field `vector`"),
     "prune no file": ({**PRUNE, "file_id": msgspec.UNSET}, "file_id", "missing required field `file_id`"),
-    "prune file null": ({**PRUNE, "file_id": None}, "file_id", "must not be null"),
+    "prune file null": ({**PRUNE, "file_id": None}, "file_id", "expected an integer, got null"),
+    "prune kind null": ({**PRUNE, "kind": None}, "kind", "expected text, got null"),
+    "null of no op": ({"op": 1, "user_id": 1, "kind": None}, "op", "expected text, got an integer"),
     "prune file text": ({**PRUNE, "file_id": "9"}, "file_id", "expected an integer, got text"),
     "prune no version": ({**PRUNE, "version": msgspec.UNSET}, "version", "missing required field `version`"),
     "prune version zero": ({**PRUNE, "version": 0}, "version", ">= 1"),
@@ -363,7 +366,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     **{
         f"ref of {job['op']}: {problem}": ({**job, "ref": ref}, "ref", problem)
         for job in (UPSERT, DELETE, PURGE, PATCH, PRUNE)
-        for ref, problem in (("", "length >= 1"), ("r" * 129, "length <= 128"), (1, "got an integer"))
+        for ref, problem in (("", "must not be empty"), ("r" * 129, "at most 128 characters"), (1, "got an integer"))
     },
     "notify": ({**PURGE, "notify": 1}, "notify", "expected a boolean, got an integer"),
 }  # fmt: skip
@@ -384,12 +387,12 @@ def test_a_refusal_names_the_field_and_the_limit(document: dict[str, Any], field
 def test_an_explicit_null_is_refused_in_every_wire_form(name: str) -> None:
     purge = {"op": "purge", "user_id": 1, name: None}
     for body in (json.dumps(purge).encode(), msgspec.msgpack.encode(purge)):
-        with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out"):
+        with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out to delete more"):
             decode_write(body)
     if name in NARROWING:
         search = {"op": "search", "user_id": 1, "vector": "AACAPwAAAEA=", name: None}
         for document in (search, msgspec.json.decode(msgspec.json.encode(search))):
-            with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out to delete or find more"):
+            with pytest.raises(InvalidJob, match=f"{name}: must not be null: leave it out to find more"):
                 convert_read(document, Search)
 
 
@@ -644,6 +647,15 @@ REFUSED_READS: dict[str, tuple[type[Any], Any, str]] = {
     "time zero": (Info, {"timeout_ms": 0}, "timeout_ms"),
     "time long": (Info, {"timeout_ms": 60_001}, "timeout_ms"),
     "unknown field": (Info, {"verbose": True}, "verbose"),
+    "no user of a search": (SearchMany, {"searches": [{}]}, "searches[0].user_id"),
+    "unknown field of a search": (SearchMany, {"searches": [{"user_id": 1, "colour": 1}]}, "searches[0].colour"),
+    "condition": (Search, {"user_id": 1, "where": {"key": "k", "created": {"any": []}}}, "where.created.any"),
+    "test": (Search, {"user_id": 1, "where": {"created": {"gt": 1}}}, "where.created.gt"),
+    "test of a search": (
+        SearchMany,
+        {"searches": [{"user_id": 1}, {"user_id": 1, "where": {"a-b c": {"lte": "5"}}}]},
+        "searches[1].where.a-b c.lte",
+    ),
 }  # fmt: skip
 
 
@@ -728,7 +740,7 @@ def test_a_payload_must_be_a_map(payload: Any) -> None:
 def test_point_ids_may_be_an_iterator_even_without_an_end() -> None:
     ids = (f"mem_1_{number}" for number in count())
     assert len(called(Get(user_id=1, point_ids=islice(ids, 3)), LIMITS).point_ids) == 3  # type: ignore[arg-type]
-    with pytest.raises(InvalidJob, match="length <= 1000"):
+    with pytest.raises(InvalidJob, match="at most 1,000 are allowed"):
         called(Get(user_id=1, point_ids=ids), LIMITS)  # type: ignore[arg-type]
 
 

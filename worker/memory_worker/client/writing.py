@@ -96,7 +96,7 @@ class Writing(Opened):
         ``memory``. With ids, the namespace ``*`` is the base collection and every namespace.
         """
         narrowing = {"category": category, "group_key": group_key, "file_id": file_id}
-        refuse_none({"kind": kind, "point_id": point_id, "point_ids": point_ids, **narrowing}, "leave it out")
+        refuse_none({"kind": kind, "point_id": point_id, "point_ids": point_ids, **narrowing}, Patch.null_advice)
         ids = [] if point_ids is UNSET else to_list("point_ids", point_ids, of="point ids", max_items=MAX_POINT_IDS)
         with rename_field(f"point_ids[{len(ids)}]", "point_id"):
             ids += [] if point_id is UNSET else [point_id]
@@ -158,7 +158,7 @@ class Writing(Opened):
         """
         narrowing = {"namespace": namespace, "category": category, "group_key": group_key, "file_id": file_id}
         conditions = {"before": before, "other_than_model": other_than_model}
-        refuse_none({"kind": kind, **narrowing, **conditions}, "leave it out to delete more")
+        refuse_none({"kind": kind, **narrowing, **conditions}, Purge.null_advice)
         kind = implied_kind(narrowing) if kind is UNSET else kind
         job = Purge(user_id=user_id, kind=kind, ref=ref, notify=notify, **narrowing, **conditions)  # type: ignore[arg-type]
         return await self._push(job)

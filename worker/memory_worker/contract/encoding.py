@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import zlib
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET
 
 from memory_worker.contract.checks import AnyJob, check_size, checked
 from memory_worker.contract.errors import InvalidJob
-from memory_worker.contract.fields import (
-    NARROWING,
-)
 from memory_worker.contract.jobs import (
+    WRITE_OPS,
     Delete,
     Limits,
     Patch,
@@ -23,26 +20,30 @@ from memory_worker.contract.jobs import (
     WriteJob,
 )
 from memory_worker.contract.kinds import ALL_NAMESPACES, KINDS, KindName, UserId
+from memory_worker.contract.msgspec_errors import invalid_job
 from memory_worker.contract.normalizing import normalize_field
 from memory_worker.contract.read_jobs import (
     ReadJob,
 )
 from memory_worker.contract.results import Reply
-from memory_worker.contract.type_words import in_words
 
 CONTRACT_VERSION = 2
 """The newest version that this worker understands. `version_of` returns the lowest version that can hold a job."""
 
 _JSON_OBJECT_STARTS = b"{ \t\r\n"
-_MSGSPEC_PROBLEM = re.compile(r"(.*) - at `(key` in `)?\$(.*)`", re.DOTALL)
-_NULL_ADVICE = {
-    **dict.fromkeys(("namespace", *NARROWING, "before", "other_than_model"), "leave it out to delete or find more"),
-    "kind": "leave it out for the default, which is all kinds for a purge",
-}
-"""What to do instead of passing null."""
+_WRITE_TYPES = dict(zip(WRITE_OPS, get_args(WriteJob), strict=True))
+
+
+class _Tagged(msgspec.Struct):
+    """The only field of a write job that is read if the job is wrong."""
+
+    op: str
+
 
 _write_msgpack: msgspec.msgpack.Decoder[WriteJob] = msgspec.msgpack.Decoder(WriteJob)
 _write_json: msgspec.json.Decoder[WriteJob] = msgspec.json.Decoder(WriteJob)
+_tagged_msgpack = msgspec.msgpack.Decoder(_Tagged)
+_tagged_json = msgspec.json.Decoder(_Tagged)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -102,7 +103,7 @@ def normalize_job(job: AnyJob) -> AnyJob:
     try:
         return msgspec.convert(fields, type(job))
     except msgspec.ValidationError as error:
-        raise _invalid_job(error) from error
+        raise invalid_job(error, type(job), fields) from error
 
 
 def encode_write(job: WriteJob, limits: Limits) -> bytes:
@@ -115,13 +116,21 @@ def encode_write(job: WriteJob, limits: Limits) -> bytes:
 
 def decode_write(body: bytes) -> WriteJob:
     """Decode a write job from MessagePack or JSON. Raises `InvalidJob`."""
-    decoder = _write_json if body[:1] in _JSON_OBJECT_STARTS and body else _write_msgpack
+    is_json = body != b"" and body[:1] in _JSON_OBJECT_STARTS
     try:
-        return decoder.decode(body)
+        return (_write_json if is_json else _write_msgpack).decode(body)
     except msgspec.ValidationError as error:
-        raise _invalid_job(error) from error
+        raise invalid_job(error, _write_type(_tagged_json if is_json else _tagged_msgpack, body)) from error
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise InvalidJob("job", f"is neither MessagePack nor JSON: {error}") from error
+
+
+def _write_type(decoder: Any, body: bytes) -> type | None:
+    """Return the type of a wrong write job, or ``None`` if that is wrong, too."""
+    try:
+        return _WRITE_TYPES.get(decoder.decode(body).op)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return None
 
 
 _Read = TypeVar("_Read", bound=ReadJob)
@@ -132,7 +141,7 @@ def convert_read(document: Any, job_type: type[_Read]) -> _Read:
     try:
         return msgspec.convert(document, job_type)
     except msgspec.ValidationError as error:
-        raise _invalid_job(error) from error
+        raise invalid_job(error, job_type, document) from error
 
 
 def json_schema() -> dict[str, Any]:
@@ -161,16 +170,3 @@ def _normalize_searches(searches: Any) -> Any:
         except InvalidJob as error:
             raise InvalidJob(f"searches[{position}].{error.field}", error.problem) from error
     return found
-
-
-def _invalid_job(error: msgspec.ValidationError) -> InvalidJob:
-    """Convert an error of msgspec, such as ``Expected `int`, got `str` - at `$.user_id```."""
-    found = _MSGSPEC_PROBLEM.fullmatch(str(error))
-    problem, of_key, path = found.groups() if found else (str(error), None, "")
-    problem = in_words(problem)
-    named = re.search(r"(?:missing required|unknown) field `(.+)`", problem)
-    field = named[1] if named else path.lstrip(".")
-    problem = f"{'a field name: ' if of_key else ''}{problem[0].lower()}{problem[1:]}"
-    if field in _NULL_ADVICE and problem.endswith("got null"):
-        problem = f"must not be null: {_NULL_ADVICE[field]}"
-    return InvalidJob(field or "job", problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -65,6 +65,9 @@ class PointJob(Job, frozen=True, kw_only=True):
 class NarrowedJob(PointJob, frozen=True, kw_only=True):
     """A job that may be narrowed to some points. An absent field narrows nothing. Null is refused as a mistake."""
 
+    null_advice: ClassVar[str] = "leave it out to find more"
+    """What to do instead of narrowing a job by null."""
+
     @property
     def narrowing(self) -> Where:
         """The conditions on the narrowing fields that are given."""
@@ -101,6 +104,8 @@ class Purge(NarrowedJob, frozen=True, kw_only=True, tag="purge"):
     narrows it to some memories, and ``group_key`` and ``file_id`` to some documents. ``before`` narrows it to older
     points, and ``other_than_model`` to points of other embedding models.
     """
+
+    null_advice: ClassVar[str] = "leave it out to delete more"
 
     user_id: UserId
     kind: KindField | UnsetType = UNSET  # type: ignore[assignment]  # a purge may delete all kinds
@@ -146,6 +151,8 @@ class Patch(NarrowedJob, frozen=True, kw_only=True, tag="patch"):
     ``unset`` the names of fields to remove. Points that do not exist are no error. With ``point_ids``, the namespace
     ``*`` is the base collection and every namespace.
     """
+
+    null_advice: ClassVar[str] = "leave it out"
 
     user_id: UserId
     point_ids: PointIds | UnsetType = UNSET

@@ -18,6 +18,8 @@ _WORDS = {
 _WORDS_FOR_MSGSPEC = {**_WORDS, "array": "a list", "object": "a map", "None": "null"}
 
 _NAMES_OF_MSGSPEC = re.compile(r"`([\w |]+)`")
+_LENGTH_OF_MSGSPEC = re.compile(r"Expected `(str|array|object)` of length (>= 1|<= (\d+))")
+_UNITS = {"str": " characters", "array": "", "object": " fields"}
 
 
 def type_word(value: Any) -> str:
@@ -33,7 +35,10 @@ def word_of(kind: type) -> str:
 
 
 def in_words(problem: str) -> str:
-    """Return a problem that msgspec has found, such as ``Expected `int | null`, got `str```, in the words for types."""
+    """Return a problem that msgspec has found, such as ``Expected `int | null`, got `str```, in our words."""
+    if of_length := _LENGTH_OF_MSGSPEC.fullmatch(problem):
+        kind, _, most = of_length.groups()
+        return f"at most {int(most):,}{_UNITS[kind]} are allowed" if most else "must not be empty"
     if not problem.startswith("Expected"):
         return problem
     return _NAMES_OF_MSGSPEC.sub(

@@ -14,6 +14,10 @@ use MemoryWorker\Exception\ConfigurationError;
  */
 final class PhpRedisConnection implements Connection
 {
+    /** These constants have the same values in phpredis and in Relay. Only one of both may be installed. */
+    private const OPT_READ_TIMEOUT = 3;
+    private const ATOMIC = 0;
+
     /** @var ClientSource<\Redis|\Relay\Relay> */
     private readonly ClientSource $source;
 
@@ -37,11 +41,11 @@ final class PhpRedisConnection implements Connection
         $client = null;
         try {
             $client = $this->source->client(self::checked(...));
-            if ($client->getMode() !== $client::ATOMIC) { // it would not send the command yet
+            if ($client->getMode() !== self::ATOMIC) { // it would not send the command yet
                 throw new ConfigurationError('the Redis client is inside of a transaction or a pipeline');
             }
-            $before = $client->getOption($client::OPT_READ_TIMEOUT);
-            $client->setOption($client::OPT_READ_TIMEOUT, $timeout);
+            $before = $client->getOption(self::OPT_READ_TIMEOUT);
+            $client->setOption(self::OPT_READ_TIMEOUT, $timeout);
             $client->clearLastError();
             $reply = $client->rawCommand(...$words);
             $error = $client->getLastError();
@@ -108,7 +112,7 @@ final class PhpRedisConnection implements Connection
     private static function restore(\Redis|\Relay\Relay $client, float $readTimeout): void
     {
         try {
-            $client->setOption($client::OPT_READ_TIMEOUT, $readTimeout);
+            $client->setOption(self::OPT_READ_TIMEOUT, $readTimeout);
         } catch (\RedisException | \Relay\Exception) {
         }
     }
