@@ -9,9 +9,9 @@ namespace MemoryWorker;
  *
  * ``waiting``: it has not been applied yet. ``applied``: it has been applied, or it is a replay or a dead letter that a
  * later purge of its user has made needless. ``dead``: it can never be applied, for this reason. The reason ``dropped``
- * means that an operator has deleted its dead letter. ``unknown``: Redis no longer knows, because it has lost data since
- * the push, or because many later dead letters were dropped or replayed. ``ref`` is that of a dead letter. If the dead
- * letter was replayed, ``replay`` is the receipt of its last replay, and the state is that of this replay.
+ * means that an operator has deleted its dead letter. ``unknown``: Redis no longer knows, because it has lost data
+ * since the push, or because many later dead letters were dropped or replayed. ``ref`` is that of a dead letter. If the
+ * dead letter was replayed, ``replay`` is the receipt of its last replay, and the state is that of this replay.
  */
 final class JobState
 {

@@ -43,8 +43,8 @@ final class MemoryQueue implements Queue
     private readonly Reader $reader;
 
     /**
-     * ``$prefix`` is the workers' ``QUEUE_PREFIX``. ``$timeout`` bounds each round trip of a push, in seconds. A push that
-     * reaches Redis later is refused, so your next push comes after it.
+     * ``$prefix`` is the workers' ``QUEUE_PREFIX``. ``$timeout`` bounds each round trip of a push, in seconds. A push
+     * that reaches Redis later is refused, so your next push comes after it.
      *
      * @throws ConfigurationError if ``$timeout`` is not more than 0
      */

@@ -9,8 +9,8 @@ namespace MemoryWorker;
  *
  * ``applied``: the job was applied. It is reported if the job has ``notify``, and for each replay that was not forced.
  * ``dead``: it became a dead letter, for this reason. It is always reported. ``dropped``: an operator has deleted its
- * dead letter, or (reason ``purged``) a later purge of its user has made it needless. ``replayed``: an operator has pushed
- * its dead letter again. ``replay`` is the new receipt, and the outcome of the replay follows.
+ * dead letter, or (reason ``purged``) a later purge of its user has made it needless. ``replayed``: an operator has
+ * pushed its dead letter again. ``replay`` is the new receipt, and the outcome of the replay follows.
  *
  * ``position`` is the id under which the job was first pushed, which replays that were not forced keep. ``at`` is the
  * time in unix milliseconds. ``op`` and ``userId`` are null if the job could not be decoded. ``kind`` and ``namespace``

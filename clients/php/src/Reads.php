@@ -26,9 +26,9 @@ use MemoryWorker\Result\UserStats;
 /**
  * Read points, count them, and describe collections. An error is thrown, and never an empty result.
  *
- * ``timeout`` is in seconds, at most 60. With ``after``, a read first waits until the job of that receipt has been applied,
- * within the same time. ``category``, ``groupKey`` and ``fileId`` narrow a read if given, and must not be null. Without
- * ``kind``, a read with ``groupKey`` or ``fileId`` is about documents, and any other about memories.
+ * ``timeout`` is in seconds, at most 60. With ``after``, a read first waits until the job of that receipt has been
+ * applied, within the same time. ``category``, ``groupKey`` and ``fileId`` narrow a read if given, and must not be
+ * null. Without ``kind``, a read with ``groupKey`` or ``fileId`` is about documents, and any other about memories.
  *
  * @phpstan-import-type ScalarValue from FieldCondition
  */
@@ -37,11 +37,11 @@ interface Reads
     /**
      * Return the user's points nearest to ``vector``, best first. An empty list means that there are none.
      *
-     * With ``like`` instead of ``vector``, return the points nearest to that point, without the point itself. ``limit`` is 1
-     * to 200. The defaults of ``limit`` and ``minScore`` are 5 and 0.7 for memories, 10 and 0.3 for documents. If scores are
-     * distances (euclid, manhattan), ``minScore`` is the largest distance. ``namespaces`` are searched at the same time, and
-     * null in them is the base collection. ``where`` maps fields to values or conditions, all of which must hold. ``fields``
-     * are the payload fields to return, by default all.
+     * With ``like`` instead of ``vector``, return the points nearest to that point, without the point itself. ``limit``
+     * is 1 to 200. The defaults of ``limit`` and ``minScore`` are 5 and 0.7 for memories, 10 and 0.3 for documents. If
+     * scores are distances (euclid, manhattan), ``minScore`` is the largest distance. ``namespaces`` are searched at
+     * the same time, and null in them is the base collection. ``where`` maps fields to values or conditions, all of
+     * which must hold. ``fields`` are the payload fields to return, by default all.
      *
      * @param string|iterable<int|float>|Absent $vector
      * @param string|Absent $like
@@ -85,7 +85,8 @@ interface Reads
     /**
      * Run up to 16 searches at once. Return the hits or the error of each, in their order.
      *
-     * Each is a `Search` or a map of its fields, such as ``user_id`` and ``vector``, without ``after`` and ``timeout_ms``.
+     * Each is a `Search` or a map of its fields, such as ``user_id`` and ``vector``, without ``after`` and
+     * ``timeout_ms``.
      *
      * @param iterable<Search|array<array-key, mixed>> $searches
      * @return list<SearchResult>
@@ -125,8 +126,9 @@ interface Reads
     /**
      * Return a page of the user's points, in the order of their ids or newest first.
      *
-     * Pass the ``cursor`` of a page to get the next one. It is null for the last page. A page has up to ``limit`` points (1 to
-     * 1,000) and ends early if they have more than 1 MiB. By default, points that are not active are left out.
+     * Pass the ``cursor`` of a page to get the next one. It is null for the last page. A page has up to ``limit``
+     * points (1 to 1,000) and ends early if they have more than 1 MiB. By default, points that are not active are left
+     * out.
      *
      * @param string|Absent $kind
      * @param 'id'|'created'|'updated' $order
@@ -223,7 +225,8 @@ interface Reads
     ): FacetCounts;
 
     /**
-     * Return the user's files, with the number of chunks and the group of each. The files with the most chunks come first.
+     * Return the user's files, with the number of chunks and the group of each. The files with the most chunks come
+     * first.
      *
      * If there are more than ``limit`` (1 to 10,000), the others are left out.
      *
@@ -282,8 +285,8 @@ interface Reads
     /**
      * Send all read jobs, then collect their replies. Return the replies under the keys of the jobs.
      *
-     * The reads run at the same time. Each has its own answer or its own error: a method such as ``$replies['a']->hits()``
-     * returns the answer or throws `ReadFailed`. If a job is wrong, nothing is sent.
+     * The reads run at the same time. Each has its own answer or its own error: a method such as
+     * ``$replies['a']->hits()`` returns the answer or throws `ReadFailed`. If a job is wrong, nothing is sent.
      *
      * @template TKey of array-key
      * @param array<TKey, ReadJob> $jobs

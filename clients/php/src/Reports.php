@@ -42,11 +42,11 @@ interface Reports
     /**
      * Return up to ``count`` outcomes (at most 1,000) behind the one with the id ``after``, oldest first.
      *
-     * Keep the ``id`` of the last one, and give it as ``after`` in the next call. Null begins with the oldest that is kept. If
-     * there are none, wait for one for ``timeout`` seconds (at most an hour), then return an empty list.
+     * Keep the ``id`` of the last one, and give it as ``after`` in the next call. Null begins with the oldest that is
+     * kept. If there are none, wait for one for ``timeout`` seconds (at most an hour), then return an empty list.
      *
-     * Redis keeps about the last ``OUTCOMES_MAX`` outcomes. If the outcome ``after`` is no longer kept, later ones may be lost,
-     * too. Then the first outcome has ``gap``. Ask `states` for the receipts that you still wait for.
+     * Redis keeps about the last ``OUTCOMES_MAX`` outcomes. If the outcome ``after`` is no longer kept, later ones may
+     * be lost, too. Then the first outcome has ``gap``. Ask `states` for the receipts that you still wait for.
      *
      * @return list<Outcome>
      *

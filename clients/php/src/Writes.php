@@ -14,18 +14,19 @@ use MemoryWorker\Job\WriteJob;
 /**
  * Push write jobs. A push returns a receipt, and the jobs of a user are applied in the order of the pushes.
  *
- * All methods have two options about the outcome of the job. ``ref`` is your own name of the job, of 1 to 128 characters.
- * It is in the outcome and in the dead letter. With ``notify``, an outcome is written when the job was applied. A job that
- * can never be applied always has an outcome.
+ * All methods have two options about the outcome of the job. ``ref`` is your own name of the job, of 1 to 128
+ * characters. It is in the outcome and in the dead letter. With ``notify``, an outcome is written when the job was
+ * applied. A job that can never be applied always has an outcome.
  */
 interface Writes
 {
     /**
      * Push a write of one point. It replaces an older point with the same id.
      *
-     * ``vector`` is a list of numbers, or float32 bytes: ``pack('g*', ...$numbers)``. In ``payload``, dates and times are
-     * stored as ISO 8601 text, enums as their value, and objects with ``__toString`` as text. Bytes in texts that are not
-     * UTF-8 are replaced by U+FFFD. An empty array inside the payload is a list. Use ``new \stdClass()`` for an empty map.
+     * ``vector`` is a list of numbers, or float32 bytes: ``pack('g*', ...$numbers)``. In ``payload``, dates and times
+     * are stored as ISO 8601 text, enums as their value, and objects with ``__toString`` as text. Bytes in texts that
+     * are not UTF-8 are replaced by U+FFFD. An empty array inside the payload is a list. Use ``new \stdClass()`` for an
+     * empty map.
      *
      * @param string|iterable<int|float> $vector
      * @param array<array-key, mixed>|\stdClass $payload
@@ -61,10 +62,10 @@ interface Writes
     /**
      * Push a change of some payload fields of existing points. Their vectors stay.
      *
-     * Give one target: ``pointId`` or ``pointIds`` (up to 1,000), ``category``, ``groupKey`` or ``fileId``. ``set`` has new
-     * values, and ``unset`` the names of fields to remove. Points that do not exist are no error. The kind is ``document`` for
-     * a ``groupKey`` or ``fileId`` if it is left out, and else ``memory``. With ids, the namespace ``*`` is the base
-     * collection and every namespace.
+     * Give one target: ``pointId`` or ``pointIds`` (up to 1,000), ``category``, ``groupKey`` or ``fileId``. ``set`` has
+     * new values, and ``unset`` the names of fields to remove. Points that do not exist are no error. The kind is
+     * ``document`` for a ``groupKey`` or ``fileId`` if it is left out, and else ``memory``. With ids, the namespace
+     * ``*`` is the base collection and every namespace.
      *
      * @param string|Absent $pointId
      * @param iterable<string>|Absent $pointIds
@@ -118,9 +119,10 @@ interface Writes
     /**
      * Push a delete of all points of a user.
      *
-     * ``kind``, ``namespace``, ``category``, ``groupKey`` and ``fileId`` narrow it if given. ``before`` (unix seconds) narrows
-     * it to points whose ``created`` is lower, and ``otherThanModel`` to points that have another ``embedding_model_id``. None
-     * of them may be null, so that a file whose id is not known yet does not delete all files.
+     * ``kind``, ``namespace``, ``category``, ``groupKey`` and ``fileId`` narrow it if given. ``before`` (unix seconds)
+     * narrows it to points whose ``created`` is lower, and ``otherThanModel`` to points that have another
+     * ``embedding_model_id``. None of them may be null, so that a file whose id is not known yet does not delete all
+     * files.
      *
      * @param string|Absent $kind
      * @param string|Absent $namespace
@@ -167,12 +169,12 @@ interface Writes
     /**
      * Push the chunks of a file, then a delete of its older chunks. Return all receipts, that of the delete last.
      *
-     * Each chunk is a map with ``point_id``, ``vector`` and ``payload``, or an `Upsert`. Its payload gets ``file_id`` and
-     * ``version`` as ``_version``. Without chunks, the file is removed.
+     * Each chunk is a map with ``point_id``, ``vector`` and ``payload``, or an `Upsert`. Its payload gets ``file_id``
+     * and ``version`` as ``_version``. Without chunks, the file is removed.
      *
-     * ``version`` must be higher than in the run before, such as the time in milliseconds. All jobs have the ``ref``. Only the
-     * delete, which is applied last, has ``notify``. The old chunks are found until then. After `PushedInPart` the old chunks
-     * are still there: push all again with the same version or a higher one.
+     * ``version`` must be higher than in the run before, such as the time in milliseconds. All jobs have the ``ref``.
+     * Only the delete, which is applied last, has ``notify``. The old chunks are found until then. After `PushedInPart`
+     * the old chunks are still there: push all again with the same version or a higher one.
      *
      * @param iterable<Upsert|array<array-key, mixed>> $chunks
      * @return list<Receipt>

@@ -153,7 +153,8 @@ trait WritesByPushing
         try {
             return $this->push($job);
         } catch (InvalidJob $error) {
-            $isAboutId = is_string($pointId) && is_array($ids) && $error->field === sprintf('point_ids[%d]', count($ids) - 1);
+            $last = is_array($ids) ? sprintf('point_ids[%d]', count($ids) - 1) : '';
+            $isAboutId = is_string($pointId) && $error->field === $last;
             throw $isAboutId ? new InvalidJob('point_id', $error->problem, $error) : $error;
         }
     }

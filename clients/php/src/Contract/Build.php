@@ -82,7 +82,8 @@ final class Build
     {
         $found = [];
         foreach ($points as $point) {
-            $found[] = $point instanceof Upsert ? $point : self::upsertFields(sprintf('upsert_many[%d]', count($found)), $point);
+            $field = sprintf('upsert_many[%d]', count($found));
+            $found[] = $point instanceof Upsert ? $point : self::upsertFields($field, $point);
         }
 
         return self::each($found, self::upsert(...));
@@ -173,7 +174,7 @@ final class Build
                 throw new InvalidJob($field, Text::excerpt((string) $name) . ' is no field of a chunk');
             }
             if (array_key_exists($name, $common) && $value !== $common[$name]) {
-                throw new InvalidJob("$field.$name", sprintf("differs from the file's %s", Text::excerpt($common[$name])));
+                throw new InvalidJob("$field.$name", "differs from the file's " . Text::excerpt($common[$name]));
             }
         }
         self::checkPresent($field, $given, ['point_id', 'vector']);

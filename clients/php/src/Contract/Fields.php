@@ -64,7 +64,7 @@ final class Fields
                 'like' => new Field(ScalarType::text()),
                 'limit' => new Field(ScalarType::integer(1, 200, true), null),
                 'min_score' => new Field(new ScalarType([ScalarType::FLOAT], true), null),
-                'namespaces' => new Field(new ListType('namespaces', ScalarType::optionalText(), 16, 1)),
+                'namespaces' => new Field(new ListType('namespaces', ScalarType::optionalText(), 16, false)),
                 ...self::narrowing(),
                 'not_category' => new Field(new ListType('categories', ScalarType::text(), self::MAX_VALUES), []),
                 'exclude' => new Field(new ListType('point ids', ScalarType::text(), self::MAX_VALUES), []),
@@ -139,7 +139,7 @@ final class Fields
     private static function outcome(): array
     {
         return [
-            'ref' => new Field(ScalarType::optionalText(1, 128), null),
+            'ref' => new Field(ScalarType::optionalText(128, mayBeEmpty: false), null),
             'notify' => new Field(ScalarType::boolean(), false),
         ];
     }
@@ -160,18 +160,20 @@ final class Fields
 
     private static function userId(): Field
     {
-        return new Field(new ScalarType([ScalarType::INTEGER, ScalarType::TEXT], min: 1, minLength: 1, maxLength: 128), isRequired: true);
+        $types = [ScalarType::INTEGER, ScalarType::TEXT];
+
+        return new Field(new ScalarType($types, min: 1, maxLength: 128, mayBeEmpty: false), isRequired: true);
     }
 
     private static function pointIds(bool $isRequired): Field
     {
-        $type = new ListType('point ids', ScalarType::text(), self::MAX_POINT_IDS, 1);
+        $type = new ListType('point ids', ScalarType::text(), self::MAX_POINT_IDS, false);
 
         return new Field($type, isRequired: $isRequired);
     }
 
     private static function projection(): Field
     {
-        return new Field(new ListType('field names', ScalarType::text(), 64, 1));
+        return new Field(new ListType('field names', ScalarType::text(), 64, false));
     }
 }

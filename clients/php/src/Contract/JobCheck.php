@@ -29,10 +29,10 @@ final class JobCheck
 
     private function kindOf(string $name): Kind
     {
-        return $this->limits->kinds[$name] ?? throw new InvalidJob(
-            'kind',
-            sprintf('%s is none of %s', Text::repr(Text::first($name, 80)), implode(', ', array_keys($this->limits->kinds))),
-        );
+        $shown = Text::repr(Text::first($name, 80));
+        $kinds = $this->limits->kinds;
+
+        return $kinds[$name] ?? throw new InvalidJob('kind', "$shown is none of " . implode(', ', array_keys($kinds)));
     }
 
     private function checkUpsert(NormalJob $job): void

@@ -9,8 +9,8 @@ use MemoryWorker\Exception\InvalidJob;
 /**
  * @internal The rules that all points of one kind follow.
  *
- * ``payloadTypes`` has the fields whose type is checked. ``narrowing`` are the fields that may narrow a read or a purge.
- * ``dimension`` null means that of the deployment.
+ * ``payloadTypes`` has the fields whose type is checked. ``narrowing`` are the fields that may narrow a read or a
+ * purge. ``dimension`` null means that of the deployment.
  */
 final class Kind
 {

@@ -14,7 +14,7 @@ final class ListType implements FieldType
         private readonly string $of,
         private readonly FieldType $items,
         private readonly int $max,
-        private readonly int $min = 0,
+        private readonly bool $mayBeEmpty = true,
     ) {
     }
 
@@ -38,11 +38,11 @@ final class ListType implements FieldType
         if (!is_array($value)) {
             throw new InvalidJob($field, sprintf('expected a list, got %s', Text::typeWord($value)));
         }
-        if (count($value) < $this->min) {
-            throw new InvalidJob($field, "expected a list of length >= $this->min");
+        if ($value === [] && !$this->mayBeEmpty) {
+            throw new InvalidJob($field, 'must not be empty');
         }
         if (count($value) > $this->max) {
-            throw new InvalidJob($field, "expected a list of length <= $this->max");
+            throw new InvalidJob($field, sprintf('at most %s are allowed', number_format($this->max)));
         }
         $checked = [];
         foreach (array_values($value) as $position => $item) {

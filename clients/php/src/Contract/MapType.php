@@ -40,7 +40,7 @@ final class MapType implements FieldType
         }
         $fields = (array) $value;
         if ($this->max !== null && count($fields) > $this->max) {
-            throw new InvalidJob($field, "expected a map of length <= $this->max");
+            throw new InvalidJob($field, "at most $this->max fields are allowed");
         }
 
         return $fields;

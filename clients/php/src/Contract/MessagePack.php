@@ -41,14 +41,18 @@ final class MessagePack
     /** @param list<mixed> $values */
     private static function list(array $values): string
     {
-        return self::head(count($values), 15, "\x90", "\xdc", "\xdd") . implode('', array_map(self::encode(...), $values));
+        $head = self::head(count($values), 15, "\x90", "\xdc", "\xdd");
+
+        return $head . implode('', array_map(self::encode(...), $values));
     }
 
     private static function text(string $text): string
     {
         $length = strlen($text);
 
-        return ($length > 31 && $length < 0x100 ? "\xd9" . chr($length) : self::head($length, 31, "\xa0", "\xda", "\xdb")) . $text;
+        $hasOneByte = $length > 31 && $length < 0x100;
+
+        return ($hasOneByte ? "\xd9" . chr($length) : self::head($length, 31, "\xa0", "\xda", "\xdb")) . $text;
     }
 
     private static function bytes(string $bytes): string

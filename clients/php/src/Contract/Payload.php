@@ -55,8 +55,9 @@ final class Payload
         }
         foreach ($payload as $name => $value) {
             $expected = $kind->payloadTypes[$name] ?? null;
-            if ($expected !== null && $value !== null && Text::typeWord($value) !== $expected) {
-                throw new InvalidJob("payload.$name", sprintf('expected %s, got %s', $expected, Text::typeWord($value)));
+            $given = Text::typeWord($value);
+            if ($expected !== null && $value !== null && $given !== $expected) {
+                throw new InvalidJob("payload.$name", "expected $expected, got $given");
             }
             self::checkKey([], (string) $name);
         }
@@ -134,8 +135,9 @@ final class Payload
         $normal = [];
         foreach ($values as $key => $value) {
             $name = Text::scrub((string) $key);
-            $normal[$name] = is_string($value) ? Text::scrub($value)
-                : (is_scalar($value) || $value === null ? $value : self::normalizeValue([...$path, $name], $value, $depth));
+            $normal[$name] = is_int($value) || $value === null
+                ? $value
+                : self::normalizeValue([...$path, $name], $value, $depth);
         }
 
         return $normal;

@@ -18,31 +18,31 @@ final class ScalarType implements FieldType
      * @param non-empty-list<string> $types words, such as ``an integer`` and ``text``
      * @param int|null $min lowest integer
      * @param int|null $max highest integer
-     * @param int|null $minLength fewest characters of a text
      * @param int|null $maxLength most characters of a text
      * @param string $pattern the pattern of a text; empty: any
      * @param list<string> $choices the only texts that are allowed; empty: any
+     * @param bool $mayBeEmpty whether the empty text is allowed
      */
     public function __construct(
         private readonly array $types,
         private readonly bool $isNullable = false,
         private readonly ?int $min = null,
         private readonly ?int $max = null,
-        private readonly ?int $minLength = null,
         private readonly ?int $maxLength = null,
         private readonly string $pattern = '',
         private readonly array $choices = [],
+        private readonly bool $mayBeEmpty = true,
     ) {
     }
 
-    public static function text(?int $min = null, ?int $max = null, string $pattern = ''): self
+    public static function text(?int $max = null, string $pattern = ''): self
     {
-        return new self([self::TEXT], minLength: $min, maxLength: $max, pattern: $pattern);
+        return new self([self::TEXT], maxLength: $max, pattern: $pattern);
     }
 
-    public static function optionalText(?int $min = null, ?int $max = null): self
+    public static function optionalText(?int $max = null, bool $mayBeEmpty = true): self
     {
-        return new self([self::TEXT], isNullable: true, minLength: $min, maxLength: $max);
+        return new self([self::TEXT], isNullable: true, maxLength: $max, mayBeEmpty: $mayBeEmpty);
     }
 
     public static function integer(?int $min = null, ?int $max = null, bool $isNullable = false): self
@@ -76,7 +76,7 @@ final class ScalarType implements FieldType
             return null;
         }
         $type = Text::typeWord($value);
-        if (is_int($value) && !in_array(self::INTEGER, $this->types, true) && in_array(self::FLOAT, $this->types, true)) {
+        if (is_int($value) && $this->types === [self::FLOAT]) {
             $value = (float) $value;
         } elseif (!in_array($type, $this->types, true)) {
             $expected = implode(' or ', [...$this->types, ...($this->isNullable ? ['null'] : [])]);
@@ -103,11 +103,11 @@ final class ScalarType implements FieldType
 
     private function checkText(string $field, string $text): void
     {
-        if ($this->minLength !== null && strlen($text) < $this->minLength) {
-            throw new InvalidJob($field, "expected text of length >= $this->minLength");
+        if (!$this->mayBeEmpty && $text === '') {
+            throw new InvalidJob($field, 'must not be empty');
         }
         if ($this->maxLength !== null && strlen($text) > $this->maxLength && Text::length($text) > $this->maxLength) {
-            throw new InvalidJob($field, "expected text of length <= $this->maxLength");
+            throw new InvalidJob($field, "at most $this->maxLength characters are allowed");
         }
         if ($this->pattern !== '' && preg_match("/$this->pattern/D", $text) !== 1) {
             throw new InvalidJob($field, "expected text matching regex '$this->pattern'");

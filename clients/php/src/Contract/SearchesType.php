@@ -22,7 +22,9 @@ final class SearchesType implements FieldType
         $normal = [];
         $searches = ListType::items($field, $value, 'searches', self::MAX);
         foreach ($searches as $position => $search) {
-            $normal[] = $search instanceof Search ? $search->fields() : Build::searchFields("{$field}[$position]", $search);
+            $normal[] = $search instanceof Search
+                ? $search->fields()
+                : Build::searchFields("{$field}[$position]", $search);
         }
         foreach ($normal as $position => $fields) {
             try {
@@ -39,10 +41,10 @@ final class SearchesType implements FieldType
     {
         $count = is_array($value) ? count($value) : 0;
         if ($count === 0) {
-            throw new InvalidJob($field, 'expected a list of length >= 1');
+            throw new InvalidJob($field, 'must not be empty');
         }
         if ($count > self::MAX) {
-            throw new InvalidJob($field, sprintf('expected a list of length <= %d', self::MAX));
+            throw new InvalidJob($field, sprintf('at most %d are allowed', self::MAX));
         }
 
         return $value;

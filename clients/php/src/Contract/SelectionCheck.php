@@ -13,7 +13,9 @@ final class SelectionCheck
     private const MAX_POINTS_WITH_VECTORS = 250;
     private const NOT_FACETED = ['_point_id', 'created', 'updated', '_version'];
 
-    /** @throws InvalidJob unless a search of ``$kind`` has one query and valid conditions. The vector is not checked. */
+    /**
+     * @throws InvalidJob unless a search of ``$kind`` has one query and valid conditions. The vector is not checked.
+     */
     public static function checkSearch(NormalJob $job, Kind $kind): void
     {
         if ($job->has('vector') === $job->has('like')) {

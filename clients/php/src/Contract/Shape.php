@@ -10,9 +10,22 @@ use MemoryWorker\Job\Job;
 /** @internal Bring jobs into the types of the contract. */
 final class Shape
 {
-    private const NARROWING = ['namespace', 'category', 'group_key', 'file_id', 'before', 'other_than_model', 'active'];
-    private const WRITES = ['upsert', 'delete', 'prune'];
-    private const KIND_ADVICE = 'leave it out for the default, which is all kinds for a purge';
+    private const NARROWING = ['category', 'group_key', 'file_id', 'active'];
+    private const FIND_MORE = 'leave it out to find more';
+    /** The fields of each job that null would widen, if it meant that they are absent; and what to do instead. */
+    private const NULL_ADVICE = [
+        'purge' => [
+            ['kind', 'namespace', 'before', 'other_than_model', ...self::NARROWING],
+            'leave it out to delete more',
+        ],
+        'patch' => [['kind', 'point_ids', ...self::NARROWING], 'leave it out'],
+        'search' => [self::NARROWING, self::FIND_MORE],
+        'list' => [self::NARROWING, self::FIND_MORE],
+        'count' => [self::NARROWING, self::FIND_MORE],
+        'facet' => [self::NARROWING, self::FIND_MORE],
+        'files' => [self::NARROWING, self::FIND_MORE],
+        'stats' => [self::NARROWING, self::FIND_MORE],
+    ];
 
     /** @throws InvalidJob which names the wrong field */
     public static function normalize(Job $job): NormalJob
@@ -28,7 +41,7 @@ final class Shape
     public static function normalizeFields(string $op, array $given): NormalJob
     {
         $fields = Fields::of($op);
-        self::refuseNulls($op, $given, $fields);
+        self::refuseNulls($op, $given);
         $normal = [];
         foreach ($fields as $name => $field) {
             if (array_key_exists($name, $given)) {
@@ -50,28 +63,12 @@ final class Shape
         return new NormalJob($op, $normal);
     }
 
-    /**
-     * Refuse null where it may be an id that is missing by mistake.
-     *
-     * @param array<array-key, mixed> $given
-     * @param array<string, Field> $fields
-     */
-    private static function refuseNulls(string $op, array $given, array $fields): void
+    /** @param array<array-key, mixed> $given */
+    private static function refuseNulls(string $op, array $given): void
     {
-        foreach ($fields as $name => $field) {
-            if ($field->type->allowsNull() || !array_key_exists($name, $given) || $given[$name] !== null) {
-                continue;
-            }
-            $advice = match (true) {
-                $op === 'purge' && in_array($name, [...self::NARROWING, 'kind'], true) => 'leave it out to delete more',
-                $op === 'patch' && in_array($name, [...self::NARROWING, 'kind', 'point_ids'], true) => 'leave it out',
-                $name === 'kind' => self::KIND_ADVICE,
-                in_array($name, self::NARROWING, true) => in_array($op, self::WRITES, true)
-                    ? 'leave it out to delete or find more'
-                    : 'leave it out to find more',
-                default => null,
-            };
-            if ($advice !== null) {
+        [$names, $advice] = self::NULL_ADVICE[$op] ?? [[], ''];
+        foreach ($names as $name) {
+            if (array_key_exists($name, $given) && $given[$name] === null) {
                 throw new InvalidJob($name, "must not be null: $advice");
             }
         }

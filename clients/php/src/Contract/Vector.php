@@ -11,7 +11,9 @@ final class Vector
 {
     private const FLOAT_BYTES = 4;
     private const MAX_DIMENSIONS = 65_536;
-    /** Qdrant normalizes in float32. It stores vectors with a larger norm as zero, and does not normalize those below. */
+    /**
+     * Qdrant normalizes in float32. It stores vectors with a larger norm as zero, and does not normalize those below.
+     */
     private const MIN_NORM = 2.0 ** -11;
     private const MAX_NORM = 2.0 ** 63;
     private const ADVICE = "pass a list of numbers, or float32 bytes: pack('g*', ...\$numbers)";
@@ -38,8 +40,8 @@ final class Vector
         $numbers = [];
         foreach ($vector as $number) {
             if (!is_float($number) && !is_int($number)) {
-                $problem = 'expected a number within the range of float32, got %s';
-                throw new InvalidJob(sprintf('vector[%d]', count($numbers)), sprintf($problem, Text::typeWord($number)));
+                $problem = 'expected a number within the range of float32, got ' . Text::typeWord($number);
+                throw new InvalidJob(sprintf('vector[%d]', count($numbers)), $problem);
             }
             $numbers[] = $number;
             if (count($numbers) > self::MAX_DIMENSIONS) {
@@ -53,7 +55,8 @@ final class Vector
     /**
      * Check that there are ``$dimension`` finite numbers, and that their norm is one that searches can find.
      *
-     * ``$dimension`` null allows from 1 to 65,536 numbers. The norm has a lower limit for vectors that Qdrant normalizes.
+     * ``$dimension`` null allows from 1 to 65,536 numbers. The norm has a lower limit for vectors that Qdrant
+     * normalizes.
      *
      * @throws InvalidJob
      */
@@ -62,9 +65,9 @@ final class Vector
         $bytes = strlen($packed);
         $dimension ??= min(max(1, intdiv($bytes, self::FLOAT_BYTES)), self::MAX_DIMENSIONS);
         if ($bytes !== $dimension * self::FLOAT_BYTES) {
-            $given = Text::general($bytes / self::FLOAT_BYTES);
+            $given = [Text::general($bytes / self::FLOAT_BYTES), $bytes];
             $problem = 'expected %d dimensions (%d bytes), got %s (%d bytes)';
-            throw new InvalidJob('vector', sprintf($problem, $dimension, $dimension * self::FLOAT_BYTES, $given, $bytes));
+            throw new InvalidJob('vector', sprintf($problem, $dimension, $dimension * self::FLOAT_BYTES, ...$given));
         }
         self::checkNorm($packed, $isNormalized ? self::MIN_NORM : 0.0);
     }
@@ -91,7 +94,8 @@ final class Vector
             throw new InvalidJob('vector', 'all numbers are zero, and no search can find a vector without a direction');
         }
         if ($norm < $minimum || $norm > self::MAX_NORM) {
-            $shown = array_map(static fn (float $one): string => Text::general($one, 3), [$minimum, self::MAX_NORM, $norm]);
+            $bounds = [$minimum, self::MAX_NORM, $norm];
+            $shown = array_map(static fn (float $one): string => Text::general($one, 3), $bounds);
             throw new InvalidJob('vector', vsprintf('its norm must be from %s to %s to be found, got %s', $shown));
         }
     }

@@ -18,11 +18,12 @@ final class WhereCheck
     {
         foreach ($where as $name => $condition) {
             $field = (string) $name;
-            $expected = $field === 'user_id' && $kind->userIds === 'integer' ? ScalarType::INTEGER : $kind->payloadTypes[$field] ?? null;
+            $expected = self::typeOf($field, $kind);
             if ($expected === null) {
                 $fields = array_map(strval(...), array_keys($kind->payloadTypes));
                 sort($fields, SORT_STRING);
-                $problem = sprintf('is none of the fields of kind %s: %s', Text::repr($kind->name), implode(', ', $fields));
+                $shown = Text::repr($kind->name);
+                $problem = "is none of the fields of kind $shown: " . implode(', ', $fields);
                 throw new InvalidJob('where.' . Text::first($field, 80), $problem);
             }
             $tests = self::tests($condition);
@@ -33,6 +34,13 @@ final class WhereCheck
                 self::checkValue("where.$field$test", $value, $expected, !in_array($test, ['.gte', '.lte'], true));
             }
         }
+    }
+
+    private static function typeOf(string $field, Kind $kind): ?string
+    {
+        $isUser = $field === 'user_id' && $kind->userIds === 'integer';
+
+        return $isUser ? ScalarType::INTEGER : $kind->payloadTypes[$field] ?? null;
     }
 
     /** @return array<string, mixed> each value of a condition, by the path of its test */

@@ -21,7 +21,7 @@ final class WhereType implements FieldType
     {
         $scalars = [ScalarType::BOOLEAN, ScalarType::INTEGER, ScalarType::FLOAT, ScalarType::TEXT];
         $scalar = new ScalarType($scalars);
-        $values = new ListType('values', $scalar, self::MAX_VALUES, 1);
+        $values = new ListType('values', $scalar, self::MAX_VALUES, false);
         $number = new ScalarType([ScalarType::INTEGER, ScalarType::FLOAT]);
         $this->value = new ScalarType([...$scalars, 'a map']);
         $this->tests = [
@@ -42,7 +42,7 @@ final class WhereType implements FieldType
     public function normalize(string $field, mixed $value): mixed
     {
         if (!$value instanceof \stdClass && (!is_array($value) || $value !== [] && array_is_list($value))) {
-            throw new InvalidJob($field, sprintf('expected a map of fields to conditions, got %s', Text::typeWord($value)));
+            throw new InvalidJob($field, 'expected a map of fields to conditions, got ' . Text::typeWord($value));
         }
         $normal = [];
         foreach ((array) $value as $name => $condition) {
@@ -59,13 +59,14 @@ final class WhereType implements FieldType
         }
         $fields = (array) $value;
         if (count($fields) > self::MAX_FIELDS) {
-            throw new InvalidJob($field, sprintf('expected a map of length <= %d', self::MAX_FIELDS));
+            throw new InvalidJob($field, sprintf('at most %d fields are allowed', self::MAX_FIELDS));
         }
         $checked = [];
         foreach ($fields as $name => $condition) {
+            $path = "$field." . Text::first((string) $name, 80);
             $checked[$name] = $condition instanceof \stdClass
-                ? $this->checkTests("{$field}[...]", (array) $condition)
-                : $this->value->check("{$field}[...]", $condition);
+                ? $this->checkTests($path, (array) $condition)
+                : $this->value->check($path, $condition);
         }
 
         return $checked;
@@ -96,7 +97,7 @@ final class WhereType implements FieldType
     {
         foreach ($given as $name => $test) {
             if (!isset($this->tests[$name])) {
-                throw new InvalidJob((string) $name, "object contains unknown field `$name`");
+                throw new InvalidJob("$path.$name", "object contains unknown field `$name`");
             }
             $given[$name] = $this->tests[$name]->check("$path.$name", $test);
         }

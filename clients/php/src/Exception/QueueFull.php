@@ -12,6 +12,7 @@ class QueueFull extends QueueError
     /** @param string $what ``jobs``, ``bytes`` or ``reads`` */
     public function __construct(public readonly string $what, public readonly int $limit)
     {
-        parent::__construct(sprintf('the queue is full: at most %s %s may wait; nothing was stored', number_format($limit), $what));
+        $most = number_format($limit);
+        parent::__construct("the queue is full: at most $most $what may wait; nothing was stored");
     }
 }

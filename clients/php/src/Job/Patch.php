@@ -9,10 +9,10 @@ use MemoryWorker\Absent;
 /**
  * Change some payload fields of existing points. Their vectors stay.
  *
- * Give exactly one target: ``pointIds``, ``category``, ``groupKey`` or ``fileId``. ``set`` has new values, and ``unset``
- * the names of fields to remove. Points that do not exist are no error. With ``pointIds``, the namespace ``*`` is the
- * base collection and every namespace. Without ``kind``, a ``groupKey`` or ``fileId`` is about documents, and else it is
- * about memories.
+ * Give exactly one target: ``pointIds``, ``category``, ``groupKey`` or ``fileId``. ``set`` has new values, and
+ * ``unset`` the names of fields to remove. Points that do not exist are no error. With ``pointIds``, the namespace
+ * ``*`` is the base collection and every namespace. Without ``kind``, a ``groupKey`` or ``fileId`` is about documents,
+ * and else it is about memories.
  */
 final class Patch implements WriteJob
 {

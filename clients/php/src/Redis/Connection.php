@@ -7,8 +7,8 @@ namespace MemoryWorker\Redis;
 /**
  * A connection to one Redis server: all that this library needs of a Redis client.
  *
- * Words are sent as they are, without a prefix or a serializer. Replies are integers, strings (also for status replies),
- * lists and null.
+ * Words are sent as they are, without a prefix or a serializer. Replies are integers, strings (also for status
+ * replies), lists and null.
  */
 interface Connection
 {

@@ -9,8 +9,9 @@ use MemoryWorker\Exception\ConfigurationError;
 /**
  * A connection by the extension phpredis 5.3 or newer, or by Relay, which has the same methods.
  *
- * Commands are raw. So ``OPT_PREFIX``, ``OPT_SERIALIZER`` and ``OPT_COMPRESSION`` have no effect on them, and the client
- * may be one that the app uses for other things, too. Its read timeout is set for each command, and set back afterwards.
+ * Commands are raw. So ``OPT_PREFIX``, ``OPT_SERIALIZER`` and ``OPT_COMPRESSION`` have no effect on them, and the
+ * client may be one that the app uses for other things, too. Its read timeout is set for each command, and set back
+ * afterwards.
  */
 final class PhpRedisConnection implements Connection
 {
@@ -24,9 +25,9 @@ final class PhpRedisConnection implements Connection
     /**
      * ``$client`` is a connected client, or a function that makes one.
      *
-     * The function is called at the first use, and at each reconnect. So it can ask Sentinel for the primary, and it has the
-     * certificates and the password. A ready client reconnects to the same address with the same user and database. If it
-     * needs options for TLS, give a function.
+     * The function is called at the first use, and at each reconnect. So it can ask Sentinel for the primary, and it
+     * has the certificates and the password. A ready client reconnects to the same address with the same user and
+     * database. If it needs options for TLS, give a function.
      *
      * @param \Redis|\Relay\Relay|\Closure(): (\Redis|\Relay\Relay) $client
      */
@@ -117,7 +118,9 @@ final class PhpRedisConnection implements Connection
         }
     }
 
-    /** Return whether a message is that of Redis, which begins with a word of capitals, and not one of the extension. */
+    /**
+     * Return whether a message is that of Redis, which begins with a word of capitals, and not one of the extension.
+     */
     private static function isErrorReply(string $message): bool
     {
         return preg_match('/^-?[A-Z][A-Z0-9_]+( |$)/', $message) === 1;

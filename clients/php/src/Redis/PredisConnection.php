@@ -14,8 +14,8 @@ use Predis\Response\ServerException;
 /**
  * A connection by Predis 1.1 to 3.
  *
- * Commands are raw. So a prefix and other options of the client have no effect on them. The read timeout of the connection
- * is set for each command, and set back afterwards.
+ * Commands are raw. So a prefix and other options of the client have no effect on them. The read timeout of the
+ * connection is set for each command, and set back afterwards.
  */
 final class PredisConnection implements Connection
 {
@@ -25,8 +25,8 @@ final class PredisConnection implements Connection
     /**
      * ``$client`` is a client of one server, or a function that makes one.
      *
-     * The function is called at the first use, and at each reconnect. So it can ask Sentinel for the primary. A ready client
-     * reconnects to the same address.
+     * The function is called at the first use, and at each reconnect. So it can ask Sentinel for the primary. A ready
+     * client reconnects to the same address.
      *
      * @param Client|\Closure(): Client $client
      */
@@ -40,7 +40,7 @@ final class PredisConnection implements Connection
         try {
             $client = $this->source->client(self::checked(...));
             $stream = self::stream($client->getConnection());
-            stream_set_timeout($stream, (int) $timeout, (int) (fmod($timeout, 1.0) * 1e6));
+            self::setTimeout($stream, $timeout);
             try {
                 $reply = $client->executeRaw($words, $isError);
             } finally {
@@ -92,7 +92,8 @@ final class PredisConnection implements Connection
     private static function stream(mixed $connection)
     {
         $found = $connection instanceof NodeConnectionInterface ? $connection->getResource() : null;
-        foreach (is_object($found) ? (array) $found : [$found] as $value) { // Predis 3 has the stream inside of an object
+        // Predis 3 has the stream inside of an object.
+        foreach (is_object($found) ? (array) $found : [$found] as $value) {
             if (is_resource($value) && get_resource_type($value) === 'stream') {
                 return $value;
             }
@@ -109,6 +110,12 @@ final class PredisConnection implements Connection
         $parameters = $connection->getParameters();
         $given = $parameters->read_write_timeout ?? ini_get('default_socket_timeout');
         $seconds = is_numeric($given) ? (float) $given : 60.0;
-        stream_set_timeout($stream, $seconds > 0 ? (int) $seconds : -1, $seconds > 0 ? (int) (fmod($seconds, 1.0) * 1e6) : 0);
+        $seconds > 0 ? self::setTimeout($stream, $seconds) : stream_set_timeout($stream, -1); // -1: without end
+    }
+
+    /** @param resource $stream */
+    private static function setTimeout($stream, float $seconds): void
+    {
+        stream_set_timeout($stream, (int) $seconds, (int) (fmod($seconds, 1.0) * 1e6));
     }
 }

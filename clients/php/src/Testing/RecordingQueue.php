@@ -54,8 +54,8 @@ final class RecordingQueue implements Queue
     private array $outcomes = [];
 
     /**
-     * ``$dimension`` is that of the vectors; null allows any. ``$kinds`` is the JSON of the kinds, as in ``mw:meta``; null
-     * means the built-in ones.
+     * ``$dimension`` is that of the vectors; null allows any. ``$kinds`` is the JSON of the kinds, as in ``mw:meta``;
+     * null means the built-in ones.
      */
     public function __construct(?int $dimension = null, ?string $kinds = null)
     {

@@ -24,15 +24,16 @@ final class Failures
 {
     private const CLUSTER = ['ASK', 'CLUSTERDOWN', 'CROSSSLOT', 'MOVED'];
     private const REFUSED = [
-        'BUSY', 'DENIED', 'EXECABORT', 'MASTERDOWN', 'MISCONF', 'NOPERM', 'NOREPLICAS', 'READONLY', 'REDIRECT', 'TRYAGAIN',
-        'UNBLOCKED',
+        'BUSY', 'DENIED', 'EXECABORT', 'MASTERDOWN', 'MISCONF', 'NOPERM', 'NOREPLICAS', 'READONLY', 'REDIRECT',
+        'TRYAGAIN', 'UNBLOCKED',
     ];
     private const NOT_READY = ['LOADING', 'NOAUTH', 'WRONGPASS'];
     /** Errors of a server that is not, or no longer, the primary, or not yet ready. */
     private const WRONG_SERVER = [
         'CLUSTERDOWN', 'LOADING', 'MASTERDOWN', 'MOVED', 'NOREPLICAS', 'READONLY', 'UNBLOCKED',
     ];
-    private const IS_CLUSTER = 'REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; nothing was stored';
+    private const IS_CLUSTER = 'REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; '
+        . 'nothing was stored';
 
     /** Return whether another connection may reach a server that accepts the same request. */
     public static function isWrongServer(BrokenConnection|ErrorReply $error): bool
@@ -55,7 +56,8 @@ final class Failures
             $words[0] === 'TOOLARGE' => self::tooLarge((int) $words[1], (int) $words[2]),
             $words[0] === 'TOOLATE' => new TooLate('the push reached Redis too late and was not stored', 0, $error),
             $words[0] === 'OOM' => new QueueOutOfMemory("Redis is full: $text", 0, $error),
-            in_array($words[0], self::CLUSTER, true) => new QueueUnavailable(self::IS_CLUSTER . " ($message)", 0, $error),
+            in_array($words[0], self::CLUSTER, true)
+                => new QueueUnavailable(self::IS_CLUSTER . " ($message)", 0, $error),
             in_array($words[0], self::REFUSED, true) => new QueueUnavailable("Redis refuses: $message", 0, $error),
             in_array($words[0], self::NOT_READY, true), str_starts_with($text, 'max number of clients')
                 => new QueueUnavailable("Redis: $text", 0, $error),
@@ -66,11 +68,15 @@ final class Failures
     /** Return a message without the first word if it only says that this is an error, or if the rest says the same. */
     private static function withoutWord(string $message, string $word): string
     {
-        return in_array($word, ['ERR', 'OOM', ...self::NOT_READY], true) ? ltrim(substr($message, strlen($word))) : $message;
+        $isNeedless = in_array($word, ['ERR', 'OOM', ...self::NOT_READY], true);
+
+        return $isNeedless ? ltrim(substr($message, strlen($word))) : $message;
     }
 
     private static function tooLarge(int $size, int $limit): InvalidJob
     {
-        return new InvalidJob('job', sprintf('at most %s bytes are allowed, got %s', number_format($limit), number_format($size)));
+        $numbers = [number_format($limit), number_format($size)];
+
+        return new InvalidJob('job', vsprintf('at most %s bytes are allowed, got %s', $numbers));
     }
 }

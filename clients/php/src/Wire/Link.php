@@ -24,7 +24,8 @@ final class Link
     }
 
     /**
-     * Run the commands of ``$step``. If their connection breaks or leads to a wrong server, reconnect and run them again.
+     * Run the commands of ``$step``. If their connection breaks or leads to a wrong server, reconnect and run them
+     * again.
      *
      * @template T
      * @param callable(): T $step it may run twice

@@ -26,9 +26,9 @@ final class Outcomes
     public function behind(string $after, int $count, float $seconds, float $patience): array
     {
         $limit = new TimeLimit($seconds + $patience + Link::LATE_REPLY_S);
-        $began = TimeLimit::now();
-        [$answer, $lastRead] = $this->link->run($limit, function () use ($after, $count, $seconds, $began, $limit): array {
-            $left = $seconds - (TimeLimit::now() - $began);
+        $end = TimeLimit::now() + $seconds;
+        [$answer, $lastRead] = $this->link->run($limit, function () use ($after, $count, $end, $limit): array {
+            $left = $end - TimeLimit::now();
             $block = $left >= 0.001 ? ['BLOCK', (string) max(1, (int) ($left * 1000))] : [];
             $words = ['XREAD', 'COUNT', (string) $count, ...$block, 'STREAMS', $this->keys->outcomes, $after];
 
@@ -40,7 +40,8 @@ final class Outcomes
         $hasGap = $after !== self::FIRST && Decoded::list($lastRead) === [];
         $found = [];
         foreach (self::entries($answer) as $position => $entry) {
-            $found[] = self::outcome(Decoded::text($entry[0] ?? ''), Decoded::fields($entry[1] ?? []), $hasGap && $position === 0);
+            $id = Decoded::text($entry[0] ?? '');
+            $found[] = self::outcome($id, Decoded::fields($entry[1] ?? []), $hasGap && $position === 0);
         }
 
         return $found;

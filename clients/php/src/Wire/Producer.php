@@ -5,7 +5,6 @@ declare(strict_types=1);
 namespace MemoryWorker\Wire;
 
 use MemoryWorker\Contract\Build;
-use MemoryWorker\Contract\JobCheck;
 use MemoryWorker\Contract\Limits;
 use MemoryWorker\Contract\ListType;
 use MemoryWorker\Contract\NormalJob;
@@ -29,8 +28,12 @@ final class Producer
 
     private readonly Push $push;
 
-    public function __construct(Link $link, Keys $keys, private readonly LiveMeta $meta, private readonly float $timeout)
-    {
+    public function __construct(
+        Link $link,
+        Keys $keys,
+        private readonly LiveMeta $meta,
+        private readonly float $timeout,
+    ) {
         $this->push = new Push($link, $keys);
     }
 
@@ -51,7 +54,8 @@ final class Producer
         $receipts = [];
         foreach (self::chunks($bodies) as [$first, $length]) {
             try {
-                $stored = $this->pushChunk(array_slice($jobs, $first, $length), array_slice($bodies, $first, $length), $limit);
+                $some = array_slice($jobs, $first, $length);
+                $stored = $this->pushChunk($some, array_slice($bodies, $first, $length), $limit);
             } catch (QueueError | InvalidJob | PartitionMismatch $error) {
                 throw $receipts === [] ? $error : new PushedInPart($receipts, count($jobs), $error);
             }
@@ -73,7 +77,7 @@ final class Producer
         $began = TimeLimit::now();
         try {
             return $this->pushOnce($jobs, $bodies, $token, $limit);
-        } catch (InvalidJob $error) { // the workers now allow only smaller jobs, so read the limits before the next check
+        } catch (InvalidJob $error) { // the workers now allow only smaller jobs
             $this->meta->forget();
             throw $error;
         } catch (PartitionMismatch | TooLate) { // nothing was stored: the partitions changed, or a clock was set

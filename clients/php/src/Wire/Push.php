@@ -63,8 +63,8 @@ final class Push
         if ($replicas === 0) {
             return;
         }
-        $milliseconds = (string) (int) (self::REPLICATION_TIMEOUT_S * 1000);
-        $reached = (int) Decoded::text($this->link->block(['WAIT', (string) $replicas, $milliseconds], self::REPLICATION_TIMEOUT_S));
+        $words = ['WAIT', (string) $replicas, (string) (int) (self::REPLICATION_TIMEOUT_S * 1000)];
+        $reached = (int) Decoded::text($this->link->block($words, self::REPLICATION_TIMEOUT_S));
         if ($reached < $replicas) {
             $problem = 'only %d of %d replicas of Redis confirmed within %g s';
             throw new NotReplicated(sprintf($problem, $reached, $replicas, self::REPLICATION_TIMEOUT_S));

@@ -45,7 +45,9 @@ final class ReplyReader
             files: $reply->has('files') ? array_map(self::file(...), $reply->maps('files')) : null,
             truncated: $reply->boolean('truncated'),
             stats: $stats === null ? null : self::stats($stats),
-            collections: $reply->has('collections') ? array_map(self::collection(...), $reply->maps('collections')) : null,
+            collections: $reply->has('collections')
+                ? array_map(self::collection(...), $reply->maps('collections'))
+                : null,
             health: $health === null ? null : self::health($health),
             engineMs: $reply->has('engine_ms') ? $reply->number('engine_ms') : 0.0,
         );
@@ -68,7 +70,12 @@ final class ReplyReader
 
     private static function hit(JsonMap $hit): Hit
     {
-        return new Hit($hit->text('point_id'), $hit->number('score'), $hit->values('payload'), $hit->textOrNull('namespace'));
+        return new Hit(
+            $hit->text('point_id'),
+            $hit->number('score'),
+            $hit->values('payload'),
+            $hit->textOrNull('namespace'),
+        );
     }
 
     private static function result(JsonMap $result): SearchResult

@@ -56,7 +56,8 @@ final class States
             }
         });
         if (!$isApplied) {
-            throw new NotApplied(sprintf('job %s was not applied within %s s; it is still queued', $receipt, Text::general($seconds)));
+            $waited = Text::general($seconds);
+            throw new NotApplied("job $receipt was not applied within $waited s; it is still queued");
         }
     }
 
@@ -117,13 +118,14 @@ final class States
      */
     private function lookUp(array $receipts, TimeLimit $limit): array
     {
-        $keys = [$this->keys->since];
+        $k = $this->keys;
+        $keys = [$k->since];
         $places = $wanted = [];
         foreach ($receipts as $receipt) {
             $partition = $receipt->partition;
             if (!isset($places[$partition])) {
                 $places[$partition] = count($places) + 1;
-                array_push($keys, $this->keys->applied($partition), $this->keys->dead($partition), $this->keys->removed($partition));
+                array_push($keys, $k->applied($partition), $k->dead($partition), $k->removed($partition));
             }
             array_push($wanted, (string) $places[$partition], $receipt->entryId, EntryId::padded($receipt->entryId));
         }
@@ -145,8 +147,13 @@ final class States
      *
      * @param list<string> $record
      */
-    private static function state(Receipt $receipt, array $record, string $epoch, string $mark, string $knownFrom): JobState
-    {
+    private static function state(
+        Receipt $receipt,
+        array $record,
+        string $epoch,
+        string $mark,
+        string $knownFrom,
+    ): JobState {
         $record = array_map(Text::scrub(...), $record) + ['', '', '', ''];
         if ($record[0] === 'dead') {
             return new JobState($receipt, 'dead', $record[1], $record[2], $record[3] === '' ? null : $record[3]);

@@ -16,6 +16,7 @@ use MemoryWorker\MemoryQueue;
 use MemoryWorker\Receipt;
 use MemoryWorker\Redis\PhpRedisConnection;
 use MemoryWorker\Redis\PredisConnection;
+use MemoryWorker\Result\Reply;
 use MemoryWorker\Tests\Support\Golden;
 use MemoryWorker\Tests\Support\LossyConnection;
 use MemoryWorker\Tests\Support\Plain;
@@ -68,7 +69,8 @@ final class RedisTest extends TestCase
     {
         Servers::run($library, ['SCRIPT', 'FLUSH']);
         $queue = $this->queue($library);
-        $receipt = $queue->upsert(userId: 1730, pointId: 'mem_1730_1', vector: [3, 4], payload: ['value' => "\u{1F600}"]);
+        $payload = ['value' => "\u{1F600}"];
+        $receipt = $queue->upsert(userId: 1730, pointId: 'mem_1730_1', vector: [3, 4], payload: $payload);
         self::assertSame(17, $receipt->partition);
         $entries = $this->redis($library, ['XRANGE', 'stream:17', '-', '+']);
         self::assertSame($receipt->entryId, $entries[0][0]);
@@ -126,15 +128,17 @@ final class RedisTest extends TestCase
     /** @dataProvider libraries */
     public function testAReplicaIsLeftForThePrimary(string $library): void
     {
-        $replica = Servers::start('--replicaof', (Servers::address() ?? [])['host'], (string) (Servers::address() ?? [])['port']);
+        ['host' => $host, 'port' => $port] = Servers::address() ?? ['host' => '', 'port' => 0];
+        $replica = Servers::start('--replicaof', $host, (string) $port);
         if ($replica === null) {
             self::markTestSkipped('there is no redis-server');
         }
         $this->servers[] = $replica;
         $made = 0;
-        $queue = new MemoryQueue(Servers::connection($library, static function () use ($library, $replica, &$made): object {
+        $find = static function () use ($library, $replica, &$made): object {
             return Servers::factory($library, $made++ === 0 ? $replica : null)();
-        }), $this->prefix);
+        };
+        $queue = new MemoryQueue(Servers::connection($library, $find), $this->prefix);
         $this->untilReadonly($library, $replica);
         $queue->purge(userId: 1730);
         self::assertSame(2, $made);
@@ -188,7 +192,8 @@ final class RedisTest extends TestCase
     {
         $this->startWorker(0);
         $replies = $this->queue($library)->callMany(['a' => new Count(1), 'b' => new Count(2), 'c' => new Count(3)]);
-        self::assertSame(['a' => 1, 'b' => 2, 'c' => 3], array_map(static fn ($reply): int => $reply->count(), $replies));
+        $counts = array_map(static fn (Reply $reply): int => $reply->count(), $replies);
+        self::assertSame(['a' => 1, 'b' => 2, 'c' => 3], $counts);
     }
 
     /** @dataProvider libraries */
@@ -271,7 +276,8 @@ final class RedisTest extends TestCase
             }
             $queue = $this->queue($library);
             $receipt = Receipt::parse($case->receipt);
-            self::assertSame(Plain::json([$case->state]), Plain::json(Plain::of($queue->states([$receipt]))), $case->name);
+            $states = $queue->states([$receipt]);
+            self::assertSame(Plain::json([$case->state]), Plain::json(Plain::of($states)), $case->name);
             $message = null;
             try {
                 $queue->waitApplied($receipt, $case->wait_applied->timeout);
@@ -293,7 +299,8 @@ final class RedisTest extends TestCase
             self::assertInstanceOf(\Redis::class, $redis);
             $redis->multi();
             $wrong['the Redis client is inside of a transaction or a pipeline'] = new PhpRedisConnection($redis);
-            $wrong['expected a client of phpredis or Relay, got ArrayObject'] = new PhpRedisConnection(new \ArrayObject());
+            $other = new PhpRedisConnection(new \ArrayObject());
+            $wrong['expected a client of phpredis or Relay, got ArrayObject'] = $other;
         }
         if (class_exists(\Predis\Client::class)) {
             $several = new \Predis\Client(['tcp://127.0.0.1:1', 'tcp://127.0.0.1:2'], ['cluster' => 'predis']);

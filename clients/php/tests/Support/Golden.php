@@ -103,7 +103,9 @@ final class Golden
         $form = $only === '' ? null : $fields[$only];
 
         return match ($only) {
-            'base64' => $name === 'inside' ? throw new NotInPhp('PHP keeps bytes and text in one type') : base64_decode((string) $form, true),
+            'base64' => $name === 'inside'
+                ? throw new NotInPhp('PHP keeps bytes and text in one type')
+                : base64_decode((string) $form, true),
             'float32' => base64_decode((string) $form, true),
             'number' => ['nan' => NAN, 'inf' => INF, '-inf' => -INF][(string) $form],
             'integer', 'not_unicode' => throw new NotInPhp(),

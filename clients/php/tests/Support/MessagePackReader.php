@@ -4,7 +4,9 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Tests\Support;
 
-/** Decodes MessagePack so that all types are kept apart: maps are ``stdClass``, bytes are ``['bytes' => ...]`` in one. */
+/**
+ * Decodes MessagePack so that all types are kept apart: maps are ``stdClass``, bytes are ``['bytes' => ...]`` in one.
+ */
 final class MessagePackReader
 {
     private int $at = 0;

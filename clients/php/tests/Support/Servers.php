@@ -78,7 +78,8 @@ final class Servers
         $port = (int) substr((string) strrchr((string) stream_socket_get_name($socket, false), ':'), 1);
         fclose($socket);
         $command = ['redis-server', '--port', (string) $port, '--save', '', '--bind', '127.0.0.1', ...$options];
-        $process = proc_open($command, [['file', '/dev/null', 'r'], ['file', '/dev/null', 'w'], ['file', '/dev/null', 'w']], $pipes);
+        $nowhere = ['file', '/dev/null', 'w'];
+        $process = proc_open($command, [['file', '/dev/null', 'r'], $nowhere, $nowhere], $pipes);
         if (!is_resource($process)) {
             return null;
         }
