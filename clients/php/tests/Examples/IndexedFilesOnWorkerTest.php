@@ -25,10 +25,7 @@ final class IndexedFilesOnWorkerTest extends TestCase
 
     public function testOneFileIsIndexedAndOneFails(): void
     {
-        $files = new IndexedFiles($this->queue, $this->database);
-        $files->index($this->user, 88, $this->chunks(88, $this->axis(0)));
-        // The app believes that vectors have two numbers. The worker knows better, and keeps the jobs as dead letters.
-        (new IndexedFiles($this->queueForVectorsOf(2), $this->database))->index($this->user, 89, $this->chunks(89, [1.0, 0.0]));
+        $files = $this->indexOneWellAndOneBadly();
         self::assertSame(['pending', 'pending'], [$files->state(88), $files->state(89)]);
 
         $afterARestart = new IndexedFiles($this->queue, $this->database);
@@ -41,17 +38,37 @@ final class IndexedFilesOnWorkerTest extends TestCase
         self::assertStringContainsString('invalid: vector', $files->problems(89)[0]);
     }
 
-    public function testTheStatesOfTheReceiptsSayTheSame(): void
+    public function testOutcomesThatWereLostAreAskedFor(): void
+    {
+        $redis = self::connection();
+        $stream = self::prefix() . ':outcomes';
+        $files = $this->indexOneWellAndOneBadly();
+        $files->follow(timeout: 5);
+        $files->index($this->user, 88, $this->chunks(88, $this->axis(0)));
+        $this->apply('the last one');
+        $redis->command(['XTRIM', $stream, 'MAXLEN', '0'], 5);
+        $this->apply('one more');
+
+        self::assertSame('pending', $files->state(88));
+        self::assertSame(1, $files->follow(timeout: 5), 'all others are lost');
+        self::assertSame('indexed', $files->state(88));
+        self::assertStringContainsString('invalid', $files->problems(89)[1]);
+    }
+
+    private function indexOneWellAndOneBadly(): IndexedFiles
     {
         $files = new IndexedFiles($this->queue, $this->database);
         $files->index($this->user, 88, $this->chunks(88, $this->axis(0)));
-        (new IndexedFiles($this->queueForVectorsOf(2), $this->database))->index($this->user, 89, $this->chunks(89, [1.0, 0.0]));
-        self::eventually(function () use ($files): bool {
-            $files->askForStates();
+        // The app believes that vectors have two numbers. The worker knows better, and keeps the jobs as dead letters.
+        $mistaken = new IndexedFiles($this->queueForVectorsOf(2), $this->database);
+        $mistaken->index($this->user, 89, $this->chunks(89, [1.0, 0.0]));
 
-            return $files->state(88) === 'indexed' && count($files->problems(89)) === 2;
-        });
-        self::assertStringContainsString('dead invalid vector', $files->problems(89)[0]);
+        return $files;
+    }
+
+    private function apply(string $ref): void
+    {
+        $this->queue->waitApplied($this->queue->purge($this->user, category: 'none', ref: $ref, notify: true), 20);
     }
 
     /**
