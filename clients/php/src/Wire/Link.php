@@ -37,20 +37,16 @@ final class Link
     {
         return $limit->run(function () use ($limit, $step): mixed {
             try {
-                return $step();
+                return $this->attempt($step);
             } catch (BrokenConnection | ErrorReply $error) {
                 if (!Failures::isWrongServer($error)) {
                     throw Failures::map($error);
                 }
             }
-            $this->connection->reconnect();
             $limit->check($error);
             try {
-                return $step();
+                return $this->attempt($step);
             } catch (BrokenConnection | ErrorReply $again) {
-                if (Failures::isWrongServer($again)) {
-                    $this->connection->reconnect();
-                }
                 throw Failures::map($again);
             }
         });
@@ -94,5 +90,29 @@ final class Link
         }
 
         return $this->command(['EVAL', $script->source(), ...$words], $limit);
+    }
+
+    /**
+     * Run the commands of ``$step``. Unless Redis has answered, leave the connection, which may still get a late reply.
+     *
+     * @template T
+     * @param callable(): T $step
+     * @return T
+     */
+    private function attempt(callable $step): mixed
+    {
+        try {
+            return $step();
+        } catch (ErrorReply $error) {
+            if (Failures::isWrongServer($error)) {
+                $this->connection->reconnect();
+            }
+            throw $error;
+        } catch (MemoryWorkerError $error) {
+            throw $error;
+        } catch (\Throwable $error) { // it broke, or a signal handler has thrown something while a command waited
+            $this->connection->reconnect();
+            throw $error;
+        }
     }
 }

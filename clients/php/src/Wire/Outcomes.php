@@ -77,7 +77,7 @@ final class Outcomes
             outcome: $text('outcome'),
             at: (int) $text('at'),
             op: $optional('op'),
-            userId: $userId !== null && ctype_digit($userId) ? (int) $userId : $userId,
+            userId: $userId !== null && preg_match('/^[0-9]+$/D', $userId) === 1 ? (int) $userId : $userId,
             kind: $optional('kind'),
             namespace: $optional('namespace'),
             reason: $text('reason'),

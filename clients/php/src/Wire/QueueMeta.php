@@ -42,7 +42,7 @@ final class QueueMeta
     {
         $numbers = [];
         foreach (self::NUMBERS as $name) {
-            if (ctype_digit($fields[$name] ?? '')) {
+            if (preg_match('/^[0-9]{1,18}$/D', $fields[$name] ?? '') === 1) {
                 $numbers[$name] = (int) $fields[$name];
             }
         }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Wire;
 
+use MemoryWorker\Contract\Text;
 use MemoryWorker\Exception\QueueUnavailable;
 
 /**
@@ -58,7 +59,8 @@ final class TimeLimit
     {
         $remaining = $this->remaining();
         if ($remaining <= 0.0) {
-            throw new QueueUnavailable(sprintf('Redis: no answer within %.3g s', $this->seconds), 0, $previous);
+            $waited = Text::general($this->seconds, 3);
+            throw new QueueUnavailable("Redis: no answer within $waited s", 0, $previous);
         }
 
         return $remaining;

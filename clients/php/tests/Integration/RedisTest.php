@@ -14,6 +14,7 @@ use MemoryWorker\Exception\ReadFailed;
 use MemoryWorker\Job\Count;
 use MemoryWorker\MemoryQueue;
 use MemoryWorker\Receipt;
+use MemoryWorker\Redis\Connection;
 use MemoryWorker\Redis\PhpRedisConnection;
 use MemoryWorker\Redis\PredisConnection;
 use MemoryWorker\Result\Reply;
@@ -148,6 +149,45 @@ final class RedisTest extends TestCase
         $this->expectException(QueueUnavailable::class);
         $this->expectExceptionMessageMatches('/READONLY|MASTERDOWN|LOADING/');
         (new MemoryQueue($ready, $this->prefix))->purge(userId: 1730);
+    }
+
+    /** @dataProvider libraries */
+    public function testAReadyClientReconnectsWithItsPasswordAndDatabase(string $library): void
+    {
+        $port = Servers::start('--requirepass', 'secret');
+        if ($port === null) {
+            self::markTestSkipped('there is no redis-server');
+        }
+        $this->servers[] = $port;
+        if ($library === 'Predis') {
+            $login = ['username' => 'default', 'password' => 'secret', 'database' => 1];
+            $client = new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, ...$login]);
+        } else {
+            $client = new \Redis();
+            $client->connect('127.0.0.1', $port);
+            $client->auth('secret');
+            $client->select(1);
+        }
+        $connection = Servers::connection($library, $client);
+        $id = $connection->command(['CLIENT', 'ID'], 5.0);
+        $connection->reconnect();
+        self::assertNotSame($id, $connection->command(['CLIENT', 'ID'], 5.0));
+        self::assertIsString($found = $connection->command(['CLIENT', 'LIST', 'ID', $this->id($connection)], 5.0));
+        self::assertStringContainsString(' db=1 ', $found);
+    }
+
+    /** @dataProvider libraries */
+    public function testAPasswordThatIsRefusedIsUnavailable(string $library): void
+    {
+        $port = Servers::start('--requirepass', 'secret');
+        if ($port === null) {
+            self::markTestSkipped('there is no redis-server');
+        }
+        $this->servers[] = $port;
+        $queue = new MemoryQueue(Servers::connection($library, Servers::factory($library, $port)), $this->prefix);
+        $this->expectException(QueueUnavailable::class);
+        $this->expectExceptionMessage('Redis: Authentication required.');
+        $queue->purge(userId: 1730);
     }
 
     /** @dataProvider libraries */
@@ -329,6 +369,13 @@ final class RedisTest extends TestCase
     private function redis(string $library, array $words): mixed
     {
         return Servers::run($library, [$words[0], "$this->prefix:$words[1]", ...array_slice($words, 2)]);
+    }
+
+    private function id(Connection $connection): string
+    {
+        $id = $connection->command(['CLIENT', 'ID'], 5.0);
+
+        return is_int($id) ? (string) $id : '';
     }
 
     private function startWorker(int $delayMs): void

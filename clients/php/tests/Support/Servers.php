@@ -77,7 +77,10 @@ final class Servers
         }
         $port = (int) substr((string) strrchr((string) stream_socket_get_name($socket, false), ':'), 1);
         fclose($socket);
-        $command = ['redis-server', '--port', (string) $port, '--save', '', '--bind', '127.0.0.1', ...$options];
+        $command = [
+            'redis-server', '--port', (string) $port, '--bind', '127.0.0.1', '--save', '',
+            '--dir', sys_get_temp_dir(), '--dbfilename', self::file($port), ...$options,
+        ];
         $nowhere = ['file', '/dev/null', 'w'];
         $process = proc_open($command, [['file', '/dev/null', 'r'], $nowhere, $nowhere], $pipes);
         if (!is_resource($process)) {
@@ -98,6 +101,12 @@ final class Servers
             proc_terminate(self::$started[$port], 9);
             proc_close(self::$started[$port]);
             unset(self::$started[$port]);
+            @unlink(sys_get_temp_dir() . '/' . self::file($port));
         }
+    }
+
+    private static function file(int $port): string
+    {
+        return "memory-worker-test-$port.rdb";
     }
 }

@@ -62,6 +62,19 @@ final class PushTest extends TestCase
         self::assertCount(2, $redis->scripts('push'));
     }
 
+    public function testAnInterruptedCommandLeavesItsConnection(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->failures = [new \DomainException('thrown by a signal handler')];
+        try {
+            (new MemoryQueue($redis))->purge(userId: 1730);
+            self::fail('nothing was thrown');
+        } catch (\DomainException) {
+            self::assertSame(1, $redis->reconnects);
+        }
+        self::assertCount(1, $redis->scripts('push'));
+    }
+
     public function testAnotherErrorIsNotRepeated(): void
     {
         $redis = new FakeConnection(self::META);

@@ -13,6 +13,7 @@ use MemoryWorker\Job\Search;
 use MemoryWorker\MemoryQueue;
 use MemoryWorker\Redis\BrokenConnection;
 use MemoryWorker\Tests\Support\FakeConnection;
+use MemoryWorker\Tests\Support\MessagePackReader;
 use PHPUnit\Framework\TestCase;
 
 /** Several reads at once, and what a read does about Redis. */
@@ -64,6 +65,25 @@ final class ReadTest extends TestCase
             self::assertSame('reads', $error->what);
         }
         self::assertCount(1, $redis->scripts('cancel'));
+    }
+
+    public function testSeveralSearchesMayBeJobs(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->reply = '{"ok":true,"results":[{"hits":[]},{"error":{"code":"unavailable","message":"away"}}]}';
+        $searches = [new Search(1730, [1, 2, 3, 4]), ['user_id' => 1730, 'like' => 'doc_1730_88_0', 'kind' => 'document']];
+        $results = (new MemoryQueue($redis))->searchMany($searches);
+        self::assertSame([], $results[0]->hits);
+        self::assertSame('unavailable', $results[1]->error?->code);
+        $record = MessagePackReader::decode($redis->called()[0]);
+        self::assertInstanceOf(\stdClass::class, $record);
+        self::assertEquals(
+            [
+                (object) ['op' => 'search', 'user_id' => 1730, 'vector' => (object) ['bytes' => bin2hex(pack('g*', 1, 2, 3, 4))]],
+                (object) ['op' => 'search', 'kind' => 'document', 'user_id' => 1730, 'like' => 'doc_1730_88_0'],
+            ],
+            $record->a[0]->searches,
+        );
     }
 
     public function testAReadIsRepeatedOverANewConnection(): void
