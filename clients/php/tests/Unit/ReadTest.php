@@ -71,15 +71,17 @@ final class ReadTest extends TestCase
     {
         $redis = new FakeConnection(self::META);
         $redis->reply = '{"ok":true,"results":[{"hits":[]},{"error":{"code":"unavailable","message":"away"}}]}';
-        $searches = [new Search(1730, [1, 2, 3, 4]), ['user_id' => 1730, 'like' => 'doc_1730_88_0', 'kind' => 'document']];
+        $like = ['user_id' => 1730, 'like' => 'doc_1730_88_0', 'kind' => 'document'];
+        $searches = [new Search(1730, [1, 2, 3, 4]), $like];
         $results = (new MemoryQueue($redis))->searchMany($searches);
         self::assertSame([], $results[0]->hits);
         self::assertSame('unavailable', $results[1]->error?->code);
         $record = MessagePackReader::decode($redis->called()[0]);
         self::assertInstanceOf(\stdClass::class, $record);
+        $packed = bin2hex(pack('g*', 1, 2, 3, 4));
         self::assertEquals(
             [
-                (object) ['op' => 'search', 'user_id' => 1730, 'vector' => (object) ['bytes' => bin2hex(pack('g*', 1, 2, 3, 4))]],
+                (object) ['op' => 'search', 'user_id' => 1730, 'vector' => (object) ['bytes' => $packed]],
                 (object) ['op' => 'search', 'kind' => 'document', 'user_id' => 1730, 'like' => 'doc_1730_88_0'],
             ],
             $record->a[0]->searches,
