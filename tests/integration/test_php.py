@@ -60,15 +60,14 @@ async def test_its_integration_tests(own_redis: RedisServer, tmp_path: Path) -> 
     assert "OK (" in printed, printed  # no test was skipped
 
 
-@pytest.mark.parametrize("client", ["phpredis", "predis"])
-async def test_its_examples(
-    client: str, settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path
-) -> None:
+async def test_its_examples(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
+    """They run with each client of Redis, one after the other, because they lose outcomes on purpose."""
     queue = {"TEST_REDIS_URL": redis_url, "TEST_QUEUE_PREFIX": redis_prefix, "TEST_DIMENSION": str(DIMENSION)}
     command = phpunit("examples", "redis", "pdo_sqlite", "predis")
     async with running(settings()):
-        printed = await run(*command, directory=tmp_path, **queue, TEST_REDIS_CLIENT=client)
-    assert "OK (" in printed, printed  # no test was skipped
+        for client in ("phpredis", "predis"):
+            printed = await run(*command, directory=tmp_path, **queue, TEST_REDIS_CLIENT=client)
+            assert "OK (" in printed, printed  # no test was skipped
 
 
 async def test_the_page(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
@@ -112,29 +111,25 @@ async def test_composer_installs_it(tmp_path: Path) -> None:
 class TestConnections:
     """Those of the page."""
 
-    @pytest.mark.parametrize("client", ["redis", "predis"])
-    async def test_tls_and_the_user_of_an_app(self, client: str, settings: MakeSettings, tmp_path: Path) -> None:
-        interpreter = php(client)
-        (directory := tmp_path / "acl").mkdir()
-        server = RedisServer(tmp_path / "redis", "--include", str(configured(directory)))
-        server.start()
-        ours = Certificates(tmp_path)
+    async def test_tls_and_the_user_of_an_app(
+        self, protected: RedisServer, settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        interpreter, ours = php("redis", "predis"), Certificates(tmp_path)
         worker = {"redis_username": SecretStr("worker"), "redis_password": SecretStr(password("worker"))}
-        (connect,) = [body for body in CONNECTIONS if "tls" in body and ("Predis" in body) == (client == "predis")]
-        try:
-            async with (
-                running(settings(redis_url=SecretStr(server.url), queue_prefix="mw", **worker)),
-                TlsRedis(server.url, context=ours.server_context(HOST)) as tls,
-            ):
-                port = str(urlsplit(tls.url).port)
-                changes = {"redis.example.com": HOST, "6380": port, "/etc/ssl/redis.pem": str(ours.ca_file)}
-                (tmp_path / "tls.php").write_text(
-                    program(USES, replaced(connect, **changes), ROUND_TRIP), encoding="utf-8"
-                )
+        async with (
+            running(settings(redis_url=SecretStr(protected.url), queue_prefix="mw", **worker)),
+            TlsRedis(protected.url, context=ours.server_context(HOST)) as tls,
+        ):
+            changes = {
+                "redis.example.com": HOST,
+                "6380": str(urlsplit(tls.url).port),
+                "/etc/ssl/redis.pem": str(ours.ca_file),
+            }
+            with_phpredis, with_predis = [body for body in CONNECTIONS if "tls" in body]
+            for connect in (with_phpredis, with_predis):
+                (tmp_path / "tls.php").write_text(program(USES, replaced(connect, **changes), ROUND_TRIP), "utf-8")
                 printed = await run(interpreter, "tls.php", directory=tmp_path, REDIS_PASSWORD=password("producer"))
-        finally:
-            server.kill()
-        assert printed == "mem_7_1"
+                assert printed == "mem_7_1"
 
     async def test_sentinel(
         self, sentinel: int, own_redis: RedisServer, settings: MakeSettings, tmp_path: Path
@@ -142,23 +137,29 @@ class TestConnections:
         """The first one cannot be reached."""
         (connect,) = [body for body in CONNECTIONS if "SENTINEL" in body]
         changes = {"sentinel-1.example.com": "127.0.0.2", "sentinel-2.example.com": HOST, "26379": str(sentinel)}
-        (tmp_path / "sentinel.php").write_text(
-            program(USES, replaced(connect, **changes), ROUND_TRIP), encoding="utf-8"
-        )
+        (tmp_path / "sentinel.php").write_text(program(USES, replaced(connect, **changes), ROUND_TRIP), "utf-8")
         async with running(settings(redis_url=SecretStr(own_redis.url), queue_prefix=Keys().prefix)):
             assert await run(php("redis"), "sentinel.php", directory=tmp_path) == "mem_7_1"
+
+
+@pytest.fixture
+def protected(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run a Redis with the users of deploy/redis/users.acl."""
+    (directory := tmp_path / "acl").mkdir()
+    server = RedisServer(tmp_path / "protected", "--include", str(configured(directory)))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
 def sentinel(own_redis: RedisServer, tmp_path: Path) -> Iterator[int]:
     """Run a Sentinel that watches `own_redis`; return its port."""
     port, file = free_port(), tmp_path / "sentinel.conf"
-    file.write_text(
-        f"port {port}\nbind {HOST}\nsentinel monitor mymaster {HOST} {own_redis.port} 1\n", encoding="utf-8"
-    )
-    process = subprocess.Popen([str(get_binary_path()), str(file), "--sentinel"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert any("+monitor master mymaster" in line for line in process.stdout)
-    yield port
-    process.kill()
-    process.communicate()
+    file.write_text(f"port {port}\nbind {HOST}\nsentinel monitor mymaster {HOST} {own_redis.port} 1\n", "utf-8")
+    command = [str(get_binary_path()), str(file), "--sentinel"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("+monitor master mymaster" in line for line in process.stdout)
+        yield port
+        process.kill()
