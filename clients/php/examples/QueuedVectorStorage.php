@@ -32,7 +32,7 @@ final class QueuedVectorStorage implements VectorStorage
     /**
      * @param \Closure(string, \Throwable): void $log gets each error that a method does not throw
      * @param ?int $embeddingModel searches find only points of this model, and those that name none
-     * @param list<string> $hidden searches without a category leave these out
+     * @param list<string> $hidden categories that a search without a category and a namespace leaves out
      */
     public function __construct(
         private readonly Queue $queue,
@@ -84,7 +84,7 @@ final class QueuedVectorStorage implements VectorStorage
             limit: min($limit, self::MOST_HITS),
             minScore: $minScore,
             category: $category ?? Absent::Field,
-            notCategory: $category === null ? $this->hidden : [],
+            notCategory: $category === null && $namespace === null ? $this->hidden : [],
             where: $this->ofTheModel(),
         ));
     }

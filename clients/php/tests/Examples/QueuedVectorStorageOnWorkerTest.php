@@ -33,7 +33,7 @@ final class QueuedVectorStorageOnWorkerTest extends TestCase
         $this->remember(3, ['value' => 'secret', 'category' => 'hidden']);
         $this->remember(4, ['value' => 'stale', 'embedding_model_id' => self::OLD_MODEL]);
         $this->remember(5, ['value' => 'inactive', 'active' => false]);
-        $this->remember(6, ['value' => 'good'], 'feedback_positive');
+        $this->remember(6, ['value' => 'good', 'category' => 'hidden'], 'feedback_positive');
 
         self::assertSame(['tea', 'coffee'], $this->found(null));
         self::assertSame(['secret'], $this->found('hidden'));
