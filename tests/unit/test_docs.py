@@ -32,13 +32,11 @@ DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 DOCUMENTS = [CHANGELOG, *PAGES]  # the changelog may name what is no more
 BENCHMARK = DOCS / "benchmark.md"
-TOP_LEVEL = ("worker/", "tests/", "deploy/", "docs/", ".ci/")
+TOP_LEVEL = ("worker/", "clients/", "tests/", "deploy/", "docs/", ".ci/")
 
 NOT_SETTINGS = {
     *("TEST_REDIS_URL", "TEST_QDRANT_URL", "TEST_QDRANT_API_KEY", "TEST_REQUIRED_TOOLS"),
     *("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),  # of the libraries, and in effect
-    *("JSON_PRESERVE_ZERO_FRACTION", "JSON_THROW_ON_ERROR", "JSON_UNESCAPED_UNICODE"),  # PHP's
-    *("OPT_PREFIX", "OPT_SERIALIZER"),
     *("RUST_LOG", "RUST_LOG_JSON", "TOKIO_WORKER_THREADS"),  # of the service before this one
     "REDIS_PASWORD",  # an example of a misspelt name
     *HIDDEN,

@@ -1,34 +1,22 @@
-"""The PHP client of docs/php.md uses the keys and records of the contract. It is run in ``tests/integration``."""
+"""The PHP library keeps to the contract. ``tests/integration`` runs it on a real worker."""
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 
-from memory_worker.wire.arq_records import decode_arq
-from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
-from memory_worker.wire.keys import Keys
-from memory_worker.wire.meta import DEFAULT_PARTITIONS
-from tests.documents import ROOT, blocks
+import pytest
 
-PROGRAM, CLASS = (block.body.replace("$this->mw", "mw") for block in blocks([ROOT / "docs" / "php.md"], "php"))
+from tests.documents import ROOT
+from tests.php_tools import LIBRARY, phpunit, run
 
-
-def test_it_keeps_to_the_keys() -> None:
-    keys = Keys()
-    for key in (keys.meta, keys.backlog, keys.drain_queue, keys.search_queue, keys.drain_wakeup, keys.search_wakeup):
-        assert f'"{key}"' in CLASS
-    assert f'"{keys.stream(7)}"'.replace("7", "$p") in CLASS
-    assert f'"{keys.arq_job(keys.drain_job_id(7))}"'.replace("7", "$p") in CLASS
-    assert f'"{keys.reply("$id")}"' in CLASS
-    assert f'"{keys.since}", "{keys.pushed("$token")}"' in CLASS
+SCRIPTS = ROOT / "worker" / "memory_worker" / "wire" / "scripts"
 
 
-def test_it_keeps_to_the_records() -> None:
-    (record,) = re.findall(r"sprintf\('([^']+)', \$p\)", CLASS)
-    assert decode_arq((record % 7).encode()) == decode_arq(drain_job(7))
-    assert f"{DRAIN_JOB_LIFE_MS}, $latest, $this->life() + 1000, 1," in CLASS
-    assert f"?: {DEFAULT_PARTITIONS})" in CLASS
+async def test_its_unit_tests(tmp_path: Path) -> None:
+    """Among them are the golden files, which all clients share."""
+    await run(*phpunit("unit"), directory=tmp_path)
 
 
-def test_the_program_uses_the_file_that_the_page_names() -> None:
-    assert "require __DIR__ . '/MemoryQueue.php';" in PROGRAM
+@pytest.mark.parametrize("name", sorted(path.name for path in (LIBRARY / "lua").iterdir()))
+def test_its_scripts_are_those_of_the_worker(name: str) -> None:
+    assert (LIBRARY / "lua" / name).read_bytes() == (SCRIPTS / name).read_bytes()
