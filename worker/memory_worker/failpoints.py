@@ -17,6 +17,7 @@ VARIABLE = "MEMORY_WORKER_FAILPOINTS"
 PLACES = (
     *("before_read", "read", "decode", "before_send", "serialized", "sending", "sent"),
     *("before_commit", "committed"),
+    *("arq_writes_read", "arq_writes_taken_over"),
 )
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -29,6 +29,7 @@ prefix.
     mw:watched:{p}              stream  the last entries that left a partition meanwhile; expires
     mw:attempts:{p}             hash    the batch that is being tried, and the processes that have tried it
     mw:drain, mw:search         zset    arq's queues: job ids by due time
+    mw:writes                   zset    arq's queue of writes by its own client: job ids by due time
     mw:admin                    zset    arq's queue of reads of all users: job ids by due time
     mw:drain:wakeup             list    idle ingest workers block on it
     mw:search:wakeup            list    idle search workers block on it
@@ -38,6 +39,8 @@ prefix.
     mw:replies:bytes            string  the sum of their sizes; expires
     arq:job:mw:drain:{p}        string  the drain job of a partition; expires
     arq:in-progress:mw:...      string  arq's mark of a job in progress; expires
+    arq:job:{job}               string  a job of arq's own client; expires
+    arq:result:{job}            string  the result of a job of arq's own client; expires
 """
 
 from __future__ import annotations
@@ -129,6 +132,11 @@ class Keys:
     def admin_queue(self) -> str:
         """The arq queue of reads of all users."""
         return f"{self.prefix}:admin"
+
+    @property
+    def writes_queue(self) -> str:
+        """The arq queue of writes by arq's own client."""
+        return f"{self.prefix}:writes"
 
     @property
     def admin_wakeup(self) -> str:
@@ -226,6 +234,10 @@ class Keys:
     def arq_job(self, job_id: str) -> str:
         """Return arq's key for a job."""
         return f"arq:job:{job_id}"
+
+    def arq_result(self, job_id: str) -> str:
+        """Return arq's key for the result of a job."""
+        return f"arq:result:{job_id}"
 
     def arq_in_progress(self, job_id: str) -> str:
         """Return arq's key for a job in progress."""
