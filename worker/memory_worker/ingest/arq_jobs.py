@@ -112,16 +112,32 @@ def _document_of(record: _Record, *, as_json: bool) -> bytes:
 
 
 def _refused(write: ArqWrite, document: bytes, meta: QueueMeta, result: ArqResult) -> NewEntry:
-    """Return the entry from which a drain makes a dead letter: the job if its user can be read, or the record.
+    """Return the entry from which a drain makes a dead letter: the job if the record has one, or the record.
 
     A drain does not refuse an unknown kind but waits for a worker that has it, so such a job is stored as its record.
     """
     job = _decoded_or_none(document)
-    if job is None or unknown_kind(job, meta.limits):
+    if not document or (job is not None and unknown_kind(job, meta.limits)):
         # A record that is a job itself would be applied. In a map it is none.
         body = b"" if _decoded_or_none(write.record) is None else msgspec.msgpack.encode({"record": write.record})
         return NewEntry(write, _RAW_PARTITION, CONTRACT_VERSION, body, result)
-    return NewEntry(write, partition_of(job.user_id, meta.partitions), CONTRACT_VERSION, document, result)
+    partition = _RAW_PARTITION if job is None else partition_of(job.user_id, meta.partitions)
+    return NewEntry(write, partition, CONTRACT_VERSION, document, result)
+
+
+def problem_of_record(body: bytes) -> InvalidJob | None:
+    """Return why a record of arq that was stored as an entry was refused; ``None`` if the entry is no such record."""
+    if is_pickled(body):
+        return _Unreadable("pickled", PICKLED)
+    try:
+        record = msgspec.convert(decode_arq(body), _Record)
+    except msgspec.MsgspecError:
+        return None
+    try:
+        _document_of(record, as_json=is_json(body))
+    except InvalidJob as error:
+        return error
+    return InvalidJob("job", "is a write of arq's own client that was refused, for example because of its kind")
 
 
 def _decoded_or_none(document: bytes) -> WriteJob | None:

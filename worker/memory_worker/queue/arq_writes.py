@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import Receipt
 from memory_worker.contract.errors import QueueFull
+from memory_worker.queue.read_jobs import result_key
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.arq_records import encode_arq
 from memory_worker.wire.connection import queue_request
@@ -112,12 +113,13 @@ async def take_over(
         places.setdefault(entry.partition, len(places) + 1)
     names = [keys.meta, keys.backlog, keys.drain_queue, keys.drain_wakeup, keys.since, keys.writes_queue]
     args: list[int | str | bytes] = [partitions, DRAIN_JOB_LIFE_MS, _RESULT_LIFE_MS, keys.arq_job("")]
-    args += [keys.arq_result(""), len(places)]
+    args += [result_key(b""), len(places)]
     for partition in places:
         job_id = keys.drain_job_id(partition)
         names += [keys.stream(partition), keys.arq_job(job_id)]
         args += [partition, job_id, drain_job(partition)]
-    args += [_encoded(entry, places[entry.partition], keys, now_ms) for entry in entries]
+    for entry in entries:
+        args += _arguments(entry, places[entry.partition], keys, now_ms)
     with queue_request("take_over"):
         limit, *ids = await scripts.run(redis, "take_over", names, args)
     receipts = [
@@ -128,23 +130,12 @@ async def take_over(
     return TakenOver(receipts, QueueFull(what, int(maximum)) if limit else None)
 
 
-def _encoded(entry: NewEntry, place: int, keys: Keys, now_ms: int) -> bytes:
-    """Return an entry as the script reads it."""
+def _arguments(entry: NewEntry, place: int, keys: Keys, now_ms: int) -> list[int | str | bytes]:
+    """Return the arguments of the script about one write."""
     write, result = entry.write, entry.result
-    head, tail = _result(write, result, keys, now_ms)
-    fields: dict[str, int | bytes] = {
-        "id": write.job_id,
-        "due": write.due,
-        "size": write.size_bytes,
-        "sha1": b"" if write.is_too_large else hashlib.sha1(write.record, usedforsecurity=False).hexdigest().encode(),
-        "place": place,
-        "version": entry.version,
-        "job": entry.body,
-        "head": head,
-        "tail": tail,
-        "json": result.as_json,
-    }
-    return msgspec.msgpack.encode(fields)
+    sha1 = "" if write.is_too_large else hashlib.sha1(write.record, usedforsecurity=False).hexdigest()
+    of_write = (write.job_id, write.due, write.size_bytes, sha1)
+    return [*of_write, place, entry.version, entry.body, int(result.as_json), *_result(write, result, keys, now_ms)]
 
 
 def _result(write: ArqWrite, result: ArqResult, keys: Keys, now_ms: int) -> tuple[bytes, bytes]:

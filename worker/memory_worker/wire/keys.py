@@ -1,7 +1,8 @@
 """The names of all Redis keys.
 
 All names begin with the ``QUEUE_PREFIX``, which is ``mw`` by default. arq's own keys begin with ``arq:`` and then the
-prefix.
+prefix. A job that comes from arq's own client may have any id, so its two keys ``arq:job:ID`` and ``arq:result:ID`` do
+not contain the prefix.
 
     mw:meta                     hash    the number of partitions, and the limits that producers must keep
     mw:since                    hash    times (unix ms) before which receipts are unknown: ``epoch`` for the whole
@@ -39,8 +40,6 @@ prefix.
     mw:replies:bytes            string  the sum of their sizes; expires
     arq:job:mw:drain:{p}        string  the drain job of a partition; expires
     arq:in-progress:mw:...      string  arq's mark of a job in progress; expires
-    arq:job:{job}               string  a job of arq's own client; expires
-    arq:result:{job}            string  the result of a job of arq's own client; expires
 """
 
 from __future__ import annotations
@@ -234,10 +233,6 @@ class Keys:
     def arq_job(self, job_id: str) -> str:
         """Return arq's key for a job."""
         return f"arq:job:{job_id}"
-
-    def arq_result(self, job_id: str) -> str:
-        """Return arq's key for the result of a job."""
-        return f"arq:result:{job_id}"
 
     def arq_in_progress(self, job_id: str) -> str:
         """Return arq's key for a job in progress."""

@@ -8,15 +8,15 @@
 -- ARGV  number of partitions of the queue, life of a drain job (ms), life of a result (ms), prefix of the keys of
 --       records, prefix of the keys of results, number of partitions in KEYS,
 --       then for each of these partitions: P, arq job id mw:drain:P, drain job,
---       then for each write a map in MessagePack: id, due, size (of the record), sha1 (of the record; empty: it was not
---       read), place (of its partition in KEYS: 1, 2, ...), version, job (empty: the record itself), head and tail (of
---       the result; between them comes the receipt, unless the tail is empty), json (whether the result is JSON)
+--       then for each write: id, due time, size of the record, its SHA-1 (empty: it was not read), the place of its
+--       partition in KEYS (1, 2, ...), contract version, the encoded job (empty: the record itself), whether (0 or 1) the
+--       result is JSON, its beginning and its end (between them comes the receipt, unless the end is empty)
 -- Returns the limit that was reached (jobs MAX, bytes MAX, or empty), then for each write up to there the id of its
 -- entry, which is empty if it was skipped.
 -- use waking
 -- use counting
 local partitions_given = tonumber(ARGV[6])
-local first_write = 7 + 3 * partitions_given
+local first_write, fields = 7 + 3 * partitions_given, 10
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes')
@@ -29,7 +29,7 @@ local jobs, bytes = (totals[1] or 0) + (totals[3] or 0), (totals[2] or 0) + (tot
 -- Return the record of a write, or nil if the write was taken over or replaced since it was read.
 local function unchanged_record(write)
   local record = redis.call('ZSCORE', KEYS[6], write.id) == write.due and redis.pcall('GET', ARGV[4] .. write.id)
-  if type(record) == 'string' and #record == write.size
+  if type(record) == 'string' and #record == tonumber(write.size)
       and (write.sha1 == '' or redis.sha1hex(record) == write.sha1) then
     return record
   end
@@ -48,7 +48,7 @@ local function result_of(write, receipt)
   if write.tail == '' then
     return write.head
   end
-  local text = write.json and '"' .. receipt .. '"' or '\217' .. string.char(#receipt) .. receipt
+  local text = write.json == '1' and '"' .. receipt .. '"' or '\217' .. string.char(#receipt) .. receipt
   return write.head .. text .. write.tail
 end
 
@@ -77,8 +77,10 @@ local function wake_workers(places)
 end
 
 local ids, places = {''}, {}
-for i = first_write, #ARGV do
-  local write = cmsgpack.unpack(ARGV[i])
+for i = first_write, #ARGV, fields do
+  local write = {place = tonumber(ARGV[i + 4])}
+  write.id, write.due, write.size, write.sha1 = unpack(ARGV, i, i + 3)
+  write.version, write.job, write.json, write.head, write.tail = unpack(ARGV, i + 5, i + 9)
   local record = unchanged_record(write)
   if record then
     local job = write.job ~= '' and write.job or record
