@@ -395,31 +395,33 @@ REFUSED: list[Refused] = [
     ("purge", (), {"user_id": 1, "file_id": None}, "file_id: must not be null", "invalid", None),
 ]
 
+NO_RECORDS = [
+    b"\xc1 nothing",
+    b"{half",
+    msgspec.msgpack.encode(BARE_JOB),
+    msgspec.json.encode({"t": None, "f": 5, "a": [], "k": {}, "et": 0}),
+    msgspec.json.encode({"t": None, "f": "purge", "a": [{"user_id": 1}], "k": {}, "et": 10**30}),
+    b'{"t":null,"f":"purge","a":[{"user_id":1}],"k":[],"et":0}',
+    b"[" * 10_000,
+]
+
 
 class TestRefused:
-    @pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused[3])
     async def test_a_wrong_write_has_an_error_and_becomes_a_dead_letter(
-        self,
-        app: WorkerProcess,
-        producer: Producer,
-        queue: MemoryQueue,
-        dead_letters: Dead,
-        events: Events,
-        refused: Refused,
+        self, app: WorkerProcess, producer: Producer, queue: MemoryQueue, dead_letters: Dead, events: Events
     ) -> None:
-        function, args, named, error, reason, op = refused
-        job = await producer.enqueue(function, *args, **named)
-        good = await producer.write(memory(1, 2))
-        assert error in await error_of(job)
-        await queue.wait_applied(Receipt.parse(await result(good)))
-        [logged] = await events.wait_for("arq_write_refused")
-        assert (logged["job"], logged["reason"]) == (job.job_id, reason)
-        await events.wait_for("dead_letter")
-        [dead] = await dead_letters()
-        assert str(dead.receipt) == logged["receipt"]
-        assert dead.op == (op or "")
-        if reason != "too_large" and "kind" not in error:
-            assert error in dead.detail
+        for wrong, (function, args, named, error, reason, op) in enumerate(REFUSED, 1):
+            job = await producer.enqueue(function, *args, **named)
+            good = await producer.write(memory(1, 2))
+            assert error in await error_of(job)
+            await queue.wait_applied(Receipt.parse(await result(good)))
+            logged = (await events.wait_for("arq_write_refused", times=wrong))[-1]
+            assert (logged["job"], logged["reason"]) == (job.job_id, reason)
+            await events.wait_for("dead_letter", times=wrong)
+            (dead,) = (one for one in await dead_letters() if str(one.receipt) == logged["receipt"])
+            assert dead.op == (op or "")
+            if reason != "too_large" and "kind" not in error:
+                assert error in dead.detail
 
     async def test_a_pickled_write_is_never_unpickled(
         self, app: WorkerProcess, redis: Redis, redis_url: str, keys: Keys, events: Events, dead_letters: Dead
@@ -439,30 +441,19 @@ class TestRefused:
         assert pickle.loads(dead.body)["f"] == "upsert"  # the record itself
         assert dead.detail in readable["r"]
 
-    @pytest.mark.parametrize(
-        "record",
-        [
-            b"\xc1 nothing",
-            b"{half",
-            msgspec.msgpack.encode(BARE_JOB),
-            msgspec.json.encode({"t": None, "f": 5, "a": [], "k": {}, "et": 0}),
-            msgspec.json.encode({"t": None, "f": "purge", "a": [{"user_id": 1}], "k": {}, "et": 10**30}),
-            b'{"t":null,"f":"purge","a":[{"user_id":1}],"k":[],"et":0}',
-            b"[" * 10_000,
-        ],
-    )
     async def test_what_is_no_job_of_arq_becomes_a_dead_letter_and_is_not_applied(
-        self, app: WorkerProcess, redis: Redis, keys: Keys, events: Events, dead_letters: Dead, record: bytes
+        self, app: WorkerProcess, redis: Redis, keys: Keys, events: Events, dead_letters: Dead
     ) -> None:
-        job_id = f"{keys.prefix}-\udcff".encode(errors="surrogateescape")
-        await redis.set(b"arq:job:" + job_id, record, px=60_000)
-        await redis.zadd(keys.writes_queue, {job_id: 1})
-        [logged] = await events.wait_for("arq_write_refused")
-        assert logged["reason"] == "malformed"
-        await events.wait_for("dead_letter")
-        [dead] = await dead_letters()
-        assert (dead.reason, str(dead.receipt)) == ("malformed", logged["receipt"])
-        assert record in dead.body
+        for wrong, record in enumerate(NO_RECORDS, 1):
+            job_id = f"{keys.prefix}-\udcff-{wrong}".encode(errors="surrogateescape")
+            await redis.set(b"arq:job:" + job_id, record, px=60_000)
+            await redis.zadd(keys.writes_queue, {job_id: 1})
+            logged = (await events.wait_for("arq_write_refused", times=wrong))[-1]
+            assert logged["reason"] == "malformed"
+            await events.wait_for("dead_letter", times=wrong)
+            (dead,) = (one for one in await dead_letters() if str(one.receipt) == logged["receipt"])
+            assert dead.reason == "malformed"
+            assert record in dead.body
 
     async def test_a_write_whose_record_has_expired_is_counted_and_logged(
         self, redis: Redis, keys: Keys, producer: Producer, taker: MakeTaker, events: Events

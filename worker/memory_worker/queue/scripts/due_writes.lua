@@ -15,7 +15,9 @@ local removed, found = {}, {}
 for i = 1, #due, 2 do
   local job_id, key, record = due[i], ARGV[4] .. due[i], nil
   local size = redis.pcall('STRLEN', key)
-  if type(size) == 'table' or size == 0 then
+  if type(size) == 'table' and not string.find(size.err, 'WRONGTYPE') then
+    return size  -- Redis refuses to read records, so nothing is known of them
+  elseif type(size) == 'table' or size == 0 then
     redis.call('ZREM', KEYS[1], job_id)
     removed[#removed + 1] = job_id
   else
