@@ -65,7 +65,10 @@ WRITES: list[WriteJob] = [
 
 
 class Producer:
-    """An app with arq's own client, whose job ids contain the prefix of the test."""
+    """An app with arq's own client, whose job ids contain the prefix of the test.
+
+    Its clock is late, because arq rounds times up, so that a job might not be due yet when a test looks for it.
+    """
 
     def __init__(self, pool: ArqRedis, keys: Keys, serializer: str = "msgpack") -> None:
         self.pool = pool
@@ -73,7 +76,10 @@ class Producer:
         self._serializer = serializer
 
     async def enqueue(self, function: str, *args: Any, **options: Any) -> Job:
-        names = {"_job_id": f"{self._keys.prefix}-{uuid.uuid4().hex}", "_queue_name": self._keys.writes_queue}
+        names: dict[str, Any] = {"_job_id": f"{self._keys.prefix}-{uuid.uuid4().hex}"}
+        names["_queue_name"] = self._keys.writes_queue
+        if "_defer_by" not in options:
+            names["_defer_until"] = datetime.now(UTC) - timedelta(seconds=2)
         job = await self.pool.enqueue_job(function, *args, **{**names, **options})
         assert job is not None
         return job
@@ -247,6 +253,19 @@ class TestOrder:
 
 def _at(ms: float) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+class TestTooLarge:
+    async def test_only_one_in_a_step(self, redis: Redis, keys: Keys, producer: Producer, taker: MakeTaker) -> None:
+        """The script moves them as they are, so many of them at once would stop Redis for long."""
+        for at in range(3):
+            await producer.enqueue("upsert", {"payload": "x" * 1_100_000}, _defer_until=_at(1_000 + at), _expires=60)
+        sizes = []
+        while writes := (await due_arq_writes(redis, keys, largest_bytes=1_000))[0]:
+            sizes.append([len(write.record) for write in writes])
+            await take_over(redis, keys, PARTITIONS, [new_entry(write, META) for write in writes], now_ms=0)
+        assert sizes == [[1]] * 3
+        assert await redis.xlen(keys.stream(0)) == 3
 
 
 class TestSeveralTakers:

@@ -82,7 +82,7 @@ class ArqTaker:
         _record_taken(entries, taken)
         if taken.full is not None:
             raise taken.full
-        return True
+        return any(taken.receipts)  # else others are taking over the same writes
 
 
 async def _new_entries(writes: Sequence[ArqWrite], meta: QueueMeta) -> list[NewEntry]:

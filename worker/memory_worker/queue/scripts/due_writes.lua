@@ -13,7 +13,7 @@ local room, largest = tonumber(ARGV[2]), tonumber(ARGV[3])
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[1]))
 local removed, found = {}, {}
 for i = 1, #due, 2 do
-  local job_id, key, record = due[i], ARGV[4] .. due[i], nil
+  local job_id, key = due[i], ARGV[4] .. due[i]
   local size = redis.pcall('STRLEN', key)
   if type(size) == 'table' and not string.find(size.err, 'WRONGTYPE') then
     return size  -- Redis refuses to read records, so nothing is known of them
@@ -21,13 +21,11 @@ for i = 1, #due, 2 do
     redis.call('ZREM', KEYS[1], job_id)
     removed[#removed + 1] = job_id
   else
-    if size > largest then
-      record = redis.call('GETRANGE', key, 0, 0)
-    elseif size > room and #found > 0 then
+    if size > room and #found > 0 then
       break
-    else
-      record, room = redis.call('GET', key), room - size
     end
+    room = room - size
+    local record = size > largest and redis.call('GETRANGE', key, 0, 0) or redis.call('GET', key)
     local at = #found
     found[at + 1], found[at + 2], found[at + 3], found[at + 4] = job_id, due[i + 1], size, record
   end
