@@ -20,11 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from arq import create_pool
 from arq.connections import RedisSettings
-from arq.jobs import ResultNotFound, SerializationError
 
 from memory_worker import InvalidJob, MemoryQueue, Receipt, SyncMemoryQueue, Upsert
 from memory_worker.contract import encode_job, partition_of
@@ -262,7 +260,7 @@ async def run_in(namespace: dict[str, Any], body: str, name: str) -> None:
 
 
 async def test_the_page_for_apps_with_arq(reader: Reader) -> None:
-    tasks, search = blocks([ARQ], "python")
+    tasks, write, search = blocks([ARQ], "python")
     reader.save("tasks.py", tasks)
     with (reader.directory / "tasks.py").open("a", encoding="utf-8") as file:
         file.write(f"async def embed(text: str) -> list[float]:\n    return {VECTOR}\n")
@@ -273,30 +271,15 @@ async def test_the_page_for_apps_with_arq(reader: Reader) -> None:
     reader.shell("arq tasks.WorkerSettings --burst")
     receipt = Receipt.parse(await job.result(timeout=5))
     await pool.aclose()
+    page: dict[str, Any] = {}
+    packed = struct.pack(f"<{DIMENSION}f", *VECTOR)
     async with MemoryQueue.connect(reader.url) as queue:
         await queue.wait_applied(receipt)
+        await run_in(page, reader.adapted(write.body), str(write))
+        await queue.wait_applied(Receipt.parse(await page["forget_and_remember"](1804, packed)))
 
-    page: dict[str, Any] = {}
     await run_in(page, reader.adapted(search.body), str(search))
-    packed = struct.pack(f"<{DIMENSION}f", *VECTOR)
-    assert [hit["payload"]["value"] for hit in await page["search"](1804, packed)] == ["Likes tea"]
+    found = {hit["payload"]["value"] for hit in await page["search"](1804, packed)}
+    assert found == {"Likes tea", "Likes juice"}
     with pytest.raises(RuntimeError, match="invalid: vector"):
         await page["search"](1804, packed[:-4])
-
-
-async def test_writes_are_no_arq_jobs(reader: Reader) -> None:
-    """As the page for apps with arq says: on the queue of reads their result is an error, on that of drains none."""
-    pool = await create_pool(
-        RedisSettings.from_dsn(reader.url),
-        job_serializer=msgspec.msgpack.encode,
-        job_deserializer=msgspec.msgpack.decode,
-    )
-    on_reads = await pool.enqueue_job("upsert", {}, _queue_name="mw:search")
-    assert on_reads is not None
-    with pytest.raises(SerializationError, match="there is no read job 'upsert'"):
-        await on_reads.result(timeout=5, poll_delay=0.02)
-    on_drains = await pool.enqueue_job("upsert", {}, _queue_name="mw:drain")
-    assert on_drains is not None
-    with pytest.raises(ResultNotFound):
-        await on_drains.result(timeout=5, poll_delay=0.02)
-    await pool.aclose()

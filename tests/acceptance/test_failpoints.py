@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Limits, Receipt, Upsert, WriteJob, partition_of
-from memory_worker.failpoints import PLACES, VARIABLE
+from memory_worker.failpoints import DRAIN_PLACES, VARIABLE
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
@@ -44,7 +44,7 @@ async def test_workers_that_die_at_each_step_lose_nothing(
     oracle = Oracle()
     start_worker("ingest", **SHORT).terminate()
     last, malformed = await _push_backlog(queue, redis, keys, oracle)
-    for position, place in enumerate(PLACES):
+    for position, place in enumerate(DRAIN_PLACES):
         doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@{3 + position}"})
         assert await asyncio.to_thread(doomed.process.wait, STOP_TIMEOUT_S) == -signal.SIGKILL
         doomed.close()

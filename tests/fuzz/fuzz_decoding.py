@@ -65,9 +65,11 @@ from memory_worker.contract.fields import (
 from memory_worker.contract.kind_specs import KindSpec, kinds_of
 from memory_worker.contract.kinds import KINDS, UserId
 from memory_worker.contract.vectors import unpack_vector
+from memory_worker.ingest.arq_jobs import new_entry
 from memory_worker.ingest.decoding import DecodedBatch, decode_and_validate
 from memory_worker.ingest.outcome import Outcome, decide
 from memory_worker.ingest.plan import CollectionPlan, plan
+from memory_worker.queue.arq_writes import ArqWrite
 from memory_worker.queue.log import DeadEntry, Entry, parse_version
 from memory_worker.queue.replay_guard import MAX_SCOPES, PURGES_FIELD, Guard, decode_guarded_job, has_scope, sort_key
 from memory_worker.reads.answers import READ_JOBS
@@ -77,6 +79,7 @@ from memory_worker.store.operations import DeletePoints, PatchPoints, UpsertPoin
 from memory_worker.store.selections import selection_of
 from memory_worker.store.values import payload_of
 from memory_worker.wire.arq_records import decode_arq
+from memory_worker.wire.meta import QueueMeta
 from tests.fuzz.mutations import ARQ, BATCH, MAX_BYTES, PYTHON, READ, RECEIPT, SEEDS, TARGETS, Mutator, unpack
 from tests.touching import may_touch
 from tests.unit.engine_model import steps_of
@@ -102,6 +105,7 @@ _KINDS = kinds_of(
 )
 """The built-in kinds, and one whose users are texts and most of whose fields have any type."""
 _WIDE = Limits(dimension=None)
+_META = QueueMeta(limits=_WIDE)
 _WRITES = {"upsert": Upsert, "delete": Delete, "purge": Purge, "patch": Patch, "prune": Prune}
 _READS: dict[str, Any] = {str(job.__struct_config__.tag): job for job in READ_JOBS}
 
@@ -373,6 +377,9 @@ def _check_search(job: Search, limits: Limits) -> None:
 
 
 def _arq(data: bytes) -> None:
+    result = new_entry(ArqWrite(b"id", b"1", len(data), data), _META).result
+    assert result.reason != "internal"
+    str(result.error).encode()
     try:
         record = decode_arq(data)
     except msgspec.DecodeError as error:

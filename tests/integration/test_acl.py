@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis as redis_py
+from arq.jobs import JobStatus, SerializationError
 from click.testing import CliRunner
 from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
@@ -30,6 +31,7 @@ from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
+from tests.arq_producer import arguments, arq_pool
 from tests.documents import blocks
 from tests.integration.conftest import Events, connected, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
@@ -39,7 +41,7 @@ from tests.tools import arq_client
 
 ACL_FILE = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
 KEYS = Keys("mw")
-USERS = ("producer", "worker", "admin", "operator")
+USERS = ("producer", "arq", "worker", "admin", "operator")
 
 
 def password(user: str) -> str:
@@ -200,6 +202,48 @@ class TestAtWork:
             connect(role).script_load("return 1")
         assert denied(connect("test")) == []
 
+    async def test_an_app_with_arq_writes_and_reads(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
+    ) -> None:
+        async with running(chosen()), arq_pool(url("arq")) as pool:
+            for at in range(3):
+                job = await pool.enqueue_job(
+                    "upsert", *arguments(memory(1, at), "msgpack")[1:], _queue_name="mw:writes"
+                )
+                assert job is not None
+                receipt = Receipt.parse(await job.result(timeout=10, poll_delay=0.01))
+                assert await job.status() is JobStatus.complete
+            reads = [
+                ("count", {"user_id": 1, "after": str(receipt)}, True),
+                ("count", {}, False),
+                ("nothing", {}, None),
+            ]
+            async with MemoryQueue.connect(url("producer")) as queue:
+                await queue.wait_applied(receipt)
+            for name, document, expected in reads:
+                job = await pool.enqueue_job(name, document, _queue_name="mw:search")
+                assert job is not None
+                if expected is None:
+                    with pytest.raises(SerializationError):
+                        await job.result(timeout=10, poll_delay=0.01)
+                else:
+                    assert (await job.result(timeout=10, poll_delay=0.01))["ok"] is expected
+        assert denied(connect("test")) == []
+
+    async def test_writes_wait_if_the_worker_may_not_read_them(
+        self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect, events: Events
+    ) -> None:
+        connect("test").execute_command("ACL", "SETUSER", "worker", "clearselectors")
+        try:
+            async with running(chosen(), role="ingest"), arq_pool(url("arq")) as pool:
+                job = await pool.enqueue_job("purge", {"user_id": 1}, _queue_name="mw:writes")
+                assert job is not None
+                await events.wait_for("arq_writes_wait")
+                assert await job.status() is JobStatus.queued
+        finally:
+            selectors = re.findall(r"\(.*?\)", next(line for line in user_lines() if line.startswith("user worker ")))
+            connect("test").execute_command("ACL", "SETUSER", "worker", *selectors)
+
     async def test_an_admin_reads_the_points_of_all_users_and_nothing_else(
         self, url: Callable[[str], str], chosen: Callable[..., Settings], connect: Connect
     ) -> None:
@@ -244,8 +288,9 @@ class TestAtWork:
                 connect("producer").zadd(name, {"session:1": 1, b"\xff": 1})
             assert await queue.search(user_id=1, vector=axis(0)) == []
             await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_1"))
-            [removed] = await events.wait_for("foreign_jobs_removed")
-            assert removed["queue"] == KEYS.drain_queue
+            [moved] = await events.wait_for("foreign_jobs_moved")
+            assert moved["queue"] == KEYS.drain_queue
+            await events.wait_for("arq_writes_expired")
             assert connect("test").zcard(KEYS.search_queue) == 0
             assert not events.of("role_restarts")
 
@@ -450,7 +495,23 @@ NOT_FOR_ADMIN: list[tuple[str, ...]] = [
     ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
 ]
 
+NOT_FOR_ARQ: list[tuple[str, ...]] = [
+    *(command for command in NOT_FOR_ANY_USER if command != ("GET", "arq:result:other")),
+    ("INFO",),
+    ("GET", "arq:job:other"),
+    ("PSETEX", "arq:result:other", "1000", "forged"),
+    ("DEL", "arq:job:other"),
+    ("ZADD", "mw:admin", "1", "x"),
+    ("ZADD", "mw:drain", "1", "x"),
+    ("ZREM", "mw:writes", "x"),
+    ("ZRANGE", "mw:writes", "0", "-1"),
+    ("XADD", "mw:stream:0", "*", "j", "x"),
+    ("HGETALL", "mw:meta"),
+    ("EVAL", "return 1", "0"),
+]
+
 NOT_FOR = {
+    "arq": NOT_FOR_ARQ,
     "admin": NOT_FOR_ADMIN,
     "producer": NOT_FOR_PRODUCER,
     "worker": [*NOT_FOR_ANY_USER, ("ZRANGE", "arq:abort", "0", "-1")],

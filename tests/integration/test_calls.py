@@ -32,6 +32,7 @@ from tests.tools import arq_client
 REPLY = Reply(ok=True, hits=[Hit("mem_1_1", 0.5, {"value": "x"})], engine_ms=1.5)
 LIFE_MS = 30_000
 MAX_BYTES = 1_000_000
+NOTHING: tuple[list[Any], int] = ([], 0)
 
 
 async def send(redis: Redis, keys: Keys, *names: str, body: bytes | None = None, **options: Any) -> int:
@@ -117,12 +118,12 @@ class TestTake:
         assert await redis.llen(keys.search_wakeup) == 1  # type: ignore[misc]
         await take_read_jobs(watched, keys, user_reads(keys), max_jobs=0)
         redis_proxy.words()
-        first = await take_read_jobs(watched, keys, user_reads(keys), max_jobs=3)
+        first, _ = await take_read_jobs(watched, keys, user_reads(keys), max_jobs=3)
         assert redis_proxy.words() == ["EVALSHA"]
-        rest = await take_read_jobs(watched, keys, user_reads(keys), max_jobs=10)
+        rest, _ = await take_read_jobs(watched, keys, user_reads(keys), max_jobs=10)
         assert [keys.reply(call.job_id.decode()) for call in [*first, *rest]] == asked
         assert all(decode_arq(call.body)["f"] == "get" for call in first)
-        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == NOTHING
         # Callers that use arq find a job in the queue until it is answered.
         assert await redis.zcard(keys.search_queue) == 5
         answered = [OutgoingReply(call.job_id, keys.reply("x"), b"", LIFE_MS) for call in [*first, *rest]]
@@ -144,12 +145,12 @@ class TestTake:
         await arq_client(redis).enqueue_job(
             "info", {}, _queue_name=keys.search_queue, _defer_by=60, _job_id=f"{keys.prefix}:later"
         )
-        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == NOTHING
         assert await redis.zcard(keys.search_queue) == 1
 
     async def test_a_job_without_a_record_is_removed(self, redis: Redis, keys: Keys) -> None:
         await redis.zadd(keys.search_queue, {b"\xff: no text": 1})
-        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == NOTHING
         assert await redis.zcard(keys.search_queue) == 0
 
     async def test_a_wrong_key_of_one_caller_does_not_affect_the_others(self, redis: Redis, keys: Keys) -> None:
@@ -205,7 +206,7 @@ class TestGivenUp:
         self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
         reply_to = await self.give_up(redis, watched, redis_proxy, keys)
-        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == []
+        assert await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10) == NOTHING
         assert not await redis.exists(keys.arq_job(reply_to.removeprefix(keys.reply(""))))
 
     async def test_a_job_that_was_taken_gets_no_reply(
@@ -238,7 +239,7 @@ class TestGivenUp:
         waiting = asyncio.create_task(wait_for_reply(watched, user_reads(keys), reply_to, timeout_s=SIGNAL_TIMEOUT_S))
         await waits.wait()
         if taken:
-            assert len(await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10)) == 1
+            assert len((await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10))[0]) == 1
         if hanging:
             redis_proxy.hang()
         waiting.cancel()

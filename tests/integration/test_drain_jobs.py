@@ -223,15 +223,17 @@ class TestClaim:
         assert await claimed(redis, keys) == []
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(0).encode()]
 
-    async def test_jobs_of_other_programs_are_removed_from_the_queue(self, redis: Redis, keys: Keys) -> None:
-        foreign = {b"\xff": 1, b"other:drain:1": 1, keys.drain_job_id(0) + "x": 1, keys.drain_job_id_prefix: 1}
-        await redis.zadd(keys.drain_queue, foreign)
+    async def test_jobs_of_other_programs_are_moved_to_the_queue_of_writes(self, redis: Redis, keys: Keys) -> None:
+        foreign = [b"\xff", b"other:drain:1", keys.drain_job_id(0).encode() + b"x", keys.drain_job_id_prefix.encode()]
+        await redis.zadd(keys.drain_queue, {job_id: score for score, job_id in enumerate(foreign)})
         await push(redis, keys, PARTITIONS, [(3, b"a")])
         assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600) == (
             [[3]],
             len(foreign),
         )
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]
+        expected = [(job_id, float(score)) for score, job_id in enumerate(foreign)]
+        assert await redis.zrange(keys.writes_queue, 0, -1, withscores=True) == expected
 
     async def test_partitions_that_fit_into_a_batch_are_one_group(self, redis: Redis, keys: Keys) -> None:
         jobs = {0: 2, 1: 9, 2: 3, 3: 1}

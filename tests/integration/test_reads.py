@@ -16,9 +16,10 @@ import grpc
 import msgspec
 import pytest
 from arq.constants import result_key_prefix
-from arq.jobs import Job
+from arq.jobs import DeserializationError, Job, SerializationError
 from redis.asyncio import Redis
 
+from memory_worker.client.admin_queue import AdminQueue
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Get, Info, Reply, Search
 from memory_worker.contract.errors import InvalidJob, ReadFailed
@@ -29,6 +30,7 @@ from memory_worker.store.store import VectorStore
 from memory_worker.wire.arq_records import decode_arq
 from memory_worker.wire.call import enqueue_call, wait_for_reply
 from memory_worker.wire.keys import Keys, user_reads
+from tests.arq_producer import SERIALIZERS, arq_pool
 from tests.integration.conftest import Contents, MakeSettings, Stored, running
 from tests.integration.jobs import axis, chunk, memory
 from tests.integration.proxies import Call, QdrantProxy, failing, never_answer
@@ -201,6 +203,81 @@ class TestPlainArq:
         assert info is not None
         assert info.success
         assert await redis.pttl(result_key_prefix + job.job_id) <= 60_000
+
+    @pytest.mark.parametrize("serializer", SERIALIZERS)
+    async def test_every_read_has_the_reply_of_the_client_in_the_serializer_of_the_job(
+        self,
+        app: WorkerProcess,
+        queue: MemoryQueue,
+        stored: Stored,
+        redis_url: str,
+        redis_prefix: str,
+        keys: Keys,
+        serializer: str,
+    ) -> None:
+        await stored(memory(1, 1, value="x", tilt=0.1), memory(1, 2), chunk(1, 88, 0, group_key="WORK"))
+        vector = [1.0, *[0.0] * 7] if serializer == "json" else axis(0)
+        ids, one_file = ["mem_1_1", "mem_1_2"], {"kind": "document", "file_id": 88}
+        async with (
+            arq_pool(redis_url, serializer) as pool,
+            AdminQueue.connect(redis_url, prefix=redis_prefix) as admin,
+        ):
+
+            async def ask(name: str, queue_name: str = keys.search_queue, **job: Any) -> Reply:
+                """Enqueue a read as one map, then by named arguments, with the same answer."""
+                found = []
+                for args, named in (((job,), {}), ((), job)):
+                    asked = await pool.enqueue_job(
+                        name, *args, **named, _queue_name=queue_name, _job_id=f"{keys.prefix}-{uuid.uuid4().hex}"
+                    )
+                    assert asked is not None
+                    answer = await asked.result(timeout=10, poll_delay=0.01)
+                    answer.pop("engine_ms", None)
+                    found.append(msgspec.convert(answer, Reply))
+                assert found[0].ok
+                if name not in ("health", "info"):
+                    assert found[0] == found[1]
+                return found[0]
+
+            hits = await queue.search(user_id=1, vector=axis(0))
+            assert (await ask("search", user_id=1, vector=vector)).hits == hits
+            searches = (await ask("search_many", searches=[{"user_id": 1, "vector": vector}])).results
+            assert searches is not None
+            assert [one.hits for one in searches] == [hits]
+            assert (await ask("get", user_id=1, point_ids=ids)).points == await queue.get(user_id=1, point_ids=ids)
+            assert (await ask("list", user_id=1)).points == (await queue.list(user_id=1)).points
+            assert (await ask("count", user_id=1)).count == 2
+            facet = await queue.facet(user_id=1, by="category")
+            assert (await ask("facet", user_id=1, by="category")).facet == facet
+            assert (await ask("files", user_id=1)).files == await queue.files(user_id=1)
+            assert (await ask("stats", user_id=1)).stats == await queue.stats(user_id=1)
+            assert (await ask("count", user_id=1, **one_file)).count == 1
+            assert {info.points for info in (await ask("info")).collections or []} == {2, 1}
+            assert (await ask("health")).health is not None
+            assert (await ask("list_all", keys.admin_queue)).points == (await admin.list()).points
+            assert (await ask("count_all", keys.admin_queue)).count == 2
+            assert (await ask("facet_all", keys.admin_queue, by="user_id")).facet == await admin.facet("user_id")
+
+    async def test_a_job_with_wrong_arguments_has_an_error(
+        self, app: WorkerProcess, redis: Redis, redis_url: str, keys: Keys
+    ) -> None:
+        async with arq_pool(redis_url, "json") as pool:
+            for args, named in ((({}, {}), {}), (({},), {"user_id": 1})):
+                job = await pool.enqueue_job("count", *args, **named, _queue_name=keys.search_queue)
+                assert job is not None
+                with pytest.raises(SerializationError, match="expected one map, or named arguments only"):
+                    await job.result(timeout=10, poll_delay=0.01)
+
+    async def test_a_pickled_job_is_refused_in_text_that_an_operator_can_read(
+        self, app: WorkerProcess, redis: Redis, redis_url: str, keys: Keys
+    ) -> None:
+        async with arq_pool(redis_url, None) as pool:
+            job = await pool.enqueue_job("info", _queue_name=keys.search_queue)
+            assert job is not None
+            with pytest.raises(DeserializationError):
+                await job.result(timeout=10, poll_delay=0.01)
+        record = json.loads(await redis.get(result_key_prefix + job.job_id) or b"")
+        assert "job_serializer=msgspec.msgpack.encode" in record["r"]
 
     async def test_a_result_contains_no_vector(
         self, app: WorkerProcess, stored: Stored, redis: Redis, keys: Keys

@@ -27,6 +27,7 @@ STATUS = Status(
     draining=1,
     dead=2,
     reads_waiting=3,
+    arq_writes_waiting=6,
     max_jobs=10,
     max_bytes=1000,
     redis_memory_bytes=1000,

@@ -42,6 +42,7 @@ DISASTERS = ("restore-from-a-lost-redis", "restore-from-a-lost-qdrant")
 NOT_SETTINGS = {
     "PRODUCER_SHA256",  # placeholders in users.acl
     "WORKER_SHA256",
+    "ARQ_SHA256",
     "ADMIN_SHA256",
     "OPERATOR_SHA256",
     "NOT_REPLICATED",  # a reason of ours
@@ -68,6 +69,7 @@ NOT_OURS = {
     "mem_allocator",
     # names that an operator chooses
     "admin_password",
+    "arq_password",
     "operator_password",
     "producer_password",
     "worker_password",

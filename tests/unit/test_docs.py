@@ -45,7 +45,16 @@ NOT_SETTINGS = {
     *(code.name for code in grpc.StatusCode),
 }
 NOT_OF_THE_WORKER = {
-    *("enqueue_job", "max_tries", "queue_name", "_job_id", "upload_points", "query_points"),  # arq and qdrant-client
+    *(
+        "enqueue_job",
+        "max_tries",
+        "queue_name",
+        "_job_id",
+        "_defer_until",
+        "expires_extra_ms",
+        "upload_points",
+        "query_points",
+    ),  # arq and qdrant-client
     "user_memories_staging",  # a collection of somebody else
 }
 
@@ -171,7 +180,10 @@ def test_defaults_that_are_quoted() -> None:
             f"`REDIS_PATIENCE_S` ({settings.redis_patience_s:g} s)",
             f"fixes it at {settings.queue_partitions}",
         ],
-        DOCS / "arq.md": [f"`SEARCH_POLL_MS` ({settings.search_poll_ms} ms)"],
+        DOCS / "arq.md": [
+            f"`SEARCH_POLL_MS` ({settings.search_poll_ms} ms)",
+            f"`ARQ_WRITES_POLL_MS` ({settings.arq_writes_poll_ms} ms)",
+        ],
         DOCS / "quickstart.md": [f"on port {settings.port}"],
     }
     for path, phrases in quoted.items():

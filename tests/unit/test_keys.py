@@ -65,6 +65,7 @@ PRODUCED = {
     KEYS.drain_queue,
     KEYS.search_queue,
     KEYS.admin_queue,
+    KEYS.writes_queue,
     KEYS.drain_wakeup,
     KEYS.search_wakeup,
     KEYS.admin_wakeup,

@@ -135,6 +135,7 @@ class TestPages:
             "held": 1,
             "held_needs": ["contract version 9"],
             "dead": 2,
+            "arq_writes_waiting": 6,
             "reads_waiting": 3,
         }
         assert [collection["name"] for collection in shown["collections"]] == ["user_memories"]

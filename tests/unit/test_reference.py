@@ -104,7 +104,7 @@ class TestContract:
             *(keys.meta, keys.since, keys.backlog, keys.pushed("{token}"), keys.reply("{job}")),
             *(keys.stream("{p}"), keys.applied("{p}"), keys.dead("{p}")),  # type: ignore[arg-type]
             *(keys.removed("{p}"), keys.outcomes),  # type: ignore[arg-type]
-            *(keys.drain_queue, keys.search_queue, keys.drain_wakeup, keys.search_wakeup),
+            *(keys.drain_queue, keys.search_queue, keys.writes_queue, keys.drain_wakeup, keys.search_wakeup),
         }
 
     @pytest.mark.parametrize("name", ["push", "call", "cancel", "states"])

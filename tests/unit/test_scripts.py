@@ -19,7 +19,7 @@ SCRIPTS = {
 LUA = sorted(SCRIPTS)
 
 # A script that adds jobs must fail if Redis is full. All others must work then, so that drains can free memory.
-GROWING = {"push", "replay"}
+GROWING = {"push", "replay", "take_over"}
 
 
 def run_by_modules() -> set[str]:

@@ -8,6 +8,7 @@ All public names are those of `memory_worker.client`. They are loaded on first u
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,9 +16,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
+_NO_WORKER_SETTINGS = "memory_worker has no WorkerSettings for the arq command. Run: memory-worker run"
+
 
 def __getattr__(name: str) -> Any:
-    """Return a public name of the client. All of them begin with a capital letter, unlike names of modules."""
+    """Return a public name of the client. All of them begin with a capital letter, unlike names of modules.
+
+    ``arq memory_worker.WorkerSettings`` ends with a line that says what to run instead.
+    """
+    if name == "WorkerSettings":
+        error = SystemExit if "arq.cli" in sys.modules else AttributeError
+        raise error(_NO_WORKER_SETTINGS)
     if name[:1].isupper():
         client = importlib.import_module("memory_worker.client")
         if name in client.__all__:

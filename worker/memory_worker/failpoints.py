@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from memory_worker.contract.errors import ConfigurationError
 
 VARIABLE = "MEMORY_WORKER_FAILPOINTS"
-PLACES = (
+DRAIN_PLACES = (
     *("before_read", "read", "decode", "before_send", "serialized", "sending", "sent"),
     *("before_commit", "committed"),
 )
+TAKER_PLACES = ("arq_writes_read", "arq_writes_taken_over")
+PLACES = DRAIN_PLACES + TAKER_PLACES
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _SPECIFICATION = re.compile(r"(\w+)=(kill|stop)(?:@([0-9]{1,9}))?")

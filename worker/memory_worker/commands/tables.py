@@ -24,10 +24,11 @@ def print_status(status: Status, console: Console, *, everything: bool) -> None:
         f"[bold]{status.dead:,}[/] dead letters",
         soft_wrap=True,
     )
+    arq_writes = f"{status.arq_writes_waiting:,} writes of arq's own client; " if status.arq_writes_waiting else ""
     console.print(
         f"{_of_limit(status.waiting, status.max_jobs, '{:,}')} jobs and "
         f"{_of_limit(status.waiting_bytes / _MIB, status.max_bytes / _MIB, '{:,.1f}')} MiB wait; "
-        f"{status.reads_waiting:,} reads; Redis uses "
+        f"{status.reads_waiting:,} reads; {arq_writes}Redis uses "
         f"{_of_limit(status.redis_memory_bytes / _MIB, status.redis_memory_limit_bytes / _MIB, '{:,.0f}')} MiB",
         soft_wrap=True,
     )

@@ -107,6 +107,7 @@ def _queue(stats: Status | None) -> dict[str, Any] | None:
         "held": sum(state.held for state in stats.partitions),
         "held_needs": sorted({state.needs for state in stats.partitions if state.needs})[:_MOST_NEEDS],
         "dead": stats.dead,
+        "arq_writes_waiting": stats.arq_writes_waiting,
         "reads_waiting": stats.reads_waiting,
     }
 

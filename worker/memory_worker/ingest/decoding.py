@@ -18,6 +18,7 @@ from memory_worker.contract import (
 )
 from memory_worker.contract.errors import InvalidJob, MemoryWorkerError
 from memory_worker.failpoints import failpoint
+from memory_worker.ingest.arq_jobs import problem_of_record
 from memory_worker.ingest.cuts import Cuts
 from memory_worker.queue.held import Held
 from memory_worker.queue.log import DeadEntry, DeadReason, Entry
@@ -64,7 +65,7 @@ def decode_and_validate(entries: Sequence[Entry], limits: Limits, *, partition: 
             failpoint("decode")
             job = decode_write(entry.body)
         except InvalidJob as error:
-            dead.append(_dead(entry, "malformed", error))
+            dead.append(_dead(entry, "malformed", problem_of_record(entry.body) or error))
             continue
         unknown = unknown_kind(job, limits)
         if unknown is not None:

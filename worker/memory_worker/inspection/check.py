@@ -196,6 +196,8 @@ def _workers(queue: QueueStatus, processes: list[Process]) -> Check:
     seen = ", ".join(f"{count} {role}" for role, count in counts.items() if count) or "none"
     if queue.waiting and not counts["ingest"] + counts["all"]:
         what, role = f"{queue.waiting:,} writes wait", "ingest"
+    elif queue.arq_writes_waiting and not counts["ingest"] + counts["all"]:
+        what, role = f"{queue.arq_writes_waiting:,} writes of arq's own client wait", "ingest"
     elif queue.reads_waiting and not counts["search"] + counts["all"]:
         what, role = f"{queue.reads_waiting:,} reads wait", "search"
     else:

@@ -38,7 +38,8 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The status of the queue ``at`` a time of Redis's clock, in unix seconds. A limit of 0 is no limit.
 
-    ``waiting`` and ``waiting_bytes`` are about write jobs, ``reads_waiting`` counts read jobs.
+    ``waiting`` and ``waiting_bytes`` are about write jobs, ``reads_waiting`` counts read jobs. ``arq_writes_waiting``
+    counts writes of arq's own client that are due and that no worker has taken over.
     """
 
     at: float
@@ -53,6 +54,7 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     redis_memory_bytes: int
     redis_memory_limit_bytes: int
+    arq_writes_waiting: int = 0
 
 
 class Status(QueueStatus, frozen=True, kw_only=True):
@@ -97,7 +99,7 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
     await clock.refresh(redis)
     now_s = clock.now_ms() / 1000
     states = await partition_states(redis, keys, meta.partitions)
-    totals = await queue_totals(redis, keys)
+    totals = await queue_totals(redis, keys, now_ms=now_s * 1000)
     partitions = [
         PartitionStatus(
             partition=state.partition,
@@ -120,6 +122,7 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
         draining=sum(partition.draining for partition in partitions),
         dead=sum(partition.dead for partition in partitions),
         reads_waiting=totals.reads_waiting,
+        arq_writes_waiting=totals.arq_writes_waiting,
         max_jobs=meta.max_jobs,
         max_bytes=meta.max_bytes,
         redis_memory_bytes=totals.memory_bytes,

@@ -23,23 +23,23 @@ _ORPHAN_GRACE_S = 1.0
 async def claim_partitions(
     redis: Redis, keys: Keys, *, max_groups: int, batch_jobs: int, scan_limit: int, life_s: float
 ) -> tuple[list[list[int]], int]:
-    """Claim partitions whose drain jobs are due. Return them in groups, and how many foreign jobs were removed.
+    """Claim partitions whose drain jobs are due. Return them in groups, and how many foreign jobs were moved away.
 
     A group is either one partition, or several partitions that have at most ``batch_jobs`` waiting entries in all.
     At most ``scan_limit`` drain jobs are examined, including those at the head that other workers have claimed. A claim
     expires after ``life_s`` seconds. If its worker has died, `rescue_partitions` removes it earlier.
     """
     with queue_request("claim"):
-        removed, *groups = await scripts.run(
+        moved, *groups = await scripts.run(
             redis,
             "claim",
-            [keys.drain_queue, keys.drain_wakeup],
+            [keys.drain_queue, keys.drain_wakeup, keys.writes_queue],
             [
                 *(max_groups, batch_jobs, scan_limit, int(life_s * 1000)),
                 *(keys.arq_in_progress(""), keys.drain_job_id_prefix, keys.stream_prefix),
             ],
         )
-    return groups, removed
+    return groups, moved
 
 
 async def finish_partitions(redis: Redis, keys: Keys, wake_after_s: Mapping[int, WakeAfter]) -> None:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import MAX_TIMEOUT_MS, Reply
 from memory_worker.contract.errors import QueueError
+from memory_worker.contract.jobs import WRITE_OPS
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys, ReadQueue
@@ -34,12 +35,18 @@ class TakenReadJob(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def take_read_jobs(redis: Redis, keys: Keys, queue: ReadQueue, *, max_jobs: int) -> list[TakenReadJob]:
-    """Take read jobs that are due, oldest first, in one round trip. Raises `QueueUnavailable`."""
+async def take_read_jobs(
+    redis: Redis, keys: Keys, queue: ReadQueue, *, max_jobs: int
+) -> tuple[list[TakenReadJob], int]:
+    """Take read jobs that are due, oldest first, in one round trip. Return them, and how many writes were moved away.
+
+    Raises `QueueUnavailable`.
+    """
+    args = [max_jobs, keys.arq_job(""), _TAKEN_MS, *WRITE_OPS]
     with queue_request("take"):
-        flat = await scripts.run(redis, "take", [queue.name, queue.wakeup], [max_jobs, keys.arq_job(""), _TAKEN_MS])
+        moved, *flat = await scripts.run(redis, "take", [queue.name, queue.wakeup, keys.writes_queue], args)
     rows = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    return [TakenReadJob(job_id, float(due_ms), body) for job_id, due_ms, body in rows]
+    return [TakenReadJob(job_id, float(due_ms), body) for job_id, due_ms, body in rows], moved
 
 
 def encode_reply(reply: Reply, *, as_json: bool = False) -> bytes:

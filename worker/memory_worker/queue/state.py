@@ -34,21 +34,24 @@ class QueueTotals(msgspec.Struct, frozen=True, kw_only=True):
 
     waiting_bytes: int
     reads_waiting: int
+    arq_writes_waiting: int
     memory_bytes: int
     memory_limit_bytes: int
 
 
-async def queue_totals(redis: Redis, keys: Keys) -> QueueTotals:
-    """Return the totals of the queue. Raises `QueueUnavailable`."""
+async def queue_totals(redis: Redis, keys: Keys, *, now_ms: float) -> QueueTotals:
+    """Return the totals of the queue ``now_ms`` by Redis's clock. Raises `QueueUnavailable`."""
     with queue_request("totals"):
         async with redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.backlog, "bytes")
             pipe.zcard(keys.search_queue)
+            pipe.zcount(keys.writes_queue, "-inf", now_ms)
             pipe.info("memory")
-            waiting_bytes, reads_waiting, memory = await pipe.execute()
+            waiting_bytes, reads_waiting, arq_writes, memory = await pipe.execute()
     return QueueTotals(
         waiting_bytes=max(0, int(waiting_bytes or 0)),
         reads_waiting=reads_waiting,
+        arq_writes_waiting=arq_writes,
         memory_bytes=memory["used_memory"],
         memory_limit_bytes=memory["maxmemory"],
     )

@@ -46,6 +46,7 @@ from memory_worker.store.store import VectorStore
 from memory_worker.telemetry import metrics
 from memory_worker.telemetry.logs import log_event
 from memory_worker.wire.applied import check_applied
+from memory_worker.wire.arq_records import job_of_arguments
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys, ReadQueue, user_reads
 from memory_worker.wire.stats import read_report
@@ -105,13 +106,14 @@ class Reads:
     def arq_function(self, job_type: type[ReadJob]) -> Callable[..., Awaitable[None]]:
         """Return the arq function for one type of read job.
 
-        Its arguments are the job as a map, the key of the list that gets the reply, and whether the reply is JSON
-        instead of MessagePack. Without a key the reply is stored as the result of the arq job.
+        Its arguments are the job as a map or as named arguments, the key of the list that gets the reply, and whether
+        the reply is JSON instead of MessagePack. Without a key the reply is stored as the result of the arq job.
         """
 
         async def run(
-            ctx: dict[str, Any], document: Any, reply_to: str | None = None, reply_json: bool = False
+            ctx: dict[str, Any], /, *args: Any, reply_to: str | None = None, reply_json: bool = False, **named: Any
         ) -> None:
+            document = job_of_arguments(args, named)
             if reply_to is not None:
                 check_reply_to(self._keys, reply_to)
             pushed_ms, is_result = ctx["score"], reply_to is None

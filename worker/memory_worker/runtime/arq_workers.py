@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 import msgspec
@@ -23,10 +24,11 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from memory_worker.contract.errors import QueueError
+from memory_worker.contract.jobs import WRITE_OPS
 from memory_worker.queue.drain_jobs import WakeAfter, claim_partitions, finish_partitions
 from memory_worker.queue.read_jobs import TakenReadJob, result_key, take_read_jobs
 from memory_worker.telemetry.logs import log_event
-from memory_worker.wire.arq_records import decode_arq, encode_arq
+from memory_worker.wire.arq_records import decode_arq, encode_arq, is_json, is_pickled
 from memory_worker.wire.connection import queue_errors, queue_request
 from memory_worker.wire.drain_job import DRAIN
 from memory_worker.wire.keys import Keys, ReadQueue
@@ -99,6 +101,11 @@ class RoleWorker(Worker):
         """Take up to ``free`` jobs from the queue, and start each as one of ``tasks``."""
         raise NotImplementedError
 
+    def _record_moved(self, jobs: int) -> None:
+        """Record that jobs were moved from this queue to the queue of writes."""
+        if jobs:
+            log_event(logger, logging.ERROR, "foreign_jobs_moved", queue=self.queue_name, jobs=jobs)
+
     async def heart_beat(self) -> None:
         """Write arq's health check. A full Redis is no reason to stop."""
         with suppress(OutOfMemoryError):
@@ -136,7 +143,7 @@ class DrainWorker(RoleWorker):
         self._scan_limit = max(2 * partitions, 1000)
 
     async def _take(self, free: int) -> None:
-        groups, removed = await claim_partitions(
+        groups, moved = await claim_partitions(
             self.pool,
             self._keys,
             max_groups=free,
@@ -144,8 +151,7 @@ class DrainWorker(RoleWorker):
             scan_limit=self._scan_limit,
             life_s=_CLAIM_LIFE_S,
         )
-        if removed:
-            log_event(logger, logging.ERROR, "foreign_jobs_removed", queue=self.queue_name, jobs=removed)
+        self._record_moved(moved)
         for group in groups:
             # The first partition identifies the group, because no other group can claim it now.
             self.tasks[self._keys.drain_job_id(group[0])] = asyncio.create_task(self._run_group(group))
@@ -181,19 +187,23 @@ class ReadWorker(RoleWorker):
         self._queue = queue
 
     async def _take(self, free: int) -> None:
-        for call in await take_read_jobs(self.pool, self._keys, self._queue, max_jobs=free):
+        calls, moved = await take_read_jobs(self.pool, self._keys, self._queue, max_jobs=free)
+        self._record_moved(moved)
+        for call in calls:
             self.tasks[_text(call.job_id)] = asyncio.create_task(self._serve(call))
 
     async def _serve(self, call: TakenReadJob) -> None:
         started_ms = timestamp_ms()
         record: dict[str, Any] = {"f": "unknown", "et": 0}
+        # The caller of a pickled job cannot read any result. An operator can read JSON.
+        encode = partial(encode_arq, as_json=is_json(call.body) or is_pickled(call.body))
 
         def as_result(outcome: Any, *, success: bool = True) -> bytes:
-            """Encode what a job returned or raised, as arq does."""
+            """Encode what a job returned or raised, in the encoding of the job."""
             job_id = _text(call.job_id)
             body = serialize_result(
                 record["f"], (), {}, 1, record["et"], success, outcome, started_ms, timestamp_ms(), job_id,
-                self.queue_name, job_id, serializer=encode_arq,
+                self.queue_name, job_id, serializer=encode,
             )  # fmt: skip
             return body or b""
 
@@ -209,7 +219,8 @@ class ReadWorker(RoleWorker):
     async def _call(self, call: TakenReadJob, record: dict[str, Any], as_result: Callable[[Any], bytes]) -> None:
         function = self.functions.get(record["f"])
         if function is None:
-            raise QueueError(f"there is no read job {record['f']!r}")
+            hint = f": push writes to {self._keys.writes_queue!r}" if record["f"] in WRITE_OPS else ""
+            raise QueueError(f"there is no read job {record['f']!r}{hint}")
         ctx = {"job_id": call.job_id, "score": call.due_ms, "as_result": as_result}
         await function.coroutine(ctx, *record["a"], **record["k"])
 

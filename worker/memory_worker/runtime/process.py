@@ -25,6 +25,7 @@ from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.contract.errors import ConfigurationError, QueueError, StoreError, StoreUnavailable
 from memory_worker.http.pages import Rates, pages
 from memory_worker.http.server import http_server
+from memory_worker.ingest.arq_taker import ArqTaker
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
 from memory_worker.queue import processes
@@ -112,6 +113,11 @@ class WorkerProcess:
                     "store watch": self._watch(store, drainer),
                     "stats collector": stats_collector.run(),
                 }
+                if self._role != "search" and settings.arq_writes_poll_ms:
+                    taker = ArqTaker(
+                        redis, keys, queue_meta(settings), clock, poll_s=settings.arq_writes_poll_ms / 1000
+                    )
+                    background["arq writes"] = taker.run()
                 builders = self._builders(drainer, partial(Reads, redis, keys, store, settings.limits, clock))
                 log_event(logger, logging.INFO, "started", role=self._role, partitions=settings.queue_partitions)
                 await self._work(builders, background, on_ready)

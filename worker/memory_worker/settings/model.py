@@ -222,6 +222,12 @@ class Settings(BaseSettings):
     lease_ttl_s: float = Field(
         8.0, gt=0, le=600, description="Time that the partitions of a killed worker stay locked, in seconds."
     )
+    arq_writes_poll_ms: int = Field(
+        100,
+        ge=0,
+        le=60_000,
+        description="Poll interval for writes of arq's own client, in milliseconds. 0: this process takes none over.",
+    )
     rescue_interval_s: float = Field(
         1.0, gt=0, le=60, description="Interval between rescues of partitions that no worker drains, in seconds."
     )

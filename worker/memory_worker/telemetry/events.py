@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 EVENTS: Final = {
+    "arq_write_failed": "A write of arq's own client failed with an unexpected error. It was refused.",
+    "arq_write_refused": "A write of arq's own client was refused. Its result is the error, and it becomes a dead "
+    "letter. `reason` is pickled, too_large, malformed, unknown_function, invalid or internal.",
+    "arq_writes_expired": "Writes of arq's own client had expired before a worker took them over. They are lost.",
+    "arq_writes_wait": "Writes of arq's own client wait, because the queue is full or Redis fails. They are "
+    "tried again.",
     "batch_applied": "A batch left the queue. `oldest_s` is the age of its oldest job.",
     "collection_not_pinned": "Qdrant did not store the metadata of a collection. Only Redis records that the "
     "collection belongs to this deployment.",
@@ -14,7 +20,8 @@ EVENTS: Final = {
     "drain_failed": "A drain failed with an error. Its partitions are drained again.",
     "embedded_engine": "An embedded engine is used. WARNING if the other server is not embedded, because then an "
     "address is probably missing.",
-    "foreign_jobs_removed": "The arq queue of the worker contained jobs of another program. They were removed.",
+    "foreign_jobs_moved": "Jobs were in the wrong arq queue: jobs of another program, or writes in a queue of reads. "
+    "They were moved to the queue of writes, where a worker takes them over or refuses them.",
     "http": "The HTTP server listens.",
     "lease_lost": "A drain lost its lease while it worked, because the process or Redis was too slow.",
     "lease_not_released": "A lease could not be released. It expires by itself.",

@@ -73,6 +73,12 @@ BREAKER = _gauge(
     "breaker_state", "1 for the current state of the circuit breaker to Qdrant, 0 for other states.", "state"
 )
 
+ARQ_WRITES = _counter(
+    "arq_writes_total",
+    "Writes of arq's own client: taken_over, refused, or expired before a worker saw them.",
+    "outcome",
+)
+
 READS = _counter("reads_total", "Answered read jobs: ok, or the code of the error.", "op", "outcome")
 READ_QUEUE = _histogram("read_queue_seconds", "Time from the push of a read job until a worker began it.", "op")
 READ_ENGINE = _histogram("read_engine_seconds", "Time of the engine for a read job.", "op")
@@ -88,6 +94,7 @@ QUEUE_GAUGES: Final = {
     "partition_held": ("1 if the oldest job needs another worker: a newer one, or one with its kind.", "partition"),
     "dead_letters_waiting": ("Dead letters to replay or drop.", "partition"),
     "backlog_bytes": ("Bytes of the waiting write jobs.", None),
+    "arq_writes_waiting": ("Due writes of arq's own client that no worker has taken over.", None),
     "reads_waiting": ("Read jobs that wait or are in progress.", None),
     "redis_memory_used_bytes": ("Memory that Redis uses.", None),
     "stats_timestamp_seconds": ("Time of these stats, by Redis's clock.", None),
@@ -125,6 +132,8 @@ def start_at_zero() -> None:
         ROLE_RESTARTS.labels(role)
     for outcome in ("acquired", "busy", "taken_over", "lost"):
         LEASES.labels(outcome)
+    for outcome in ("taken_over", "refused", "expired"):
+        ARQ_WRITES.labels(outcome)
     breaker_is("closed")
 
 

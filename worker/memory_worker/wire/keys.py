@@ -1,7 +1,8 @@
 """The names of all Redis keys.
 
 All names begin with the ``QUEUE_PREFIX``, which is ``mw`` by default. arq's own keys begin with ``arq:`` and then the
-prefix.
+prefix. A job that comes from arq's own client may have any id, so its two keys ``arq:job:ID`` and ``arq:result:ID`` do
+not contain the prefix.
 
     mw:meta                     hash    the number of partitions, and the limits that producers must keep
     mw:since                    hash    times (unix ms) before which receipts are unknown: ``epoch`` for the whole
@@ -29,6 +30,7 @@ prefix.
     mw:watched:{p}              stream  the last entries that left a partition meanwhile; expires
     mw:attempts:{p}             hash    the batch that is being tried, and the processes that have tried it
     mw:drain, mw:search         zset    arq's queues: job ids by due time
+    mw:writes                   zset    arq's queue of writes by its own client: job ids by due time
     mw:admin                    zset    arq's queue of reads of all users: job ids by due time
     mw:drain:wakeup             list    idle ingest workers block on it
     mw:search:wakeup            list    idle search workers block on it
@@ -129,6 +131,11 @@ class Keys:
     def admin_queue(self) -> str:
         """The arq queue of reads of all users."""
         return f"{self.prefix}:admin"
+
+    @property
+    def writes_queue(self) -> str:
+        """The arq queue of writes by arq's own client."""
+        return f"{self.prefix}:writes"
 
     @property
     def admin_wakeup(self) -> str:

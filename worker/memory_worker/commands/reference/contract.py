@@ -49,7 +49,7 @@ _REPLIES: Final = (
 _KEYS: Final = (
     *("meta", "since", "pushed:{token}", "backlog", "stream:{p}", "applied:{p}", "dead:{p}"),
     *("removed:{p}", "outcomes"),
-    *("drain", "search", "drain:wakeup", "search:wakeup", "reply:{job}"),
+    *("drain", "search", "writes", "drain:wakeup", "search:wakeup", "reply:{job}"),
 )
 """The keys that a producer uses, without their prefix; `drain` and `search` share a line."""
 

@@ -3,12 +3,12 @@
 -- Claimed partitions are returned in groups. A group is either one partition, or several partitions whose waiting
 -- entries fit into one batch.
 -- Invariant: a drain job is given to one worker at a time. Jobs in the queue that are not drain jobs of this queue are
--- removed. If due jobs are left, another worker is woken.
+-- moved to the queue of writes. If due jobs are left, another worker is woken.
 --
--- KEYS  arq queue, wakeup list
+-- KEYS  arq queue, wakeup list, queue of writes
 -- ARGV  most groups, entries in a batch, how many jobs to look at, life of a claim (ms), prefix of the keys of claims,
 --       prefix of the ids of drain jobs, prefix of the keys of streams
--- Returns how many foreign jobs were removed, then the partitions of each group.
+-- Returns how many foreign jobs were moved, then the partitions of each group.
 local max_groups, batch_size, max_jobs = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local claim_prefix, job_prefix, stream_prefix = ARGV[5], ARGV[6], ARGV[7]
 local time = redis.call('TIME')
@@ -44,6 +44,7 @@ local foreign, jobs_left = 0, false
 for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, max_jobs)) do
   local partition = partition_of(job_id)
   if not partition then
+    redis.call('ZADD', KEYS[3], 'NX', redis.call('ZSCORE', KEYS[1], job_id), job_id)
     redis.call('ZREM', KEYS[1], job_id)
     foreign = foreign + 1
   elseif redis.call('EXISTS', claim_prefix .. job_id) == 0 then
