@@ -116,7 +116,7 @@ def redis_errors() -> Any:
 
 async def _redis_errors() -> list[dict[str, Any]]:
     errors = await asyncio.gather(*map(_mapped, REDIS_ERRORS))
-    return [{"redis": text, "error": error_form(error)} for text, error in zip(REDIS_ERRORS, errors, strict=True)]
+    return [{"redis": text, "error": marked(error)} for text, error in zip(REDIS_ERRORS, errors, strict=True)]
 
 
 async def _mapped(text: str) -> Exception:

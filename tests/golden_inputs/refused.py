@@ -365,5 +365,5 @@ REFUSED: dict[str, list[Call]] = {
 }
 """The calls by the name of the limits."""
 
-OF_PYTHON = ("Receipt.parse", "surrogate", "astype", "\\n")
+OF_PYTHON = ("Receipt.parse", "surrogate", "astype", "\\n", "redis+cluster://")
 """Parts of messages that only Python makes."""

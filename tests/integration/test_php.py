@@ -24,6 +24,7 @@ from tests.integration.test_tls import Certificates, TlsRedis
 from tests.php_tools import LIBRARY, php, phpunit, run
 from tests.servers import RedisServer, free_port
 from tests.tools import tool
+from tests.topologies import ClusterTopology
 
 PAGE = ROOT / "docs" / "php.md"
 BLOCKS = [block.body for block in blocks([PAGE], "php")]
@@ -140,6 +141,23 @@ class TestConnections:
         (tmp_path / "sentinel.php").write_text(program(USES, replaced(connect, **changes), ROUND_TRIP), "utf-8")
         async with running(settings(redis_url=SecretStr(own_redis.url), queue_prefix=Keys().prefix)):
             assert await run(php("redis"), "sentinel.php", directory=tmp_path) == "mem_7_1"
+
+    async def test_cluster(self, settings: MakeSettings, tmp_path: Path) -> None:
+        """The first node cannot be reached, and the second one may not have the slot."""
+        (connect,) = [body for body in CONNECTIONS if "CLUSTER" in body]
+        cluster = ClusterTopology(tmp_path / "cluster")
+        try:
+            cluster.start()
+            changes = {
+                "node-1.example.com": "127.0.0.2",
+                "node-2.example.com": HOST,
+                "6379": str(cluster.nodes[0].port),
+            }
+            (tmp_path / "cluster.php").write_text(program(USES, replaced(connect, **changes), ROUND_TRIP), "utf-8")
+            async with running(settings(redis_url=SecretStr(cluster.url), queue_prefix=cluster.prefix)):
+                assert await run(php("redis"), "cluster.php", directory=tmp_path) == "mem_7_1"
+        finally:
+            cluster.close()
 
 
 @pytest.fixture

@@ -22,18 +22,19 @@ use MemoryWorker\Redis\ErrorReply;
  */
 final class Failures
 {
-    private const CLUSTER = ['ASK', 'CLUSTERDOWN', 'CROSSSLOT', 'MOVED'];
+    /** Errors by which a node of a Redis Cluster sends a request elsewhere. It has not executed the request. */
+    private const CLUSTER = ['ASK', 'CLUSTERDOWN', 'CROSSSLOT', 'MOVED', 'TRYAGAIN'];
     private const REFUSED = [
         'BUSY', 'DENIED', 'EXECABORT', 'MASTERDOWN', 'MISCONF', 'NOPERM', 'NOREPLICAS', 'READONLY', 'REDIRECT',
-        'TRYAGAIN', 'UNBLOCKED',
+        'UNBLOCKED',
     ];
     private const NOT_READY = ['LOADING', 'NOAUTH', 'WRONGPASS'];
     /** Errors of a server that is not, or no longer, the primary, or not yet ready. */
     private const WRONG_SERVER = [
         'CLUSTERDOWN', 'LOADING', 'MASTERDOWN', 'MOVED', 'NOREPLICAS', 'READONLY', 'UNBLOCKED',
     ];
-    private const IS_CLUSTER = 'REDIS_URL leads to a node of a Redis Cluster, which cannot hold a queue; '
-        . 'nothing was stored';
+    private const IS_CLUSTER = 'a Redis Cluster needs a prefix with a hash tag, such as {mw}, and a connection that finds '
+        . 'the node with its slot; nothing was stored';
 
     /** Return whether another connection may reach a server that accepts the same request. */
     public static function isWrongServer(BrokenConnection|ErrorReply $error): bool
@@ -57,7 +58,7 @@ final class Failures
             $words[0] === 'TOOLATE' => new TooLate('the push reached Redis too late and was not stored', 0, $error),
             $words[0] === 'OOM' => new QueueOutOfMemory("Redis is full: $text", 0, $error),
             in_array($words[0], self::CLUSTER, true)
-                => new QueueUnavailable(self::IS_CLUSTER . " ($message)", 0, $error),
+                => new QueueUnavailable("Redis refuses: $message (" . self::IS_CLUSTER . ')', 0, $error),
             in_array($words[0], self::REFUSED, true) => new QueueUnavailable("Redis refuses: $message", 0, $error),
             in_array($words[0], self::NOT_READY, true), str_starts_with($text, 'max number of clients')
                 => new QueueUnavailable("Redis: $text", 0, $error),

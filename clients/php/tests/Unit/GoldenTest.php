@@ -100,9 +100,7 @@ final class GoldenTest extends TestCase
         } catch (InvalidJob $error) {
             $class = substr((string) strrchr($error::class, '\\'), 1);
             self::assertSame([$case->error->class, $case->error->field], [$class, $error->field]);
-            if (($case->message_is_from ?? $case->error->message_is_from ?? '') !== 'python') {
-                self::assertSame($case->error->message, $error->getMessage());
-            }
+            self::assertSameMessage($case, $error);
         }
         self::assertSame([], $redis->scripts('push'));
         self::assertSame([], $redis->scripts('call'));
@@ -250,6 +248,13 @@ final class GoldenTest extends TestCase
             self::fail('nothing was thrown');
         } catch (MemoryWorkerError $error) {
             self::assertSame($case->error->class, substr((string) strrchr($error::class, '\\'), 1));
+            self::assertSameMessage($case, $error);
+        }
+    }
+
+    private static function assertSameMessage(\stdClass $case, \Throwable $error): void
+    {
+        if (($case->message_is_from ?? $case->error->message_is_from ?? '') !== 'python') {
             self::assertSame($case->error->message, $error->getMessage());
         }
     }
