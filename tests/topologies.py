@@ -6,7 +6,7 @@ The servers are those of the system (``redis-server``). They notice a dead prima
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -110,9 +110,9 @@ class Topology:
         """Return once a replica has all writes of the primary."""
 
         def has_replica() -> bool:
-            primary = self.primary()
-            ask(primary, "SET", "{mw}tick", "1")
-            return bool(ask(primary, "WAIT", "1", "100"))
+            # On one connection: without a write before it, WAIT counts a replica that has no copy yet.
+            _, confirmed = ask_all(self.primary(), ("SET", "{mw}tick", "1"), ("WAIT", "1", "100"))
+            return bool(confirmed)
 
         until(has_replica)
 
@@ -227,10 +227,18 @@ class ClusterTopology(Topology):
 
 def ask(server: RedisServer, *command: Any) -> Any:
     """Send one command to one server, and return its reply as bytes."""
+    return ask_all(server, command)[0]
+
+
+def ask_all(server: RedisServer, *commands: Sequence[Any]) -> list[Any]:
+    """Send commands to one server on one connection, and return their replies."""
+    replies = []
     with redis.Redis(port=server.port, socket_timeout=5) as client:
         connection = client.connection_pool.get_connection()
-        connection.send_command(*command)
-        return connection.read_response()
+        for command in commands:
+            connection.send_command(*command)
+            replies.append(connection.read_response())
+    return replies
 
 
 def pairs(reply: list[bytes]) -> dict[bytes, bytes]:

@@ -83,8 +83,10 @@ async def replica(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[Redis
         await primary.config_set("repl-diskless-sync-delay", 0)
         await copy.execute_command("REPLICAOF", "127.0.0.1", own_redis.port)
         async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-            while await primary.execute_command("WAIT", 1, 500) < 1:  # the first full copy may take longer
-                await primary.set("tick", "1")
+            confirmed = 0
+            while not confirmed:  # the first full copy may take longer
+                await primary.set("tick", "1")  # without a write before it, WAIT counts a replica that has no copy yet
+                confirmed = await primary.execute_command("WAIT", 1, 500)
     yield server
     server.kill()
 

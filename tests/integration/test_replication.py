@@ -98,15 +98,21 @@ async def test_all_leases_last_on_the_replica_for_as_long_as_the_drain_counts_on
     assert engine.points(shape.base("memory")) == {"mem_1_1"}
 
 
-async def test_a_repeated_push_waits_for_the_replica_too(redis: Redis, replica: RedisServer) -> None:
-    """Its first copy was stored but not confirmed. The second one writes nothing."""
+async def test_a_repeated_push_waits_for_the_replica_too(own_redis: RedisServer, replica: RedisServer) -> None:
+    """Its first copy was stored, and its connection ended. On the new connection WAIT must not pass at once."""
+
+    async def push_again() -> None:
+        async with connected(own_redis.url) as redis:
+            await push(redis, KEYS, 1, [(0, encode_job(memory(1, 1)))], token="same", min_replicas=1)
+
     replica.freeze()
     for _ in range(2):
         with pytest.raises(NotReplicated):
-            await push(redis, KEYS, 1, [(0, encode_job(memory(1, 1)))], token="same", min_replicas=1)
+            await push_again()
     replica.thaw()
-    await push(redis, KEYS, 1, [(0, encode_job(memory(1, 1)))], token="same", min_replicas=1)
-    assert await redis.xlen(KEYS.stream(0)) == 1
+    await push_again()
+    async with connected(replica.url) as copy:
+        assert await copy.xlen(KEYS.stream(0)) == 1
 
 
 async def test_a_confirmed_push_survives_the_promotion_of_a_lagging_replica(
