@@ -17,12 +17,17 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Return the ids that an earlier copy of this push was given, if there was one.
+-- They are written again, because WAIT passes at once on a connection that has written nothing.
 local function ids_of_earlier_copy()
   local found, ids = redis.call('GET', KEYS[6]), {}
-  for id in string.gmatch(found or '', '%S+') do
+  if not found then
+    return
+  end
+  redis.call('SET', KEYS[6], found, 'KEEPTTL')
+  for id in string.gmatch(found, '%S+') do
     ids[#ids + 1] = id
   end
-  return found and ids
+  return ids
 end
 
 -- After the deadline the caller has given up and may have pushed other jobs, which must not be overtaken. A deadline

@@ -297,7 +297,7 @@ def queue_errors() -> Iterator[None]:
     except ResponseError as error:
         raise _map_response(full_message(error)) from error
     except (RedisError, OSError, TimeoutError) as error:
-        raise QueueUnavailable(f"Redis: {error or type(error).__name__}") from error
+        raise QueueUnavailable(f"Redis: {str(error) or type(error).__name__}") from error
 
 
 def _map_response(message: str) -> Exception:
