@@ -1,10 +1,11 @@
 """A Redis that fails over by itself: a primary and a replica with three Sentinels, or a cluster of three primaries.
 
-The servers are those of the system (``redis-server``). They notice a dead primary within a second.
+The servers are those of the system (``redis-server``), or else Valkey. They notice a dead primary within a second.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -16,9 +17,9 @@ from redis.exceptions import RedisError
 
 from memory_worker.wire.primaries import slot_of
 from tests.servers import RedisServer, free_port
-from tests.tools import tool
 
 SERVICE = "main"
+PROGRAM = shutil.which("redis-server") or ""
 SLOTS = 16_384
 _DOWN_AFTER_MS = 1000
 _FAST_COPIES = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
@@ -34,8 +35,8 @@ class Sentinel(RedisServer):
 
     ready = "Sentinel ID is"
 
-    def __init__(self, directory: Path, port: int, *lines: str) -> None:
-        super().__init__(directory, program=tool("redis-server"))
+    def __init__(self, directory: Path, port: int, *lines: str, program: str = PROGRAM) -> None:
+        super().__init__(directory, program=program)
         self._file = directory / "sentinel.conf"
         self._file.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
@@ -117,7 +118,7 @@ class Topology:
         until(has_replica)
 
     def server(self, name: str, *options: str) -> RedisServer:
-        made = RedisServer(self._directory / name, *_FAST_COPIES, *options, program=tool("redis-server"))
+        made = RedisServer(self._directory / name, *_FAST_COPIES, *options, program=PROGRAM)
         self.nodes.append(made)
         return made
 

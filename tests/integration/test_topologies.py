@@ -220,7 +220,7 @@ async def test_tls_and_separate_logins_for_sentinels_and_redis(tmp_path: Path) -
     issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     tls = {f"tls-{name}-file": tmp_path / "server.pem" for name in ("cert", "key")}
     tls |= {"tls-ca-cert-file": tmp_path / "ca.pem"}
-    program = tool("redis-server")
+    program = tool("redis-server")  # Valkey's wheel has no TLS
     redis = RedisServer(tmp_path / "redis", program=program)
     options = {**tls, "tls-port": free_port(), "tls-auth-clients": "no", "requirepass": "of-redis"}
     redis.start(*(part for name, value in options.items() for part in (f"--{name}", str(value))))
@@ -231,6 +231,7 @@ async def test_tls_and_separate_logins_for_sentinels_and_redis(tmp_path: Path) -
         *(f"{name} {value}" for name, value in tls.items()),
         *(f"tls-port {port}", "tls-auth-clients no", "tls-replication yes", f"sentinel auth-pass {SERVICE} of-redis"),
         *("user default off", "user queue on >of-sentinel -@all +sentinel|get-master-addr-by-name"),
+        program=program,
     )
     sentinel.start()
     try:

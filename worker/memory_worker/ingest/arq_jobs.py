@@ -38,12 +38,13 @@ _MAX_NAME = 200
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
 
-class _Unreadable(InvalidJob):
-    """A write without a job that can be checked."""
+class _Unreadable(Exception):
+    """A write without a job that can be checked. ``reason`` is the kind of the ``error``."""
 
     def __init__(self, reason: str, problem: str) -> None:
-        super().__init__("job", problem)
+        super().__init__(problem)
         self.reason = reason
+        self.error = InvalidJob("job", problem)
 
 
 class _Record(msgspec.Struct):
@@ -71,13 +72,13 @@ def new_entry(write: ArqWrite, meta: QueueMeta) -> NewEntry:
         document = _document_of(record, as_json=as_json)
         job = normalize_job(decode_write(document))
         body = encode_write(job, meta.limits)
-    except InvalidJob as error:
-        reason = getattr(error, "reason", "invalid")
+    except (_Unreadable, InvalidJob) as problem:
+        reason, error = _reason_and_error(problem)
         result = ArqResult(function, enqueued_ms, as_json, f"InvalidJob: {error}", reason)
         return _refused(write, document, meta, result)
-    except Exception as error:  # noqa: BLE001  # one bad job must not delay the others
-        log_event(logger, logging.ERROR, "arq_write_failed", failure=error)
-        result = ArqResult(function, enqueued_ms, as_json, f"internal error: {type(error).__name__}", "internal")
+    except Exception as failure:  # noqa: BLE001  # one bad job must not delay the others
+        log_event(logger, logging.ERROR, "arq_write_failed", failure=failure)
+        result = ArqResult(function, enqueued_ms, as_json, f"internal error: {type(failure).__name__}", "internal")
         return _refused(write, b"", meta, result)
     partition = partition_of(job.user_id, meta.partitions)
     return NewEntry(write, partition, version_of(job, meta.limits), body, ArqResult(function, enqueued_ms, as_json))
@@ -128,16 +129,20 @@ def _refused(write: ArqWrite, document: bytes, meta: QueueMeta, result: ArqResul
 def problem_of_record(body: bytes) -> InvalidJob | None:
     """Return why a record of arq that was stored as an entry was refused; ``None`` if the entry is no such record."""
     if is_pickled(body):
-        return _Unreadable("pickled", PICKLED)
+        return InvalidJob("job", PICKLED)
     try:
         record = msgspec.convert(decode_arq(body), _Record)
     except msgspec.MsgspecError:
         return None
     try:
         _document_of(record, as_json=is_json(body))
-    except InvalidJob as error:
-        return error
+    except (_Unreadable, InvalidJob) as problem:
+        return _reason_and_error(problem)[1]
     return InvalidJob("job", "is a write of arq's own client that was refused, for example because of its kind")
+
+
+def _reason_and_error(problem: _Unreadable | InvalidJob) -> tuple[str, InvalidJob]:
+    return (problem.reason, problem.error) if isinstance(problem, _Unreadable) else ("invalid", problem)
 
 
 def _decoded_or_none(document: bytes) -> WriteJob | None:
