@@ -21,6 +21,8 @@ final class PhpRedisConnection implements Connection
 
     /** @var ClientSource<\Redis|\Relay\Relay> */
     private readonly ClientSource $source;
+    /** Where a ready client was connected. A client whose connection is lost does not know it any more. */
+    private ?Address $address = null;
 
     /**
      * ``$client`` is a connected client, or a function that makes one.
@@ -50,6 +52,7 @@ final class PhpRedisConnection implements Connection
             $client->clearLastError();
             $reply = $client->rawCommand(...$words);
             $error = $client->getLastError();
+            $this->address = Address::of($client) ?? $this->address;
         } catch (\RedisException | \Relay\Exception $failure) {
             throw self::isErrorReply($failure->getMessage())
                 ? new ErrorReply($failure->getMessage(), 0, $failure)
@@ -74,30 +77,12 @@ final class PhpRedisConnection implements Connection
             return;
         }
         try {
-            $this->source->makesClients() ? $client->close() : self::reopen($client);
+            $address = Address::of($client) ?? $this->address;
+            $client->close();
+            if (!$this->source->makesClients()) {
+                $address?->connect($client);
+            }
         } catch (\RedisException | \Relay\Exception) {
-        }
-    }
-
-    /** Close a ready client, and connect it to the same address again. */
-    private static function reopen(\Redis|\Relay\Relay $client): void
-    {
-        $host = $client->getHost();
-        $auth = $client->getAuth();
-        $database = $client->getDbNum();
-        $readTimeout = $client->getReadTimeout();
-        $timeout = $client->getTimeout();
-        $port = $client->getPort();
-        $client->close();
-        if (!is_string($host) || $host === '') {
-            return;
-        }
-        $client->connect($host, (int) $port, (float) $timeout, null, 0, (float) $readTimeout);
-        if ($auth !== null && $auth !== false) {
-            $client->auth($auth);
-        }
-        if (is_int($database) && $database > 0) {
-            $client->select($database);
         }
     }
 

@@ -41,12 +41,14 @@ final class Call
     public function await(string $jobId, float $seconds): ?Reply
     {
         $limit = new TimeLimit($seconds + Link::LATE_REPLY_S);
-        $found = $this->link->run($limit, function () use ($jobId, $limit): mixed {
+        $found = $this->link->run($limit, function () use ($jobId, $limit): array {
             $left = max(0.001, $limit->check() - Link::LATE_REPLY_S);
 
-            return $this->link->block(['BLPOP', $this->keys->reply($jobId), sprintf('%.3F', $left)], $left);
+            $found = $this->link->block(['BLPOP', $this->keys->reply($jobId), sprintf('%.3F', $left)], $left);
+
+            return $found === null || $found === [] ? [] : Decoded::exactly(2, $found);
         });
-        $body = Decoded::list($found)[1] ?? null;
+        $body = $found[1] ?? null;
         if (!is_string($body)) {
             return null;
         }

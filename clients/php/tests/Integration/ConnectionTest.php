@@ -94,16 +94,7 @@ final class ConnectionTest extends OnRedis
             self::markTestSkipped('there is no redis-server');
         }
         $this->servers[] = $port;
-        if ($library === 'Predis') {
-            $login = ['username' => 'default', 'password' => 'secret', 'database' => 1];
-            $client = new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, ...$login]);
-        } else {
-            $client = new \Redis();
-            $client->connect('127.0.0.1', $port);
-            $client->auth('secret');
-            $client->select(1);
-        }
-        $connection = Servers::connection($library, $client);
+        $connection = Servers::connection($library, $this->loggedIn($library, $port));
         $id = $connection->command(['CLIENT', 'ID'], 5.0);
         $connection->reconnect();
         self::assertNotSame($id, $connection->command(['CLIENT', 'ID'], 5.0));
@@ -138,6 +129,49 @@ final class ConnectionTest extends OnRedis
         Servers::stop($port);
         $this->expectException(QueueUnavailable::class);
         $queue->purge(userId: 1730);
+    }
+
+    /** @dataProvider libraries */
+    public function testAReadyClientWorksAgainAfterAnOutage(string $library): void
+    {
+        $port = Servers::start('--requirepass', 'secret');
+        if ($port === null) {
+            self::markTestSkipped('there is no redis-server');
+        }
+        $this->servers[] = $port;
+        $client = $this->loggedIn($library, $port);
+        $queue = new MemoryQueue(Servers::connection($library, $client), $this->prefix);
+        $queue->purge(userId: 1730);
+        Servers::stop($port);
+        for ($attempt = 0; $attempt < 2; ++$attempt) {
+            try {
+                $queue->purge(userId: 1730);
+                self::fail('there is no server');
+            } catch (QueueUnavailable) {
+            }
+        }
+        Servers::startOn($port, '--requirepass', 'secret');
+        $queue->purge(userId: 1730);
+        $found = Servers::connection($library, $client)->command(['XLEN', "$this->prefix:stream:17"], 5.0);
+        self::assertSame(1, $found);
+    }
+
+    /** @dataProvider libraries */
+    public function testACommandInATransactionOfTheAppIsRefused(string $library): void
+    {
+        $connection = Servers::connection($library, Servers::factory($library)());
+        $queue = new MemoryQueue($connection, $this->prefix);
+        $queue->purge(userId: 1730);
+        $connection->command(['MULTI'], 5.0);
+        try {
+            $queue->purge(userId: 1730);
+            self::fail('it was not refused');
+        } catch (ConfigurationError $error) {
+            self::assertStringContainsString('inside of a transaction', $error->getMessage());
+        }
+        $connection->command(['DISCARD'], 5.0);
+        $queue->purge(userId: 1730);
+        self::assertCount(2, $this->redis($library, ['XRANGE', 'stream:17', '-', '+']));
     }
 
     /** @dataProvider libraries */
@@ -176,6 +210,8 @@ final class ConnectionTest extends OnRedis
         if (class_exists(\Predis\Client::class)) {
             $several = new \Predis\Client(['tcp://127.0.0.1:1', 'tcp://127.0.0.1:2'], ['cluster' => 'predis']);
             $wrong['the Predis client has several servers'] = new PredisConnection($several);
+            $persistent = new \Predis\Client([...(array) Servers::address(), 'persistent' => true]);
+            $wrong['the connection of Predis is persistent'] = new PredisConnection($persistent);
         }
         foreach ($wrong as $problem => $connection) {
             try {
@@ -185,5 +221,21 @@ final class ConnectionTest extends OnRedis
                 self::assertStringStartsWith($problem, $error->getMessage());
             }
         }
+    }
+
+    /** Return a client that uses a database other than the first one. */
+    private function loggedIn(string $library, int $port): object
+    {
+        if ($library === 'Predis') {
+            $login = ['username' => 'default', 'password' => 'secret', 'database' => 1];
+
+            return new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, ...$login]);
+        }
+        $client = new \Redis();
+        $client->connect('127.0.0.1', $port);
+        $client->auth('secret');
+        $client->select(1);
+
+        return $client;
     }
 }
