@@ -35,7 +35,7 @@ final class Address
     /** Connect a client that has no connection any more. */
     public function connect(\Redis|\Relay\Relay $client): void
     {
-        $client->connect($this->host, $this->port, $this->timeout, null, 0, $this->readTimeout);
+        @$client->connect($this->host, $this->port, $this->timeout, null, 0, $this->readTimeout);
         if ($this->auth !== null && $this->auth !== false) {
             $client->auth($this->auth);
         }

@@ -50,7 +50,7 @@ final class PhpRedisConnection implements Connection
             $before = $client->getOption(self::OPT_READ_TIMEOUT);
             $client->setOption(self::OPT_READ_TIMEOUT, $timeout);
             $client->clearLastError();
-            $reply = $client->rawCommand(...$words);
+            $reply = @$client->rawCommand(...$words); // an exception says the same as the warning of a stream
             $error = $client->getLastError();
             $this->address = Address::of($client) ?? $this->address;
         } catch (\RedisException | \Relay\Exception $failure) {
@@ -82,7 +82,7 @@ final class PhpRedisConnection implements Connection
             if (!$this->source->makesClients()) {
                 $address?->connect($client);
             }
-        } catch (\RedisException | \Relay\Exception) {
+        } catch (\Exception) {
         }
     }
 

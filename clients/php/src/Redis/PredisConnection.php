@@ -42,7 +42,7 @@ final class PredisConnection implements Connection
             $stream = self::stream($client->getConnection());
             self::setTimeout($stream, $timeout);
             try {
-                $reply = $client->executeRaw($words, $isError);
+                $reply = @$client->executeRaw($words, $isError); // without the warnings of a stream
             } finally {
                 self::restore($stream, $client->getConnection());
             }
@@ -70,7 +70,7 @@ final class PredisConnection implements Connection
             if ($client instanceof Client) {
                 $client->disconnect();
             }
-        } catch (PredisException | \RuntimeException) {
+        } catch (\Exception) {
         }
     }
 

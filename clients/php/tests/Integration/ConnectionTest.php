@@ -156,6 +156,33 @@ final class ConnectionTest extends OnRedis
         self::assertSame(1, $found);
     }
 
+    /** Frameworks make an exception of each warning. */
+    public function testWarningsOfAStreamAreNoErrors(): void
+    {
+        if (!extension_loaded('redis')) {
+            self::markTestSkipped('there is no phpredis');
+        }
+        $redis = new class () extends \Redis {
+            public function rawCommand(mixed $command, mixed ...$arguments): mixed // @phpstan-ignore-line
+            {
+                trigger_error('SSL: Connection reset by peer', E_USER_WARNING);
+
+                return parent::rawCommand($command, ...$arguments);
+            }
+        };
+        ['host' => $host, 'port' => $port] = (array) Servers::address();
+        $redis->connect($host, $port);
+        set_error_handler(static fn (int $level, string $text): bool => (error_reporting() & $level) !== 0
+            ? throw new \ErrorException($text)
+            : true);
+        try {
+            (new MemoryQueue(new PhpRedisConnection($redis), $this->prefix))->purge(userId: 1730);
+        } finally {
+            restore_error_handler();
+        }
+        self::assertCount(1, $this->redis('phpredis', ['XRANGE', 'stream:17', '-', '+']));
+    }
+
     /** @dataProvider libraries */
     public function testACommandInATransactionOfTheAppIsRefused(string $library): void
     {
@@ -206,6 +233,8 @@ final class ConnectionTest extends OnRedis
             $wrong['the Redis client is inside of a transaction or a pipeline'] = new PhpRedisConnection($redis);
             $other = new PhpRedisConnection(new \ArrayObject());
             $wrong['expected a client of phpredis or Relay, got ArrayObject'] = $other;
+            $none = new PhpRedisConnection(static fn () => null); // @phpstan-ignore-line
+            $wrong['the function must return a Redis client, got null'] = $none;
         }
         if (class_exists(\Predis\Client::class)) {
             $several = new \Predis\Client(['tcp://127.0.0.1:1', 'tcp://127.0.0.1:2'], ['cluster' => 'predis']);
