@@ -31,7 +31,13 @@ final class Decoded
     {
         return is_array($value) && count($value) === $count
             ? array_values($value)
-            : throw new BrokenConnection('the connection has the answer to another command');
+            : throw self::another();
+    }
+
+    /** Return an error that lets `Link::run` leave the connection. */
+    public static function another(): BrokenConnection
+    {
+        return new BrokenConnection('the connection has the answer to another command');
     }
 
     /** @return list<string> */

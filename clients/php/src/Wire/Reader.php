@@ -52,17 +52,37 @@ final class Reader
                 $left = max(self::MIN_TIME_S, $longest - (TimeLimit::now() - $began));
                 $sent[$key] = $this->call->enqueue($timed, new TimeLimit($left));
             }
-            $replies = [];
-            foreach ($jobs as $key => $job) {
-                $left = max(0.0, self::left($job, $began)) + self::REPLY_MARGIN_S;
-                $replies[$key] = $this->call->await($sent[$key], $left) ?? self::timedOut($job);
-                unset($sent[$key]);
-            }
+            $replies = $this->collect($sent, $jobs, $began);
+            $sent = [];
 
             return $replies;
         } finally {
-            array_map($this->call->cancel(...), $sent); // those that were not collected, because of an error
+            $this->call->cancel($sent); // those that were not collected, because of an error
         }
+    }
+
+    /**
+     * Return the replies in the order of the jobs. They may come in any order, until the longest time is over.
+     *
+     * @template TKey of array-key
+     * @param array<TKey, string> $waiting the ids of the jobs
+     * @param array<TKey, NormalJob> $jobs
+     * @return array<TKey, Reply>
+     */
+    private function collect(array $waiting, array $jobs, float $began): array
+    {
+        $replies = array_map(self::timedOut(...), $jobs);
+        while ($waiting !== []) {
+            $left = max(array_map(static fn ($key): float => self::left($jobs[$key], $began), array_keys($waiting)));
+            $found = $this->call->await($waiting, max(self::MIN_TIME_S, $left + self::REPLY_MARGIN_S));
+            if ($found === null) {
+                break;
+            }
+            [$key, $replies[$key]] = $found;
+            unset($waiting[$key]);
+        }
+
+        return $replies;
     }
 
     /** @param array<array-key, NormalJob> $jobs */

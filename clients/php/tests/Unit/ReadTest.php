@@ -97,6 +97,18 @@ final class ReadTest extends TestCase
         self::assertCount(1, $redis->scripts('cancel'));
     }
 
+    public function testAllReadsAreTakenBackInTheTimeOfOne(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->failures = [null, null, null, null, 'QUEUEFULL reads 1'];
+        try {
+            (new MemoryQueue(new SlowConnection($redis, 0.1)))->callMany(array_fill(0, 5, new Count(1730)));
+            self::fail('nothing was thrown');
+        } catch (QueueFull) {
+            self::assertLessThan(4, count($redis->scripts('cancel')));
+        }
+    }
+
     public function testSeveralSearchesMayBeJobs(): void
     {
         $redis = new FakeConnection(self::META);
