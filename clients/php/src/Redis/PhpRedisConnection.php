@@ -52,7 +52,6 @@ final class PhpRedisConnection implements Connection
             $client->clearLastError();
             $reply = @$client->rawCommand(...$words); // an exception says the same as the warning of a stream
             $error = $client->getLastError();
-            $this->address = Address::of($client) ?? $this->address;
         } catch (\RedisException | \Relay\Exception $failure) {
             throw self::isErrorReply($failure->getMessage())
                 ? new ErrorReply($failure->getMessage(), 0, $failure)
@@ -60,6 +59,7 @@ final class PhpRedisConnection implements Connection
         } finally {
             if ($client !== null && is_numeric($before)) {
                 self::restore($client, (float) $before);
+                $this->address = Address::of($client) ?? $this->address;
             }
         }
         if (is_string($error)) {
@@ -98,7 +98,9 @@ final class PhpRedisConnection implements Connection
     private static function restore(\Redis|\Relay\Relay $client, float $readTimeout): void
     {
         try {
-            $client->setOption(self::OPT_READ_TIMEOUT, $readTimeout);
+            // 0 means PHP's own timeout if it is given to connect, but no time at all if it is set as an option.
+            $seconds = $readTimeout === 0.0 ? (float) ini_get('default_socket_timeout') : $readTimeout;
+            $client->setOption(self::OPT_READ_TIMEOUT, $seconds);
         } catch (\RedisException | \Relay\Exception) {
         }
     }

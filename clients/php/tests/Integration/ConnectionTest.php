@@ -184,6 +184,32 @@ final class ConnectionTest extends OnRedis
     }
 
     /** @dataProvider libraries */
+    public function testTheReadTimeoutOfTheAppIsKept(string $library): void
+    {
+        ['host' => $host, 'port' => $port] = (array) Servers::address();
+        if ($library === 'Predis') {
+            $client = new \Predis\Client(['host' => $host, 'port' => $port]);
+        } else {
+            $client = new \Redis();
+            $client->connect($host, $port);
+        }
+        $words = ['BLPOP', "$this->prefix:none", '0.2'];
+        $wait = static fn (): mixed => $client instanceof \Redis
+            ? $client->rawCommand(...$words)
+            : $client->executeRaw($words);
+        $connection = Servers::connection($library, $client);
+        $queue = new MemoryQueue($connection, $this->prefix);
+        $queue->purge(userId: 1730);
+        self::assertEmpty($wait()); // not an error
+        $connection->reconnect();
+        $queue->purge(userId: 1730);
+        self::assertEmpty($wait());
+        if ($client instanceof \Redis) {
+            self::assertSame((float) ini_get('default_socket_timeout'), (float) $client->getReadTimeout());
+        }
+    }
+
+    /** @dataProvider libraries */
     public function testACommandInATransactionOfTheAppIsRefused(string $library): void
     {
         $connection = Servers::connection($library, Servers::factory($library)());
