@@ -260,7 +260,7 @@ async def run_in(namespace: dict[str, Any], body: str, name: str) -> None:
 
 
 async def test_the_page_for_apps_with_arq(reader: Reader) -> None:
-    tasks, write, search = blocks([ARQ], "python")
+    tasks, write, back, search = blocks([ARQ], "python")
     reader.save("tasks.py", tasks)
     with (reader.directory / "tasks.py").open("a", encoding="utf-8") as file:
         file.write(f"async def embed(text: str) -> list[float]:\n    return {VECTOR}\n")
@@ -277,6 +277,13 @@ async def test_the_page_for_apps_with_arq(reader: Reader) -> None:
         await queue.wait_applied(receipt)
         await run_in(page, reader.adapted(write.body), str(write))
         await queue.wait_applied(Receipt.parse(await page["forget_and_remember"](1804, packed)))
+
+    await run_in(page, reader.adapted(back.body), str(back))
+    pool = await create_pool(RedisSettings.from_dsn(reader.url), default_queue_name="mw:writes")
+    deferred = await pool.enqueue_job("purge", {"user_id": 1804}, _defer_by=3600)
+    assert [await page["take_back"](pool, deferred) for _ in range(2)] == [True, False]
+    assert await pool.keys("arq:job:*") == [] == await pool.zrange("mw:writes", 0, -1)
+    await pool.aclose()
 
     await run_in(page, reader.adapted(search.body), str(search))
     found = {hit["payload"]["value"] for hit in await page["search"](1804, packed)}

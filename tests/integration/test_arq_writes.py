@@ -212,6 +212,22 @@ class TestTakenOver:
         assert await taker().look()
         assert (await collect_queue(redis, keys)).arq_writes_waiting == 0
 
+    async def test_an_abort_does_not_stop_a_deferred_write(
+        self, redis: Redis, keys: Keys, producer: Producer, taker: MakeTaker
+    ) -> None:
+        """As the page says: arq makes it due, so it is taken over at once."""
+        await producer.write(memory(1, 1), _defer_by=-60)
+        job = await producer.write(memory(1, 2), _defer_by=60)
+        with pytest.raises(TimeoutError):
+            await job.abort(timeout=0)
+        assert await taker().look()
+        assert await job.abort() is False
+        assert Receipt.parse(await job.result())
+        entries = await redis.xrange(keys.stream(partition_of(1, PARTITIONS)))
+        stored = [decode_write(fields[b"j"]) for _, fields in entries]
+        assert [job.point_id for job in stored if isinstance(job, Upsert)] == ["mem_1_2", "mem_1_1"]
+        await redis.zrem("arq:abort", job.job_id)
+
     async def test_an_empty_queue_costs_one_round_trip(
         self, keys: Keys, redis: Redis, taker: MakeTaker, watched: Redis, redis_proxy: Any
     ) -> None:

@@ -27,6 +27,7 @@ from tests.tools import tool
 from tests.topologies import ClusterTopology
 
 PAGE = ROOT / "docs" / "php.md"
+README = LIBRARY / "README.md"
 BLOCKS = [block.body for block in blocks([PAGE], "php")]
 USES = "\n".join(sorted(set(re.findall(r"^use .+;$", "".join(BLOCKS), re.MULTILINE))))
 CONNECTIONS = [re.sub(r"^use .+;$", "", body, flags=re.MULTILINE) for body in BLOCKS[1:] if "new MemoryQueue" in body]
@@ -44,6 +45,16 @@ def replaced(code: str, **by: str) -> str:
         assert old in code, old
         code = code.replace(old, new)
     return code
+
+
+def on_our_redis(code: str, url: str, prefix: str) -> str:
+    """Return code of a page that makes a queue, for the Redis and the queue of the test."""
+    address = urlsplit(url)
+    changes = {
+        "'127.0.0.1', 6379": f"'{address.hostname}', {address.port}",
+        "PhpRedisConnection($redis)": f"PhpRedisConnection($redis), '{prefix}'",
+    }
+    return replaced(code, **changes)
 
 
 def program(*code: str) -> str:
@@ -73,15 +84,10 @@ async def test_its_examples(settings: MakeSettings, redis_url: str, redis_prefix
 
 async def test_the_page(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
     """Its blocks are one program, in their order."""
-    address = urlsplit(redis_url)
     first, *rest = BLOCKS
     start = replaced(
-        first,
-        **{
-            "require __DIR__ . '/vendor/autoload.php';": f"$vector = $query = {VECTOR};",
-            "'127.0.0.1', 6379": f"'{address.hostname}', {address.port}",
-            "PhpRedisConnection($redis)": f"PhpRedisConnection($redis), '{redis_prefix}'",
-        },
+        on_our_redis(first, redis_url, redis_prefix),
+        **{"require __DIR__ . '/vendor/autoload.php';": f"$vector = $query = {VECTOR};"},
     )
     following = [body for body in rest if "new MemoryQueue" not in body]
     interpreter = php("redis", "pdo_sqlite")
@@ -92,6 +98,15 @@ async def test_the_page(settings: MakeSettings, redis_url: str, redis_prefix: st
     assert re.search(r"^applied memory 1 $", printed, re.MULTILINE)
     assert "file 88 is indexed" in printed
     assert "Warning" not in printed
+
+
+async def test_the_readme(settings: MakeSettings, redis_url: str, redis_prefix: str, tmp_path: Path) -> None:
+    (body,) = (block.body for block in blocks([README], "php"))
+    code = on_our_redis(body, redis_url, redis_prefix)
+    (tmp_path / "readme.php").write_text(program(f"$vector = $query = {VECTOR};", code), encoding="utf-8")
+    async with running(settings()):
+        printed = await run(php("redis"), "readme.php", directory=tmp_path)
+    assert printed == "mem_1730_12345 Prefers window seats\n"
 
 
 async def test_composer_installs_it(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ NOT_SETTINGS = {
 }
 NOT_OF_THE_WORKER = {
     *(
+        "all_job_results",
         "enqueue_job",
         "max_tries",
         "queue_name",
@@ -56,6 +57,7 @@ NOT_OF_THE_WORKER = {
         "query_points",
     ),  # arq and qdrant-client
     "user_memories_staging",  # a collection of somebody else
+    "strict_types",  # PHP
 }
 
 

@@ -15,6 +15,9 @@ use MemoryWorker\Receipt;
  *
  * `index` pushes a file, and `follow` reads what became of the jobs of all files. `follow` runs in a loop of one process.
  * It continues where it was, because the id of the last outcome is stored in the same transaction as the states.
+ *
+ * A process that dies in `index` may leave a file `pending` for ever. Call `index` again for files that are `pending` for
+ * too long.
  */
 final class IndexedFiles
 {

@@ -8,7 +8,9 @@ use MemoryWorker\Absent;
 use MemoryWorker\Exception\InvalidJob;
 use MemoryWorker\Job\Given;
 use MemoryWorker\Job\Prune;
+use MemoryWorker\Job\ReadJob;
 use MemoryWorker\Job\Upsert;
+use MemoryWorker\Job\WriteJob;
 
 /** @internal Build jobs from maps of fields, and say which one is wrong. */
 final class Build
@@ -68,6 +70,49 @@ final class Build
         }
 
         return $results;
+    }
+
+    /**
+     * Return the jobs of `Writes::pushMany`.
+     *
+     * @param iterable<mixed> $given
+     * @return list<WriteJob>
+     *
+     * @throws InvalidJob
+     */
+    public static function writeJobs(iterable $given): array
+    {
+        $jobs = [];
+        foreach (ListType::items('jobs', $given, 'write jobs') as $position => $job) {
+            if (!$job instanceof WriteJob) {
+                $problem = 'expected an Upsert, Delete, Purge, Patch or Prune, got %s';
+                throw new InvalidJob("jobs[$position]", sprintf($problem, Text::typeWord($job)));
+            }
+            $jobs[] = $job;
+        }
+
+        return $jobs;
+    }
+
+    /**
+     * Return the jobs of `Reads::callMany` in the types of the contract.
+     *
+     * @template TKey of array-key
+     * @param array<TKey, mixed> $given
+     * @return array<TKey, NormalJob>
+     *
+     * @throws InvalidJob
+     */
+    public static function readJobs(array $given): array
+    {
+        foreach ($given as $key => $job) {
+            if (!$job instanceof ReadJob) {
+                $problem = 'expected a read job such as Search, got %s';
+                throw new InvalidJob("jobs[$key]", sprintf($problem, Text::typeWord($job)));
+            }
+        }
+        /** @var array<TKey, ReadJob> $given */
+        return array_combine(array_keys($given), self::each(array_values($given), Shape::normalize(...)));
     }
 
     /**

@@ -135,6 +135,9 @@ final class Payload
         $normal = [];
         foreach ($values as $key => $value) {
             $name = Text::scrub((string) $key);
+            if (array_key_exists($name, $normal)) {
+                throw self::invalid([...$path, $name], 'two field names differ only in bytes that are not UTF-8');
+            }
             $normal[$name] = is_int($value) || $value === null
                 ? $value
                 : self::normalizeValue([...$path, $name], $value, $depth);

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Redis;
 
+use MemoryWorker\Contract\Text;
 use MemoryWorker\Exception\ConfigurationError;
 use MemoryWorker\Exception\MemoryWorkerError;
 
@@ -41,7 +42,10 @@ final class ClientSource
     {
         if ($this->client === null) {
             $made = $this->given instanceof \Closure ? self::make($this->given) : $this->given;
-            $this->client = $check(is_object($made) ? $made : new \stdClass());
+            if (!is_object($made)) {
+                throw new ConfigurationError('the function must return a Redis client, got ' . Text::typeWord($made));
+            }
+            $this->client = $check($made);
         }
 
         return $this->client;

@@ -21,6 +21,8 @@ final class PhpRedisConnection implements Connection
 
     /** @var ClientSource<\Redis|\Relay\Relay> */
     private readonly ClientSource $source;
+    /** Where a ready client was connected. A client whose connection is lost does not know it any more. */
+    private ?Address $address = null;
 
     /**
      * ``$client`` is a connected client, or a function that makes one.
@@ -48,7 +50,7 @@ final class PhpRedisConnection implements Connection
             $before = $client->getOption(self::OPT_READ_TIMEOUT);
             $client->setOption(self::OPT_READ_TIMEOUT, $timeout);
             $client->clearLastError();
-            $reply = $client->rawCommand(...$words);
+            $reply = @$client->rawCommand(...$words); // an exception says the same as the warning of a stream
             $error = $client->getLastError();
         } catch (\RedisException | \Relay\Exception $failure) {
             throw self::isErrorReply($failure->getMessage())
@@ -57,6 +59,7 @@ final class PhpRedisConnection implements Connection
         } finally {
             if ($client !== null && is_numeric($before)) {
                 self::restore($client, (float) $before);
+                $this->address = Address::of($client) ?? $this->address;
             }
         }
         if (is_string($error)) {
@@ -74,30 +77,12 @@ final class PhpRedisConnection implements Connection
             return;
         }
         try {
-            $this->source->makesClients() ? $client->close() : self::reopen($client);
-        } catch (\RedisException | \Relay\Exception) {
-        }
-    }
-
-    /** Close a ready client, and connect it to the same address again. */
-    private static function reopen(\Redis|\Relay\Relay $client): void
-    {
-        $host = $client->getHost();
-        $auth = $client->getAuth();
-        $database = $client->getDbNum();
-        $readTimeout = $client->getReadTimeout();
-        $timeout = $client->getTimeout();
-        $port = $client->getPort();
-        $client->close();
-        if (!is_string($host) || $host === '') {
-            return;
-        }
-        $client->connect($host, (int) $port, (float) $timeout, null, 0, (float) $readTimeout);
-        if ($auth !== null && $auth !== false) {
-            $client->auth($auth);
-        }
-        if (is_int($database) && $database > 0) {
-            $client->select($database);
+            $address = Address::of($client) ?? $this->address;
+            $client->close();
+            if (!$this->source->makesClients()) {
+                $address?->connect($client);
+            }
+        } catch (\Exception) {
         }
     }
 
@@ -113,7 +98,9 @@ final class PhpRedisConnection implements Connection
     private static function restore(\Redis|\Relay\Relay $client, float $readTimeout): void
     {
         try {
-            $client->setOption(self::OPT_READ_TIMEOUT, $readTimeout);
+            // 0 means PHP's own timeout if it is given to connect, but no time at all if it is set as an option.
+            $seconds = $readTimeout === 0.0 ? (float) ini_get('default_socket_timeout') : $readTimeout;
+            $client->setOption(self::OPT_READ_TIMEOUT, $seconds);
         } catch (\RedisException | \Relay\Exception) {
         }
     }

@@ -42,7 +42,7 @@ final class PredisConnection implements Connection
             $stream = self::stream($client->getConnection());
             self::setTimeout($stream, $timeout);
             try {
-                $reply = $client->executeRaw($words, $isError);
+                $reply = @$client->executeRaw($words, $isError); // without the warnings of a stream
             } finally {
                 self::restore($stream, $client->getConnection());
             }
@@ -70,7 +70,7 @@ final class PredisConnection implements Connection
             if ($client instanceof Client) {
                 $client->disconnect();
             }
-        } catch (PredisException | \RuntimeException) {
+        } catch (\Exception) {
         }
     }
 
@@ -94,8 +94,12 @@ final class PredisConnection implements Connection
         $found = $connection instanceof NodeConnectionInterface ? $connection->getResource() : null;
         // Predis 3 has the stream inside of an object.
         foreach (is_object($found) ? (array) $found : [$found] as $value) {
-            if (is_resource($value) && get_resource_type($value) === 'stream') {
+            $type = is_resource($value) ? get_resource_type($value) : '';
+            if (is_resource($value) && $type === 'stream') {
                 return $value;
+            }
+            if ($type === 'persistent stream') { // it may have the reply to a command of an earlier request
+                throw new ConfigurationError('the connection of Predis is persistent: give one that is not');
             }
         }
         throw new ConfigurationError('this kind of connection of Predis has no stream: use its StreamConnection');

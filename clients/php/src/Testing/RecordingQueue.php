@@ -108,7 +108,7 @@ final class RecordingQueue implements Queue
 
     public function pushMany(iterable $jobs): array
     {
-        $jobs = is_array($jobs) ? array_values($jobs) : iterator_to_array($jobs, false);
+        $jobs = Build::writeJobs($jobs);
         $normal = Build::each($jobs, Shape::normalize(...));
         Build::each($normal, fn (NormalJob $job): string => WriteEncoding::encode($job, $this->limits));
         $failure = array_shift($this->failures);
@@ -128,9 +128,10 @@ final class RecordingQueue implements Queue
 
     public function callMany(array $jobs): array
     {
-        foreach ($jobs as $job) {
-            (new JobCheck($this->limits))->check(Shape::normalize($job));
-        }
+        Build::each(
+            array_values(Build::readJobs($jobs)),
+            fn (NormalJob $job) => (new JobCheck($this->limits))->check($job),
+        );
         $replies = [];
         foreach ($jobs as $key => $job) {
             $this->read[] = $job;

@@ -37,33 +37,57 @@ final class Call
         return $jobId;
     }
 
-    /** Wait for the reply to a job. Return null if none arrives within ``$seconds``. */
-    public function await(string $jobId, float $seconds): ?Reply
+    /**
+     * Wait for the next reply to one of these jobs. Return it with the job's key, or null if none arrives within
+     * ``$seconds``.
+     *
+     * @template TKey of array-key
+     * @param non-empty-array<TKey, string> $jobIds
+     * @return array{TKey, Reply}|null
+     */
+    public function await(array $jobIds, float $seconds): ?array
     {
+        $lists = array_map($this->keys->reply(...), $jobIds);
         $limit = new TimeLimit($seconds + Link::LATE_REPLY_S);
-        $found = $this->link->run($limit, function () use ($jobId, $limit): mixed {
+        $found = $this->link->run($limit, function () use ($lists, $limit): ?array {
             $left = max(0.001, $limit->check() - Link::LATE_REPLY_S);
-
-            return $this->link->block(['BLPOP', $this->keys->reply($jobId), sprintf('%.3F', $left)], $left);
+            $words = ['BLPOP', ...array_values($lists), sprintf('%.3F', $left)];
+            $found = $this->link->block($words, $left);
+            if ($found === null || $found === []) {
+                return null;
+            }
+            [$list, $body] = Decoded::texts(Decoded::exactly(2, $found));
+            foreach ($lists as $key => $one) {
+                if ($one === $list) {
+                    return [$key, $body];
+                }
+            }
+            throw Decoded::another();
         });
-        $body = Decoded::list($found)[1] ?? null;
-        if (!is_string($body)) {
+        if ($found === null) {
             return null;
         }
+        [$key, $body] = $found;
         try {
-            return ReplyReader::read($body);
+            return [$key, ReplyReader::read($body)];
         } catch (\JsonException | \UnexpectedValueException $error) {
             throw new QueueError("the reply cannot be read: {$error->getMessage()}", 0, $error);
         }
     }
 
-    /** Take back a job whose caller has stopped waiting. If this fails, the job and its reply expire. */
-    public function cancel(string $jobId): void
+    /**
+     * Take back jobs whose caller has stopped waiting. If this fails, the jobs and their replies expire.
+     *
+     * @param array<array-key, string> $jobIds
+     */
+    public function cancel(array $jobIds): void
     {
         $limit = new TimeLimit(self::CANCEL_TIMEOUT_S);
-        $keys = [$this->keys->search, $this->keys->arqJob($jobId), $this->keys->reply($jobId)];
         try {
-            $this->link->run($limit, fn (): mixed => $this->link->script(Script::Cancel, $keys, [$jobId], $limit));
+            foreach ($jobIds as $jobId) {
+                $keys = [$this->keys->search, $this->keys->arqJob($jobId), $this->keys->reply($jobId)];
+                $this->link->run($limit, fn (): mixed => $this->link->script(Script::Cancel, $keys, [$jobId], $limit));
+            }
         } catch (QueueError) {
         }
     }

@@ -20,9 +20,12 @@ final class Clock
 
     public function refresh(Link $link, TimeLimit $limit): void
     {
-        $time = $link->run($limit, static fn (): mixed => $link->command(['TIME'], $limit));
+        $time = $link->run($limit, static fn (): array => Decoded::exactly(
+            2,
+            $link->command(['TIME'], $limit),
+        ));
         $answered = TimeLimit::now();
-        [$seconds, $micros] = Decoded::texts($time) + ['0', '0'];
+        [$seconds, $micros] = Decoded::texts($time);
         $this->earliestSinceStartMs = (float) $seconds * 1000 + (float) $micros / 1000 - $answered * 1000;
     }
 

@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Wire;
 
+use MemoryWorker\Redis\BrokenConnection;
+
 /** @internal Parts of replies of Redis, in their types. A part of another type counts as empty. */
 final class Decoded
 {
@@ -16,6 +18,26 @@ final class Decoded
     public static function list(mixed $value): array
     {
         return is_array($value) ? array_values($value) : [];
+    }
+
+    /**
+     * Return a list of ``$count`` parts. Only inside of `Link::run`.
+     *
+     * @return list<mixed>
+     *
+     * @throws BrokenConnection if it is another answer, perhaps to an earlier command that nobody waited for
+     */
+    public static function exactly(int $count, mixed $value): array
+    {
+        return is_array($value) && count($value) === $count
+            ? array_values($value)
+            : throw self::another();
+    }
+
+    /** Return an error that lets `Link::run` leave the connection. */
+    public static function another(): BrokenConnection
+    {
+        return new BrokenConnection('the connection has the answer to another command');
     }
 
     /** @return list<string> */

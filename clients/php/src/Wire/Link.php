@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Wire;
 
+use MemoryWorker\Exception\ConfigurationError;
 use MemoryWorker\Exception\MemoryWorkerError;
 use MemoryWorker\Redis\BrokenConnection;
 use MemoryWorker\Redis\Connection;
@@ -59,7 +60,7 @@ final class Link
      */
     public function command(array $words, TimeLimit $limit): mixed
     {
-        return $this->connection->command($words, $limit->check());
+        return $this->send($words, $limit->check());
     }
 
     /**
@@ -69,7 +70,7 @@ final class Link
      */
     public function block(array $words, float $seconds): mixed
     {
-        return $this->connection->command($words, $seconds + self::LATE_REPLY_S);
+        return $this->send($words, $seconds + self::LATE_REPLY_S);
     }
 
     /**
@@ -90,6 +91,17 @@ final class Link
         }
 
         return $this->command(['EVAL', $script->source(), ...$words], $limit);
+    }
+
+    /** @param non-empty-list<string> $words none of them has a status as its reply, which phpredis gives as true */
+    private function send(array $words, float $timeout): mixed
+    {
+        $reply = $this->connection->command($words, $timeout);
+        if ($reply === true || $reply === 'QUEUED') {
+            throw new ConfigurationError('the Redis client is inside of a transaction, which runs the command later');
+        }
+
+        return $reply;
     }
 
     /**

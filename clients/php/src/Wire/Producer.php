@@ -6,18 +6,15 @@ namespace MemoryWorker\Wire;
 
 use MemoryWorker\Contract\Build;
 use MemoryWorker\Contract\Limits;
-use MemoryWorker\Contract\ListType;
 use MemoryWorker\Contract\NormalJob;
 use MemoryWorker\Contract\Partition;
 use MemoryWorker\Contract\Shape;
-use MemoryWorker\Contract\Text;
 use MemoryWorker\Contract\WriteEncoding;
 use MemoryWorker\Exception\InvalidJob;
 use MemoryWorker\Exception\PartitionMismatch;
 use MemoryWorker\Exception\PushedInPart;
 use MemoryWorker\Exception\QueueError;
 use MemoryWorker\Exception\TooLate;
-use MemoryWorker\Job\WriteJob;
 use MemoryWorker\Receipt;
 
 /** @internal Push jobs. It remembers the limits of the queue and the clock of Redis. */
@@ -46,7 +43,7 @@ final class Producer
     public function push(iterable $given): array
     {
         $limit = new TimeLimit($this->timeout);
-        $jobs = Build::each(self::writeJobs($given), Shape::normalize(...));
+        $jobs = Build::each(Build::writeJobs($given), Shape::normalize(...));
         $bodies = $this->meta->check($limit, static fn (Limits $limits): array => Build::each(
             $jobs,
             static fn (NormalJob $job): string => WriteEncoding::encode($job, $limits),
@@ -102,24 +99,6 @@ final class Producer
         }
 
         return $entries === [] ? [] : $this->push->store($entries, $token, $meta, $this->meta->clock, $limit);
-    }
-
-    /**
-     * @param iterable<mixed> $given
-     * @return list<WriteJob>
-     */
-    private static function writeJobs(iterable $given): array
-    {
-        $jobs = [];
-        foreach (ListType::items('jobs', $given, 'write jobs') as $position => $job) {
-            if (!$job instanceof WriteJob) {
-                $problem = 'expected an Upsert, Delete, Purge, Patch or Prune, got %s';
-                throw new InvalidJob("jobs[$position]", sprintf($problem, Text::typeWord($job)));
-            }
-            $jobs[] = $job;
-        }
-
-        return $jobs;
     }
 
     /**

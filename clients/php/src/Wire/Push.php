@@ -44,8 +44,8 @@ final class Push
             (string) ((int) $patienceMs + self::CLOCK_SLACK_MS),
             ...$args,
         ];
-        $ids = $this->link->run($limit, function () use ($keys, $args, $meta, $limit): mixed {
-            $ids = $this->link->script(Script::Push, $keys, $args, $limit);
+        $ids = $this->link->run($limit, function () use ($jobs, $keys, $args, $meta, $limit): array {
+            $ids = Decoded::exactly(count($jobs), $this->link->script(Script::Push, $keys, $args, $limit));
             $this->awaitReplicas($meta->minReplicas);
 
             return $ids;

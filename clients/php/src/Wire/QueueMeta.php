@@ -27,8 +27,10 @@ final class QueueMeta
     public static function read(Link $link, Keys $keys, TimeLimit $limit): ?self
     {
         $names = [...self::NUMBERS, 'kinds'];
-        $found = $link->run($limit, static fn (): mixed => $link->command(['HMGET', $keys->meta, ...$names], $limit));
-
+        $found = $link->run($limit, static fn (): array => Decoded::exactly(
+            count($names),
+            $link->command(['HMGET', $keys->meta, ...$names], $limit),
+        ));
         $fields = [];
         foreach (Decoded::texts($found) as $position => $value) {
             $fields[$names[$position] ?? ''] = $value;

@@ -4,12 +4,11 @@ declare(strict_types=1);
 
 namespace MemoryWorker\Wire;
 
+use MemoryWorker\Contract\Build;
 use MemoryWorker\Contract\JobCheck;
 use MemoryWorker\Contract\Limits;
 use MemoryWorker\Contract\NormalJob;
-use MemoryWorker\Contract\Shape;
 use MemoryWorker\Contract\Text;
-use MemoryWorker\Exception\InvalidJob;
 use MemoryWorker\Exception\ReadFailed;
 use MemoryWorker\Job\ReadJob;
 use MemoryWorker\Receipt;
@@ -41,55 +40,61 @@ final class Reader
     public function callMany(array $jobs): array
     {
         $began = TimeLimit::now();
-        $checked = $this->checked($jobs);
-        $this->awaitAll($checked, $began);
+        $jobs = Build::readJobs($jobs);
+        $longest = max([0, ...array_map(static fn (NormalJob $job): int => $job->integer('timeout_ms'), $jobs)]) / 1000;
+        $this->check($jobs, $longest);
+        $this->awaitAll($jobs, $began);
         $sent = [];
         try {
-            foreach ($checked as $key => $job) {
-                $left = max(self::MIN_TIME_S, self::left($job, $began));
-                $timed = $job->with(['timeout_ms' => max(1, (int) ($left * 1000))]);
+            foreach ($jobs as $key => $job) {
+                $timed = $job->with(['timeout_ms' => max(1, (int) (self::left($job, $began) * 1000))]);
+                // A read with little time must not let the others fail, so it is sent in the time of the longest.
+                $left = max(self::MIN_TIME_S, $longest - (TimeLimit::now() - $began));
                 $sent[$key] = $this->call->enqueue($timed, new TimeLimit($left));
             }
-            $replies = [];
-            foreach ($checked as $key => $job) {
-                $left = max(0.0, self::left($job, $began)) + self::REPLY_MARGIN_S;
-                $replies[$key] = $this->call->await($sent[$key], $left) ?? self::timedOut($job);
-                unset($sent[$key]);
-            }
+            $replies = $this->collect($sent, $jobs, $began);
+            $sent = [];
 
             return $replies;
         } finally {
-            array_map($this->call->cancel(...), $sent); // those that were not collected, because of an error
+            $this->call->cancel($sent); // those that were not collected, because of an error
         }
     }
 
     /**
+     * Return the replies in the order of the jobs. They may come in any order, until the longest time is over.
+     *
      * @template TKey of array-key
-     * @param array<TKey, ReadJob> $jobs
-     * @return array<TKey, NormalJob>
+     * @param array<TKey, string> $waiting the ids of the jobs
+     * @param array<TKey, NormalJob> $jobs
+     * @return array<TKey, Reply>
      */
-    private function checked(array $jobs): array
+    private function collect(array $waiting, array $jobs, float $began): array
     {
-        $checked = [];
-        $position = 0;
-        foreach ($jobs as $key => $job) {
-            try {
-                $normal = Shape::normalize($job);
-                $limit = new TimeLimit($normal->integer('timeout_ms') / 1000);
-                $this->meta->check($limit, static fn (Limits $limits) => (new JobCheck($limits))->check($normal));
-            } catch (InvalidJob $error) {
-                $count = count($jobs);
-                throw $count === 1 ? $error : new InvalidJob(
-                    $error->field,
-                    "$error->problem (job $position of $count, counted from 0)",
-                    $error,
-                );
+        $replies = array_map(self::timedOut(...), $jobs);
+        while ($waiting !== []) {
+            $left = max(array_map(static fn ($key): float => self::left($jobs[$key], $began), array_keys($waiting)));
+            $found = $this->call->await($waiting, max(self::MIN_TIME_S, $left + self::REPLY_MARGIN_S));
+            if ($found === null) {
+                break;
             }
-            $checked[$key] = $normal;
-            $position++;
+            [$key, $replies[$key]] = $found;
+            unset($waiting[$key]);
         }
 
-        return $checked;
+        return $replies;
+    }
+
+    /** @param array<array-key, NormalJob> $jobs */
+    private function check(array $jobs, float $seconds): void
+    {
+        if ($jobs === []) {
+            return;
+        }
+        $this->meta->check(new TimeLimit($seconds), static fn (Limits $limits): array => Build::each(
+            array_values($jobs),
+            static fn (NormalJob $job) => (new JobCheck($limits))->check($job),
+        ));
     }
 
     /**

@@ -130,8 +130,11 @@ final class States
             array_push($wanted, (string) $places[$partition], $receipt->entryId, EntryId::padded($receipt->entryId));
         }
         $args = [(string) count($places), ...array_map(strval(...), array_keys($places)), ...$wanted];
-        $answer = $this->link->run($limit, fn (): mixed => $this->link->script(Script::States, $keys, $args, $limit));
-        [$epoch, $partitions, $records] = Decoded::list($answer) + ['', [], []];
+        $answer = $this->link->run($limit, fn (): array => Decoded::exactly(
+            3,
+            $this->link->script(Script::States, $keys, $args, $limit),
+        ));
+        [$epoch, $partitions, $records] = $answer;
         $states = [];
         foreach ($receipts as $position => $receipt) {
             $partition = Decoded::texts(Decoded::list($partitions)[$places[$receipt->partition] - 1] ?? []) + ['', ''];

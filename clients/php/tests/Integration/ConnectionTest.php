@@ -94,16 +94,7 @@ final class ConnectionTest extends OnRedis
             self::markTestSkipped('there is no redis-server');
         }
         $this->servers[] = $port;
-        if ($library === 'Predis') {
-            $login = ['username' => 'default', 'password' => 'secret', 'database' => 1];
-            $client = new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, ...$login]);
-        } else {
-            $client = new \Redis();
-            $client->connect('127.0.0.1', $port);
-            $client->auth('secret');
-            $client->select(1);
-        }
-        $connection = Servers::connection($library, $client);
+        $connection = Servers::connection($library, $this->loggedIn($library, $port));
         $id = $connection->command(['CLIENT', 'ID'], 5.0);
         $connection->reconnect();
         self::assertNotSame($id, $connection->command(['CLIENT', 'ID'], 5.0));
@@ -141,6 +132,102 @@ final class ConnectionTest extends OnRedis
     }
 
     /** @dataProvider libraries */
+    public function testAReadyClientWorksAgainAfterAnOutage(string $library): void
+    {
+        $port = Servers::start('--requirepass', 'secret');
+        if ($port === null) {
+            self::markTestSkipped('there is no redis-server');
+        }
+        $this->servers[] = $port;
+        $client = $this->loggedIn($library, $port);
+        $queue = new MemoryQueue(Servers::connection($library, $client), $this->prefix);
+        $queue->purge(userId: 1730);
+        Servers::stop($port);
+        for ($attempt = 0; $attempt < 2; ++$attempt) {
+            try {
+                $queue->purge(userId: 1730);
+                self::fail('there is no server');
+            } catch (QueueUnavailable) {
+            }
+        }
+        Servers::startOn($port, '--requirepass', 'secret');
+        $queue->purge(userId: 1730);
+        $found = Servers::connection($library, $client)->command(['XLEN', "$this->prefix:stream:17"], 5.0);
+        self::assertSame(1, $found);
+    }
+
+    /** Frameworks make an exception of each warning. */
+    public function testWarningsOfAStreamAreNoErrors(): void
+    {
+        if (!extension_loaded('redis')) {
+            self::markTestSkipped('there is no phpredis');
+        }
+        $redis = new class () extends \Redis {
+            public function rawCommand(mixed $command, mixed ...$arguments): mixed // @phpstan-ignore-line
+            {
+                trigger_error('SSL: Connection reset by peer', E_USER_WARNING);
+
+                return parent::rawCommand($command, ...$arguments);
+            }
+        };
+        ['host' => $host, 'port' => $port] = (array) Servers::address();
+        $redis->connect($host, $port);
+        set_error_handler(static fn (int $level, string $text): bool => (error_reporting() & $level) !== 0
+            ? throw new \ErrorException($text)
+            : true);
+        try {
+            (new MemoryQueue(new PhpRedisConnection($redis), $this->prefix))->purge(userId: 1730);
+        } finally {
+            restore_error_handler();
+        }
+        self::assertCount(1, $this->redis('phpredis', ['XRANGE', 'stream:17', '-', '+']));
+    }
+
+    /** @dataProvider libraries */
+    public function testTheReadTimeoutOfTheAppIsKept(string $library): void
+    {
+        ['host' => $host, 'port' => $port] = (array) Servers::address();
+        if ($library === 'Predis') {
+            $client = new \Predis\Client(['host' => $host, 'port' => $port]);
+        } else {
+            $client = new \Redis();
+            $client->connect($host, $port);
+        }
+        $words = ['BLPOP', "$this->prefix:none", '0.2'];
+        $wait = static fn (): mixed => $client instanceof \Redis
+            ? $client->rawCommand(...$words)
+            : $client->executeRaw($words);
+        $connection = Servers::connection($library, $client);
+        $queue = new MemoryQueue($connection, $this->prefix);
+        $queue->purge(userId: 1730);
+        self::assertEmpty($wait()); // not an error
+        $connection->reconnect();
+        $queue->purge(userId: 1730);
+        self::assertEmpty($wait());
+        if ($client instanceof \Redis) {
+            self::assertSame((float) ini_get('default_socket_timeout'), (float) $client->getReadTimeout());
+        }
+    }
+
+    /** @dataProvider libraries */
+    public function testACommandInATransactionOfTheAppIsRefused(string $library): void
+    {
+        $connection = Servers::connection($library, Servers::factory($library)());
+        $queue = new MemoryQueue($connection, $this->prefix);
+        $queue->purge(userId: 1730);
+        $connection->command(['MULTI'], 5.0);
+        try {
+            $queue->purge(userId: 1730);
+            self::fail('it was not refused');
+        } catch (ConfigurationError $error) {
+            self::assertStringContainsString('inside of a transaction', $error->getMessage());
+        }
+        $connection->command(['DISCARD'], 5.0);
+        $queue->purge(userId: 1730);
+        self::assertCount(2, $this->redis($library, ['XRANGE', 'stream:17', '-', '+']));
+    }
+
+    /** @dataProvider libraries */
     public function testWaitsAreNotCutShortByTheReadTimeout(string $library): void
     {
         $client = Servers::factory($library, readTimeout: 0.1)();
@@ -172,10 +259,14 @@ final class ConnectionTest extends OnRedis
             $wrong['the Redis client is inside of a transaction or a pipeline'] = new PhpRedisConnection($redis);
             $other = new PhpRedisConnection(new \ArrayObject());
             $wrong['expected a client of phpredis or Relay, got ArrayObject'] = $other;
+            $none = new PhpRedisConnection(static fn () => null); // @phpstan-ignore-line
+            $wrong['the function must return a Redis client, got null'] = $none;
         }
         if (class_exists(\Predis\Client::class)) {
             $several = new \Predis\Client(['tcp://127.0.0.1:1', 'tcp://127.0.0.1:2'], ['cluster' => 'predis']);
             $wrong['the Predis client has several servers'] = new PredisConnection($several);
+            $persistent = new \Predis\Client([...(array) Servers::address(), 'persistent' => true]);
+            $wrong['the connection of Predis is persistent'] = new PredisConnection($persistent);
         }
         foreach ($wrong as $problem => $connection) {
             try {
@@ -185,5 +276,21 @@ final class ConnectionTest extends OnRedis
                 self::assertStringStartsWith($problem, $error->getMessage());
             }
         }
+    }
+
+    /** Return a client that uses a database other than the first one. */
+    private function loggedIn(string $library, int $port): object
+    {
+        if ($library === 'Predis') {
+            $login = ['username' => 'default', 'password' => 'secret', 'database' => 1];
+
+            return new \Predis\Client(['host' => '127.0.0.1', 'port' => $port, ...$login]);
+        }
+        $client = new \Redis();
+        $client->connect('127.0.0.1', $port);
+        $client->auth('secret');
+        $client->select(1);
+
+        return $client;
     }
 }

@@ -52,6 +52,15 @@ final class RedisTest extends OnRedis
     }
 
     /** @dataProvider libraries */
+    public function testManyReadsWithoutAWorkerEndTogether(string $library): void
+    {
+        $began = hrtime(true);
+        $replies = $this->queue($library)->callMany(array_fill(0, 16, new Count(1730, timeout: 0.1)));
+        self::assertLessThan(1.0e9, hrtime(true) - $began);
+        self::assertSame(array_fill(0, 16, 'timeout'), array_map(static fn ($reply) => $reply->error?->code, $replies));
+    }
+
+    /** @dataProvider libraries */
     public function testAReadAfterAReceiptWaitsForItsJob(string $library): void
     {
         $queue = $this->queue($library);

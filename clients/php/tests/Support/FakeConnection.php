@@ -15,6 +15,8 @@ final class FakeConnection implements Connection
     public array $commands = [];
     /** @var list<string|\Throwable|null> answers to the next scripts, in place of the usual ones: errors, or null */
     public array $failures = [];
+    /** @var list<string> commands that get the answer to another command once, before a reconnect */
+    public array $outOfStep = [];
     public int $reconnects = 0;
     public ?string $reply = '{"ok":true}';
     /** @var list<mixed> */
@@ -32,6 +34,9 @@ final class FakeConnection implements Connection
     public function command(array $words, float $timeout): mixed
     {
         $this->commands[] = $words;
+        if (in_array($words[0], $this->outOfStep, true)) {
+            return ['an', 'answer', 'to', 'another', 'command'];
+        }
 
         return match ($words[0]) {
             'HMGET' => array_map(fn (string $name): ?string => $this->meta[$name] ?? null, array_slice($words, 2)),
@@ -49,6 +54,7 @@ final class FakeConnection implements Connection
     public function reconnect(): void
     {
         $this->reconnects++;
+        $this->outOfStep = [];
     }
 
     /**

@@ -68,15 +68,19 @@ final class Servers
         return self::connection($library, self::factory($library, $port))->command($words, 5.0);
     }
 
-    /** Start a Redis server on a free port. Return the port, or null if there is no redis-server. */
-    public static function start(string ...$options): ?int
+    /**
+     * Start a Redis server on a free port, or ``$again`` on that of a server that has ended. Return the port, or null if
+     * there is no redis-server.
+     */
+    public static function startOn(?int $again, string ...$options): ?int
     {
         $socket = stream_socket_server('tcp://127.0.0.1:0');
         if ($socket === false || trim((string) shell_exec('command -v redis-server')) === '') {
             return null;
         }
-        $port = (int) substr((string) strrchr((string) stream_socket_get_name($socket, false), ':'), 1);
+        $free = (int) substr((string) strrchr((string) stream_socket_get_name($socket, false), ':'), 1);
         fclose($socket);
+        $port = $again ?? $free;
         $command = [
             'redis-server', '--port', (string) $port, '--bind', '127.0.0.1', '--save', '',
             '--dir', sys_get_temp_dir(), '--dbfilename', self::file($port), ...$options,
@@ -93,6 +97,12 @@ final class Servers
         }
 
         return $port;
+    }
+
+    /** Start a Redis server on a free port. Return the port, or null if there is no redis-server. */
+    public static function start(string ...$options): ?int
+    {
+        return self::startOn(null, ...$options);
     }
 
     public static function stop(int $port): void

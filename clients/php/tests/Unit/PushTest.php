@@ -49,6 +49,18 @@ final class PushTest extends TestCase
         self::assertSame($first, $second);
     }
 
+    /**
+     * @testWith ["TIME"]
+     *           ["EVALSHA"]
+     */
+    public function testTheAnswerToAnotherCommandIsNotTaken(string $command): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->outOfStep = [$command];
+        self::assertSame('17/1732000000000-0', (string) (new MemoryQueue($redis))->purge(userId: 1730));
+        self::assertSame(1, $redis->reconnects);
+    }
+
     public function testItGivesUpAfterTheSecondConnection(): void
     {
         $redis = new FakeConnection(self::META);

@@ -9,11 +9,13 @@ use MemoryWorker\Exception\QueueError;
 use MemoryWorker\Exception\QueueFull;
 use MemoryWorker\Exception\ReadFailed;
 use MemoryWorker\Job\Count;
+use MemoryWorker\Job\Purge;
 use MemoryWorker\Job\Search;
 use MemoryWorker\MemoryQueue;
 use MemoryWorker\Redis\BrokenConnection;
 use MemoryWorker\Tests\Support\FakeConnection;
 use MemoryWorker\Tests\Support\MessagePackReader;
+use MemoryWorker\Tests\Support\SlowConnection;
 use PHPUnit\Framework\TestCase;
 
 /** Several reads at once, and what a read does about Redis. */
@@ -41,6 +43,34 @@ final class ReadTest extends TestCase
         $replies[0]->count();
     }
 
+    public function testAReadWithLittleTimeDoesNotFailTheOthers(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->reply = '{"ok":true,"count":3}';
+        $slow = new SlowConnection($redis, 0.005);
+        $replies = (new MemoryQueue($slow))->callMany([new Count(1730, timeout: 0.002), new Count(1731)]);
+        self::assertSame(3, $replies[1]->count());
+        $record = MessagePackReader::decode($redis->called()[0]);
+        self::assertInstanceOf(\stdClass::class, $record);
+        self::assertSame(1, $record->a[0]->timeout_ms);
+    }
+
+    public function testOnlyReadsCanBeCalled(): void
+    {
+        $this->expectException(InvalidJob::class);
+        $this->expectExceptionMessage('jobs[a]: expected a read job such as Search, got MemoryWorker\Job\Purge');
+        (new MemoryQueue(new FakeConnection(self::META)))->callMany(['a' => new Purge(1730)]); // @phpstan-ignore-line
+    }
+
+    public function testTheReplyToAnotherReadIsNotTaken(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->outOfStep = ['BLPOP'];
+        $redis->reply = '{"ok":true,"count":3}';
+        self::assertSame(3, (new MemoryQueue($redis))->count(userId: 1730));
+        self::assertSame(1, $redis->reconnects);
+    }
+
     public function testNothingIsSentIfOneReadIsWrong(): void
     {
         $redis = new FakeConnection(self::META);
@@ -65,6 +95,18 @@ final class ReadTest extends TestCase
             self::assertSame('reads', $error->what);
         }
         self::assertCount(1, $redis->scripts('cancel'));
+    }
+
+    public function testAllReadsAreTakenBackInTheTimeOfOne(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->failures = [null, null, null, null, 'QUEUEFULL reads 1'];
+        try {
+            (new MemoryQueue(new SlowConnection($redis, 0.1)))->callMany(array_fill(0, 5, new Count(1730)));
+            self::fail('nothing was thrown');
+        } catch (QueueFull) {
+            self::assertLessThan(4, count($redis->scripts('cancel')));
+        }
     }
 
     public function testSeveralSearchesMayBeJobs(): void

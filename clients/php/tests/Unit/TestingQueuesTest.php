@@ -63,6 +63,14 @@ final class TestingQueuesTest extends TestCase
         } catch (InvalidJob $error) {
             self::assertSame('vector: expected 2 dimensions (8 bytes), got 1 (4 bytes)', $error->getMessage());
         }
+        foreach (['pushMany', 'callMany'] as $method) {
+            try {
+                $queue->$method(['text']);
+                self::fail('nothing was refused');
+            } catch (InvalidJob $error) {
+                self::assertSame('jobs[0]', $error->field);
+            }
+        }
         $queue->assertNothingPushed();
         $this->expectException(InvalidJob::class);
         $queue->search(userId: 1730);

@@ -52,6 +52,13 @@ final class ValuesTest extends TestCase
         self::assertSame('float 3ff0000000000000', $sent->float);
     }
 
+    public function testNamesThatWouldBecomeOneAreRefused(): void
+    {
+        $this->expectException(InvalidJob::class);
+        $this->expectExceptionMessage("payload.a.?: two field names differ only in bytes that are not UTF-8");
+        $this->payload(['a' => ["\xff" => 1, "\xfe" => 2]]);
+    }
+
     public function testAnEmptyPayloadIsLeftOutAndKeysOfDigitsMakeAMap(): void
     {
         self::assertEquals(new \stdClass(), $this->payload([]));
