@@ -1,4 +1,7 @@
-"""Servers for the tests: those at the given URLs, or else embedded ones."""
+"""Servers for the tests: those at the given URLs, or else embedded ones. Hypothesis, and the lengths of long tests.
+
+Hypothesis has no deadline, because a busy machine is no counterexample. ``--hypothesis-profile long`` is for long runs.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from hypothesis import settings
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import EmbeddedEngineError
@@ -26,11 +30,16 @@ if TYPE_CHECKING:
 IN_MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
 
+settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=5_000)
+settings.load_profile("short")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options for the length and the seed of the long tests."""
     group = parser.getgroup("chaos")
     group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed during the faults")
+    group.addoption("--jobs", default=10_000, type=int, help="jobs that several producers push to several workers")
     group.addoption("--rate", default=700, type=float, help="jobs per second, at most")
     group.addoption("--stops", default=5, type=int, help="workers that are stopped between a lease and a request")
     group.addoption("--steps", default=600, type=int, help="steps of the oracle over replays")
