@@ -1,14 +1,21 @@
-"""Servers for the tests: those at the given URLs, or else embedded ones."""
+"""Servers for the tests: those at the given URLs, or else embedded ones. Hypothesis, and the lengths of long tests.
+
+Hypothesis has no deadline, because a busy machine is no counterexample. ``--hypothesis-profile long`` is for long runs.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from hypothesis import settings
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import EmbeddedEngineError
@@ -17,15 +24,22 @@ from memory_worker.embedded.engines import start_edge, start_valkey
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from memory_worker.embedded.engines import Engine
+
+IN_MEMORY = Path("/dev/shm")
+ROOM_BYTES = 1 << 30
+
+settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("long", deadline=None, print_blob=True, max_examples=5_000)
+settings.load_profile("short")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options for the length and the seed of the long tests."""
     group = parser.getgroup("chaos")
     group.addoption("--ops", default=20_000, type=int, help="jobs that are pushed during the faults")
+    group.addoption("--jobs", default=10_000, type=int, help="jobs that several producers push to several workers")
     group.addoption("--rate", default=700, type=float, help="jobs per second, at most")
     group.addoption(
         "--topology",
@@ -48,6 +62,14 @@ def seed(pytestconfig: pytest.Config) -> int:
     return number
 
 
+@pytest.fixture(scope="session")
+def quick_directory() -> Iterator[Path]:
+    """Return a directory in memory, if the machine has room for one. Engines on a disk wait for it a long time."""
+    found = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free >= ROOM_BYTES
+    with tempfile.TemporaryDirectory(prefix="memory-worker-tests-", dir=IN_MEMORY if found else None) as name:
+        yield Path(name)
+
+
 def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Path) -> Iterator[str]:
     try:
         started = engine(directory)
@@ -60,21 +82,21 @@ def _url(engine: Callable[[Path], AbstractContextManager[Engine]], directory: Pa
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(quick_directory: Path) -> Iterator[str]:
     """Return the URL of a Redis or Valkey: ``TEST_REDIS_URL``, or an embedded one."""
     if url := os.environ.get("TEST_REDIS_URL"):
         yield url
     else:
-        yield from _url(start_valkey, tmp_path_factory.mktemp("engine"))
+        yield from _url(start_valkey, quick_directory)
 
 
 @pytest.fixture(scope="session")
-def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def qdrant_url(quick_directory: Path) -> Iterator[str]:
     """Return the gRPC URL of a Qdrant: ``TEST_QDRANT_URL``, or the embedded one."""
     if url := os.environ.get("TEST_QDRANT_URL"):
         yield url
     else:
-        yield from _url(start_edge, tmp_path_factory.mktemp("engine"))
+        yield from _url(start_edge, quick_directory)
 
 
 @pytest.fixture

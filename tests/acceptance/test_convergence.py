@@ -1,9 +1,14 @@
-"""With many users, several producers and two workers, the state of Qdrant at the end is exactly the expected one."""
+"""With many users, several producers and two workers, the state of Qdrant at the end is exactly the expected one.
+
+pytest -n 0 --no-cov tests/acceptance/test_convergence.py --jobs 100000
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+
+import pytest
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt, WriteJob
@@ -11,19 +16,23 @@ from tests.acceptance.conftest import DIMENSION, Contents, StartWorker, latest, 
 from tests.acceptance.oracle import Oracle, random_jobs
 
 USERS = 200
-JOBS = 20_000
 PRODUCERS = 4
 TAKEN_OVER_WITHIN_S = 15.0
 
 
-async def _produce(queue: MemoryQueue, seed: int, oracle: Oracle) -> list[Receipt]:
+@pytest.fixture
+def jobs(pytestconfig: pytest.Config) -> int:
+    return int(pytestconfig.getoption("--jobs"))
+
+
+async def _produce(queue: MemoryQueue, seed: int, count: int, oracle: Oracle) -> list[Receipt]:
     """Push the jobs of all users, each user's in order; return the last receipt of each partition."""
     receipts: list[Receipt] = []
 
     async def produce(number: int) -> None:
         chance = random.Random(f"{seed}/{number}")
         users = [user for user in range(1, USERS + 1) if user % PRODUCERS == number]
-        jobs: list[WriteJob] = list(random_jobs(chance, users, JOBS // PRODUCERS, dimension=DIMENSION))
+        jobs: list[WriteJob] = list(random_jobs(chance, users, count // PRODUCERS, dimension=DIMENSION))
         while jobs:
             size = chance.choice((1, 1, 7, 64, 300))
             chunk, jobs = jobs[:size], jobs[size:]
@@ -36,21 +45,21 @@ async def _produce(queue: MemoryQueue, seed: int, oracle: Oracle) -> list[Receip
 
 
 async def test_two_workers_reach_the_state_of_the_oracle(
-    seed: int, queue: MemoryQueue, start_worker: StartWorker, contents: Contents
+    seed: int, jobs: int, queue: MemoryQueue, start_worker: StartWorker, contents: Contents
 ) -> None:
     start_worker("ingest")
     start_worker("ingest")
     oracle = Oracle()
-    await wait_applied(queue, await _produce(queue, seed, oracle))
+    await wait_applied(queue, await _produce(queue, seed, jobs, oracle))
     assert contents() == oracle.points
 
 
 async def test_a_killed_worker_loses_nothing_and_resurrects_nothing(
-    seed: int, queue: MemoryQueue, start_worker: StartWorker, contents: Contents
+    seed: int, jobs: int, queue: MemoryQueue, start_worker: StartWorker, contents: Contents
 ) -> None:
     doomed = start_worker("ingest", BATCH_MAX_JOBS="16", LOG_LEVEL="DEBUG")  # so that it is killed between batches
     oracle = Oracle()
-    producing = asyncio.create_task(_produce(queue, seed, oracle))
+    producing = asyncio.create_task(_produce(queue, seed, jobs, oracle))
     await asyncio.to_thread(doomed.wait_for, "batch_applied")
     last = await producing
     survivor = start_worker("ingest")

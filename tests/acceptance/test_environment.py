@@ -58,24 +58,18 @@ def hostile(proxy: Proxy, tmp_path: Path) -> dict[str, str]:
     }
 
 
-async def test_variables_of_libraries_do_not_change_a_worker(
-    start_worker: StartWorker, queue: MemoryQueue, proxy: Proxy, tmp_path: Path
+async def test_variables_of_libraries_change_no_worker_and_no_command(
+    environment: dict[str, str], start_worker: StartWorker, queue: MemoryQueue, proxy: Proxy, tmp_path: Path
 ) -> None:
     start_worker("all", **hostile(proxy, tmp_path))
     receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=VECTOR)
     await queue.wait_applied(receipt, timeout=10)
     assert len(await queue.search(user_id=1, vector=VECTOR)) == 1
     assert proxy.connections == 0
-    assert not (tmp_path / "keys").exists()
-
-
-def test_variables_of_libraries_do_not_change_the_demo_and_the_check(
-    environment: dict[str, str], start_worker: StartWorker, proxy: Proxy, tmp_path: Path
-) -> None:
-    start_worker("all")
     for command in ("demo", "check"):
         run_command(command, cwd=tmp_path, **{**environment, **hostile(proxy, tmp_path)})
     assert proxy.connections == 0
+    assert not (tmp_path / "keys").exists()
 
 
 def test_files_of_an_app_in_the_working_directory_change_nothing(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import signal
 import sys
 from pathlib import Path
 
-import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
@@ -28,6 +28,7 @@ USERS = list(range(1, 41))
 JOBS = 1_500
 # Leases that expire soon.
 SHORT = {"LEASE_TTL_S": "3", "QDRANT_TIMEOUT_S": "1", "BATCH_MAX_JOBS": "16"}
+META = QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=DIMENSION))
 MALFORMED = b"\xc1 never a job"
 DEADLY_COMMAND = (sys.executable, str(Path(__file__).with_name("deadly.py")))
 
@@ -42,7 +43,7 @@ async def test_workers_that_die_at_each_step_lose_nothing(
 ) -> None:
     """One worker after another dies at the next place, while the backlog also contains malformed entries."""
     oracle = Oracle()
-    start_worker("ingest", **SHORT).terminate()
+    await publish_meta(redis, keys, META)
     last, malformed = await _push_backlog(queue, redis, keys, oracle)
     for position, place in enumerate(DRAIN_PLACES):
         doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@{3 + position}"})
@@ -56,19 +57,18 @@ async def test_workers_that_die_at_each_step_lose_nothing(
     )
 
 
-@pytest.mark.parametrize("place", ["sent", "before_commit", "committed"])
-async def test_the_outcomes_of_a_worker_that_dies_are_written_once(
-    place: str, environment: dict[str, str], start_worker: StartWorker, queue: MemoryQueue
+async def test_the_outcomes_of_workers_that_die_are_written_once(
+    environment: dict[str, str], start_worker: StartWorker, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
-    start_worker("ingest", **SHORT).terminate()
+    await publish_meta(redis, keys, META)
     receipts = await queue.upsert_many(
         {"user_id": user, "point_id": f"mem_{user}_{n}", "vector": VECTOR, "ref": f"{user} {n}", "notify": True}
         for n in range(20)
         for user in USERS
     )
-    for hits in (1, 3):
+    for place, hits in itertools.product(("sent", "before_commit", "committed"), (1, 3)):
         doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@{hits}"})
-        assert await asyncio.to_thread(doomed.process.wait, STOP_TIMEOUT_S) == -signal.SIGKILL
+        assert await asyncio.to_thread(doomed.process.wait, STOP_TIMEOUT_S) == -signal.SIGKILL, (place, hits)
         doomed.close()
     start_worker("ingest", **SHORT)
     await wait_applied(queue, latest(receipts))
@@ -78,22 +78,25 @@ async def test_the_outcomes_of_a_worker_that_dies_are_written_once(
     assert {state.state for state in await queue.states(receipts)} == {"applied"}
 
 
-@pytest.mark.parametrize("place", ["before_send", "sent", "before_commit"])
-async def test_a_worker_that_continues_after_it_lost_its_lease_writes_nothing(
-    place: str, start_worker: StartWorker, contents: Contents, queue: MemoryQueue, redis: Redis, keys: Keys
+async def test_workers_that_continue_after_they_lost_their_leases_write_nothing(
+    start_worker: StartWorker, contents: Contents, queue: MemoryQueue, redis: Redis, keys: Keys
 ) -> None:
-    oracle = Oracle()
-    stopped = start_worker("ingest", **SHORT, **{VARIABLE: f"{place}=stop@4"})
+    """Each stops at another place, one after the other, so that each has its own partitions by then."""
+    oracle, stopped = Oracle(), list[WorkerProcess]()
+    await publish_meta(redis, keys, META)
     last, _ = await _push_backlog(queue, redis, keys, oracle)
-    await asyncio.to_thread(stopped.wait_until_stopped)
+    for place in ("before_send", "sent", "before_commit"):
+        stopped.append(start_worker("ingest", **SHORT, **{VARIABLE: f"{place}=stop@4"}))
+        await asyncio.to_thread(stopped[-1].wait_until_stopped)
     start_worker("ingest", **SHORT)
     await wait_applied(queue, last)
-    # The jobs of the stopped worker are old now: most of them would bring a deleted point back.
+    # The jobs of the stopped workers are old now: most of them would bring a deleted point back.
     last, _ = await _push_backlog(queue, redis, keys, oracle, seed=2)
     await wait_applied(queue, last)
-    stopped.process.send_signal(signal.SIGCONT)
-    await asyncio.to_thread(stopped.wait_for, "lease_lost")
-    assert stopped.terminate() == 0
+    for worker in stopped:
+        worker.process.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(worker.wait_for, "lease_lost")
+        assert worker.terminate() == 0
     assert contents() == oracle.points
 
 
@@ -102,7 +105,7 @@ async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(
 ) -> None:
     """It is first tried in a batch, then alone. The entries after it are applied."""
     short = {**environment, "LEASE_TTL_S": "2.2", "QDRANT_TIMEOUT_S": "0.2"}
-    start_worker("ingest", **short).terminate()
+    await publish_meta(redis, keys, META)
     jobs = [Upsert(user_id=7, point_id=f"mem_7_{n}", vector=VECTOR, payload={"key": str(n)}) for n in range(5)]
     receipts = await queue.push_many(jobs)
     crashes = 0

@@ -48,9 +48,9 @@ def new_run(version: int, chance: random.Random) -> list[WriteJob]:
 
 
 @contextmanager
-def counted(channel: grpc.Channel, collection: str) -> Iterator[Counter[int]]:
-    """Count the chunks of the file again and again; yield how often it had so many."""
-    seen, stop = Counter[int](), threading.Event()
+def counted(channel: grpc.Channel, collection: str, seen: Counter[int]) -> Iterator[None]:
+    """Count the chunks of the file again and again during the block; add to ``seen`` how often it had so many."""
+    before, stop = seen.total(), threading.Event()
     request = q.ScrollPoints(
         collection_name=collection,
         filter=q.Filter(must=of_user(USER, [Condition("file_id", FILE)])),
@@ -66,10 +66,11 @@ def counted(channel: grpc.Channel, collection: str) -> Iterator[Counter[int]]:
     thread = threading.Thread(target=count)
     thread.start()
     try:
-        yield seen
+        yield
     finally:
         stop.set()
         thread.join()
+    assert seen.total() > before
 
 
 async def test_a_file_that_moves_and_is_replaced_is_never_without_chunks(
@@ -93,15 +94,21 @@ async def test_a_file_that_moves_and_is_replaced_is_never_without_chunks(
     await push(1)
     await wait_applied(queue, latest(receipts))
     worker.terminate()
-    with counted(qdrant_channel, environment["QDRANT_DOCUMENTS_COLLECTION"]) as seen:
-        for position, place in enumerate(PLACES):
-            await push(position + 2)
-            doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@2"})
+    collection, seen = environment["QDRANT_DOCUMENTS_COLLECTION"], Counter[int]()
+    for position, place in enumerate(PLACES):
+        await push(position + 2)
+        doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@2"})
+        await asyncio.to_thread(doomed.wait_for, "http")  # nothing changes while it is loaded, which takes longest
+        with counted(qdrant_channel, collection, seen):
             assert await asyncio.to_thread(doomed.process.wait, STOP_TIMEOUT_S) == -signal.SIGKILL, place
-            doomed.close()
-        start_worker("ingest", **SHORT)
-        await wait_applied(queue, latest(receipts))
+        doomed.close()
+    survivor = WorkerProcess("ingest", {**environment, **SHORT})
+    try:
+        await asyncio.to_thread(survivor.wait_for, "http")
+        with counted(qdrant_channel, collection, seen):
+            await wait_applied(queue, latest(receipts))
+    finally:
+        survivor.close()
     assert contents() == oracle.points
     print(dict(seen))
-    assert seen.total() > len(PLACES)
     assert 0 not in seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 
@@ -13,7 +14,8 @@ from memory_worker.contract.vectors import pack_vector
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.acceptance.conftest import PARTITIONS, VECTOR, StartWorker, Stored, wait_applied
-from tests.acceptance.processes import WorkerProcess, run_command
+from tests.acceptance.processes import WorkerProcess
+from tests.commands import run_here
 
 USER, OTHER = 7, 8
 NEWER = CONTRACT_VERSION + 1
@@ -41,7 +43,7 @@ async def test_entries_of_a_newer_contract_are_held_until_a_newer_worker_starts(
     await wait_applied(queue, [*known, *elsewhere])
     old.wait_for("partition_held")
     assert stored() == {("memory", None, "mem_7_1"): 1, ("memory", None, "mem_8_3"): 3}
-    status = json.loads(run_command("status", "--json", **environment).stdout)
+    status = json.loads(await asyncio.to_thread(run_here, "status", "--json", **environment))
     held = [part for part in status["partitions"] if part["held"]]
     assert [(part["partition"], part["waiting"], part["dead"]) for part in held] == [(partition, 2, 0)]
     assert held[0]["needs"] == f"contract version {NEWER}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import DEFAULT_PARTITIONS
 from memory_worker.wire.push import push
 from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker, Stored, wait_applied
-from tests.acceptance.processes import WorkerProcess, run_command
+from tests.acceptance.processes import WorkerProcess
+from tests.commands import run_here
 from tests.release_before import command_of_the_release_before
 
 USER, OTHER = 7, 8
@@ -64,7 +66,7 @@ async def test_old_workers_go_on_with_old_jobs_and_hold_new_ones(
     elsewhere = await queue.push_many([memory(OTHER, 5)])
     await wait_applied(queue, elsewhere)
     assert stored() == {("memory", None, f"mem_{user}_{n}"): n for user, n in ((7, 1), (7, 2), (8, 3), (8, 5))}
-    status = json.loads(run_command("status", "--json", **environment).stdout)
+    status = json.loads(await asyncio.to_thread(run_here, "status", "--json", **environment))
     held = [part for part in status["partitions"] if part["waiting"]]
     assert [(part["partition"], part["waiting"], part["dead"]) for part in held] == [
         (partition_of(USER, PARTITIONS), 3, 0)

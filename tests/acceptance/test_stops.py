@@ -9,11 +9,15 @@ import asyncio
 import signal
 
 import pytest
+from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.contract import Upsert, partition_of
+from memory_worker.contract import Limits, Upsert, partition_of
 from memory_worker.failpoints import VARIABLE
-from tests.acceptance.conftest import PARTITIONS, VECTOR, StartWorker, Stored, wait_applied
+from memory_worker.queue.partitions import publish_meta
+from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
+from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker, Stored, wait_applied
 from tests.acceptance.processes import WorkerProcess
 
 PLACES = ("read", "decode", "before_send", "serialized", "sending")
@@ -26,11 +30,13 @@ async def test_a_worker_that_was_stopped_writes_nothing_old(
     pytestconfig: pytest.Config,
     environment: dict[str, str],
     queue: MemoryQueue,
+    redis: Redis,
+    keys: Keys,
     start_worker: StartWorker,
     stored: Stored,
 ) -> None:
     """Another worker applies deletes and newer writes while it is stopped."""
-    start_worker("ingest", **SHORT).terminate()
+    await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=Limits(dimension=DIMENSION)))
     for number in range(int(pytestconfig.getoption("--stops"))):
         place, users = PLACES[number % len(PLACES)], _users(1 if number // len(PLACES) % 2 else 6)
         for user in users:

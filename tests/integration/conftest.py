@@ -66,18 +66,18 @@ def keys(redis_prefix: str) -> Keys:
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+def own_redis(quick_directory: Path) -> Iterator[RedisServer]:
     """A Redis for this test alone, which may be killed, frozen or flushed."""
-    server = RedisServer(tmp_path / "redis")
+    server = RedisServer(quick_directory / f"redis-{uuid.uuid4().hex}")
     server.start()
     yield server
     server.kill()
 
 
 @pytest.fixture
-async def replica(own_redis: RedisServer, tmp_path: Path) -> AsyncIterator[RedisServer]:
+async def replica(own_redis: RedisServer, quick_directory: Path) -> AsyncIterator[RedisServer]:
     """A replica of `own_redis` that has all of its data."""
-    server = RedisServer(tmp_path / "replica")
+    server = RedisServer(quick_directory / f"replica-{uuid.uuid4().hex}")
     server.start()
     async with connected(server.url) as copy, connected(own_redis.url) as primary:
         await primary.config_set("repl-diskless-sync-delay", 0)

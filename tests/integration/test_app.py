@@ -219,7 +219,7 @@ class TestQdrant:
         engine: Contents,
         events: Events,
     ) -> None:
-        async with running(settings(qdrant_url=qdrant_proxy.url), role="ingest"):
+        async with running(settings(qdrant_url=qdrant_proxy.url, retry_base_s=0.02, retry_max_s=0.2), role="ingest"):
             qdrant_proxy.rules[UPDATE] = unreachable
             receipts = [
                 await queue.upsert(user_id=user_id, point_id=f"mem_{user_id}_1", vector=axis(0))

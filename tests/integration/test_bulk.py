@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +22,8 @@ from memory_worker.store.operations import CollectionRef, UpsertPoints
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
+from tests.acceptance.processes import run_command
+from tests.commands import run_here
 from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import DIMENSION, axis, memory, renamed
 from tests.integration.proxies import Call, QdrantProxy, Refusal
@@ -228,8 +227,6 @@ def test_the_bulk_command_switches_bulk_mode(
     redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str
 ) -> None:
     environment = {
-        **os.environ,
-        "COLUMNS": "160",
         "REDIS_URL": redis_url,
         "QDRANT_URL": qdrant_url,
         **({"QDRANT_API_KEY": API_KEY} if API_KEY else {}),
@@ -239,23 +236,15 @@ def test_the_bulk_command_switches_bulk_mode(
         "QUEUE_PREFIX": redis_prefix,
     }
 
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "memory_worker", *arguments]
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
+    def states(shown: str) -> list[bool]:
+        return [state["held"] for state in json.loads(shown)]
 
-    def states(*arguments: str) -> list[bool]:
-        return [state["held"] for state in json.loads(run("bulk", *arguments, "--json"))]
-
-    assert "no collections" in run("bulk")
-    assert states("on") == [True, True]
-    assert states() == [True, True]
-    shown = run("bulk")
+    assert "no collections" in run_here("bulk", **environment)
+    assert states(run_command("bulk", "on", "--json", **environment).stdout) == [True, True]
+    assert states(run_here("bulk", "--json", **environment)) == [True, True]
+    shown = run_here("bulk", **environment)
     assert shape.base("memory") in shown
     assert "held back" in shown
-    assert "memory-worker bulk off" in run("status")
-    assert states("off") == [False, False]
-    assert "held back" not in run("bulk")
+    assert "memory-worker bulk off" in run_here("status", **environment)
+    assert states(run_here("bulk", "off", "--json", **environment)) == [False, False]
+    assert "held back" not in run_here("bulk", **environment)

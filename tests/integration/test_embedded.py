@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 STARTERS: dict[str, Callable[..., Engine]] = {"valkey": start_valkey, "edge": start_edge}
 DEADLINE_S = 15.0
 
-# Starts the engines named, prints them, and lives until its standard input ends. Its `sleep` inherits everything that
-# is inheritable, and outlives it when it is killed.
+# Waits for a line, starts the engines named, prints them, and lives until its standard input ends. Its `sleep` inherits
+# everything that is inheritable, and outlives it when it is killed.
 OWNER = """
 import json, subprocess, sys
 from memory_worker.embedded.engines import start_edge, start_valkey
 starters = {"valkey": start_valkey, "edge": start_edge}
+print("loaded", flush=True)
+sys.stdin.readline()
 engines = [starters[kind](sys.argv[1]) for kind in sys.argv[2:]]
 sleeper = subprocess.Popen(["sleep", "60"], close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 found = [{"url": engine.url, "owned": engine.owned, "pid": engine.pid} for engine in engines]
@@ -59,7 +61,7 @@ def _installed() -> None:
 
 @contextmanager
 def owner(data_dir: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
-    """Run another process that starts engines; it is killed at the end."""
+    """Run another process that starts engines when it is told to; it is killed at the end."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(data_dir), *kinds],
@@ -75,9 +77,16 @@ def owner(data_dir: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def report(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdout is not None
-    return json.loads(process.stdout.readline())
+def reports(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """Tell these processes at once to start their engines, when all of them are loaded; return what they started."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loaded\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("start\n")
+        process.stdin.flush()
+    return [json.loads(process.stdout.readline()) for process in processes if process.stdout is not None]
 
 
 def wait_until_ended(data_dir: Path, kind: str) -> None:
@@ -113,16 +122,39 @@ def upsert(channel: grpc.Channel, structs: list[q.PointStruct], name: str = "c")
     q.PointsStub(channel).Upsert(q.UpsertPoints(collection_name=name, wait=True, points=structs))
 
 
+def give_alias(channel: grpc.Channel, alias: str, name: str) -> None:
+    actions = [q.AliasOperations(create_alias=q.CreateAlias(collection_name=name, alias_name=alias))]
+    q.CollectionsStub(channel).UpdateAliases(q.ChangeAliases(actions=actions))
+
+
 def count(channel: grpc.Channel, name: str = "c") -> int:
     return int(q.PointsStub(channel).Count(q.CountPoints(collection_name=name)).result.count)
 
 
-@pytest.mark.parametrize("kind", STARTERS)
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Engine]]:
+    """An engine of each kind, which runs during all tests. It is another one than that of a test."""
+    directory = tmp_path_factory.mktemp("others")
+    with start_valkey(directory) as valkey, start_edge(directory) as edge:
+        yield {"valkey": valkey, "edge": edge}
+
+
+@pytest.fixture(scope="module")
+def front(others: dict[str, Engine]) -> Iterator[grpc.Channel]:
+    with channel_to(others["edge"]) as channel:
+        create(channel)
+        yield channel
+
+
 class TestSharing:
+    @pytest.mark.parametrize("kind", STARTERS)
     def test_a_second_start_attaches_to_the_engine(self, tmp_path: Path, kind: str) -> None:
-        start = STARTERS[kind]
-        with start(tmp_path) as first:
+        start, port = STARTERS[kind], free_port()
+        with start(tmp_path, port=port) as first:
             assert first.owned
+            assert urlsplit(first.url).port == port
+            assert first.pid is not None
+            assert os.getsid(first.pid) == first.pid  # it has its own session
             second = start(tmp_path)
             assert (second.owned, second.url, second.pid) == (False, first.url, first.pid)
             second.stop()
@@ -130,43 +162,35 @@ class TestSharing:
             endpoint = json.loads((tmp_path / kind / "endpoint.json").read_text())
             assert (endpoint["url"], endpoint["pid"]) == (first.url, first.pid)
             assert len(endpoint["nonce"]) == 40
-        assert not (tmp_path / kind / "endpoint.json").exists()
-        wait_until_ended(tmp_path, kind)
+            first.stop()
+            assert not (tmp_path / kind / "endpoint.json").exists()
+            wait_until_ended(tmp_path, kind)
+        with start(tmp_path) as again:  # although it was stopped twice
+            assert again.owned
 
-    def test_processes_that_start_an_engine_at_once_share_it(self, tmp_path: Path, kind: str) -> None:
+    def test_processes_that_start_engines_at_once_share_them(self, tmp_path: Path) -> None:
+        orders = (("valkey", "edge"), ("edge", "valkey"), ("valkey", "edge"))
         with ExitStack() as stack:
-            processes = [stack.enter_context(owner(tmp_path, kind)) for _ in range(3)]
-            found = [report(process)["engines"][0] for process in processes]
-            assert sorted(engine["owned"] for engine in found) == [False, False, True]
-            assert len({engine["url"] for engine in found}) == 1
+            processes = [stack.enter_context(owner(tmp_path, *kinds)) for kinds in orders]
+            found = [
+                dict(zip(kinds, one["engines"], strict=True))
+                for kinds, one in zip(orders, reports(*processes), strict=True)
+            ]
+            for kind in STARTERS:
+                assert sorted(engines[kind]["owned"] for engines in found) == [False, False, True], kind
+                assert len({engines[kind]["url"] for engines in found}) == 1, kind
             for process in processes:
                 assert process.stdin is not None
                 process.stdin.close()
                 assert process.wait(DEADLINE_S) == 0
-        wait_until_ended(tmp_path, kind)
-
-    def test_an_engine_can_be_stopped_twice_and_started_again(self, tmp_path: Path, kind: str) -> None:
-        start = STARTERS[kind]
-        with start(tmp_path) as first:
-            first.stop()
-        with start(tmp_path) as again:
-            assert again.owned
-
-    def test_an_engine_has_its_own_session(self, tmp_path: Path, kind: str) -> None:
-        with STARTERS[kind](tmp_path) as engine:
-            assert engine.pid is not None
-            assert os.getsid(engine.pid) == engine.pid
-
-    def test_an_engine_serves_on_a_given_port(self, tmp_path: Path, kind: str) -> None:
-        port = free_port()
-        with STARTERS[kind](tmp_path, port=port) as engine:
-            assert urlsplit(engine.url).port == port
+        for kind in STARTERS:
+            wait_until_ended(tmp_path, kind)
 
 
 class TestKills:
     def test_engines_end_when_their_owner_is_killed(self, tmp_path: Path) -> None:
         with owner(tmp_path, "valkey", "edge") as process:
-            found = report(process)
+            (found,) = reports(process)
             valkey, edge = found["engines"]
             assert valkey["owned"]
             assert edge["owned"]
@@ -181,18 +205,6 @@ class TestKills:
         with start_valkey(tmp_path) as valkey_again, start_edge(tmp_path) as edge_again:
             assert valkey_again.owned
             assert edge_again.owned
-
-    def test_a_killed_edge_engine_loses_nothing_that_it_confirmed(self, tmp_path: Path) -> None:
-        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
-            create(channel)
-            for first in range(0, 500, 100):
-                upsert(channel, points(range(first, first + 100)))
-            assert engine.pid is not None
-            os.kill(engine.pid, signal.SIGKILL)
-            wait_until_ended(tmp_path, "edge")
-        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
-            assert engine.owned
-            assert count(channel) == 500
 
     def test_a_killed_valkey_loses_nothing_that_is_in_its_file(self, tmp_path: Path) -> None:
         with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
@@ -264,9 +276,9 @@ class TestFailedStarts:
             assert commands <= {"config|resetstat", "client|setinfo", "info"}
         wait_until_ended(tmp_path / "other", "valkey")
 
-    def test_the_port_of_another_edge_engine_is_an_error(self, tmp_path: Path) -> None:
-        with start_edge(tmp_path / "one") as engine, pytest.raises(EmbeddedEngineError, match="cannot listen"):
-            start_edge(tmp_path / "other", port=urlsplit(engine.url).port)
+    def test_the_port_of_another_edge_engine_is_an_error(self, tmp_path: Path, others: dict[str, Engine]) -> None:
+        with pytest.raises(EmbeddedEngineError, match="cannot listen"):
+            start_edge(tmp_path, port=urlsplit(others["edge"].url).port)
 
     def test_the_error_of_a_failed_start_contains_the_end_of_the_log(self, tmp_path: Path) -> None:
         config = tmp_path / "edge" / "collections" / "broken" / "config.json"
@@ -331,12 +343,11 @@ class TestOtherServers:
             assert sent.startswith(b"PRI * HTTP/2.0\r\n")
             assert b"qdrant.Points" not in sent
 
-    def test_an_engine_of_the_same_kind_is_not_used(self, tmp_path: Path, kind: str) -> None:
-        with STARTERS[kind](tmp_path / "other") as other:
-            port = urlsplit(other.url).port
-            assert port is not None
-            with self.stale(tmp_path, kind, port), pytest.raises(EmbeddedEngineError, match="is in use"):
-                STARTERS[kind](tmp_path, timeout_s=0.1)
+    def test_an_engine_of_the_same_kind_is_not_used(self, tmp_path: Path, kind: str, others: dict[str, Engine]) -> None:
+        port = urlsplit(others[kind].url).port
+        assert port is not None
+        with self.stale(tmp_path, kind, port), pytest.raises(EmbeddedEngineError, match="is in use"):
+            STARTERS[kind](tmp_path, timeout_s=0.1)
 
     def test_another_grpc_server_is_not_used(self, tmp_path: Path, kind: str) -> None:
         server = grpc.server(ThreadPoolExecutor(1))
@@ -348,15 +359,16 @@ class TestOtherServers:
         finally:
             server.stop(None).wait()
 
-    def test_an_engine_starts_when_another_server_has_its_old_port(self, tmp_path: Path, kind: str) -> None:
-        with STARTERS[kind](tmp_path / "other") as other:
-            port = urlsplit(other.url).port
-            assert port is not None
-            with self.stale(tmp_path, kind, port):
-                pass  # the lock is free again
-            with STARTERS[kind](tmp_path) as engine:
-                assert engine.owned
-                assert engine.url != other.url
+    def test_an_engine_starts_when_another_server_has_its_old_port(
+        self, tmp_path: Path, kind: str, others: dict[str, Engine]
+    ) -> None:
+        port = urlsplit(others[kind].url).port
+        assert port is not None
+        with self.stale(tmp_path, kind, port):
+            pass  # the lock is free again
+        with STARTERS[kind](tmp_path) as engine:
+            assert engine.owned
+            assert engine.url != others[kind].url
 
     @pytest.mark.parametrize(
         "content", ["", "{", "[]", '{"url": "redis://127.0.0.1:1", "pid": 1}', '{"url": 1, "pid": 1, "nonce": ""}']
@@ -394,13 +406,6 @@ class TestValkey:
             client.set("key", "value")
         with start_valkey(tmp_path) as engine, redis.Redis.from_url(engine.url) as client:
             assert client.get("key") == b"value"
-
-
-@pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    with start_edge(tmp_path_factory.mktemp("front")) as engine, channel_to(engine) as channel:
-        create(channel)
-        yield channel
 
 
 class TestEdge:
@@ -528,11 +533,14 @@ class TestEdge:
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:
             assert count(channel) == operations * per_operation
 
-    def test_collections_survive_a_restart(self, tmp_path: Path) -> None:
+    def test_collections_survive_a_stop_and_a_kill(self, tmp_path: Path) -> None:
+        """Each with its points, indexes, options, aliases and metadata, as far as they were confirmed."""
         names = ["user_memories", "Ünïcode name", "..", "a.b%2E", "x" * 80]
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:
             for name in names:
-                create(channel, name, hnsw_config=q.HnswConfigDiff(m=20))
+                create(
+                    channel, name, hnsw_config=q.HnswConfigDiff(m=20), metadata={"owner": q.Value(string_value="mw")}
+                )
                 upsert(channel, points(range(2)), name)
             q.PointsStub(channel).CreateFieldIndex(
                 q.CreateFieldIndexCollection(
@@ -544,46 +552,40 @@ class TestEdge:
                     ),
                 )
             )
-            q.CollectionsStub(channel).Update(
-                q.UpdateCollection(
-                    collection_name=names[0], optimizers_config=q.OptimizersConfigDiff(indexing_threshold=77)
-                )
-            )
+            few = q.OptimizersConfigDiff(indexing_threshold=77)
+            q.CollectionsStub(channel).Update(q.UpdateCollection(collection_name=names[0], optimizers_config=few))
             q.CollectionsStub(channel).Delete(q.DeleteCollection(collection_name=names[-1]))
+            give_alias(channel, "alias-stopped", names[0])
         (tmp_path / "edge" / "collections" / "half-created" / "shard").mkdir(parents=True)
+        stored, aliases = dict.fromkeys(names[:-1], 2), {"alias-stopped": names[0]}
         with start_edge(tmp_path) as engine, channel_to(engine) as channel:
-            stub = q.CollectionsStub(channel)
-            listed = {found.name for found in stub.List(q.ListCollectionsRequest()).collections}
-            assert listed == set(names[:-1])
-            assert [count(channel, name) for name in sorted(listed)] == [2] * 4
-            info = stub.Get(q.GetCollectionInfoRequest(collection_name=names[0])).result
-            assert info.config.hnsw_config.m == 20
-            assert info.config.optimizer_config.indexing_threshold == 77
-            assert info.payload_schema["n"].points == 2
-            assert info.payload_schema["n"].params.integer_index_params.lookup is True
+            self.assert_survived(channel, stored, aliases)
+            give_alias(channel, "alias-killed", names[1])
+            for first in range(0, 500, 100):
+                upsert(channel, points(range(first, first + 100)), names[1])
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            wait_until_ended(tmp_path, "edge")
+        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
+            assert engine.owned
+            self.assert_survived(channel, stored | {names[1]: 500}, aliases | {"alias-killed": names[1]})
 
-    def test_aliases_and_metadata_survive_a_restart(self, tmp_path: Path) -> None:
-        for end in ("stopped", "killed"):
-            with start_edge(tmp_path) as engine, channel_to(engine) as channel:
-                if end == "stopped":
-                    create(channel, metadata={"owner": q.Value(string_value="mw")})
-                    upsert(channel, points(range(2)))
-                alias = q.CreateAlias(collection_name="c", alias_name=f"alias-{end}")
-                actions = [q.AliasOperations(create_alias=alias)]
-                q.CollectionsStub(channel).UpdateAliases(q.ChangeAliases(actions=actions))
-                if end == "killed":
-                    assert engine.pid is not None
-                    os.kill(engine.pid, signal.SIGKILL)
-                    wait_until_ended(tmp_path, "edge")
-        with start_edge(tmp_path) as engine, channel_to(engine) as channel:
-            listed = q.CollectionsStub(channel).ListAliases(q.ListAliasesRequest()).aliases
-            assert [(found.alias_name, found.collection_name) for found in listed] == [
-                ("alias-killed", "c"),
-                ("alias-stopped", "c"),
-            ]
-            assert count(channel, "alias-killed") == 2
-            info = q.CollectionsStub(channel).Get(q.GetCollectionInfoRequest(collection_name="alias-killed")).result
-            assert info.config.metadata["owner"].string_value == "mw"
+    @staticmethod
+    def assert_survived(channel: grpc.Channel, points: dict[str, int], aliases: dict[str, str]) -> None:
+        """Check the numbers of points of all collections, the aliases, and the options of the first collection."""
+        stub = q.CollectionsStub(channel)
+        listed = [found.name for found in stub.List(q.ListCollectionsRequest()).collections]
+        assert {name: count(channel, name) for name in listed} == points
+        given = stub.ListAliases(q.ListAliasesRequest()).aliases
+        assert [(found.alias_name, found.collection_name) for found in given] == sorted(aliases.items())
+        assert {alias: count(channel, alias) for alias in aliases} == {a: points[name] for a, name in aliases.items()}
+        configured = next(iter(points))
+        info = stub.Get(q.GetCollectionInfoRequest(collection_name=configured)).result
+        assert info.config.hnsw_config.m == 20
+        assert info.config.optimizer_config.indexing_threshold == 77
+        assert info.config.metadata["owner"].string_value == "mw"
+        assert info.payload_schema["n"].points == 2
+        assert info.payload_schema["n"].params.integer_index_params.lookup is True
 
     def test_the_engine_optimizes_at_its_start_if_configured(self, tmp_path: Path) -> None:
         size = 64

@@ -280,6 +280,7 @@ class TestEmbeddedEngine:
     """What Edge builds by, once it is started anew and optimized."""
 
     NAME = "things"
+    INT8 = q.ScalarQuantization(type=q.QuantizationType.Int8, always_ram=True)
     DIMENSION = 64
 
     def make(self, url: str, shape: CollectionShape, **options: Any) -> None:
@@ -300,7 +301,9 @@ class TestEmbeddedEngine:
         with channel_to(url) as channel:
             return Contents(channel).info(self.NAME)
 
-    def test_nothing_is_indexed_in_bulk_mode(self, tmp_path: Path, shape: CollectionShape) -> None:
+    def test_nothing_is_indexed_in_bulk_mode_and_quantization_comes_later(
+        self, tmp_path: Path, shape: CollectionShape
+    ) -> None:
         with start_edge(tmp_path) as engine:
             self.make(engine.url, shape, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=1))
             self.update(engine.url, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=held(1)))
@@ -308,22 +311,19 @@ class TestEmbeddedEngine:
             info = self.info(engine.url)
             assert threshold_of(info) == held(1)
             assert (info.points_count, info.indexed_vectors_count) == (500, 0)
-            self.update(engine.url, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=1))
-        with start_edge(tmp_path, optimize=True) as engine:
-            assert self.info(engine.url).indexed_vectors_count == 500
-            self.update(engine.url, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=held(1)))
-        with start_edge(tmp_path, optimize=True) as engine:  # what is indexed stays so
-            assert self.info(engine.url).indexed_vectors_count == 500
-
-    def test_quantization_asked_for_later(self, tmp_path: Path, shape: CollectionShape) -> None:
-        scalar = q.ScalarQuantization(type=q.QuantizationType.Int8, always_ram=True)
-        with start_edge(tmp_path) as engine:
-            self.make(engine.url, shape, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=1))
-            self.update(engine.url, quantization_config=q.QuantizationConfigDiff(scalar=scalar))
+            few = q.OptimizersConfigDiff(indexing_threshold=1)
+            self.update(
+                engine.url, optimizers_config=few, quantization_config=q.QuantizationConfigDiff(scalar=self.INT8)
+            )
         assert not list(tmp_path.rglob("quantized.data"))
         with start_edge(tmp_path, optimize=True) as engine:
-            assert self.info(engine.url).config.quantization_config.scalar.always_ram
+            info = self.info(engine.url)
+            assert info.indexed_vectors_count == 500
+            assert info.config.quantization_config.scalar.always_ram
+            self.update(engine.url, optimizers_config=q.OptimizersConfigDiff(indexing_threshold=held(1)))
         assert list(tmp_path.rglob("quantized.data"))
+        with start_edge(tmp_path, optimize=True) as engine:  # what is indexed stays so
+            assert self.info(engine.url).indexed_vectors_count == 500
 
     def test_what_it_cannot_do_is_refused(self, tmp_path: Path, shape: CollectionShape) -> None:
         with start_edge(tmp_path) as engine:

@@ -263,7 +263,7 @@ class TestOnePartition:
         await redis.delete(keys.stream(1))
         await redis.set(keys.applied(1), "by hand")
         await redis.set(keys.attempts(1), "by hand")
-        async with running(settings(queue_partitions=PARTITIONS, retry_max_s=1), role="ingest"):
+        async with running(settings(queue_partitions=PARTITIONS, lease_ttl_s=3, qdrant_timeout_s=1), role="ingest"):
             for partition, user_id in USERS.items():
                 receipt = await queue.upsert(user_id=user_id, point_id=point_of(partition, 5), vector=axis(0))
                 if partition != 1:

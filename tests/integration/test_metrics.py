@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 from typing import Any
 
 import grpc
@@ -56,12 +57,11 @@ class Counted:
 
     def by(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
         """Return the growth of each series that has grown, by these labels."""
-        grown: dict[tuple[str, ...], float] = {}
-        for found, of in series():
-            key = tuple(dict(of).get(label, "") for label in labels)
-            if found == name and (more := self.of(name, **dict(zip(labels, key, strict=True)))):
-                grown[key] = more
-        return grown
+        grown = collections.Counter[tuple[str, ...]]()
+        for (found, of), value in series().items():
+            if found == name:
+                grown[tuple(dict(of)[label] for label in labels)] += value - self._before.get((found, of), 0.0)
+        return {key: more for key, more in grown.items() if more}
 
     def new(self) -> set[Series]:
         return series().keys() - self._before.keys()

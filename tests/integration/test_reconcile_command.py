@@ -1,4 +1,4 @@
-"""``memory-worker reconcile`` as a process, beside a live worker and a live producer."""
+"""``memory-worker reconcile``, as a process beside a live worker and a live producer, or in this process."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
+from tests.commands import invoked
 from tests.integration.conftest import API_KEY, Contents, MakeSettings, running
 from tests.integration.jobs import DIMENSION, LIMITS, PARTITIONS, axis, memory
 
@@ -49,10 +50,10 @@ Run = Callable[..., Awaitable[Done]]
 
 
 @pytest.fixture
-def run(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str, tmp_path: Path) -> Run:
-    """Run the command with a manifest, which is made once the queue is watched."""
-    environment = {
-        **os.environ,
+def environment(
+    redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str, tmp_path: Path
+) -> dict[str, str]:
+    return {
         "COLUMNS": "160",
         "REDIS_URL": redis_url,
         "QDRANT_URL": qdrant_url,
@@ -65,10 +66,15 @@ def run(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: s
         "DATA_DIR": str(tmp_path / "data"),
     }
 
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Run:
+    """Run the command as a process with a manifest, which is made once the queue is watched."""
+
     async def command(manifest: Manifest | Callable[[], Manifest] | None, *arguments: str) -> Done:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "memory_worker", "reconcile", "--kind", "memory", *arguments),
-            env=environment,
+            env={**os.environ, **environment},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -85,6 +91,19 @@ def run(redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: s
         stdout, rest = await asyncio.wait_for(process.communicate(text.encode()), 100 + POINTS / 500)
         assert process.returncode is not None
         return Done(process.returncode, stdout.decode(), (stderr + rest).decode(), await peak)
+
+    return command
+
+
+@pytest.fixture
+def run_inside(environment: dict[str, str]) -> Run:
+    """Run the command in this process with a manifest."""
+
+    async def command(manifest: str | list[dict[str, Any]], *arguments: str) -> Done:
+        text = manifest if isinstance(manifest, str) else "".join(json.dumps(one) + "\n" for one in manifest)
+        words = ("reconcile", "--kind", "memory", *arguments)
+        done = await asyncio.to_thread(invoked, *words, given=text, **environment)
+        return Done(done.exit_code, done.stdout, done.stderr, 0)
 
     return command
 
@@ -114,9 +133,11 @@ async def write(store: VectorStore, *numbers: int) -> None:
     await store.apply(MEMORIES, [UpsertPoints(points)], timeout_s=10)
 
 
-async def test_the_status_says_whether_there_are_differences(run: Run, store: VectorStore, tmp_path: Path) -> None:
+async def test_the_status_says_whether_there_are_differences(
+    run: Run, run_inside: Run, store: VectorStore, tmp_path: Path
+) -> None:
     await write(store, 1, 2)
-    done = await run([line(1, updated=1), line(2, updated=2)])
+    done = await run_inside([line(1, updated=1), line(2, updated=2)])
     assert (done.status, done.stdout.count("0 missing, 0 orphaned, 0 stale")) == (0, 1)
     done = await run([line(1, updated=9), line(3)], "--json", "--output", str(tmp_path / "found.jsonl"))
     assert done.status == 1
@@ -139,10 +160,10 @@ async def test_the_status_says_whether_there_are_differences(run: Run, store: Ve
     ],
 )
 async def test_errors_end_with_2(
-    run: Run, store: VectorStore, manifest: str, arguments: list[str], message: str
+    run_inside: Run, store: VectorStore, manifest: str, arguments: list[str], message: str
 ) -> None:
     await write(store, 1)
-    done = await run(manifest, *arguments)
+    done = await run_inside(manifest, *arguments)
     assert done.status == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -161,34 +182,39 @@ async def test_a_program_may_print_the_manifest(run: Run, store: VectorStore) ->
     assert "no-such-program" in done.stderr
 
 
-async def test_a_report_needs_no_place_for_its_state(run: Run, tmp_path: Path) -> None:
+async def test_a_report_needs_no_place_for_its_state(run_inside: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = await run([line(1)], "--state", str(tmp_path / "file" / "state"))
+    done = await run_inside([line(1)], "--state", str(tmp_path / "file" / "state"))
     assert done.status == 1
     assert "This run is not remembered" in done.stderr
 
 
 async def test_orphans_are_deleted_in_the_second_run_unless_the_manifest_is_smaller(
-    run: Run, store: VectorStore, settings: MakeSettings, queue: MemoryQueue, engine: Contents, shape: CollectionShape
+    run_inside: Run,
+    store: VectorStore,
+    settings: MakeSettings,
+    queue: MemoryQueue,
+    engine: Contents,
+    shape: CollectionShape,
 ) -> None:
     await write(store, *range(20))
     whole, most, few = ([line(number) for number in range(count)] for count in (18, 17, 12))
     async with running(settings()):
-        done = await run(whole, "--delete-orphans")
+        done = await run_inside(whole, "--delete-orphans")
         assert "deletes of 0 orphans were pushed" in done.stderr
         assert "2 orphans are remembered" in done.stderr
-        done = await run(few, "--delete-orphans")
+        done = await run_inside(few, "--delete-orphans")
         assert done.status == 2
         assert "the manifest has 12 points, a fifth less than the last one (18)" in done.stderr
-        done = await run(few)  # which is not remembered, either
+        done = await run_inside(few)  # which is not remembered, either
         assert "this run is not remembered" in done.stderr
-        done = await run(most, "--delete-orphans")
+        done = await run_inside(most, "--delete-orphans")
         assert "deletes of 2 orphans were pushed" in done.stderr
         await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_99"), timeout=20)
         assert len(engine.points(shape.base("memory"))) == 18
-        done = await run(few, "--delete-orphans", "--accept-smaller")
+        done = await run_inside(few, "--delete-orphans", "--accept-smaller")
         assert "deletes of 1 orphans were pushed" in done.stderr
-        done = await run(few, "--delete-orphans")
+        done = await run_inside(few, "--delete-orphans")
         assert "deletes of 5 orphans were pushed" in done.stderr
         await queue.wait_applied(await queue.delete(user_id=1, point_id="mem_1_99"), timeout=20)
     assert engine.points(shape.base("memory")) == {f"mem_1_{number}" for number in range(12)}

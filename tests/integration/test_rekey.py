@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import subprocess
-import sys
 from typing import Any
 
 import grpc
@@ -29,6 +26,8 @@ from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import AnswerLimits, VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
+from tests.acceptance.processes import run_command
+from tests.commands import run_here
 from tests.integration.conftest import API_KEY, Contents, MakeDrainer, MakeSettings, Push, running
 from tests.integration.jobs import DIMENSION, PARTITIONS, axis, memory
 from tests.integration.leases import give_back, held_lease
@@ -312,8 +311,6 @@ def test_the_command_counts_and_moves(
     redis_url: str, qdrant_url: str, shape: CollectionShape, redis_prefix: str, engine: Contents, memories: str
 ) -> None:
     environment = {
-        **os.environ,
-        "COLUMNS": "160",
         "REDIS_URL": redis_url,
         "QDRANT_URL": qdrant_url,
         **({"QDRANT_API_KEY": API_KEY} if API_KEY else {}),
@@ -323,23 +320,17 @@ def test_the_command_counts_and_moves(
         "QUEUE_PREFIX": redis_prefix,
     }
 
-    def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "memory_worker", "rekey", *arguments]
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
-
     for number in range(3):
         older(engine, memories, number, 1, number)
     engine.insert(memories, 9, VECTOR, user_id=1)
-    assert json.loads(run("--json")) == [{"collection": memories, "integer_ids": 4, "twins": 0, "unowned": 1}]
-    assert "memory-worker rekey --apply" in run()
+    assert json.loads(run_here("rekey", "--json", **environment)) == [
+        {"collection": memories, "integer_ids": 4, "twins": 0, "unowned": 1}
+    ]
+    assert "memory-worker rekey --apply" in run_here("rekey", **environment)
     assert len([one for one in engine.primary_ids(memories) if isinstance(one, int)]) == 4
-    shown = run("--apply")
+    shown = run_command("rekey", "--apply", **environment).stdout
     assert memories in shown
     assert "1 points have no _point_id" in shown
-    assert json.loads(run("--apply", "--json")) == [
+    assert json.loads(run_here("rekey", "--apply", "--json", **environment)) == [
         {"collection": memories, "moved": 0, "deleted": 0, "left": 1, "unowned": 1}
     ]

@@ -1,12 +1,8 @@
-"""Hypothesis without a deadline, because a busy machine is no counterexample, and a clock that tests move."""
+"""A clock that tests move."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("unit", deadline=None, print_blob=True)
-settings.load_profile("unit")
 
 
 class Clock:

@@ -18,7 +18,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memory_worker.contract import (
@@ -831,13 +831,11 @@ def decode_and_check(body: bytes) -> None:
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(b"{".__add__))
-@settings(max_examples=300)
 def test_arbitrary_bytes_are_jobs_or_invalid(body: bytes) -> None:
     decode_and_check(body)
 
 
 @given(write_jobs, st.data())
-@settings(max_examples=200)
 def test_damaged_jobs_are_jobs_or_invalid(job: WriteJob, data: st.DataObject) -> None:
     encoded = data.draw(st.sampled_from([encode_job(job), msgspec.json.encode(job)]))
     at = data.draw(st.integers(0, len(encoded) - 1))
@@ -862,7 +860,6 @@ FIELDS = ("user_id", "point_id", "vector", "payload", "kind", "namespace", "poin
 
 
 @given(st.sampled_from(WRITES) | anything, st.dictionaries(st.sampled_from(FIELDS), anything, max_size=6))
-@settings(max_examples=300)
 @example("upsert", {"user_id": 1, "point_id": "mem_1_a", "vector": PACKED, "payload": {"a": {1: 2}}})
 def test_arbitrary_documents_are_jobs_or_invalid(op: Any, fields: dict[str, Any]) -> None:
     decode_and_check(msgspec.msgpack.encode({"op": op, **fields}))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -157,13 +157,11 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @given(worlds(), batches)
-@settings(max_examples=500)
 def test_a_plan_has_the_result_of_its_jobs_in_order(world: World, jobs: list[WriteJob]) -> None:
     assert stored(after(world, steps_of(jobs, world))) == stored(in_order(world, jobs))
 
 
 @given(worlds(), batches)
-@settings(max_examples=200)
 def test_jobs_of_different_users_may_be_planned_in_any_order(world: World, jobs: list[WriteJob]) -> None:
     by_user = [job for user_id in (2, 1) for job in jobs if job.user_id == user_id]
     assert stored(after(world, steps_of(by_user, world))) == stored(in_order(world, jobs))
@@ -176,7 +174,6 @@ def test_a_plan_has_one_operation_of_each_kind() -> None:
 
 
 @given(worlds(), batches)
-@settings(max_examples=200)
 def test_a_batch_may_be_applied_again_after_a_crash_at_any_operation(world: World, jobs: list[WriteJob]) -> None:
     steps = steps_of(jobs, world)
     expected = stored(after(world, steps))
@@ -186,7 +183,6 @@ def test_a_batch_may_be_applied_again_after_a_crash_at_any_operation(world: Worl
 
 
 @given(worlds(), batches, batches, st.integers(0, 12))
-@settings(max_examples=200)
 def test_applied_jobs_may_be_applied_again_in_other_batches(
     world: World, jobs: list[WriteJob], more: list[WriteJob], cut: int
 ) -> None:

@@ -29,6 +29,12 @@ def column(table: str, number: int = 0) -> list[str]:
     return [row[number].strip("`") for row in rows]
 
 
+@pytest.fixture(scope="module")
+def logged() -> list[events.LoggedEvent]:
+    """The calls of `log_event`. To find them, the whole package is parsed."""
+    return list(events.logged_events())
+
+
 class TestPages:
     def test_they_are_up_to_date(self) -> None:
         assert [path.name for path, _ in outdated(ROOT)] == [], UPDATE
@@ -83,13 +89,13 @@ class TestMetrics:
         assert column(metrics.of_queue()) == [f"{telemetry.PREFIX}_{name}" for name in telemetry.QUEUE_GAUGES]
 
     @pytest.mark.parametrize("name", EVENTS)
-    def test_every_event_is_logged(self, name: str) -> None:
-        calls = [call for call in events.logged_events() if call.name == name]
+    def test_every_event_is_logged(self, name: str, logged: list[events.LoggedEvent]) -> None:
+        calls = [call for call in logged if call.name == name]
         assert calls
         assert all(call.levels for call in calls)
 
-    def test_every_logged_event_has_a_meaning(self) -> None:
-        assert {call.name for call in events.logged_events()} <= EVENTS.keys()
+    def test_every_logged_event_has_a_meaning(self, logged: list[events.LoggedEvent]) -> None:
+        assert {call.name for call in logged} <= EVENTS.keys()
 
 
 def test_every_command_has_a_section() -> None:

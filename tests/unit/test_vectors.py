@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memory_worker.contract.errors import InvalidJob
@@ -128,7 +128,6 @@ patterns = (
 
 
 @given(st.lists(patterns, min_size=1, max_size=40))
-@settings(max_examples=300)
 @example([LARGEST] * 9)
 @example([bits_of(2.0**-11)])
 @example([bits_of(2.0**-11) - 1] * 2)
