@@ -74,11 +74,9 @@ class _LimitedSocket:
         self._waits = seconds != 0
 
     def sendall(self, data: bytes) -> None:
-        """Send all of ``data``. (With TLS, ``sendall`` of Python begins its timeout again for each part.)"""
-        rest = memoryview(data)
-        while rest:
-            self._limit()
-            rest = rest[self._sock.send(rest) :]
+        """Send all of ``data``."""
+        self._limit()
+        self._sock.sendall(data)
 
     def recv(self, *args: Any) -> bytes:
         """Receive some bytes."""
