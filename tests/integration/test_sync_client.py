@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -211,46 +212,19 @@ async def test_a_reply_that_arrives_in_drops_is_given_up_at_the_deadline(own_red
         await closed.wait()
 
 
-INTERRUPTED = """
-import signal, sys, time
-from memory_worker import Receipt, SyncMemoryQueue
-
-class Interrupt(Exception):
-    pass
-
-def interrupt(*_):
-    raise Interrupt
-
-def push(user_id):
-    return queue.delete(user_id=user_id, point_id=f"mem_{user_id}_1")
-
-signal.signal(signal.SIGALRM, interrupt)
-interrupted = 0
-with SyncMemoryQueue.connect(sys.argv[1], prefix=sys.argv[2], max_connections=4) as queue:
-    for round_ in range(400):
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.0001 * (1 + round_ % 20))
-            end = time.monotonic() + 0.1
-            while time.monotonic() < end:
-                push(1)
-        except Interrupt:
-            interrupted += 1
-        receipt = push(2)
-        (state,) = queue.states([receipt])
-        assert (state.receipt, state.state) == (receipt, "waiting"), state
-print(interrupted)
-"""
-
-
-async def test_an_exception_of_a_signal_handler_mixes_no_replies(redis_url: str, redis_prefix: str) -> None:
-    """Celery ends a task at its soft time limit in this way. Later requests get their own replies, and connections."""
-    program = [sys.executable, "-W", "ignore::RuntimeWarning", "-c", INTERRUPTED, redis_url, redis_prefix]
-    process = await asyncio.create_subprocess_exec(
-        *program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    printed, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    assert int(printed) > 300
+def test_all_addresses_of_a_host_share_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as sockets:
+        full = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # its queue of connections is full, so that the next one waits
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", full.getsockname())]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found * 6)
+        started = time.monotonic()
+        with SyncMemoryQueue.connect("redis://several", timeout_s=TIMEOUT_S) as queue, pytest.raises(QueueUnavailable):
+            delete(queue, 1)
+        assert TIMEOUT_S <= time.monotonic() - started < TIMEOUT_S * 3
 
 
 class TestFailover:

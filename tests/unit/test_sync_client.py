@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 from collections.abc import Generator
+from contextvars import Context
 from typing import Any
 
 import pytest
 
 from memory_worker import AdminQueue, MemoryQueue, SyncAdminQueue, SyncMemoryQueue
 from memory_worker.wire.completing import complete
+from memory_worker.wire.time_limit import TimeLimit, remaining_s
 
 PAIRS = [(MemoryQueue, SyncMemoryQueue), (AdminQueue, SyncAdminQueue)]
 OPENING = {"connect", "close"}
@@ -55,3 +58,34 @@ def test_an_error_of_the_coroutine_is_raised() -> None:
 
     with pytest.raises(ValueError, match="no"):
         complete(fail())
+
+
+@pytest.mark.parametrize("client", [MemoryQueue, SyncMemoryQueue], ids=lambda client: client.__name__)
+def test_a_queue_cannot_be_pickled(client: Any) -> None:
+    with pytest.raises(TypeError, match=f"a {client.__name__} cannot be pickled"):
+        pickle.dumps(client.connect("redis://localhost"))
+
+
+def test_each_context_has_its_own_time_limit() -> None:
+    """Each thread and each greenlet has its own context."""
+    long, short = Context(), Context()
+    long.run(complete, TimeLimit(100).__aenter__())
+    limit = TimeLimit(1)
+    short.run(complete, limit.__aenter__())
+    assert (short.run(remaining_s) or 0) <= 1 < (long.run(remaining_s) or 0)
+    short.run(complete, limit.__aexit__(None, None, None))
+    assert short.run(remaining_s) is None
+    assert (long.run(remaining_s) or 0) > 1
+
+
+def test_a_request_within_a_request_does_not_change_its_time_limit() -> None:
+    """A signal handler may push while a request waits."""
+
+    async def nested() -> None:
+        async with TimeLimit(100):
+            async with TimeLimit(1):
+                assert (remaining_s() or 0) <= 1
+            assert (remaining_s() or 0) > 1
+        assert remaining_s() is None
+
+    complete(nested())

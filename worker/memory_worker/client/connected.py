@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, NoReturn, Protocol, Self
 
 from memory_worker.client.connections import MAX_CONNECTIONS, ConnectionSource, PerLoop
 from memory_worker.client.opened import Opened
@@ -37,6 +37,9 @@ class Connecting(Opened):
             url, prefix=prefix, timeout_s=timeout_s, access=access or Access(), max_connections=max_connections
         )
         super().__init__(Producer(source, Keys(prefix), timeout_s=timeout_s))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied; make one in each process, in a module")
 
     @classmethod
     def connect(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from contextlib import suppress
 from typing import Protocol
 
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.wire.blocking import open_blocking_redis
-from memory_worker.wire.blocking_connections import TimeLimits
 from memory_worker.wire.connection import Access, close_redis, link_pools, open_redis
+from memory_worker.wire.time_limit import remaining_s
 
 MAX_CONNECTIONS = 200
 
@@ -22,10 +21,10 @@ MAX_CONNECTIONS = 200
 class Connections:
     """Two pools: ``redis`` for quick commands, ``blocking`` for commands that wait.
 
-    Whoever reads the limits of the queue holds ``refreshing``.
+    Whoever reads the limits of the queue holds the lock ``refreshing``.
     """
 
-    def __init__(self, redis: Redis, blocking: Redis, refreshing: AbstractAsyncContextManager[None]) -> None:
+    def __init__(self, redis: Redis, blocking: Redis, refreshing: asyncio.Lock | _ThreadLock) -> None:
         self.redis = redis
         self.blocking = blocking
         self.refreshing = refreshing
@@ -109,25 +108,29 @@ class PerProcess:
             open_blocking_redis(self._url, prefix=self._prefix, access=self._access, max_connections=size)
             for size in self._sizes
         )
-        return Connections(quick, blocking, _ThreadLock(quick.connection_pool.limits))  # type: ignore[attr-defined]
+        return Connections(quick, blocking, _ThreadLock())
 
 
 class _ThreadLock:
-    """A lock between threads, in the form of ``asyncio.Lock``. It waits until the time limit of the request."""
+    """A lock between threads, in the form of ``asyncio.Lock``. It waits until the time limit of the request.
 
-    def __init__(self, limits: TimeLimits) -> None:
-        self._lock = threading.Lock()
-        self._limits = limits
+    An exception of a signal handler, which may come after any call, does not leave it locked.
+    """
 
-    async def __aenter__(self) -> None:
-        remaining_s = self._limits.remaining_s()
-        if not self._lock.acquire(timeout=-1 if remaining_s is None else remaining_s):
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.release = self._lock.release  # this call cannot be interrupted, unlike one of a method in Python
+
+    async def acquire(self) -> None:
+        timeout_s = remaining_s()
+        try:
+            acquired = self._lock.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        except BaseException:
+            with suppress(RuntimeError):  # it was not acquired
+                self._lock.release()
+            raise
+        if not acquired:
             raise TimeoutError
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
 
 
 def _pool_sizes(max_connections: int) -> tuple[int, int]:

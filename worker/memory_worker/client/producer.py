@@ -213,13 +213,17 @@ class Producer:
         The default for ``since`` is now.
         """
         asked = time.monotonic() if since is None else since
-        async with request, request.connections.refreshing:
-            if self._meta_read_at >= asked:
-                return
-            # If Redis has lost the limits, a worker publishes them again. Until then the old ones are used.
-            self._meta = await read_meta(request.redis, self._keys) or self._meta
-            await self.clock.refresh(request.redis)
-            self._meta_read_at = time.monotonic()
+        async with request:
+            await request.connections.refreshing.acquire()
+            try:
+                if self._meta_read_at >= asked:
+                    return
+                # If Redis has lost the limits, a worker publishes them again. Until then the old ones are used.
+                self._meta = await read_meta(request.redis, self._keys) or self._meta
+                await self.clock.refresh(request.redis)
+                self._meta_read_at = time.monotonic()
+            finally:
+                request.connections.refreshing.release()
 
     def _meta_age_s(self) -> float:
         return time.monotonic() - self._meta_read_at

@@ -14,7 +14,7 @@ from memory_worker.wire.redis_url import Seeds, seeds_of
 ASK_TIMEOUT_S = 1.0
 """How long a server may take to connect, and how long to answer, before the next one is asked."""
 
-_NOT_FOR_ASKING = ("retry", "retry_on_error", "primaries", "limits", "db")
+_NOT_FOR_ASKING = ("retry", "retry_on_error", "primaries", "db")
 
 
 def found_by(

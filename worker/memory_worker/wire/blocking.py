@@ -48,8 +48,8 @@ def open_blocking_redis(url: str, *, access: Access, max_connections: int, prefi
         **options,
     )
     # Retry when a connection has ended, because every script may run twice without harm.
-    pool.connection_kwargs["retry"] = Retry(BackoffWithinLimit(pool.limits), RETRIES, (RedisConnectionError,))
-    asking = partial(asking_blocking, connection_class, pool.limits)
+    pool.connection_kwargs["retry"] = Retry(BackoffWithinLimit(), RETRIES, (RedisConnectionError,))
+    asking = partial(asking_blocking, connection_class)
     if primaries := found_by(url, prefix, pool.connection_kwargs, asking):
         pool.connection_kwargs["primaries"] = primaries
     return cast("Redis", _BlockingRedis(pool))

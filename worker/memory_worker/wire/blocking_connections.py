@@ -1,13 +1,11 @@
 """Connections for programs without an event loop. Each wait on a socket ends with the time limit of the request.
 
-redis-py has one timeout for each wait. A request has one limit for all of them, which `Limits` knows.
+redis-py has one timeout for each wait. A request has one `memory_worker.wire.time_limit` for all of them.
 """
 
 from __future__ import annotations
 
 import ssl
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,19 +17,7 @@ from memory_worker.wire.asking import ASK_TIMEOUT_S
 from memory_worker.wire.completing import complete
 from memory_worker.wire.primaries import Address, Ask, Primaries
 from memory_worker.wire.server_errors import TurnedAway, indicates_wrong_server, keep_full_message
-
-_SHORTEST_S = 0.001
-"""The least time for a wait, because a socket takes 0 as "do not wait"."""
-
-
-class TimeLimits(threading.local):
-    """The time limit of the request that the current thread makes."""
-
-    give_up_at: float | None = None
-
-    def remaining_s(self) -> float | None:
-        """Return the rest of the time in seconds, or ``None`` without a limit."""
-        return None if self.give_up_at is None else max(_SHORTEST_S, self.give_up_at - time.monotonic())
+from memory_worker.wire.time_limit import TimeLimit, remaining_s
 
 
 def log_in_blocking(connection: BlockingConnection) -> None:
@@ -49,20 +35,18 @@ def log_in_blocking(connection: BlockingConnection) -> None:
             raise RedisConnectionError(problem)
 
 
-def asking_blocking(connection_class: type[BlockingConnection], limits: TimeLimits, options: Mapping[str, Any]) -> Ask:
-    """Return a function that asks over connections of this class with these options, within the ``limits``."""
+def asking_blocking(connection_class: type[BlockingConnection], options: Mapping[str, Any]) -> Ask:
+    """Return a function that asks over connections of this class with these options, within the time limit."""
 
     async def ask(host: str, port: int, *command: str) -> Any:
-        remaining_s = limits.remaining_s()
-        asking_limits = TimeLimits()
-        asking_limits.give_up_at = time.monotonic() + min(ASK_TIMEOUT_S, remaining_s or ASK_TIMEOUT_S)
-        connection = connection_class(**{**options, "host": host, "port": port, "limits": asking_limits})
-        try:
-            connection.connect()
-            connection.send_command(*command)
-            return connection.read_response()
-        finally:
-            connection.disconnect()
+        async with TimeLimit(min(ASK_TIMEOUT_S, remaining_s() or ASK_TIMEOUT_S)):
+            connection = connection_class(**{**options, "host": host, "port": port})
+            try:
+                connection.connect()
+                connection.send_command(*command)
+                return connection.read_response()
+            finally:
+                connection.disconnect()
 
     return ask
 
@@ -76,14 +60,13 @@ def _as_text(command: Iterable[Any]) -> list[Any]:
 
 
 class _LimitedSocket:
-    """A socket whose operations end with the time limit of the thread that uses it.
+    """A socket whose operations end with the time limit of the request.
 
     redis-py sets a timeout of 0 to look for data without waiting. Its other timeouts have no effect.
     """
 
-    def __init__(self, sock: Any, limits: TimeLimits) -> None:
+    def __init__(self, sock: Any) -> None:
         self._sock = sock
-        self._limits = limits
         self._waits = True
 
     def settimeout(self, seconds: float | None) -> None:
@@ -108,7 +91,7 @@ class _LimitedSocket:
         return received
 
     def _limit(self) -> None:
-        self._sock.settimeout(self._limits.remaining_s() if self._waits else 0)
+        self._sock.settimeout(remaining_s() if self._waits else 0)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -126,22 +109,31 @@ class BlockingConnection(AbstractConnection):
     generation = 0
     _owed = 0
 
-    def __init__(self, *, limits: TimeLimits, primaries: Primaries | None = None, **options: Any) -> None:
+    def __init__(self, *, primaries: Primaries | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.limits = limits
         self.primaries = primaries
+
+    @property
+    def socket_timeout(self) -> float | None:
+        """How long to wait for a connection to each address of the host, for a TLS handshake, or for a reply."""
+        return remaining_s()
+
+    @socket_timeout.setter
+    def socket_timeout(self, _: float | None) -> None:
+        """Ignore the value of redis-py."""
+
+    socket_connect_timeout = socket_timeout
 
     def _connect(self) -> Any:
         self._owed = 0
         if self.primaries is not None:
             self.host, self.port = complete(self.primaries.find())
-        self.socket_timeout = self.socket_connect_timeout = self.limits.remaining_s()
         try:
             sock = super()._connect()  # type: ignore[safe-super]  # of the other base class
         except BaseException:
             self._suspect()
             raise
-        return _LimitedSocket(sock, self.limits)
+        return _LimitedSocket(sock)
 
     def _suspect(self) -> None:
         if self.primaries is not None:

@@ -7,8 +7,6 @@ closes it and all idle connections.
 from __future__ import annotations
 
 import threading
-import time
-from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
@@ -16,43 +14,21 @@ from redis.backoff import ExponentialBackoff
 from redis.connection import ConnectionPool
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from memory_worker.wire.blocking_connections import BlockingConnection, TimeLimits
+from memory_worker.wire.blocking_connections import BlockingConnection
 from memory_worker.wire.server_errors import is_out_of_room
-
-
-class BlockingTimeout:
-    """A context manager that limits the waits of this thread, and raises ``TimeoutError`` if the body failed too late.
-
-    It is asynchronous only in form, as all that `memory_worker.wire.blocking` runs.
-    """
-
-    def __init__(self, limits: TimeLimits, seconds: float) -> None:
-        self._limits = limits
-        self._seconds = seconds
-
-    async def __aenter__(self) -> None:
-        self._limits.give_up_at = time.monotonic() + self._seconds
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        give_up_at, self._limits.give_up_at = self._limits.give_up_at, None
-        if isinstance(error, Exception) and give_up_at is not None and time.monotonic() >= give_up_at:
-            raise TimeoutError from error
+from memory_worker.wire.time_limit import TimeLimit, remaining_s
 
 
 class BackoffWithinLimit(ExponentialBackoff):
     """A backoff that never lasts longer than the time limit of the request."""
 
-    def __init__(self, limits: TimeLimits) -> None:
+    def __init__(self) -> None:
         super().__init__(cap=0.5, base=0.05)
-        self._limits = limits
 
     def compute(self, failures: int) -> float:
         """Return the seconds to wait after so many failures."""
-        remaining_s = self._limits.remaining_s()
         delay_s = float(super().compute(failures))
-        return delay_s if remaining_s is None else min(delay_s, remaining_s)
+        return min(delay_s, remaining_s() or delay_s)
 
     def __deepcopy__(self, _: object) -> BackoffWithinLimit:
         """Return the backoff itself, because redis-py copies it for each connection."""
@@ -67,18 +43,19 @@ class BlockingPool(ConnectionPool):
     """
 
     def __init__(self, **options: Any) -> None:
-        self._changed = threading.Condition()
+        # Sections use the lock and not the condition, because an exception of a signal handler cannot leave it locked.
+        self._mutex = threading.RLock()
+        self._changed = threading.Condition(self._mutex)
         self._idle: list[BlockingConnection] = []
         # Weak, because an exception of a signal handler may keep a connection from being released.
         self._used: WeakSet[BlockingConnection] = WeakSet()
         self._generation = 0
-        self.limits = TimeLimits()
         self.linked: list[BlockingPool] = [self]
-        super().__init__(**options, limits=self.limits)
+        super().__init__(**options)
 
-    def timeout(self, seconds: float) -> BlockingTimeout:
+    def timeout(self, seconds: float) -> TimeLimit:
         """Return a context manager that raises ``TimeoutError`` if its body fails after this time."""
-        return BlockingTimeout(self.limits, seconds)
+        return TimeLimit(seconds)
 
     def get_connection(self, *_: Any, **__: Any) -> BlockingConnection:
         """Return an open connection. The arguments are those of older versions of redis-py, and are ignored."""
@@ -104,7 +81,7 @@ class BlockingPool(ConnectionPool):
         if connection.generation != self._generation:  # the pool was closed
             self._drop(connection)
             return
-        with self._changed:
+        with self._mutex:
             self._used.discard(connection)
             self._idle.append(connection)
             self._changed.notify()
@@ -121,8 +98,8 @@ class BlockingPool(ConnectionPool):
 
     def _take(self) -> BlockingConnection:
         """Return an idle or a new connection, which may not be open. Raises redis-py's ``TimeoutError``."""
-        with self._changed:
-            if not self._changed.wait_for(self._has_free, self.limits.remaining_s()):
+        with self._mutex:
+            if not self._changed.wait_for(self._has_free, remaining_s()):
                 raise RedisTimeoutError("no connection became free in time")
             connection = self._idle.pop() if self._idle else self.connection_class(**self.connection_kwargs)
             connection.generation = self._generation
@@ -134,7 +111,7 @@ class BlockingPool(ConnectionPool):
 
     def _drop(self, connection: BlockingConnection) -> None:
         connection.disconnect()
-        with self._changed:
+        with self._mutex:
             self._used.discard(connection)
             self._changed.notify()
 
@@ -142,14 +119,14 @@ class BlockingPool(ConnectionPool):
         """Close an idle connection of a linked pool, or wait until one is released. Return whether to try again."""
         if self._close_idle():
             return True
-        with self._changed:
-            return bool(self._used) and self._changed.wait(self.limits.remaining_s())
+        with self._mutex:
+            return bool(self._used) and self._changed.wait(remaining_s())
 
     def _close_idle(self) -> int:
         """Close the idle connections of all linked pools. Return how many were open."""
         closed = 0
         for pool in self.linked:
-            with pool._changed:
+            with pool._mutex:
                 idle, pool._idle = pool._idle, []
             for connection in idle:
                 closed += connection._sock is not None
