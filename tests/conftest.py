@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 IN_MEMORY = Path("/dev/shm")
 ROOM_BYTES = 1 << 30
 
-settings.register_profile("short", deadline=None, print_blob=True)
+settings.register_profile("short", deadline=None, print_blob=True, max_examples=200)
 settings.register_profile("long", deadline=None, print_blob=True, max_examples=5_000)
 settings.load_profile("short")
 

@@ -84,7 +84,7 @@ from tests.fuzz.mutations import ARQ, BATCH, MAX_BYTES, PYTHON, READ, RECEIPT, S
 from tests.touching import may_touch
 from tests.unit.engine_model import steps_of
 
-MAX_SECONDS = 1.0
+MAX_SECONDS = 3.0
 MAX_MEMORY = 192 << 20
 REPORT_EVERY = 50_000
 NEWER = 7
