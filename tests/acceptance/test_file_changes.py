@@ -15,7 +15,7 @@ from qdrant_client import grpc as q
 
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Condition, Patch, Prune, Receipt, Upsert, WriteJob
-from memory_worker.failpoints import PLACES, VARIABLE
+from memory_worker.failpoints import DRAIN_PLACES, VARIABLE
 from memory_worker.store.filters import of_user
 from tests.acceptance.conftest import VECTOR, Contents, StartWorker, latest, wait_applied
 from tests.acceptance.oracle import Oracle
@@ -23,13 +23,13 @@ from tests.acceptance.processes import STOP_TIMEOUT_S, WorkerProcess
 
 SHORT = {"LEASE_TTL_S": "3", "QDRANT_TIMEOUT_S": "1", "BATCH_MAX_JOBS": "3"}
 USER, FILE = 7, 6
-MOST_CHUNKS = 6
+FEWEST_CHUNKS, MOST_CHUNKS = 2, 6  # with the move and the prune, they are at least two batches
 
 
 def new_run(version: int, chance: random.Random) -> list[WriteJob]:
     """Return a move of the file, its new chunks with gaps, and the prune of the older ones."""
     group = {"group_key": f"g{version}"}
-    indexes = chance.sample(range(MOST_CHUNKS), chance.randint(1, MOST_CHUNKS))
+    indexes = chance.sample(range(MOST_CHUNKS), chance.randint(FEWEST_CHUNKS, MOST_CHUNKS))
     chunks = [
         Upsert(
             kind="document",
@@ -95,7 +95,7 @@ async def test_a_file_that_moves_and_is_replaced_is_never_without_chunks(
     await wait_applied(queue, latest(receipts))
     worker.terminate()
     collection, seen = environment["QDRANT_DOCUMENTS_COLLECTION"], Counter[int]()
-    for position, place in enumerate(PLACES):
+    for position, place in enumerate(DRAIN_PLACES):
         await push(position + 2)
         doomed = WorkerProcess("ingest", {**environment, **SHORT, VARIABLE: f"{place}=kill@2"})
         await asyncio.to_thread(doomed.wait_for, "http")  # nothing changes while it is loaded, which takes longest

@@ -89,6 +89,7 @@ async def test_small_writes_of_many_partitions_are_one_request(
         queue_partitions=partitions,
         worker_poll_ms=1000,
         rescue_interval_s=60,
+        arq_writes_poll_ms=0,
     )
     async with running(chosen, role="search"):  # publishes the number of partitions
         points = [{"user_id": user, "point_id": f"mem_{user}_1", "vector": axis(user)} for user in range(1, users + 1)]
