@@ -187,6 +187,7 @@ class TestTheSyncPage:
         queue.close()
         page["queue"] = SyncMemoryQueue.connect(f"redis://127.0.0.1:{free_port()}", timeout_s=0.2)
         assert app.put("/users/1801/memories/5", json={"text": "Likes tea"}).status_code == 503
+        page["queue"].close()
 
     def test_celery(self, reader: Reader) -> None:
         """The tasks run in forked processes."""
@@ -243,6 +244,8 @@ class TestTheSyncPage:
         db.execute("UPDATE read_up_to SET outcome = '1-1'")  # as if the outcomes behind it were no longer kept
         page["read_outcomes"]()
         assert states()[5] == "indexed"
+        db.close()
+        page["queue"].close()
 
 
 async def push_unchecked(url: str, job: Upsert) -> None:
