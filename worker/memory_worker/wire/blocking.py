@@ -25,7 +25,7 @@ from memory_worker.wire.blocking_connections import (
     log_in_blocking,
 )
 from memory_worker.wire.blocking_pool import BackoffWithinLimit, BlockingPool
-from memory_worker.wire.connection import RETRIES, Access, connection_options
+from memory_worker.wire.connection import BACKOFF_S, RETRIES, Access, connection_options
 
 _CONNECTION_CLASSES: dict[type, type] = {
     Connection: BlockingPlainConnection,
@@ -48,7 +48,7 @@ def open_blocking_redis(url: str, *, access: Access, max_connections: int, prefi
         **options,
     )
     # Retry when a connection has ended, because every script may run twice without harm.
-    pool.connection_kwargs["retry"] = Retry(BackoffWithinLimit(), RETRIES, (RedisConnectionError,))
+    pool.connection_kwargs["retry"] = Retry(BackoffWithinLimit(**BACKOFF_S), RETRIES, (RedisConnectionError,))
     asking = partial(asking_blocking, connection_class)
     if primaries := found_by(url, prefix, pool.connection_kwargs, asking):
         pool.connection_kwargs["primaries"] = primaries

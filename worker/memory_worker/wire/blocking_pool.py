@@ -22,9 +22,6 @@ from memory_worker.wire.time_limit import TimeLimit, remaining_s
 class BackoffWithinLimit(ExponentialBackoff):
     """A backoff that never lasts longer than the time limit of the request."""
 
-    def __init__(self) -> None:
-        super().__init__(cap=0.5, base=0.05)
-
     def compute(self, failures: int) -> float:
         """Return the seconds to wait after so many failures."""
         delay_s = float(super().compute(failures))

@@ -51,6 +51,8 @@ from memory_worker.wire.redis_url import WITHOUT_EFFECT, credentials, invalid_ur
 from memory_worker.wire.server_errors import full_message
 
 RETRIES = 3
+BACKOFF_S = {"base": 0.05, "cap": 0.5}
+"""The first and the longest wait before a retry."""
 CONNECT_TIMEOUT_S = 5.0
 """The most time to connect, if the caller gives no other limit."""
 
@@ -145,7 +147,7 @@ def open_redis(
         socket_connect_timeout=timeout_s or CONNECT_TIMEOUT_S,
         # Retry when a connection has ended, because every script may run twice without harm. After a timeout there is
         # no time left to retry.
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES, supported_errors=(RedisConnectionError,)),
+        retry=Retry(ExponentialBackoff(**BACKOFF_S), RETRIES, supported_errors=(RedisConnectionError,)),
         redis_connect_func=log_in,
         **options,
     )
