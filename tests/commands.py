@@ -1,4 +1,4 @@
-"""Commands in the process of the tests. To load one in a process of its own takes a second or two."""
+"""Runs commands in the process of the tests. A separate process takes a second or two to load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of golden files: what JSON cannot carry stands in a map of one field, such as ``{"number": "nan"}``."""
+"""The values of golden files. A value that JSON does not have is a map of one field, such as ``{"number": "nan"}``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dump(document: Any) -> str:
 
 
 def to_value(form: Any) -> Any:
-    """Return the value that stands in a golden file."""
+    """Return the value that a golden file describes."""
     if isinstance(form, list):
         return [to_value(item) for item in form]
     if not isinstance(form, dict):

@@ -1,4 +1,4 @@
-"""Writes by arq's own client: each is stored once and in order, whoever takes it over; nothing is lost silently."""
+"""Writes by arq's own client: each is stored once and in order with any number of takers. Nothing is lost silently."""
 
 from __future__ import annotations
 

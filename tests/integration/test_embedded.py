@@ -61,7 +61,7 @@ def _installed() -> None:
 
 @contextmanager
 def owner(data_dir: Path, *kinds: str) -> Iterator[subprocess.Popen[str]]:
-    """Run another process that starts engines when it is told to; it is killed at the end."""
+    """Run another process that starts engines on a signal. It is killed at the end."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(data_dir), *kinds],

@@ -62,7 +62,7 @@ def program(*code: str) -> str:
 
 
 async def test_its_integration_tests(own_redis: RedisServer, tmp_path: Path) -> None:
-    """They run with each client of Redis. Some start a server of their own."""
+    """They run with each client of Redis. Some start their own server."""
     (tmp_path / "redis-server").symlink_to(get_binary_path())
     path = f"{tmp_path}:{os.environ['PATH']}"
     async with connected(own_redis.url) as redis:

@@ -12,7 +12,7 @@ from memory_worker import SyncMemoryQueue
 
 
 class Threaded:
-    """Runs each method of a blocking client in a thread of its own."""
+    """Runs each method of a blocking client in a separate thread."""
 
     def __init__(self, queue: SyncMemoryQueue, threads: ThreadPoolExecutor) -> None:
         self.queue = queue

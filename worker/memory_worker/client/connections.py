@@ -78,7 +78,7 @@ class PerProcess:
     """Connections of a process, which its threads share. After a fork, the child opens its own."""
 
     def __init__(self, url: str, *, prefix: str, timeout_s: float, access: Access, max_connections: int) -> None:
-        del timeout_s  # every request has a time limit of its own
+        del timeout_s  # each request sets its own time limit
         self._url = url
         self._prefix = prefix
         self._access = access

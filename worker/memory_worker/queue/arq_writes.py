@@ -34,8 +34,8 @@ MAX_BYTES = 1_048_576
 """The most writes, and the most bytes of them, that are taken over in one step. One write is always taken over."""
 _RESULT_LIFE_MS = 60_000
 _RECEIPT = "R" * 40
-"""Stands for the receipt in a result. Its length lets MessagePack write the length in a byte of its own, as the script
-does."""
+"""A placeholder for the receipt in a result. MessagePack writes the length of such a long text in a separate byte, and
+so does the script."""
 
 
 class ArqWrite(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Ask Sentinels or the nodes of a cluster for the primary, each on a connection of its own that is closed at once."""
+"""Ask Sentinels or the nodes of a cluster for the primary, each over a separate connection that is closed at once."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _NOT_AWARE = (
     "such as {mw}; nothing was stored"
 )
 _IN_A_SCRIPT = "access a non local key in a cluster node"
-"""Part of the error of a script that needs a key that was already moved. It has no first word of its own."""
+"""Part of the error of a script that needs a key that was already moved. This error begins without a code."""
 
 
 def explained(message: str, *, finds: bool) -> str:

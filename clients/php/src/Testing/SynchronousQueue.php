@@ -15,7 +15,7 @@ use MemoryWorker\WritesByPushing;
 /**
  * A queue for end-to-end tests of an app with a real Redis and a real worker.
  *
- * Each write waits until it was applied, so the next read finds it, and the app needs no waiting of its own.
+ * Each write waits until it is applied. So the next read finds it, and the app need not wait.
  */
 final class SynchronousQueue implements Queue
 {

@@ -25,7 +25,7 @@ final class Decoded
      *
      * @return list<mixed>
      *
-     * @throws BrokenConnection if it is another answer, perhaps to an earlier command that nobody waited for
+     * @throws BrokenConnection if it is the reply to another command, such as an earlier one that was given up
      */
     public static function exactly(int $count, mixed $value): array
     {

@@ -9,7 +9,7 @@ use MemoryWorker\Redis\Connection;
 use MemoryWorker\Tests\Support\Servers;
 use PHPUnit\Framework\TestCase;
 
-/** A test on a real Redis. Its keys have a prefix of their own. */
+/** A test on a real Redis. Its keys have their own prefix. */
 abstract class OnRedis extends TestCase
 {
     protected string $prefix;

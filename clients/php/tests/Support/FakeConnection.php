@@ -8,7 +8,7 @@ use MemoryWorker\Redis\BrokenConnection;
 use MemoryWorker\Redis\Connection;
 use MemoryWorker\Redis\ErrorReply;
 
-/** A Redis that answers as it is told, and records what it was asked. */
+/** A fake Redis. It returns the configured replies and records the commands. */
 final class FakeConnection implements Connection
 {
     /** @var list<non-empty-list<string>> */

@@ -59,7 +59,7 @@ final class Servers
     }
 
     /**
-     * Run a command over a connection of its own.
+     * Run a command over a separate connection.
      *
      * @param non-empty-list<string> $words
      */
