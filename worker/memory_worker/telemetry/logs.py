@@ -8,14 +8,35 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from memory_worker.tracing import ids_of, trace_context
+
 _FIELDS = "fields"
+_LOWEST_LEVELS = {
+    "arq": logging.ERROR,  # its other messages (its start, its health checks) say nothing new
+    "uvicorn": logging.WARNING,
+    "opentelemetry.exporter": logging.CRITICAL,  # lost spans are the event `spans_lost`
+    "opentelemetry.sdk._shared_internal": logging.CRITICAL,
+}
+"""The lowest level that is logged of each library."""
 
 
 def log_event(
-    logger: logging.Logger, level: int, event: str, /, *, failure: BaseException | None = None, **fields: Any
+    logger: logging.Logger,
+    level: int,
+    event: str,
+    /,
+    *,
+    failure: BaseException | None = None,
+    trace: str = "",
+    **fields: Any,
 ) -> None:
-    """Log ``event`` with its fields. ``failure`` is an unexpected error, which is logged with its traceback."""
-    logger.log(level, event, extra={_FIELDS: fields}, exc_info=failure)
+    """Log ``event`` with its fields. ``failure`` is an unexpected error, which is logged with its traceback.
+
+    The event gets the ids of the trace context ``trace``, or of the current span if it is empty.
+    """
+    if logger.isEnabledFor(level):
+        ids = ids_of(trace or trace_context())
+        logger.log(level, event, extra={_FIELDS: fields | ids}, exc_info=failure)
 
 
 def configure_logs(level: str, *, as_json: bool) -> None:
@@ -23,9 +44,8 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # arq's other messages (its start, its health checks) say nothing new.
-    logging.getLogger("arq").setLevel(logging.ERROR)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name, lowest in _LOWEST_LEVELS.items():
+        logging.getLogger(name).setLevel(lowest)
 
 
 class _TextFormatter(logging.Formatter):
@@ -59,6 +79,8 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
