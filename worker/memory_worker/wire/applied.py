@@ -8,19 +8,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.contract import JobState, Receipt
-from memory_worker.contract.errors import DeadLettered, NotApplied, UnknownReceipt
+from memory_worker.contract.errors import DeadLettered, NotApplied, QueueError, UnknownReceipt
 from memory_worker.wire.connection import LATE_REPLY_S, Deadline, queue_errors, queue_request
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.pause import read_pause
 from memory_worker.wire.scripts import scripts
 
 _RECEIPTS_AT_ONCE = 100
 """Receipts in one script, so that it does not block Redis for long if all of them have large dead letters."""
+
+
+_FIRST_WAIT_S = 0.5
+"""How long to wait before the first look, which finds out if Redis has lost the job. Most jobs are applied earlier."""
 
 
 async def job_states(redis: Redis, keys: Keys, receipts: Sequence[Receipt]) -> list[JobState]:
@@ -46,19 +52,29 @@ async def check_applied(redis: Redis, keys: Keys, receipt: Receipt) -> None:
 
 
 async def wait_applied(redis: Redis, keys: Keys, receipt: Receipt, *, timeout_s: float) -> None:
-    """Wait until the job of ``receipt`` has been applied. This takes one blocking command and does not poll.
+    """Wait until the job of ``receipt`` has been applied. A short wait is one blocking command, a long one takes two.
 
-    Raises `NotApplied` after ``timeout_s`` seconds, and the other errors as `check_applied`. The connection must allow
-    replies to take that long.
+    Raises `NotApplied` after ``timeout_s`` seconds, which names a pause of the queue, and the other errors as
+    `check_applied`. The connection must allow replies to take that long.
     """
     give_up = time.monotonic() + timeout_s
+    found, longest_s = JobState(receipt, "waiting"), _FIRST_WAIT_S
     async with Deadline(redis, timeout_s + LATE_REPLY_S):
-        (found,) = await job_states(redis, keys, [receipt])
         while not _is_applied(found) and (remaining_s := give_up - time.monotonic()) > 0:
-            wait = _wait_for_mark(keys, found.replay or receipt, math.ceil(remaining_s * 1000))
+            wait = _wait_for_mark(keys, found.replay or receipt, math.ceil(min(remaining_s, longest_s) * 1000))
             (found,) = await _with_replays(redis, keys, await _look_up(redis, keys, [receipt], behind=wait))
+            longest_s = timeout_s
     if found.state == "waiting":
-        raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued")
+        paused = await _shown_pause(redis, keys)
+        raise NotApplied(f"job {receipt} was not applied within {timeout_s:g} s; it is still queued{paused}")
+
+
+async def _shown_pause(redis: Redis, keys: Keys) -> str:
+    """Return the pause of the queue for an error, or an empty string if there is none, or it may not be read."""
+    with suppress(QueueError):
+        if pause := await read_pause(redis, keys):
+            return f"; the queue is {pause}"
+    return ""
 
 
 def _is_applied(found: JobState) -> bool:
@@ -121,8 +137,9 @@ def _state(receipt: Receipt, record: Sequence[bytes], epoch: bytes, partition: S
             return JobState(receipt, "dead", reason, detail, ref or None)
         case "removed":
             replay = next(words)
-            if replay:
-                return JobState(receipt, "waiting", replay=Receipt(receipt.partition, replay))
+            if replay:  # its receipt, or only its id if it is in the same partition
+                other = Receipt.parse(replay) if "/" in replay else Receipt(receipt.partition, replay)
+                return JobState(receipt, "waiting", replay=other)
             return JobState(receipt, "dead", "dropped", "its dead letter was deleted")
     mark, known_from = partition
     if not epoch or int(receipt.entry_id.partition("-")[0]) < max(int(epoch), int(known_from or 0)):

@@ -18,6 +18,9 @@ PICKLED = (
     "job_serializer=msgspec.msgpack.encode and job_deserializer=msgspec.msgpack.decode"
 )
 
+TRACE = "trace"
+"""The key of the trace context in a record. arq and workers of older versions ignore it."""
+
 _PICKLE_START = b"\x80"
 
 

@@ -106,7 +106,6 @@ class BlockingConnection(AbstractConnection):
     host: str
     port: int
     wrong_server = False
-    generation = 0
     _owed = 0
 
     def __init__(self, *, primaries: Primaries | None = None, **options: Any) -> None:

@@ -46,7 +46,7 @@ class BlockingPool(ConnectionPool):
         self._idle: list[BlockingConnection] = []
         # Weak, because an exception of a signal handler may keep a connection from being released.
         self._used: WeakSet[BlockingConnection] = WeakSet()
-        self._generation = 0
+        self._closed = False
         self.linked: list[BlockingPool] = [self]
         super().__init__(**options)
 
@@ -75,22 +75,23 @@ class BlockingPool(ConnectionPool):
             connection.wrong_server = False
             connection.disconnect()
             self._close_idle()
-        if connection.generation != self._generation:  # the pool was closed
-            self._drop(connection)
-            return
         with self._mutex:
-            self._used.discard(connection)
-            self._idle.append(connection)
-            self._changed.notify()
+            if not self._closed:
+                self._used.discard(connection)
+                self._idle.append(connection)
+                self._changed.notify()
+                return
+        self._drop(connection)
 
     async def close_idle(self) -> None:
         """Close the idle connections of all linked pools."""
         self._close_idle()
 
     def disconnect(self, inuse_connections: bool = True) -> None:  # the signature of redis-py
-        """Close the idle connections, and those in use when they are released."""
+        """Close the pool: the idle connections now, and the others when they are released."""
         del inuse_connections
-        self._generation += 1
+        with self._mutex:
+            self._closed = True
         self._close_idle()
 
     def _take(self) -> BlockingConnection:
@@ -99,7 +100,6 @@ class BlockingPool(ConnectionPool):
             if not self._changed.wait_for(self._has_free, remaining_s()):
                 raise RedisTimeoutError("no connection became free in time")
             connection = self._idle.pop() if self._idle else self.connection_class(**self.connection_kwargs)
-            connection.generation = self._generation
             self._used.add(connection)
         return connection
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from redis import __version__ as redis_version
 from redis.asyncio import Redis
@@ -30,14 +30,17 @@ from memory_worker.contract.errors import (
     ConfigurationError,
     InvalidJob,
     LeaseLost,
+    NotPaused,
     PartitionMismatch,
     QueueError,
     QueueFull,
     QueueNotEmpty,
     QueueOutOfMemory,
+    QueuePaused,
     QueueUnavailable,
     TooLate,
 )
+from memory_worker.tracing import requesting
 from memory_worker.wire.asking import asking, found_by
 from memory_worker.wire.pool import (
     PlainConnection,
@@ -61,7 +64,9 @@ LATE_REPLY_S = 0.25
 
 _SCRIPT_ERRORS: dict[str, Callable[[Sequence[str]], Exception]] = {
     "LEASELOST": lambda _: LeaseLost(),
+    "NOTPAUSED": lambda leased: NotPaused([*map(int, leased)]),
     "NOTEMPTY": lambda counts: QueueNotEmpty(*map(int, counts)),
+    "PAUSED": lambda _: QueuePaused(),
     "PARTITIONS": lambda found: PartitionMismatch(None, int(found[0])),
     "QUEUEFULL": lambda limit: QueueFull(limit[0], int(limit[1])),
     "TOOLARGE": lambda sizes: InvalidJob("job", f"at most {int(sizes[1]):,} bytes are allowed, got {int(sizes[0]):,}"),
@@ -195,7 +200,7 @@ def _driver_info() -> dict[str, Any]:
 
 
 async def close_redis(redis: Redis) -> None:
-    """Close all connections of the pool. The pool may be used again afterwards."""
+    """Close all connections of the pool. Those that a request opens afterwards are closed when it ends."""
     await redis.connection_pool.disconnect()
 
 
@@ -218,15 +223,21 @@ class Deadline:
         self._redis = redis
         self._seconds = seconds
 
-    async def __aenter__(self) -> None:
+    @property
+    def left_s(self) -> float:
+        """The seconds that are left for the current entry."""
+        return max(0.0, self.remaining_s - (time.monotonic() - self._began))
+
+    async def __aenter__(self) -> Self:
         self._timeout = _pool(self._redis).timeout(self.remaining_s)
         self._began = time.monotonic()
         await self._timeout.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remaining_s = max(0.0, self.remaining_s - (time.monotonic() - self._began))
+        self.remaining_s = self.left_s
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
@@ -280,8 +291,8 @@ def request_timer(_command: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def queue_request(command: str) -> Iterator[None]:
-    """Measure the time of a request under the name ``command``, and map its errors as `queue_errors` does."""
-    with request_timer(command), queue_errors():
+    """Measure and trace a request under the name ``command``, and map its errors as `queue_errors` does."""
+    with requesting("redis", command), request_timer(command), queue_errors():
         yield
 
 

@@ -4,27 +4,36 @@ All names begin with the ``QUEUE_PREFIX``, which is ``mw`` by default. arq's own
 prefix. A job that comes from arq's own client may have any id, so its two keys ``arq:job:ID`` and ``arq:result:ID`` do
 not contain the prefix.
 
+If the queue has P partitions, ``{p}`` is 0 to P - 1 for their home streams, and P to 2 P - 1 for their overflow streams
+(`memory_worker.wire.overflow`). Keys of users are under the number of their home stream.
+
     mw:meta                     hash    the number of partitions, and the limits that producers must keep
     mw:since                    hash    times (unix ms) before which receipts are unknown: ``epoch`` for the whole
                                         queue, and one for each partition of which less is known
-    mw:pushed:{token}           string  the entry ids of one push, so that no late copy of it is stored; expires
+    mw:pushed:{token}           string  the receipts of one push, so that no late copy of it is stored; expires
     mw:backlog                  hash    jobs, bytes, dead and dead_bytes: totals over all partitions
     mw:collections              hash    the collections of this deployment, each with its origin
     mw:orphaned                 hash    drain jobs in progress without a lease, each with the time at which it was found
     mw:canary                   string  written every few seconds to test whether Redis accepts writes; expires
     mw:processes                zset    worker processes, each with the time from which it counts as dead (unix ms)
     mw:process:{id}             string  the role of a worker process; expires once the process has died
+    mw:process:{id}:report      string  what a worker process has done, as MessagePack; expires
     mw:leader                   string  the token of the replica that collects the queue stats; expires
     mw:stats                    string  the latest queue stats (JSON); expires
-    mw:stream:{p}               stream  the entries of a partition: v (contract version), j (the job)
+    mw:stream:{p}               stream  the entries of a partition: v (contract version), j (job), t (trace context)
+    mw:overflow:{p}             hash    users whose jobs go to the overflow stream of the partition, each with the id of
+                                        its last entry in the home stream
+    mw:overflow:{p}:pushed      hash    jobs that each user has pushed lately while the home stream was long; expires
     mw:lease:{p}                string  the token of the drain that holds the partition; expires
     mw:applied:{p}              stream  one entry; its id is that of the last entry that left the stream
     mw:dead:{p}                 stream  the dead letters of a partition, with the ids of their entries
-    mw:removed:{p}              zset    dead letters that were dropped or replayed, each with the id of its replay
+    mw:removed:{p}              zset    dead letters that were dropped or replayed, each with the id of its replay, and
+                                        entries that were discarded
     mw:outcomes                 stream  the outcomes of jobs, the last ``OUTCOMES_MAX`` of them
     mw:guarded:{p}              set     replay guard: users who have dead letters
     mw:guarded:{p}:{user}       hash    replay guard: the user's dead letters by position
     mw:guarded:{p}:{user}:touched  hash  replay guard: their points, each with the last position that touched it
+    mw:paused                   hash    exists while the queue is paused: since (unix ms), by, reason
     mw:held                     hash    partitions whose head a worker cannot apply: entry id, and what it needs
     mw:watched                  string  exists while a command watches the queue; expires
     mw:watched:{p}              stream  the last entries that left a partition meanwhile; expires
@@ -35,7 +44,12 @@ not contain the prefix.
     mw:drain:wakeup             list    idle ingest workers block on it
     mw:search:wakeup            list    idle search workers block on it
     mw:admin:wakeup             list    idle search workers block on it, too
-    mw:reply:{job}              list    the reply to one read job; expires
+    mw:search:calls             list    read jobs of clients that no worker has taken: push time, id, job; expires
+    mw:admin:calls              list    the same for reads of all users; expires
+    mw:search:taker             string  exists while a worker takes jobs from the list of calls; expires
+    mw:admin:taker              string  the same for reads of all users; expires
+    mw:reply:{job}              list    the reply to one read job, or an empty string if its caller gave up; expires
+    mw:reading                  string  exists while reads of users are answered; expires
     mw:replies                  zset    large replies not known to be taken, as size:key by expiry time; expires
     mw:replies:bytes            string  the sum of their sizes; expires
     arq:job:mw:drain:{p}        string  the drain job of a partition; expires
@@ -45,6 +59,7 @@ not contain the prefix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 
@@ -79,6 +94,11 @@ class Keys:
         return f"{self.prefix}:collections"
 
     @property
+    def paused(self) -> str:
+        """The pause of the queue."""
+        return f"{self.prefix}:paused"
+
+    @property
     def held(self) -> str:
         """The partitions whose head a worker cannot apply."""
         return f"{self.prefix}:held"
@@ -106,6 +126,10 @@ class Keys:
     def process(self, process_id: str) -> str:
         """Return the key that exists while a worker process is alive."""
         return f"{self.process_prefix}{process_id}"
+
+    def process_report(self, process_id: str) -> str:
+        """Return the key of the latest report of a worker process."""
+        return f"{self.process_prefix}{process_id}:report"
 
     @property
     def leader(self) -> str:
@@ -143,6 +167,16 @@ class Keys:
         return f"{self.admin_queue}:wakeup"
 
     @property
+    def admin_calls(self) -> str:
+        """The list of calls of reads of all users."""
+        return f"{self.admin_queue}:calls"
+
+    @property
+    def admin_taker(self) -> str:
+        """The key that exists while a worker takes calls of reads of all users from their list."""
+        return f"{self.admin_queue}:taker"
+
+    @property
     def drain_wakeup(self) -> str:
         """The wakeup list of ingest workers."""
         return f"{self.drain_queue}:wakeup"
@@ -153,6 +187,16 @@ class Keys:
         return f"{self.search_queue}:wakeup"
 
     @property
+    def search_calls(self) -> str:
+        """The list of calls of read jobs that name their user."""
+        return f"{self.search_queue}:calls"
+
+    @property
+    def search_taker(self) -> str:
+        """The key that exists while a worker takes calls from their list."""
+        return f"{self.search_queue}:taker"
+
+    @property
     def stream_prefix(self) -> str:
         """The beginning of the keys of streams."""
         return f"{self.prefix}:stream:"
@@ -161,9 +205,22 @@ class Keys:
         """Return the key of a partition's entries."""
         return f"{self.stream_prefix}{partition}"
 
+    def overflow_users(self, partition: int) -> str:
+        """Return the key of the users whose jobs go to the overflow stream. The script of pushes derives it."""
+        return f"{self.prefix}:overflow:{partition}"
+
+    def overflow_counts(self, partition: int) -> str:
+        """Return the key of what users have pushed while the home stream was long. The script of pushes derives it."""
+        return f"{self.overflow_users(partition)}:pushed"
+
+    @property
+    def lease_prefix(self) -> str:
+        """The beginning of the keys of leases."""
+        return f"{self.prefix}:lease:"
+
     def lease(self, partition: int) -> str:
         """Return the key of a partition's lease."""
-        return f"{self.prefix}:lease:{partition}"
+        return f"{self.lease_prefix}{partition}"
 
     def applied(self, partition: int) -> str:
         """Return the key that shows how far a partition has been applied."""
@@ -182,9 +239,14 @@ class Keys:
         """The outcomes of jobs."""
         return f"{self.prefix}:outcomes"
 
+    @property
+    def guarded_prefix(self) -> str:
+        """The beginning of the keys of users who have dead letters."""
+        return f"{self.prefix}:guarded:"
+
     def guarded(self, partition: int) -> str:
         """Return the key of the users who have dead letters. Scripts derive each user's keys from it."""
-        return f"{self.prefix}:guarded:{partition}"
+        return f"{self.guarded_prefix}{partition}"
 
     def guarded_dead_letters(self, partition: int, user_id: int | str) -> str:
         """Return the key of a user's dead letters, by position."""
@@ -194,9 +256,14 @@ class Keys:
         """Return the key of the points of a user's dead letters."""
         return f"{self.guarded_dead_letters(partition, user_id)}:touched"
 
+    @property
+    def attempts_prefix(self) -> str:
+        """The beginning of the keys of batches that are being tried."""
+        return f"{self.prefix}:attempts:"
+
     def attempts(self, partition: int) -> str:
         """Return the key of the batch that is being tried."""
-        return f"{self.prefix}:attempts:{partition}"
+        return f"{self.attempts_prefix}{partition}"
 
     @property
     def watched(self) -> str:
@@ -210,6 +277,11 @@ class Keys:
     def reply(self, job_id: str) -> str:
         """Return the key of the list for the reply to a read job."""
         return f"{self.prefix}:reply:{job_id}"
+
+    @property
+    def reading(self) -> str:
+        """The key that exists while reads of users are answered."""
+        return f"{self.prefix}:reading"
 
     @property
     def replies(self) -> str:
@@ -240,17 +312,25 @@ class Keys:
 
 
 class ReadQueue(NamedTuple):
-    """An arq queue of read jobs, and the list that wakes its workers."""
+    """The keys of waiting read jobs. They wait in arq's queue, or in the list of calls.
+
+    ``wakeup`` is the list that wakes workers for jobs in arq's queue ``name``. ``calls`` is the list of calls, and
+    ``taker`` exists while a worker takes jobs from it.
+    """
 
     name: str
     wakeup: str
+    calls: str
+    taker: str
 
 
+@cache
 def user_reads(keys: Keys) -> ReadQueue:
     """Return the queue of reads that name their user."""
-    return ReadQueue(keys.search_queue, keys.search_wakeup)
+    return ReadQueue(keys.search_queue, keys.search_wakeup, keys.search_calls, keys.search_taker)
 
 
+@cache
 def admin_reads(keys: Keys) -> ReadQueue:
     """Return the queue of reads of all users."""
-    return ReadQueue(keys.admin_queue, keys.admin_wakeup)
+    return ReadQueue(keys.admin_queue, keys.admin_wakeup, keys.admin_calls, keys.admin_taker)

@@ -5,24 +5,31 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from memory_worker.contract.errors import NotReplicated
+from memory_worker.wire.exchange import Exchange
 
 REPLICATION_TIMEOUT_S = 1.0
 """How long `Scripts.run_replicated` waits for replicas."""
 
+_SHARED = "memory_worker.wire.scripts"
 _USE = re.compile(r"^-- use (\w+)\n", re.MULTILINE)
 
 
 class Scripts:
-    """The scripts ``*.lua`` of one package. Code that several scripts share is in its folder ``parts``."""
+    """The scripts ``*.lua`` of one package. Code that several scripts share is in its folder ``parts``.
+
+    A part that the package does not have is one of those that producers and workers share.
+    """
 
     def __init__(self, package: str) -> None:
         self._package = package
@@ -31,13 +38,22 @@ class Scripts:
         """Return the text of the script ``name``. Each line ``-- use reading`` is replaced by ``parts/reading.lua``."""
         return _source(self._package, name)
 
-    async def run(self, redis: Redis, name: str, keys: list[str], args: list[Any]) -> Any:
-        """Run the script ``name`` in one round trip, or in two if Redis has not loaded it yet."""
-        digest = _digest(self._package, name)
+    async def run(self, redis: Redis, name: str, keys: list[str], args: list[Any], *, alone: bool = False) -> Any:
+        """Run the script ``name`` in one round trip, or in two if Redis has not loaded it yet.
+
+        It may be sent together with other scripts, unless it is to be sent ``alone``.
+        """
+        command = self.command(name, keys, args)
         try:
-            return await redis.evalsha(digest, len(keys), *keys, *args)  # type: ignore[misc]  # sync or async in the stubs
+            if alone:
+                return await redis.execute_command(*command)
+            return await redis.evalsha(*command[1:])  # type: ignore[misc]  # sync or async in the stubs
         except NoScriptError:
             return await redis.eval(self.source(name), len(keys), *keys, *args)  # type: ignore[misc]
+
+    def command(self, name: str, keys: list[str], args: list[Any]) -> tuple[Any, ...]:
+        """Return the command that runs the script ``name``, if Redis has loaded it."""
+        return "EVALSHA", _digest(self._package, name), len(keys), *keys, *args
 
     async def load(self, redis: Redis, name: str) -> None:
         """Load the script ``name``, so that `queue` can name it."""
@@ -78,18 +94,19 @@ class Scripts:
     ) -> Any:
         """Run the script ``name`` behind a command that may block, on the same connection and in one round trip.
 
-        Only the result of the script is returned.
+        Only the result of the script is returned. If the connection ends, the script runs without the command.
         """
-        async with redis.pipeline(transaction=False) as pipe:
-            pipe.execute_command(*command)
-            pipe.evalsha(_digest(self._package, name), len(keys), *keys, *args)
-            answer, result = await pipe.execute(raise_on_error=False)
-        if isinstance(result, NoScriptError):
-            return await self.run(redis, name, keys, args)
-        for found in (answer, result):
-            if isinstance(found, Exception):
-                raise found
-        return result
+        with suppress(RedisConnectionError):
+            async with Exchange(redis) as exchange:
+                await exchange.open()
+                await exchange.send(command, self.command(name, keys, args))
+                await exchange.read()
+                try:
+                    return await exchange.read()
+                except NoScriptError:
+                    await exchange.send(("EVAL", self.source(name), len(keys), *keys, *args))
+                    return await exchange.read()
+        return await self.run(redis, name, keys, args)
 
 
 @cache
@@ -98,7 +115,12 @@ def _source(package: str, name: str) -> str:
 
 
 def _with_parts(package: str, text: str) -> str:
-    return _USE.sub(lambda use: _with_parts(package, _read(package, f"parts/{use[1]}.lua")), text)
+    return _USE.sub(lambda use: _with_parts(package, _part(package, f"parts/{use[1]}.lua")), text)
+
+
+def _part(package: str, path: str) -> str:
+    own = resources.files(package).joinpath(path)
+    return _read(package if own.is_file() else _SHARED, path)
 
 
 def _read(package: str, path: str) -> str:

@@ -14,7 +14,7 @@ from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 
 DEFAULT_PARTITIONS = 32
-QUEUE_LIMITS = ("max_jobs", "max_bytes", "max_reads", "min_replicas")
+QUEUE_LIMITS = ("max_jobs", "max_bytes", "max_reads", "min_replicas", "user_burst")
 _FIELDS = ("partitions", "dimension", "max_job_bytes", *QUEUE_LIMITS)
 
 
@@ -22,7 +22,8 @@ class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
     """The number of partitions, which is fixed at first use, and the limits, which follow the workers' settings.
 
     ``max_jobs`` and ``max_bytes`` bound the whole backlog, ``max_reads`` the read jobs that wait. 0 means no limit.
-    ``min_replicas`` replicas of Redis must have a job before its push returns.
+    ``min_replicas`` replicas of Redis must have a job before its push returns. While a partition has ``user_burst``
+    waiting jobs, a user who pushes as many more gets its overflow stream. 0: there are no overflow streams.
     """
 
     partitions: int = DEFAULT_PARTITIONS
@@ -31,6 +32,7 @@ class QueueMeta(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = 0
     max_reads: int = 0
     min_replicas: int = 0
+    user_burst: int = 0
 
 
 def published_limits(limits: Limits) -> dict[str, int | bytes | None]:

@@ -36,9 +36,6 @@ HAS_HIREDIS = find_spec("hiredis") is not None
 if HAS_HIREDIS:
     import hiredis
 
-_CAN_READ = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
-"""The name of this method in redis-py 8, and in earlier versions."""
-
 _Waiter: TypeAlias = "asyncio.Future[AbstractConnection | None]"
 
 
@@ -97,6 +94,25 @@ class _WatchedConnection(AbstractConnection):
             return super().pack_command(*args)
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send a command as redis-py does. With a timeout, redis-py would start a task for each command."""
+        writer = self._writer
+        if self.socket_timeout is None or writer is None:
+            await super().send_packed_command(command, check_health)
+            return
+        try:
+            # Not writelines: in Python 3.12 and 3.13 it lets the buffer grow without end.
+            writer.write(command[0] if len(command) == 1 else b"".join(command))
+            async with asyncio.timeout(self.socket_timeout):
+                await writer.drain()
+        except BaseException as error:
+            await self.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise RedisTimeoutError("Redis takes no more data") from error
+            if isinstance(error, OSError):
+                raise RedisConnectionError(f"the connection ended while a command was sent: {error}") from error
+            raise
+
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """Return the reply to a command, as redis-py does."""
         try:
@@ -137,6 +153,7 @@ class WaitingPool(ConnectionPool):
         self.linked: list[WaitingPool] = [self]
         self._wait_s = wait_s
         self._waiting: deque[_Waiter] = deque()
+        self._closed = False
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return an open connection. The arguments are those of older versions of redis-py, and are ignored."""
@@ -168,7 +185,14 @@ class WaitingPool(ConnectionPool):
             connection.wrong_server = False
             await connection.disconnect(nowait=True)
             await self.close_idle()
+        if self._closed:  # a request that was under way has opened it again
+            await connection.disconnect(nowait=True)
         self._pass_on(connection)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # the signature of redis-py
+        """Close the pool. It keeps no connection open that a request opens afterwards."""
+        self._closed = True
+        await super().disconnect(inuse_connections)
 
     async def close_idle(self, *, for_room: bool = False) -> int:
         """Close the idle connections of all linked pools. Return how many were closed.
@@ -230,10 +254,8 @@ class WaitingPool(ConnectionPool):
 async def _connect(connection: AbstractConnection) -> None:
     """Connect if needed. Reconnect if there is unread data, or if the server has closed the connection."""
     await connection.connect()
-    try:
-        usable = not await getattr(connection, _CAN_READ)()
-    except (RedisConnectionError, RedisTimeoutError, OSError):
-        usable = False
-    if not usable:
+    # redis-py before 8 has no way to look for data that does not wait for a turn of the event loop.
+    reader: Any = connection._reader
+    if reader is None or reader._buffer or reader.at_eof() or reader.exception() is not None:
         await connection.disconnect()
         await connection.connect()

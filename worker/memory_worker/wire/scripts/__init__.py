@@ -1,4 +1,4 @@
-"""The Lua scripts of producers. They share no parts, because apps in other languages copy them."""
+"""The Lua scripts of producers. ``clients/php/lua`` has them with their parts, for apps in other languages."""
 
 from __future__ import annotations
 

@@ -6,28 +6,31 @@
 --       then for each partition: mw:stream:P, arq:job:mw:drain:P
 -- ARGV  number of partitions of the queue, life of a drain job (ms),
 --       latest time (unix ms by Redis's clock; 0: none), most that this may be ahead of now (ms),
---       number of partitions in KEYS,
---       then for each of these partitions: P, arq job id mw:drain:P, drain job,
---       then for each job: the place of its partition in KEYS (1, 2, ...), its contract version, the encoded job
--- Returns the ids of the entries.
+--       trace context of the push (may be empty), number of partitions in KEYS,
+--       then for each of these partitions: P, arq job id mw:drain:P, its drain job, the drain job of its overflow stream,
+--       then for each job: the place of its partition in KEYS (1, 2, ...), its contract version, its user id as text,
+--       the encoded job
+-- Returns the receipts of the jobs. Their partitions may be those of overflow streams.
+
+-- use routing
 local COPY_MARGIN_MS = 2000
-local partitions_given = tonumber(ARGV[5])
-local first_job = 6 + 3 * partitions_given
+local trace, partitions_given = ARGV[5], tonumber(ARGV[6])
+local first_job = 7 + 4 * partitions_given
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Return the ids that an earlier copy of this push was given, if there was one.
+-- Return the receipts that an earlier copy of this push was given, if there was one.
 -- They are written again, because WAIT passes at once on a connection that has written nothing.
-local function ids_of_earlier_copy()
-  local found, ids = redis.call('GET', KEYS[6]), {}
+local function receipts_of_earlier_copy()
+  local found, receipts = redis.call('GET', KEYS[6]), {}
   if not found then
     return
   end
   redis.call('SET', KEYS[6], found, 'KEEPTTL')
-  for id in string.gmatch(found, '%S+') do
-    ids[#ids + 1] = id
+  for receipt in string.gmatch(found, '%S+') do
+    receipts[#receipts + 1] = receipt
   end
-  return ids
+  return receipts
 end
 
 -- After the deadline the caller has given up and may have pushed other jobs, which must not be overtaken. A deadline
@@ -40,7 +43,7 @@ end
 -- Return the number of jobs and bytes in this push; or nil and an error if a job is too large.
 local function count_jobs(max_job_bytes)
   local jobs, bytes = 0, 0
-  for i = first_job + 2, #ARGV, 3 do
+  for i = first_job + 3, #ARGV, 4 do
     if max_job_bytes and #ARGV[i] > tonumber(max_job_bytes) then
       return nil, 'TOOLARGE ' .. #ARGV[i] .. ' ' .. max_job_bytes
     end
@@ -60,35 +63,58 @@ local function no_room_for(pushed, max_jobs, max_bytes)
   end
 end
 
--- Record when a stream was created. If Redis has lost an older stream, nothing is known of the receipts from before.
-local function record_new_streams()
+-- Append all jobs. Return the streams of the partitions in which somebody may overflow, and the receipts.
+local function append_all(burst, jobs)
+  local opened, receipts, since = {}, {}, KEYS[5]
   for n = 1, partitions_given do
-    if redis.call('EXISTS', KEYS[5 + 2 * n]) == 0 then
-      redis.call('HSET', KEYS[5], ARGV[3 + 3 * n], now)
+    opened[n] = open_streams(KEYS[5 + 2 * n], ARGV[3 + 4 * n], ARGV[1], burst, jobs, since, now)
+  end
+  for i = first_job, #ARGV, 4 do
+    local n = tonumber(ARGV[i])
+    local fields = {'v', ARGV[i + 1], 'j', ARGV[i + 3]}
+    if trace ~= '' then
+      fields[5], fields[6] = 't', trace
+    end
+    if opened[n] then
+      receipts[#receipts + 1] = append_job(opened[n], ARGV[i + 2], fields)
+    else
+      local id = redis.call('XADD', KEYS[5 + 2 * n], '*', unpack(fields))
+      receipts[#receipts + 1] = ARGV[3 + 4 * n] .. '/' .. id
+    end
+  end
+  return opened, receipts
+end
+
+local function wake(job_key, job_id, job)
+  if redis.call('SET', job_key, job, 'PX', ARGV[2], 'NX') then
+    redis.call('ZADD', KEYS[3], now, job_id)
+    if redis.call('LLEN', KEYS[4]) == 0 then
+      redis.call('RPUSH', KEYS[4], 1)
     end
   end
 end
 
-local function wake_workers()
+local function wake_workers(opened)
   for n = 1, partitions_given do
-    local job_id, job = ARGV[4 + 3 * n], ARGV[5 + 3 * n]
-    if redis.call('SET', KEYS[6 + 2 * n], job, 'PX', ARGV[2], 'NX') then
-      redis.call('ZADD', KEYS[3], now, job_id)
-      if redis.call('LLEN', KEYS[4]) == 0 then
-        redis.call('RPUSH', KEYS[4], 1)
-      end
+    local job_key, job_id, streams = KEYS[6 + 2 * n], ARGV[4 + 4 * n], opened[n]
+    if not streams or streams.is_used then
+      wake(job_key, job_id, ARGV[5 + 4 * n])
+    end
+    if streams and streams.overflow then
+      local number = streams.overflow.number
+      wake(renumbered(job_key, number), renumbered(job_id, number), ARGV[6 + 4 * n])
     end
   end
 end
 
-local ids = ids_of_earlier_copy()
-if ids then
-  return ids
+local receipts = receipts_of_earlier_copy()
+if receipts then
+  return receipts
 end
 if is_too_late() then
   return redis.error_reply('TOOLATE ' .. now)
 end
-local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes', 'max_job_bytes')
+local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes', 'max_job_bytes', 'user_burst')
 if meta[1] and meta[1] ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. meta[1])
 end
@@ -102,16 +128,12 @@ if not meta[1] then
   redis.call('HSET', KEYS[1], 'partitions', ARGV[1])
   redis.call('HSET', KEYS[5], 'epoch', now)
 end
-record_new_streams()
-ids = {}
-for i = first_job, #ARGV, 3 do
-  local stream = KEYS[5 + 2 * tonumber(ARGV[i])]
-  ids[#ids + 1] = redis.call('XADD', stream, '*', 'v', ARGV[i + 1], 'j', ARGV[i + 2])
-end
+local opened
+opened, receipts = append_all(meta[5], pushed.jobs)
 redis.call('HINCRBY', KEYS[2], 'jobs', pushed.jobs)
 redis.call('HINCRBY', KEYS[2], 'bytes', pushed.bytes)
--- Remember the ids for as long as a copy of this push could still be stored.
+-- Remember the receipts for as long as a copy of this push could still be stored.
 local copies_for = ARGV[3] == '0' and tonumber(ARGV[4]) or tonumber(ARGV[3]) - now
-redis.call('SET', KEYS[6], table.concat(ids, ' '), 'PX', copies_for + COPY_MARGIN_MS)
-wake_workers()
-return ids
+redis.call('SET', KEYS[6], table.concat(receipts, ' '), 'PX', copies_for + COPY_MARGIN_MS)
+wake_workers(opened)
+return receipts
