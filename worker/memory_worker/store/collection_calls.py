@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import StoreUnavailable
-from memory_worker.store.pins import has_metadata
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.store.server_version import FIRST_WITH_METADATA, Version, version_of
 
 UPDATE_TIMEOUT_S = 60.0
 """Before Qdrant changes the settings of a collection, it waits for running optimizers."""
@@ -75,10 +75,10 @@ class CollectionCalls:
         doing = f"updating {request.collection_name}"
         await self._rpc.call(doing, self._rpc.update_collection, request, timeout_s=UPDATE_TIMEOUT_S)
 
-    async def index(self, request: q.CreateFieldIndexCollection) -> None:
-        """Create a payload index."""
+    async def index(self, request: q.CreateFieldIndexCollection, *, timeout_s: float | None = None) -> None:
+        """Create a payload index, or create it again with other options."""
         doing = f"indexing {request.field_name} of {request.collection_name}"
-        await self._rpc.call(doing, self._rpc.create_index, request)
+        await self._rpc.call(doing, self._rpc.create_index, request, timeout_s=timeout_s)
 
     async def drop(self, name: str) -> None:
         """Delete a collection with all its points. If ``name`` is an alias, nothing is deleted."""
@@ -88,6 +88,10 @@ class CollectionCalls:
     async def has_metadata(self) -> bool:
         """Say whether the server stores metadata of collections. The server is asked only once."""
         if self._has_metadata is None:
-            answer = await self._rpc.call("health check", self._rpc.health_check, q.HealthCheckRequest())
-            self._has_metadata = has_metadata(answer.version)
+            self._has_metadata = await self.version() >= FIRST_WITH_METADATA
         return self._has_metadata
+
+    async def version(self) -> Version:
+        """Return the version of the server. It may change while a worker runs."""
+        answer = await self._rpc.call("health check", self._rpc.health_check, q.HealthCheckRequest())
+        return version_of(answer.version)

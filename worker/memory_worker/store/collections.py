@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import StoreError, StoreUnavailable
-from memory_worker.contract.kinds import IndexType, Kinds
+from memory_worker.contract.kinds import TENANT_FIELD, IndexType, Kinds
 from memory_worker.store.collection_calls import CollectionCalls
 from memory_worker.store.compatibility import incompatibility, needs_indexes, unfit_error
-from memory_worker.store.creation import creation_of, differing_settings, index_of
-from memory_worker.store.indexing import is_held, threshold_of
+from memory_worker.store.creation import creation_of, has_user_graphs, index_of
+from memory_worker.store.index_settings import index_settings
+from memory_worker.store.indexing import held, is_held, threshold_of
 from memory_worker.store.membership import Membership
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.pins import put_pin
 from memory_worker.store.registry import Origin, Registry
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.store.server_version import Version
 from memory_worker.store.shape import CollectionShape
 
 
@@ -30,6 +32,7 @@ class Collections:
         self._membership = Membership(self._calls, shape, registry)
         self._registered: set[CollectionRef] = set()  # it exists, and deletes may be sent
         self._ready: set[CollectionRef] = set()  # it is also checked and indexed, and vectors may be sent
+        self._with_tenant_field: set[CollectionRef] = set()
         self._preparing = asyncio.Lock()
 
     @property
@@ -42,9 +45,9 @@ class Collections:
         return self._shape.dimension_of(ref.kind)
 
     @property
-    def tenants(self) -> bool:
-        """Whether written points name their user as a tenant."""
-        return self._shape.tenant_index
+    def shape(self) -> CollectionShape:
+        """The names of the collections, and the settings of new ones."""
+        return self._shape
 
     @property
     def quantized(self) -> bool:
@@ -62,6 +65,10 @@ class Collections:
     def name(self, ref: CollectionRef) -> str:
         """Return the name of a collection in Qdrant."""
         return self._shape.name(ref)
+
+    def has_tenant_field(self, ref: CollectionRef) -> bool:
+        """Whether written points name their user in the tenant field, because a worker 0.1 has indexed it."""
+        return ref in self._with_tenant_field
 
     def origin(self, ref: CollectionRef) -> Origin | None:
         """Return the origin of a collection, or ``None`` if this process has not written to it yet."""
@@ -111,6 +118,7 @@ class Collections:
         """Check the collection again before its next use, because it may have been dropped."""
         self._ready.discard(ref)
         self._registered.discard(ref)
+        self._with_tenant_field.discard(ref)
 
     async def drop(self, ref: CollectionRef) -> None:
         """Delete a collection with all its points."""
@@ -120,6 +128,10 @@ class Collections:
     async def existing(self) -> list[CollectionRef]:
         """Return the collections of this deployment that exist. This changes nothing."""
         return await self._membership.existing()
+
+    async def known(self) -> dict[CollectionRef, str]:
+        """Return the collections as `existing`, with those of a lost registry, each with its name behind an alias."""
+        return await self._membership.known()
 
     async def reach(self) -> list[CollectionRef]:
         """Return the collections that a purge must reach. As `existing`, but a lost registry is restored first.
@@ -171,9 +183,17 @@ class Collections:
         request.optimizers_config.indexing_threshold = threshold_kb
         await self._calls.update(request)
 
-    def differing_settings(self, info: q.CollectionInfo) -> list[str]:
-        """Return the settings from which a collection differs, because it was created earlier or by others."""
-        return list(differing_settings(self._shape, info.config))
+    async def update(self, request: q.UpdateCollection) -> None:
+        """Change the settings of a collection."""
+        await self._calls.update(request)
+
+    async def index_again(self, request: q.CreateFieldIndexCollection, *, timeout_s: float) -> None:
+        """Create a payload index again, with other options."""
+        await self._calls.index(request, timeout_s=timeout_s)
+
+    async def version(self) -> Version:
+        """Return the version of the server."""
+        return await self._calls.version()
 
     async def _make_ready(self, ref: CollectionRef) -> None:
         info, made = await self.describe(ref), False
@@ -186,6 +206,8 @@ class Collections:
         if not made:
             await self._membership.check_is_own(ref)
         await self._index(ref, info)
+        if TENANT_FIELD in info.payload_schema:
+            self._with_tenant_field.add(ref)
         await self._membership.register(ref, info, made=made)
 
     async def _adopt(self, ref: CollectionRef) -> bool:
@@ -201,11 +223,11 @@ class Collections:
 
     async def _create(self, ref: CollectionRef) -> bool:
         """Create a collection. Return ``False`` if it exists, but perhaps not because of this call."""
-        request = creation_of(self.name(ref), ref.kind, self._shape)
+        settings = index_settings(self._shape, await self.version())
+        request = creation_of(self.name(ref), ref.kind, self._shape, settings)
         put_pin(request.metadata, self._membership.pin(ref, "made"))
-        held = await self._held_threshold()
-        if held is not None:
-            request.optimizers_config.indexing_threshold = held
+        if await self._is_bulk_mode_on():
+            request.optimizers_config.indexing_threshold = held(settings.indexing_threshold_kb)
         try:
             await self._calls.create(request)
         except StoreError:
@@ -215,18 +237,18 @@ class Collections:
             return False
         return True
 
-    async def _held_threshold(self) -> int | None:
-        """Return the threshold of bulk mode if it is on, for a new collection."""
+    async def _is_bulk_mode_on(self) -> bool:
         for ref in await self.existing():
             info = await self.describe(ref)
             if info is not None and is_held(threshold_of(info)):
-                return threshold_of(info)
-        return None
+                return True
+        return False
 
     async def _index(self, ref: CollectionRef, info: q.CollectionInfo) -> None:
+        user_graphs, tenant = has_user_graphs(info.config), self._shape.tenant_index
         for field, index in self.indexes(ref).items():
             if field not in info.payload_schema:
-                await self._calls.index(index_of(self.name(ref), field, index, info.config))
+                await self._calls.index(index_of(self.name(ref), field, index, user_graphs=user_graphs, tenant=tenant))
 
     def _check(self, ref: CollectionRef, info: q.CollectionInfo) -> None:
         problem = incompatibility(self.name(ref), info, self.kinds[ref.kind], self.dimension_of(ref))

@@ -5,34 +5,43 @@ frequent value of each indexed field. An integer index is enough, so each freque
 holds the points that the app wrote itself. But other fields would get graphs too (``active: true`` one over nearly all
 points), and so would ranges of users. That is more work than one graph over all points. So in such a collection the
 indexes are created with options that leave only the graphs of single users.
+
+Tenant index: Qdrant stores the points of a user side by side whenever it rebuilds a segment. Keywords have the option
+``is_tenant`` for it, and integers ``is_principal``, which does the same. In strict mode, a search without a graph over
+all points must filter by such a field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from qdrant_client import grpc as q
 
 from memory_worker.contract.fields import NARROWING
-from memory_worker.contract.kinds import MODEL_FIELD, RANGE_FIELDS, TENANT_FIELD, USER_ID_FIELD, IndexType, KindName
+from memory_worker.contract.kinds import MODEL_FIELD, RANGE_FIELDS, USER_ID_FIELD, IndexType, KindName
 from memory_worker.store.compatibility import DISTANCES
+from memory_worker.store.index_settings import IndexSettings
 from memory_worker.store.shape import CollectionShape
+
+TENANT_OPTIONS: dict[IndexType, str] = {"keyword": "is_tenant", "integer": "is_principal"}
+"""The option of an index that stores the points of each value side by side, by type of index."""
 
 _INDEX_TYPES: dict[IndexType, q.FieldType.ValueType] = {
     "integer": q.FieldType.FieldTypeInteger,
     "keyword": q.FieldType.FieldTypeKeyword,
     "bool": q.FieldType.FieldTypeBool,
 }
-_INDEX_PARAMS: dict[IndexType, str] = {
+INDEX_PARAMS: dict[IndexType, str] = {
     "integer": "integer_index_params",
     "keyword": "keyword_index_params",
     "bool": "bool_index_params",
 }
-_INT8_QUANTILE = 0.99
+"""The field of `PayloadIndexParams` with the options of an index, by type of index."""
+
+INT8 = q.ScalarQuantization(type=q.QuantizationType.Int8, quantile=0.99, always_ram=True)
 
 
-def creation_of(name: str, kind: KindName, shape: CollectionShape) -> q.CreateCollection:
+def creation_of(name: str, kind: KindName, shape: CollectionShape, settings: IndexSettings) -> q.CreateCollection:
     """Return the request that creates a collection of a kind."""
     vectors = q.VectorParams(
         size=shape.dimension_of(kind), distance=DISTANCES[shape.kinds[kind].distance], on_disk=shape.on_disk
@@ -41,66 +50,54 @@ def creation_of(name: str, kind: KindName, shape: CollectionShape) -> q.CreateCo
         collection_name=name,
         vectors_config=q.VectorsConfig(params=vectors),
         hnsw_config=q.HnswConfigDiff(
-            m=shape.hnsw_m,
-            payload_m=shape.hnsw_payload_m,
+            m=settings.m,
+            payload_m=settings.payload_m,
             ef_construct=shape.hnsw_ef_construct,
+            full_scan_threshold=settings.full_scan_threshold_kb,
             on_disk=shape.on_disk,
         ),
+        optimizers_config=q.OptimizersConfigDiff(indexing_threshold=settings.indexing_threshold_kb),
         shard_number=shape.shard_number,
         replication_factor=shape.replication_factor,
         write_consistency_factor=shape.write_consistency_factor,
     )
     if shape.quantize_int8:
-        request.quantization_config.scalar.CopyFrom(
-            q.ScalarQuantization(type=q.QuantizationType.Int8, quantile=_INT8_QUANTILE, always_ram=True)
-        )
+        request.quantization_config.scalar.CopyFrom(INT8)
     return request
 
 
-def index_of(name: str, field: str, index: IndexType, config: q.CollectionConfig) -> q.CreateFieldIndexCollection:
-    """Return the request that indexes a payload field of a collection with this configuration."""
+def index_of(
+    name: str, field: str, index: IndexType, *, user_graphs: bool, tenant: bool
+) -> q.CreateFieldIndexCollection:
+    """Return the request that indexes a payload field of a collection. See `index_options`."""
     request = q.CreateFieldIndexCollection(
         collection_name=name, wait=True, field_name=field, field_type=_INDEX_TYPES[index]
     )
-    options = _index_options(field, index, graphs_of_users=_has_graphs_of_users(config))
+    options = index_options(field, index, user_graphs=user_graphs, tenant=tenant)
     if options:
-        params = getattr(request.field_index_params, _INDEX_PARAMS[index])
+        params = getattr(request.field_index_params, INDEX_PARAMS[index])
         for option, value in options.items():
             setattr(params, option, value)
     return request
 
 
-def differing_settings(shape: CollectionShape, config: q.CollectionConfig) -> Iterator[str]:
-    """Yield each setting without its default value from which a collection differs."""
-    hnsw, default = config.hnsw_config, CollectionShape()
-    payload_m = hnsw.payload_m if hnsw.HasField("payload_m") else None
-    for variable, asked, usual, found in (
-        ("QDRANT_HNSW_M", shape.hnsw_m, default.hnsw_m, hnsw.m),
-        ("QDRANT_HNSW_PAYLOAD_M", shape.hnsw_payload_m, default.hnsw_payload_m, payload_m),
-        ("QDRANT_HNSW_EF_CONSTRUCT", shape.hnsw_ef_construct, default.hnsw_ef_construct, hnsw.ef_construct),
-    ):
-        if asked not in (usual, found):
-            yield f"{variable} {asked}, the collection has {'none' if found is None else found}"
-    if shape.quantize_int8 and config.quantization_config.WhichOneof("quantization") != "scalar":
-        yield "QDRANT_QUANTIZATION int8, the collection has none"
-
-
-def _has_graphs_of_users(config: q.CollectionConfig) -> bool:
+def has_user_graphs(config: q.CollectionConfig) -> bool:
+    """Say whether a collection has graphs of single users, and none over all points."""
     return config.hnsw_config.m == 0 and config.hnsw_config.payload_m > 0
 
 
-def _index_options(field: str, index: IndexType, *, graphs_of_users: bool) -> dict[str, Any]:
+def index_options(field: str, index: IndexType, *, user_graphs: bool, tenant: bool) -> dict[str, Any]:
     """Return the options of an index, besides its type.
 
+    ``user_graphs`` says that only users get graphs, and ``tenant`` that the points of a user are stored side by side.
     Numbers that no search filters by get no graphs, in any collection.
     """
-    if field == TENANT_FIELD:
-        # It only orders the points on disk. Points that the app wrote do not have it, so ``user_id`` gets the graphs.
-        return {"is_tenant": True, "enable_hnsw": False}
-    if not graphs_of_users and (index != "integer" or field in (USER_ID_FIELD, *NARROWING)):
-        return {}
     if field == USER_ID_FIELD:
-        return {"lookup": True, "range": False} if index == "integer" else {}
+        option = {TENANT_OPTIONS[index]: True} if tenant else {}
+        only_values = {"lookup": True, "range": False} if index == "integer" and (tenant or user_graphs) else {}
+        return only_values | option
+    if not user_graphs and (index != "integer" or field in NARROWING):
+        return {}
     if index != "integer":
         return {"enable_hnsw": False}
     return {"lookup": field not in RANGE_FIELDS, "range": field != MODEL_FIELD, "enable_hnsw": False}

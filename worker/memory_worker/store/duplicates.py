@@ -29,7 +29,9 @@ def distinct_hits(
     return list(hits.values())
 
 
-def point_of(record: q.RetrievedPoint, namespace: str | None = None, fields: list[str] | UnsetType = UNSET) -> Point:
+def point_of(
+    record: q.RetrievedPoint | q.ScoredPoint, namespace: str | None = None, fields: list[str] | UnsetType = UNSET
+) -> Point:
     """Return a record of Qdrant as a point."""
     payload = payload_of(record.payload)
     point_id = str(payload.get(POINT_ID_FIELD) or record.id.uuid or record.id.num)
@@ -38,7 +40,7 @@ def point_of(record: q.RetrievedPoint, namespace: str | None = None, fields: lis
 
 def add_newest(
     points: dict[str, Point],
-    found: Iterable[q.RetrievedPoint],
+    found: Iterable[q.RetrievedPoint | q.ScoredPoint],
     namespace: str | None = None,
     fields: list[str] | UnsetType = UNSET,
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from qdrant_client import grpc as q
 
@@ -91,16 +91,30 @@ class Membership:
         The base collections come last, because a registry that has them counts as complete.
         """
         registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
-        found = dict(self._origins)
-        for ref in filter(None, map(self._shape.ref, listing.names)):
-            if ref not in found and key_of(ref) not in registered:
-                pin = await self._pin_of(ref)
-                if pin is not None and pin.deployment == self._registry.deployment:
-                    found[ref] = pin.origin
+        found = {**await self._pinned(registered, listing), **self._origins}
         for ref in sorted(found, key=lambda ref: ref.namespace is None):
             if key_of(ref) not in registered:
                 await self._registry.add(key_of(ref), found[ref])
                 log_event(logger, logging.INFO, "collection_restored", collection=self._shape.name(ref))
+
+    async def known(self) -> dict[CollectionRef, str]:
+        """Return the collections of this deployment that exist, each with the name of the collection behind an alias.
+
+        As `existing`, with those that a lost registry had. This changes nothing.
+        """
+        registered, listing = await asyncio.gather(self._registry.names(), self._calls.listing())
+        refs = [*self._existing(registered, listing), *await self._pinned(registered, listing)]
+        return {ref: listing.target(self._shape.name(ref)) for ref in refs}
+
+    async def _pinned(self, registered: Container[str], listing: Listing) -> dict[CollectionRef, Origin]:
+        """Return the collections whose pins name this deployment, although they are not registered."""
+        found: dict[CollectionRef, Origin] = {}
+        for ref in filter(None, map(self._shape.ref, listing.names)):
+            if ref not in self._origins and key_of(ref) not in registered:
+                pin = await self._pin_of(ref)
+                if pin is not None and pin.deployment == self._registry.deployment:
+                    found[ref] = pin.origin
+        return found
 
     async def check_distinct(self) -> None:
         """Raise `ConfigurationError` if two names of this deployment refer to one collection."""

@@ -1,12 +1,9 @@
-"""Operations and reads as Qdrant's protobuf messages.
-
-The bytes of a vector are copied into the message unchanged, because they are the wire form of ``repeated float``.
-"""
+"""Operations and reads as Qdrant's protobuf messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 from qdrant_client import grpc as q
@@ -16,6 +13,7 @@ from memory_worker.contract.kinds import POINT_ID_FIELD, TENANT_FIELD, USER_ID_F
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.store.filters import any_point_id, has_id, of_user
 from memory_worker.store.operations import DeleteMatching, DeletePoints, Operation, PatchPoints, UpsertPoints
+from memory_worker.store.point_bytes import append_point, sized, tag, varint
 from memory_worker.store.selections import searched_by, with_fields
 from memory_worker.store.values import put_payload
 
@@ -25,20 +23,31 @@ OVERSAMPLING = 2.0
 NOBODY = 0
 """A user id that nobody has. As text it is a number, so it is no user id of text, either."""
 _PROBE = "probe"
-_DENSE_DATA_TAG = b"\x0a"  # field 1, length-delimited
-_VARINT_BITS = 7
-_VARINT_MORE = 0x80
+
+
+class WriteRequest(NamedTuple):
+    """A serialized ``UpdateBatchPoints`` for a collection, and how many operations it has."""
+
+    collection: str
+    body: bytes
+    operations: int
+
+    @classmethod
+    def of(cls, message: q.UpdateBatchPoints) -> WriteRequest:
+        """Serialize a message."""
+        return cls(message.collection_name, message.SerializeToString(), len(message.operations))
 
 
 def update_batch(
     collection: str, operations: Iterable[Operation], *, tenants: bool = False, integer_ids: bool = True
-) -> q.UpdateBatchPoints:
+) -> WriteRequest:
     """Return one ordered request for all operations. Qdrant answers once all of them are applied.
 
     With ``tenants``, each written point names its user in the tenant field. Without ``integer_ids``, no point of the
     collection is under an integer id. Then upserts need not delete such points, which costs a quarter of a batch.
     """
     request = q.UpdateBatchPoints(collection_name=collection, wait=True, ordering=_STRONG)
+    parts, count = [request.SerializeToString()], 0
     for operation in operations:
         match operation:
             case DeleteMatching():
@@ -52,11 +61,24 @@ def update_batch(
                 primary_ids = [primary_id(point.point_id) for point in operation.points]
                 if integer_ids:
                     _add_delete_of_older(request, operation.points, primary_ids)
-                _add_upsert(request, operation.points, primary_ids, tenants=tenants)
-    return request
+                count += _move_operations(request, parts) + 1
+                parts.append(_upsert(operation.points, primary_ids, tenants=tenants))
+    count += _move_operations(request, parts)
+    return WriteRequest(collection, b"".join(parts), count)
 
 
-def probe(collection: str, dimension: int, *, user_id: UserId = NOBODY, tenants: bool = False) -> q.UpdateBatchPoints:
+def _move_operations(request: q.UpdateBatchPoints, parts: list[bytes]) -> int:
+    """Serialize and remove the operations of a request. Return how many there were.
+
+    In protobuf the elements of a field may stand anywhere in a message, and keep their order.
+    """
+    parts += (_OPERATION + sized(operation.SerializeToString()) for operation in request.operations)
+    count = len(request.operations)
+    del request.operations[:]
+    return count
+
+
+def probe(collection: str, dimension: int, *, user_id: UserId = NOBODY, tenants: bool = False) -> WriteRequest:
     """Return a request with each type of operation. It writes and removes one point, which belongs to no user."""
     vector = pack_vector([1.0] * dimension)
     payload = {USER_ID_FIELD: user_id, POINT_ID_FIELD: _PROBE}
@@ -66,7 +88,7 @@ def probe(collection: str, dimension: int, *, user_id: UserId = NOBODY, tenants:
     return update_batch(collection, operations, tenants=tenants)
 
 
-def probe_of_deletes(collection: str, *, user_id: UserId = NOBODY) -> q.UpdateBatchPoints:
+def probe_of_deletes(collection: str, *, user_id: UserId = NOBODY) -> WriteRequest:
     """Return a request with each type of delete, for points that belong to no user."""
     return update_batch(collection, [DeleteMatching(user_id), DeletePoints((_PROBE,))])
 
@@ -87,7 +109,7 @@ def search(collection: str, kind: Kind, job: Search, *, rescored: bool = False) 
     if rescored:
         request.params.quantization.rescore = True
         request.params.quantization.oversampling = OVERSAMPLING
-    _put_vector(request.query.nearest.dense, job.vector)
+    request.query.nearest.dense.MergeFromString(_DATA + sized(_packed(job.vector)))
     return request
 
 
@@ -111,6 +133,17 @@ def points_by_id(
         limit=2 * len(point_ids),
         with_payload=with_fields(fields),
         with_vectors=q.WithVectorsSelector(enable=vectors),
+    )
+
+
+def as_query(page: q.ScrollPoints) -> q.QueryPoints:
+    """Return a query for the same points as the first page of a scroll. Several queries can be sent as one request."""
+    return q.QueryPoints(
+        collection_name=page.collection_name,
+        filter=page.filter,
+        limit=page.limit,
+        with_payload=page.with_payload,
+        with_vectors=page.with_vectors,
     )
 
 
@@ -151,32 +184,23 @@ def _add_delete_of_older(request: q.UpdateBatchPoints, points: Sequence[Upsert],
     older.must_not.append(has_id(primary_ids))
 
 
-def _add_upsert(
-    request: q.UpdateBatchPoints, points: Sequence[Upsert], primary_ids: Sequence[str], *, tenants: bool
-) -> None:
-    messages = request.operations.add().upsert.points
+def _upsert(points: Sequence[Upsert], primary_ids: Sequence[str], *, tenants: bool) -> bytes:
+    """Return the operation that writes points. The packed vectors of the jobs are their wire form, too."""
+    parts: list[bytes] = []
     for uuid, point in zip(primary_ids, points, strict=True):
-        message = messages.add()
-        message.id.uuid = uuid
-        put_payload(message.payload, point.payload)
-        if tenants:
-            message.payload[TENANT_FIELD].string_value = str(point.user_id)
-        _put_vector(message.vectors.vector.dense, point.vector)
+        payload = {**point.payload, TENANT_FIELD: str(point.user_id)} if tenants else point.payload
+        append_point(parts, uuid, payload, _packed(point.vector))
+    size = sum(map(len, parts))
+    operation = _UPSERT + varint(size)
+    return b"".join((_OPERATION, varint(len(operation) + size), operation, *parts))
 
 
-def _put_vector(target: q.DenseVector, packed: object) -> None:
-    if not isinstance(packed, bytes):
+def _packed(vector: object) -> bytes:
+    if not isinstance(vector, bytes):
         raise TypeError("the vector is not packed")
-    target.MergeFromString(_vector_header(len(packed)) + packed)
-
-
-@lru_cache(maxsize=16)
-def _vector_header(size: int) -> bytes:
-    length = bytearray()
-    while size >= _VARINT_MORE:
-        length.append(size % _VARINT_MORE | _VARINT_MORE)
-        size >>= _VARINT_BITS
-    return _DENSE_DATA_TAG + bytes(length) + bytes([size])
+    return vector
 
 
 _STRONG = q.WriteOrdering(type=q.WriteOrderingType.Strong)
+_OPERATION, _UPSERT = tag(q.UpdateBatchPoints, "operations"), tag(q.PointsUpdateOperation, "upsert")
+_DATA = tag(q.DenseVector, "data")

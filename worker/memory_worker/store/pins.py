@@ -15,7 +15,6 @@ from memory_worker.store.registry import Origin, origin_of
 from memory_worker.store.values import payload_of, put_payload
 
 METADATA_KEY = "memory_worker"
-_FIRST_WITH_METADATA = (1, 16)
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -24,12 +23,6 @@ class Pin(msgspec.Struct, frozen=True):
     deployment: str
     ref: CollectionRef
     origin: Origin
-
-
-def has_metadata(version: str) -> bool:
-    """Say whether a server of this version stores the metadata of collections."""
-    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-    return tuple(numbers) >= _FIRST_WITH_METADATA
 
 
 def put_pin(metadata: Any, pin: Pin) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from qdrant_client import grpc as q
+
 from memory_worker.contract import Get, Point
 from memory_worker.store import messages
 from memory_worker.store.duplicates import add_newest
@@ -25,10 +27,19 @@ class PointsById:
             self._reader.name(ref), job.user_id, job.point_ids, fields=job.fields, vectors=job.vectors
         )
         found: dict[str, Point] = {}
+        first = await self._reader.query(ref, messages.as_query(request), job.user_id, read)
+        add_newest(found, first, ref.namespace, job.fields)
+        if len(first) == request.limit:  # there may be more copies
+            await self._add_all(found, ref, request, job, read)
+        return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found]
+
+    async def _add_all(
+        self, found: dict[str, Point], ref: CollectionRef, request: q.ScrollPoints, job: Get, read: Read
+    ) -> None:
+        """Add the points of all pages."""
         while True:
             answer = await self._reader.scroll(ref, request, job.user_id, read)
             add_newest(found, answer.result, ref.namespace, job.fields)
             if not answer.HasField("next_page_offset"):
-                break
+                return
             request.offset.CopyFrom(answer.next_page_offset)
-        return [found[point_id] for point_id in dict.fromkeys(job.point_ids) if point_id in found]

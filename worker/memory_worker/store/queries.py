@@ -1,4 +1,4 @@
-"""Sends simultaneous searches of one collection as one request, and one by one if that request fails."""
+"""Sends simultaneous searches and gets of one collection as one request, and one by one if that request fails."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qdrant_client import grpc as q
 from memory_worker.coalesce import Coalescer
 from memory_worker.contract.errors import AnswerTooLarge, StoreError, StoreUnavailable
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.tracing import requesting
 
 MAX_COALESCED = 16
 """The maximum of searches in one request. All of them wait for the slowest."""
@@ -53,11 +54,13 @@ class Queries:
 
     async def ask(self, query: Query) -> Answer:
         """Return the answer to a search. Raises `AnswerTooLarge` for an answer above the limit of this connection."""
-        return await self._coalescer.do(query)
+        with requesting("qdrant", "query", query.name):
+            return await self._coalescer.do(query)
 
     async def ask_alone(self, query: Query) -> Answer:
         """Return the answer to a search, which is sent in its own request."""
-        [answer] = await self._ask_group([query])
+        with requesting("qdrant", "query", query.name):
+            [answer] = await self._ask_group([query])
         if isinstance(answer, Exception):
             raise answer
         return answer

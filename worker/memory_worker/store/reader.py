@@ -138,7 +138,7 @@ class Reader:
         Simultaneous searches of one collection are sent as one request, and report its time.
         """
         query = Query(request, read.deadline, ref.namespace is not None)
-        key = ("query", query.name, user_id, request.limit.bit_length())
+        key = ("query", query.name, user_id, request.HasField("query"), request.limit.bit_length())
         small, large = partial(self._queries.ask, query), partial(self._large_queries.ask_alone, query)
         answer = await self._answers.ask(key, small, large, read.make_room)
         read.engine_s += answer.engine_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -14,6 +15,7 @@ from memory_worker.contract.errors import DeadlinePassed, StoreError
 from memory_worker.failpoints import failpoint
 from memory_worker.store.failures import store_error
 from memory_worker.telemetry.metrics import QDRANT_REQUESTS, timed
+from memory_worker.tracing import requesting
 
 _Request_contra = TypeVar("_Request_contra", contravariant=True)
 _Answer_co = TypeVar("_Answer_co", covariant=True)
@@ -25,16 +27,21 @@ class _Stub(Protocol[_Request_contra, _Answer_co]):
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[_Request_contra, _Answer_co]):
-    """A method of Qdrant, with its name in the metrics."""
+    """A method of Qdrant, with its name in metrics and traces.
+
+    Without ``is_traced`` its requests have no span, because each serves several callers.
+    """
 
     name: str
     stub: _Stub[_Request_contra, _Answer_co]
+    is_traced: bool = True
 
 
 @dataclass(slots=True)
 class SerializedWrite:
     """A serialized batch of writes, which must not be sent after ``deadline`` (a monotonic time in seconds)."""
 
+    collection_name: str
     body: bytes
     deadline: float
     was_sent: bool = True
@@ -93,18 +100,19 @@ class QdrantRpc:
             response_deserializer=q.UpdateBatchResponse.FromString,
         )
         self.update_batch = Method("update_batch", cast("Any", update_batch))
-        self.query = Method("query", points.Query)
-        self.query_batch = Method("query_batch", points.QueryBatch)
+        self.query = Method("query", points.Query, is_traced=False)
+        self.query_batch = Method("query_batch", points.QueryBatch, is_traced=False)
         self.scroll = Method("scroll", points.Scroll)
         self.count = Method("count", points.Count)
         self.facet = Method("facet", points.Facet)
 
-    async def write(self, doing: str, request: q.UpdateBatchPoints, *, deadline: float) -> q.UpdateBatchResponse:
-        """Send a batch of writes that must end before ``deadline``, a monotonic time in seconds.
+    async def write(self, verb: str, collection: str, body: bytes, *, deadline: float) -> q.UpdateBatchResponse:
+        """Send a serialized batch of writes that must end before ``deadline``, a monotonic time in seconds.
 
-        Raises `DeadlinePassed` if it is too late to send it, and as `call`.
+        ``verb`` describes the call in error messages. Raises as `call`, and `DeadlinePassed` if it is too late to send
+        it.
         """
-        write = SerializedWrite(request.SerializeToString(), deadline)
+        doing, write = f"{verb} {collection}", SerializedWrite(collection, body, deadline)
         too_late = DeadlinePassed(f"{doing}: too late to send it")
         failpoint("serialized")
         left_s = deadline - time.monotonic()
@@ -133,7 +141,9 @@ class QdrantRpc:
         Raises `StoreRefused` if the request is to blame, `StoreUnavailable` otherwise. See `store_error`.
         """
         deadline_s = self._timeout_s if timeout_s is None else timeout_s
-        with timed(QDRANT_REQUESTS, method.name) as timing:
+        collection = getattr(request, "collection_name", "")
+        traced = requesting("qdrant", method.name, collection) if method.is_traced else nullcontext()
+        with traced, timed(QDRANT_REQUESTS, method.name) as timing:
             try:
                 return await method.stub(request, timeout=deadline_s, metadata=self._metadata)
             except grpc.aio.AioRpcError as error:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from memory_worker.contract.kinds import KINDS, MEMORY, TENANT_FIELD, IndexType, KindName, Kinds, namespace_of
+from memory_worker.contract.kinds import KINDS, MEMORY, IndexType, KindName, Kinds, namespace_of
 from memory_worker.store.operations import CollectionRef
 
 
@@ -15,17 +14,19 @@ class CollectionShape:
     """The settings of new collections. Of existing collections only dimension and distance are checked.
 
     ``kinds`` are those of the deployment. ``dimension`` is that of kinds without their own. ``namespaces`` of memories
-    belong to the deployment without being registered, if their collections exist.
+    belong to the deployment without being registered, if their collections exist. ``hnsw_m``, ``hnsw_payload_m``
+    and ``indexing_threshold_kb`` ``None`` depend on the server (`memory_worker.store.index_settings`).
     """
 
     kinds: Kinds = field(default_factory=lambda: KINDS)
     namespaces: tuple[str, ...] = ()
     dimension: int = 1024
     quantize_int8: bool = False
-    hnsw_m: int = 16
+    hnsw_m: int | None = None
     hnsw_payload_m: int | None = None
     hnsw_ef_construct: int = 100
-    tenant_index: bool = False
+    indexing_threshold_kb: int | None = None
+    tenant_index: bool = True
     on_disk: bool = False
     shard_number: int = 1
     replication_factor: int = 1
@@ -67,5 +68,4 @@ class CollectionShape:
 
     def indexes(self, kind: KindName) -> Mapping[str, IndexType]:
         """Return the type of each payload index."""
-        fields = self.kinds[kind].indexes
-        return MappingProxyType({**fields, TENANT_FIELD: "keyword"}) if self.tenant_index else fields
+        return self.kinds[kind].indexes

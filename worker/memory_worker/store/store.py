@@ -107,26 +107,28 @@ class VectorStore:
             await self.send(ref, operations, deadline=deadline)
 
     async def send(self, ref: CollectionRef, operations: Sequence[Operation], *, deadline: float) -> None:
-        """Apply operations in order, in one request, to a collection that is ready. Return once all are applied.
+        """Apply operations in order, in one request, to a collection that is ready. Otherwise as `send_request`."""
+        await self.send_request(ref, self.request_for(ref, operations), deadline=deadline)
+
+    def request_for(self, ref: CollectionRef, operations: Sequence[Operation]) -> messages.WriteRequest:
+        """Return the serialized request that applies operations in order to a collection that is ready."""
+        return messages.update_batch(
+            self.collections.name(ref),
+            operations,
+            tenants=self.collections.has_tenant_field(ref),
+            integer_ids=self.collections.may_have_integer_ids(ref),
+        )
+
+    async def send_request(self, ref: CollectionRef, request: messages.WriteRequest, *, deadline: float) -> None:
+        """Send a batch of writes to a collection that is ready. Return once all of them are applied.
 
         The request is not atomic: if an operation fails, earlier ones are applied. It is safe to apply all of them
         again. ``deadline`` is a monotonic time in seconds. Raises `StoreRefused` if Qdrant refuses the request,
         `DeadlinePassed` if it was too late to send it, `StoreUnavailable` otherwise.
         """
-        name = self.collections.name(ref)
-        request = messages.update_batch(
-            name,
-            operations,
-            tenants=self.collections.tenants,
-            integer_ids=self.collections.may_have_integer_ids(ref),
-        )
-        await self.send_request(ref, request, deadline=deadline)
-
-    async def send_request(self, ref: CollectionRef, request: q.UpdateBatchPoints, *, deadline: float) -> None:
-        """Send a batch of writes to a collection that is ready. Otherwise as `send`."""
-        name = request.collection_name
+        name = request.collection
         try:
-            answer = await self._rpc.write(f"writing to {name}", request, deadline=deadline)
+            answer = await self._rpc.write("writing to", name, request.body, deadline=deadline)
         except StoreRefused:
             self.collections.forget(ref)  # it may have lost an index that a filter needs
             raise
@@ -134,7 +136,7 @@ class VectorStore:
             if error.code == _NOT_FOUND:
                 self.collections.forget(ref)
             raise
-        _check_applied(name, request, answer)
+        _check_applied(request, answer)
 
     def stored_points(self, ref: CollectionRef) -> StoredPoints:
         """Return the points of a collection as they are stored, of all users. Only repairs need them."""
@@ -149,12 +151,14 @@ class VectorStore:
         try:
             await self.collections.ensure(ref)
             dimension = self.collections.dimension_of(ref)
-            request = messages.probe(name, dimension, user_id=self._nobody(ref), tenants=self.collections.tenants)
+            request = messages.probe(
+                name, dimension, user_id=self._nobody(ref), tenants=self.collections.has_tenant_field(ref)
+            )
         except CollectionUnfit:
             request = messages.probe_of_deletes(name, user_id=self._nobody(ref))
         deadline = time.monotonic() + self._timeout_s
-        answer = await self._rpc.write(f"probing {name}", request, deadline=deadline)
-        _check_applied(name, request, answer)
+        answer = await self._rpc.write("probing", name, request.body, deadline=deadline)
+        _check_applied(request, answer)
 
     def _nobody(self, ref: CollectionRef) -> UserId:
         """Return a user id that nobody has."""
@@ -187,12 +191,12 @@ class VectorStore:
         return described
 
 
-def _check_applied(name: str, request: q.UpdateBatchPoints, answer: q.UpdateBatchResponse) -> None:
+def _check_applied(request: messages.WriteRequest, answer: q.UpdateBatchResponse) -> None:
     """Check that all operations are COMPLETED: Qdrant also reports success for ACKNOWLEDGED and WAIT_TIMEOUT."""
-    statuses = [result.status for result in answer.result]
-    if len(statuses) != len(request.operations):
+    name, statuses = request.collection, [result.status for result in answer.result]
+    if len(statuses) != request.operations:
         raise StoreUnavailable(
-            f"writing to {name}: {len(request.operations)} operations, {len(statuses)} results", code="INCOMPLETE"
+            f"writing to {name}: {request.operations} operations, {len(statuses)} results", code="INCOMPLETE"
         )
     for position, status in enumerate(statuses):
         if status != _APPLIED:

@@ -10,8 +10,9 @@ import msgspec
 from qdrant_client import grpc as q
 
 from memory_worker.contract.errors import StoreRefused
-from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
-from memory_worker.store.filters import any_point_id, has_id
+from memory_worker.contract.kinds import POINT_ID_FIELD, UserId, primary_id
+from memory_worker.store.filters import any_point_id, has_id, of_user
+from memory_worker.store.messages import WriteRequest
 from memory_worker.store.rpc import QdrantRpc
 from memory_worker.store.values import payload_of
 
@@ -69,6 +70,13 @@ class StoredPoints:
         request.filter.should.append(any_point_id(point_ids))
         return [point async for page in self._all(request) for point in _points(page)]
 
+    async def count_of(self, user_id: UserId) -> int:
+        """Return how many points a user has, exactly, under any primary id."""
+        wanted = q.Filter(must=of_user(user_id))
+        request = q.CountPoints(collection_name=self._collection, filter=wanted, exact=True)
+        answer = await self._rpc.call(f"counting in {self._collection}", self._rpc.count, request)
+        return answer.result.count
+
     async def whole(self, point_ids: Sequence[str], *, deadline: float) -> list[q.RetrievedPoint]:
         """Return the points with these logical ids, under any primary id, with payloads and vectors.
 
@@ -104,7 +112,7 @@ class StoredPoints:
 class Move(msgspec.Struct, frozen=True):
     """A request that moves points to their UUIDs, and how many points under integer ids it moves and only deletes."""
 
-    request: q.UpdateBatchPoints
+    request: WriteRequest
     moved: int
     deleted: int
 
@@ -131,7 +139,7 @@ def move_of(collection: str, records: Sequence[q.RetrievedPoint]) -> Move | None
         points = request.operations.add().upsert.points
         points.extend(_moved(collection, uuid, record) for uuid, record in newest.items())
     request.operations.add().delete_points.points.points.ids.extend(record.id for record in older)
-    return Move(request, len(newest), len(older) - len(newest))
+    return Move(WriteRequest.of(request), len(newest), len(older) - len(newest))
 
 
 def _updated(record: q.RetrievedPoint) -> float:

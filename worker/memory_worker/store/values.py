@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from qdrant_client.grpc import ListValue, RetrievedPoint, Struct, Value
+from qdrant_client.grpc import DenseVector, ListValue, RetrievedPoint, ScoredPoint, Struct, Value
+
+_FLOAT_BYTES = 4
 
 
 def put_payload(fields: Any, payload: dict[str, Any]) -> None:
@@ -19,16 +20,19 @@ def put_payload(fields: Any, payload: dict[str, Any]) -> None:
 
 def payload_of(fields: Any) -> dict[str, Any]:
     """Return a protobuf map of values as a dictionary."""
-    return {name: _get(value) for name, value in fields.items()}
+    # Most values are texts and numbers, and most of these are neither empty nor 0.
+    return {name: (value := fields[name]).string_value or value.integer_value or _get(value) for name in fields}
 
 
-def vector_of(point: RetrievedPoint) -> bytes | None:
+def vector_of(point: RetrievedPoint | ScoredPoint) -> bytes | None:
     """Return the vector of a point as float32 little-endian bytes, or ``None`` if it was not asked for."""
     if not point.HasField("vectors"):
         return None
     output = point.vectors.vector
-    numbers = output.dense.data if output.WhichOneof("vector") == "dense" else output.data
-    return np.asarray(numbers, dtype="<f4").tobytes()
+    dense = output.dense if output.WhichOneof("vector") == "dense" else DenseVector(data=output.data)
+    dense.DiscardUnknownFields()  # they would come last
+    serialized = dense.SerializeToString()  # ends with the numbers, in the form that we return
+    return serialized[len(serialized) - _FLOAT_BYTES * len(dense.data) :]
 
 
 def _put(target: Value, value: Any) -> None:
