@@ -22,12 +22,15 @@ from redis.asyncio import Redis
 
 from memory_worker.contract import Receipt
 from memory_worker.contract.errors import QueueFull
+from memory_worker.contract.kinds import UserId
 from memory_worker.queue.read_jobs import result_key
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.arq_records import encode_arq
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.overflow import streams_of
+from memory_worker.wire.push import receipt_of
 
 MAX_WRITES = 256
 MAX_BYTES = 1_048_576
@@ -69,9 +72,13 @@ class ArqResult(msgspec.Struct, frozen=True):
 
 
 class NewEntry(msgspec.Struct, frozen=True):
-    """The entry that a write becomes. An empty ``body`` stands for the record itself."""
+    """The entry that a write becomes. An empty ``body`` stands for the record itself.
+
+    ``user_id`` is that of the job. It is empty if the job could not be decoded.
+    """
 
     write: ArqWrite
+    user_id: UserId
     partition: int
     version: int
     body: bytes
@@ -117,15 +124,12 @@ async def take_over(
     for partition in places:
         job_id = keys.drain_job_id(partition)
         names += [keys.stream(partition), keys.arq_job(job_id)]
-        args += [partition, job_id, drain_job(partition)]
+        args += [partition, job_id, *map(drain_job, streams_of(partition, partitions))]
     for entry in entries:
         args += _arguments(entry, places[entry.partition], keys, now_ms)
     with queue_request("take_over"):
-        limit, *ids = await scripts.run(redis, "take_over", names, args)
-    receipts = [
-        Receipt(entry.partition, entry_id.decode()) if entry_id else None
-        for entry, entry_id in zip(entries, ids, strict=False)
-    ]
+        limit, *stored = await scripts.run(redis, "take_over", names, args)
+    receipts = [receipt_of(receipt) if receipt else None for receipt in stored]
     what, _, maximum = limit.decode().partition(" ")
     return TakenOver(receipts, QueueFull(what, int(maximum)) if limit else None)
 
@@ -135,7 +139,8 @@ def _arguments(entry: NewEntry, place: int, keys: Keys, now_ms: int) -> list[int
     write, result = entry.write, entry.result
     sha1 = "" if write.is_too_large else hashlib.sha1(write.record, usedforsecurity=False).hexdigest()
     of_write = (write.job_id, write.due, write.size_bytes, sha1)
-    return [*of_write, place, entry.version, entry.body, int(result.as_json), *_result(write, result, keys, now_ms)]
+    of_entry = (place, entry.version, entry.body)
+    return [*of_write, *of_entry, int(result.as_json), *_result(write, result, keys, now_ms), entry.user_id]
 
 
 def _result(write: ArqWrite, result: ArqResult, keys: Keys, now_ms: int) -> tuple[bytes, bytes]:

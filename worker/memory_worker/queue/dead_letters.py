@@ -8,10 +8,10 @@ from typing import Any, Self
 import msgspec
 from redis.asyncio import Redis
 
-from memory_worker.contract import Receipt, decode_write
+from memory_worker.contract import Receipt, WriteJob, decode_write
 from memory_worker.contract.errors import InvalidJob, Superseded, Unguarded
 from memory_worker.queue.guards import load_guards
-from memory_worker.queue.log import parse_position, parse_version
+from memory_worker.queue.log import parse_position, parse_trace, parse_version
 from memory_worker.queue.outcomes import OUTCOMES_MAX
 from memory_worker.queue.replay_guard import Position
 from memory_worker.queue.scripts import scripts
@@ -19,6 +19,8 @@ from memory_worker.wire.connection import queue_request
 from memory_worker.wire.drain_job import DRAIN_JOB_LIFE_MS, drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.overflow import home_of, streams_of
+from memory_worker.wire.push import receipt_of
 
 _PAGE = 200
 
@@ -42,6 +44,8 @@ class DeadLetterHeader(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     size: int
     """Bytes."""
+    trace: str = ""
+    """The trace context of the push."""
 
 
 class DeadLetter(DeadLetterHeader, frozen=True, kw_only=True):
@@ -77,9 +81,7 @@ class DeadLetters:
             with queue_request("dead_list"):
                 page = await scripts.run(self._redis, "dead_page", [self._keys.dead(partition)], [first, last, _PAGE])
             for entry_id, flat in page:
-                fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                receipt = Receipt(partition, entry_id.decode())
-                yield DeadLetterHeader(size=int(fields.get(b"j", 0)), **_header_fields(receipt, fields))
+                yield header_of(partition, entry_id, flat)
             if len(page) < _PAGE:
                 return
             first = f"({page[-1][0].decode()}"
@@ -108,54 +110,71 @@ class DeadLetters:
         keys, dropped = self._keys, 0
         with queue_request("dead_drop"):
             for partition, ids in by_partition.items():
-                script_keys = [keys.dead(partition), keys.backlog, keys.guarded(partition), keys.outcomes]
+                guarded = keys.guarded(home_of(partition, self.partitions))
+                script_keys = [keys.dead(partition), keys.backlog, guarded, keys.outcomes]
                 script_keys += [keys.removed(partition), keys.since]
                 args = [partition, self._outcomes_max, *ids]
                 dropped += int(await scripts.run(self._redis, "drop", script_keys, args))
         return dropped
 
     async def replay(self, receipt: Receipt, *, force: bool = False) -> Receipt | None:
-        """Push the job of a dead letter again, at the tail of its partition. Return the new receipt.
+        """Push the job of a dead letter again, as the last job of its user. Return the new receipt.
 
         Return ``None`` if there is no such dead letter. Raises `Superseded` if newer jobs of the same points have been
         applied since, or `Unguarded` if this is unknown. With ``force`` there is no such check. If such a job is still
         waiting, the replayed job becomes a dead letter again when it is its turn.
         """
+        dead_letter = await self.get(receipt)
+        if dead_letter is None:
+            return None
+        job = _job_of(dead_letter)
         if not force:
-            dead_letter = await self.get(receipt)
-            if dead_letter is None:
-                return None
-            await self._check_replay(dead_letter)
+            await self._check_replay(dead_letter, job)
         keys, partition = self._keys, receipt.partition
-        job_id = keys.drain_job_id(partition)
+        home, overflow = streams_of(partition, self.partitions)
+        job_id = keys.drain_job_id(home)
         with queue_request("replay"):
-            entry_id = await scripts.run(
+            replayed = await scripts.run(
                 self._redis,
                 "replay",
                 [
-                    *(keys.dead(partition), keys.stream(partition), keys.backlog, keys.drain_queue),
-                    *(keys.arq_job(job_id), keys.drain_wakeup, keys.guarded(partition)),
+                    *(keys.dead(partition), keys.stream(home), keys.backlog, keys.drain_queue),
+                    *(keys.arq_job(job_id), keys.drain_wakeup, keys.guarded(home)),
                     *(keys.since, keys.outcomes, keys.removed(partition)),
                 ],
                 [
-                    *(receipt.entry_id, job_id, drain_job(partition), DRAIN_JOB_LIFE_MS),
+                    *(receipt.entry_id, job_id, drain_job(home), DRAIN_JOB_LIFE_MS),
                     *(int(force), partition, self._outcomes_max),
+                    *(home, self.partitions, drain_job(overflow), "" if job is None else job.user_id),
                 ],
             )
-        return Receipt(partition, entry_id.decode()) if entry_id else None
+        return receipt_of(replayed) if replayed else None
 
-    async def _check_replay(self, dead_letter: DeadLetter) -> None:
-        position = dead_letter.position
-        try:
-            job = decode_write(dead_letter.body)
-        except InvalidJob:
-            raise Unguarded from None
-        guards = await load_guards(self._redis, self._keys, dead_letter.receipt.partition, [(position, job)])
+    async def _check_replay(self, dead_letter: DeadLetter, job: WriteJob | None) -> None:
+        position, home = dead_letter.position, home_of(dead_letter.receipt.partition, self.partitions)
+        if job is None:
+            raise Unguarded
+        guards = await load_guards(self._redis, self._keys, home, [(position, job)])
         guard = guards.get(job.user_id)
         if guard is None or position not in guard.dead_letters:
             raise Unguarded
         if guard.is_stale(job, position):
             raise Superseded
+
+
+def header_of(partition: int, entry_id: bytes, flat: Sequence[Any]) -> DeadLetterHeader:
+    """Return the header of an entry as a script returns it: names and values, with the size of the job."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    receipt = Receipt(partition, entry_id.decode())
+    return DeadLetterHeader(size=int(fields.get(b"j", 0)), **_header_fields(receipt, fields))
+
+
+def _job_of(dead_letter: DeadLetter) -> WriteJob | None:
+    """Return the job of a dead letter, or ``None`` if it cannot be decoded."""
+    try:
+        return decode_write(dead_letter.body)
+    except InvalidJob:
+        return None
 
 
 def _header_fields(receipt: Receipt, fields: dict[bytes, Any]) -> dict[str, Any]:
@@ -174,4 +193,5 @@ def _header_fields(receipt: Receipt, fields: dict[bytes, Any]) -> dict[str, Any]
         "ref": text(b"ref"),
         "died_s": int(fields.get(b"at", b"0")) / 1000,
         "version": parse_version(fields.get(b"v", b"")),
+        "trace": parse_trace(fields.get(b"t", b"")),
     }

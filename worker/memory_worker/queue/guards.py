@@ -46,6 +46,7 @@ async def load_guards(
 ) -> dict[UserId, Guard]:
     """Return the guards for ``jobs``, which come with their positions, by user. One round trip.
 
+    A user has one guard for both streams, under the number ``partition`` of the home stream.
     Users without dead letters have no guard. Raises `QueueUnavailable`.
     """
     wanted = _wanted(jobs)

@@ -36,13 +36,18 @@ class LeaseState(enum.Enum):
     ENDED = enum.auto()
 
 
+def new_token() -> str:
+    """Return a token that nobody else has. Leases that are requested together may share one."""
+    return secrets.token_hex(16)
+
+
 @dataclass(slots=True, eq=False)
 class Lease:
     """A lease on a partition. Until the monotonic time ``until``, this process certainly holds it."""
 
     partition: int
     ttl_s: float
-    token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    token: str = field(default_factory=new_token, repr=False)
     state: LeaseState = LeaseState.ASKED
     until: float = float("-inf")
 
@@ -60,6 +65,12 @@ class Lease:
     def lasts(self, seconds: float) -> bool:
         """Return whether this process certainly holds the lease for so many seconds from now."""
         return self.until - time.monotonic() >= seconds
+
+
+def set_states(leases: Sequence[Lease], state: LeaseState) -> None:
+    """Set the state of several leases."""
+    for lease in leases:
+        lease.state = state
 
 
 async def renew_leases(redis: Redis, keys: Keys, leases: Sequence[Lease], *, min_replicas: int = 0) -> None:

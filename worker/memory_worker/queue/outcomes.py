@@ -10,6 +10,8 @@ OUTCOMES_MAX = 100_000
 """The default of ``OUTCOMES_MAX``."""
 PURGED = "purged"
 """The reason of jobs that a later purge of their user has made needless."""
+DISCARDED = "discarded"
+"""The reason of jobs that an operator has discarded while they waited."""
 
 
 def job_fields(job: WriteJob | None) -> dict[str, str]:

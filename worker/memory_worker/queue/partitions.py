@@ -9,6 +9,7 @@ from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QUEUE_LIMITS, QueueMeta, published_limits, read_meta
+from memory_worker.wire.overflow import all_partitions, home_of
 
 
 async def publish_meta(redis: Redis, keys: Keys, meta: QueueMeta, *, only_missing: bool = False) -> int:
@@ -40,8 +41,9 @@ async def repartition(redis: Redis, keys: Keys, partitions: int) -> int:
         await publish_meta(redis, keys, QueueMeta(partitions=partitions))
         return partitions
     script_keys = [keys.meta]
-    for partition in range(meta.partitions):
-        script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
+    for number in all_partitions(meta.partitions):
+        script_keys += [keys.stream(number), keys.lease(number), keys.dead(number)]
+        script_keys.append(keys.overflow_users(home_of(number, meta.partitions)))
     with queue_request("repartition"):
         await scripts.run(redis, "repartition", script_keys, [meta.partitions, partitions])
     return meta.partitions

@@ -10,10 +10,11 @@ from memory_worker.queue.log import parse_version, pushed_at_s
 from memory_worker.queue.scripts import scripts
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.overflow import all_partitions, is_overflow
 
 
 class PartitionState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a partition.
+    """The state of a partition, or of an overflow stream. This has a number from the number of partitions on.
 
     ``waiting`` is the number of entries. ``oldest_pushed_s`` (unix seconds) and ``version`` (of the contract) are those
     of the oldest entry. ``needs`` is what that entry needs, if a worker could not apply it. ``lease_s`` is how many
@@ -45,12 +46,13 @@ async def queue_totals(redis: Redis, keys: Keys, *, now_ms: float) -> QueueTotal
         async with redis.pipeline(transaction=False) as pipe:
             pipe.hget(keys.backlog, "bytes")
             pipe.zcard(keys.search_queue)
+            pipe.llen(keys.search_calls)
             pipe.zcount(keys.writes_queue, "-inf", now_ms)
             pipe.info("memory")
-            waiting_bytes, reads_waiting, arq_writes, memory = await pipe.execute()
+            waiting_bytes, queued, calls, arq_writes, memory = await pipe.execute()
     return QueueTotals(
         waiting_bytes=max(0, int(waiting_bytes or 0)),
-        reads_waiting=reads_waiting,
+        reads_waiting=queued + calls,
         arq_writes_waiting=arq_writes,
         memory_bytes=memory["used_memory"],
         memory_limit_bytes=memory["maxmemory"],
@@ -58,9 +60,12 @@ async def queue_totals(redis: Redis, keys: Keys, *, now_ms: float) -> QueueTotal
 
 
 async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[PartitionState]:
-    """Return the state of every partition. Raises `QueueUnavailable`."""
+    """Return the state of every partition, then of the overflow streams that hold something.
+
+    Raises `QueueUnavailable`.
+    """
     script_keys = [keys.held]
-    for partition in range(partitions):
+    for partition in all_partitions(partitions):
         script_keys += [keys.stream(partition), keys.lease(partition), keys.dead(partition)]
     with queue_request("state"):
         found = await scripts.run(redis, "state", script_keys, [])
@@ -75,4 +80,5 @@ async def partition_states(redis: Redis, keys: Keys, partitions: int) -> list[Pa
             dead=dead,
         )
         for partition, (waiting, first_id, version, lease_ms, dead, record) in enumerate(found)
+        if not is_overflow(partition, partitions) or waiting or lease_ms > 0 or dead
     ]

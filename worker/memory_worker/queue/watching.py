@@ -1,4 +1,4 @@
-"""Watch the streams of all partitions: see each entry that waits now or is pushed from now on.
+"""Watch both streams of all partitions: see each entry that waits now or is pushed from now on.
 
 An entry may be pushed and applied between two looks. So while a queue is watched, ``commit.lua`` keeps copies of the
 last entries that leave each stream. If too many leave it between two looks, or a worker of an older version removes
@@ -22,6 +22,7 @@ from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.queue.log import parse_version
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.overflow import all_partitions, home_of, streams_of
 
 _PAGE = 100
 _LOOK_EVERY_S = 0.02
@@ -51,7 +52,8 @@ class StreamWatch:
         self._redis = redis
         self._keys = keys
         self._see = see
-        self._streams = [_Stream() for _ in range(partitions)]
+        self._partitions = partitions
+        self._streams = [_Stream() for _ in all_partitions(partitions)]
         self._reading = asyncio.Lock()
         self._renewed_at = float("-inf")
         self._stopped = False
@@ -92,11 +94,11 @@ class StreamWatch:
     async def catch_up(self) -> None:
         """See all entries that were pushed before this call."""
         async with self.paused():
-            await self.catch_up_paused(range(len(self._streams)))
+            await self.catch_up_paused(range(self._partitions))
 
-    async def catch_up_paused(self, numbers: Iterable[int]) -> None:
+    async def catch_up_paused(self, partitions: Iterable[int]) -> None:
         """See all entries that were pushed to these partitions before this call, while `paused`."""
-        left = list(numbers)
+        left = [number for partition in partitions for number in streams_of(partition, self._partitions)]
         while left:
             found = await self._pipelined(command for number in left for command in self._rest_of(number))
             rest = zip(left, found[::3], found[1::3], found[2::3], strict=True)
@@ -135,7 +137,7 @@ class StreamWatch:
             return True
         current, stream = _stream_of(info), self._streams[number]
         if (current.added, current.last_id) != (stream.added, stream.last_id):
-            self.gaps.add(number)
+            self.gaps.add(home_of(number, self._partitions))
             self._streams[number] = current
         return False
 
@@ -146,8 +148,9 @@ class StreamWatch:
             self._streams[number].added += len(entries)
 
     def _see_all(self, number: int, entries: list[Any]) -> None:
+        partition = home_of(number, self._partitions)
         for _, fields in entries:
-            self._see(number, parse_version(fields.get(b"v", b"")), fields.get(b"j", b""))
+            self._see(partition, parse_version(fields.get(b"v", b"")), fields.get(b"j", b""))
 
     async def _pipelined(self, commands: Iterable[tuple[str | int | bytes, ...]]) -> list[Any]:
         """Return the results of commands in one step. Where there is no stream, the result is empty."""

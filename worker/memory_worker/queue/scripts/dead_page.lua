@@ -4,6 +4,7 @@
 --
 -- KEYS  dead letters
 -- ARGV  first id, last id (both as in XRANGE), most dead letters
+-- use headings
 local page = {}
 local first = ARGV[1]
 while #page < tonumber(ARGV[3]) do
@@ -11,13 +12,7 @@ while #page < tonumber(ARGV[3]) do
   if #found == 0 then
     break
   end
-  local fields = found[1][2]
-  for i = 1, #fields, 2 do
-    if fields[i] == 'j' then
-      fields[i + 1] = #fields[i + 1]
-    end
-  end
-  page[#page + 1] = found[1]
+  page[#page + 1] = without_job(found[1])
   first = '(' .. found[1][1]
 end
 return page

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Send replies to their callers, and remove the jobs from the queue.
--- Invariants: every reply expires. A job that its caller has removed from the queue gets no reply. All large replies
--- that were not taken yet have at most so many bytes, and leave a tenth of Redis's memory to writes. A large reply that
--- has no room is replaced by its fallback.
+-- Invariants: every reply expires. A job that its caller has taken back gets no reply. All large replies that were not
+-- taken yet have at most so many bytes, and leave a tenth of Redis's memory to writes. A large reply that has no room is
+-- replaced by its fallback.
 --
 -- KEYS  arq queue, large replies, their bytes, then for each reply: its list, or arq's key for the result
--- ARGV  most bytes of large replies, smallest size of a large reply, longest life (ms), then for each reply: job id,
---       life (ms), "list" or "result", the reply, the fallback
+-- ARGV  most bytes of large replies, smallest size of a large reply, longest life (ms), then for each reply: job id (or
+--       nothing if the job was in the list of calls), life (ms), "list" or "result", the reply, the fallback
 -- Returns how many replies had no room.
 local refused = 0
 local max_bytes, large, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -54,10 +54,19 @@ local function take_room(key, size, life)
   return true
 end
 
+-- Return whether the caller of a job still waits. If the job was in the list of calls, and its caller has taken it back,
+-- then the key of the reply is of another type (cancel.lua).
+local function is_awaited(job_id, key)
+  if job_id == '' then
+    return type(redis.pcall('LLEN', key)) == 'number'
+  end
+  return redis.call('ZREM', KEYS[1], job_id) == 1
+end
+
 for i = 4, #KEYS do
   local at = 5 * i - 16
   local job_id, life, kind, reply, fallback = unpack(ARGV, at, at + 4)
-  if redis.call('ZREM', KEYS[1], job_id) == 1 then
+  if is_awaited(job_id, KEYS[i]) then
     if #reply >= large and not take_room(KEYS[i], #reply, life) then
       reply = fallback
       refused = refused + 1

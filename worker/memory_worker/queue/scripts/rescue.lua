@@ -8,12 +8,13 @@
 -- a worker will get.
 -- It also corrects the totals of waiting jobs and dead letters, in case a stream was changed without these scripts.
 --
--- KEYS  arq queue, backlog, orphaned, wakeup list, then for each partition: stream, lease, arq job, arq in-progress,
+-- KEYS  arq queue, backlog, orphaned, wakeup list, paused, then for each partition: stream, lease, arq job, arq in-progress,
 --       dead letters
 -- ARGV  life of a drain job (ms), grace period (ms), longest delay of a drain job (ms), then for each partition:
 --       arq job id, arq job
--- Returns how many partitions were rescued.
+-- Returns how many partitions were rescued. While the queue is paused, none counts, because all of them wait.
 -- use waking
+-- use pausing
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -44,9 +45,9 @@ local function set_total(entries_field, bytes_field, entries)
 end
 
 local rescued, waiting, dead_letters = 0, 0, 0
-for i = 5, #KEYS, 5 do
+for i = 6, #KEYS, 5 do
   local stream, lease, job_key, in_progress, dead = unpack(KEYS, i, i + 4)
-  local job_id, job = ARGV[(i - 5) / 5 * 2 + 4], ARGV[(i - 5) / 5 * 2 + 5]
+  local job_id, job = ARGV[(i - 6) / 5 * 2 + 4], ARGV[(i - 6) / 5 * 2 + 5]
   local entries = redis.call('XLEN', stream)
   waiting, dead_letters = waiting + entries, dead_letters + redis.call('XLEN', dead)
   if entries > 0 and redis.call('EXISTS', lease) == 0 then
@@ -68,4 +69,4 @@ set_total('dead', 'dead_bytes', dead_letters)
 if waiting == 0 then
   redis.call('DEL', KEYS[3])
 end
-return rescued
+return is_paused(KEYS[5]) and 0 or rescued

@@ -1,17 +1,19 @@
 #!lua flags=allow-oom
--- Take read jobs, oldest first. If the worker that took a job dies, the job is not repeated and its caller gives up.
+-- Take read jobs from arq's queue, oldest first. If the worker that took a job dies, the job is not repeated and its
+-- caller gives up. Clients learn here that a worker takes jobs from the list of calls, too.
 -- Invariant: a job is given to at most one worker. If due jobs are left, another worker is woken. Until it is answered,
 -- a job stays in the queue with a later due time, because arq's own callers expect it there. A write is not given to
 -- anyone, but moved to the queue of writes.
 --
--- KEYS  arq queue, wakeup list, queue of writes
--- ARGV  most jobs, prefix of the keys of jobs, how long a job stays in the queue (ms), then the ops of writes
+-- KEYS  arq queue, wakeup list, queue of writes, the key that exists while a worker takes calls
+-- ARGV  most jobs, prefix of the keys of jobs, how long a job stays in the queue (ms), life of the last key (ms), then
+--       the ops of writes
 -- Returns how many writes were moved, then for each job that still exists: id, due time (ms), job.
 local HEAD = 64
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local is_write = {}
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   is_write[ARGV[i]] = true
 end
 
@@ -21,6 +23,9 @@ local function function_of(job)
   return string.match(head, '\161f[\160-\191]([%l_]+)') or string.match(head, '"f":%s*"([%l_]+)"')
 end
 
+if redis.call('PTTL', KEYS[4]) < ARGV[4] / 2 then
+  redis.call('SET', KEYS[4], 1, 'PX', ARGV[4])
+end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[1]))
 local found = {0}
 for i = 1, #due, 2 do

@@ -7,19 +7,21 @@
 --       then for each partition: mw:stream:P, arq:job:mw:drain:P
 -- ARGV  number of partitions of the queue, life of a drain job (ms), life of a result (ms), prefix of the keys of
 --       records, prefix of the keys of results, number of partitions in KEYS,
---       then for each of these partitions: P, arq job id mw:drain:P, drain job,
+--       then for each of these partitions: P, arq job id mw:drain:P, its drain job, the drain job of its overflow stream,
 --       then for each write: id, due time, size of the record, its SHA-1 (empty: it was not read), the place of its
 --       partition in KEYS (1, 2, ...), contract version, the encoded job (empty: the record itself), whether (0 or 1) the
---       result is JSON, its beginning and its end (between them comes the receipt, unless the end is empty)
--- Returns the limit that was reached (jobs MAX, bytes MAX, or empty), then for each write up to there the id of its
--- entry, which is empty if it was skipped.
+--       result is JSON, its beginning and its end (between them comes the receipt, unless the end is empty), user id as
+--       text
+-- Returns the limit that was reached (jobs MAX, bytes MAX, or empty), then for each write up to there its receipt, which
+-- is empty if it was skipped.
 -- use waking
 -- use counting
+-- use routing
 local partitions_given = tonumber(ARGV[6])
-local first_write, fields = 7 + 3 * partitions_given, 10
+local first_write, fields = 7 + 4 * partitions_given, 11
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes')
+local meta = redis.call('HMGET', KEYS[1], 'partitions', 'max_jobs', 'max_bytes', 'user_burst')
 if meta[1] and meta[1] ~= ARGV[1] then
   return redis.error_reply('PARTITIONS ' .. meta[1])
 end
@@ -52,47 +54,57 @@ local function result_of(write, receipt)
   return write.head .. text .. write.tail
 end
 
--- Store the entry first: if Redis is full, this fails and nothing has changed.
-local function move(write, job)
-  local partition, stream = ARGV[4 + 3 * write.place], KEYS[5 + 2 * write.place]
-  local is_new = redis.call('EXISTS', stream) == 0
-  local id = redis.call('XADD', stream, '*', 'v', write.version, 'j', job)
-  if is_new then
-    redis.call('HSET', KEYS[5], partition, now)  -- receipts from before the stream was created are unknown
-  end
-  add_waiting(KEYS[2], 1, #job)
-  jobs, bytes = jobs + 1, bytes + #job
-  redis.call('SET', ARGV[5] .. write.id, result_of(write, partition .. '/' .. id), 'PX', ARGV[3])
-  redis.call('ZREM', KEYS[6], write.id)
-  redis.call('DEL', ARGV[4] .. write.id)
-  return id
+local opened = {}
+for n = 1, partitions_given do
+  opened[n] = open_streams(KEYS[5 + 2 * n], ARGV[3 + 4 * n], ARGV[1], meta[4], nil, KEYS[5], now)
 end
 
-local function wake_workers(places)
-  for n in pairs(places) do
-    if redis.call('SET', KEYS[6 + 2 * n], ARGV[6 + 3 * n], 'PX', ARGV[2], 'NX') then
-      wake(KEYS[3], KEYS[4], ARGV[5 + 3 * n], now, now)
+-- Store the entry first: if Redis is full, this fails and nothing has changed.
+local function move(write, job)
+  local receipt = append_job(opened[write.place], write.user, {'v', write.version, 'j', job})
+  add_waiting(KEYS[2], 1, #job)
+  jobs, bytes = jobs + 1, bytes + #job
+  redis.call('SET', ARGV[5] .. write.id, result_of(write, receipt), 'PX', ARGV[3])
+  redis.call('ZREM', KEYS[6], write.id)
+  redis.call('DEL', ARGV[4] .. write.id)
+  return receipt
+end
+
+local function wake_for(job_key, job_id, job)
+  if redis.call('SET', job_key, job, 'PX', ARGV[2], 'NX') then
+    wake(KEYS[3], KEYS[4], job_id, now, now)
+  end
+end
+
+local function wake_workers()
+  for n, streams in ipairs(opened) do
+    local job_key, job_id, overflow = KEYS[6 + 2 * n], ARGV[4 + 4 * n], streams.overflow
+    if streams.is_used then
+      wake_for(job_key, job_id, ARGV[5 + 4 * n])
+    end
+    if overflow then
+      wake_for(renumbered(job_key, overflow.number), renumbered(job_id, overflow.number), ARGV[6 + 4 * n])
     end
   end
 end
 
-local ids, places = {''}, {}
+local receipts = {''}
 for i = first_write, #ARGV, fields do
   local write = {place = tonumber(ARGV[i + 4])}
   write.id, write.due, write.size, write.sha1 = unpack(ARGV, i, i + 3)
-  write.version, write.job, write.json, write.head, write.tail = unpack(ARGV, i + 5, i + 9)
+  write.version, write.job, write.json, write.head, write.tail, write.user = unpack(ARGV, i + 5, i + 10)
   local record = unchanged_record(write)
   if record then
     local job = write.job ~= '' and write.job or record
     local limit = limit_reached(#job)
     if limit then
-      ids[1] = limit
+      receipts[1] = limit
       break
     end
-    ids[#ids + 1], places[write.place] = move(write, job), true
+    receipts[#receipts + 1] = move(write, job)
   else
-    ids[#ids + 1] = ''
+    receipts[#receipts + 1] = ''
   end
 end
-wake_workers(places)
-return ids
+wake_workers()
+return receipts

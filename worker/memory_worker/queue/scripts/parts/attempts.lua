@@ -22,12 +22,13 @@ local function is_after(id, other)
   return tonumber(seq) > tonumber(other_seq)
 end
 
-local function recorded_processes(attempts)
-  local processes = {}
-  for process in string.gmatch(redis.call('HGET', attempts, 'tried') or '', '%S+') do
+-- Return the record: `head`, `last`, `quarantine_to` (false if missing), and `processes`, the list of those that tried it.
+local function load_attempt(attempts)
+  local stored, processes = redis.call('HMGET', attempts, 'head', 'last', 'quarantine_to', 'tried'), {}
+  for process in string.gmatch(stored[4] or '', '%S+') do
     processes[#processes + 1] = process
   end
-  return processes
+  return {head = stored[1], last = stored[2], quarantine_to = stored[3], processes = processes}
 end
 
 local function count_deaths(options, processes)
@@ -40,35 +41,39 @@ local function count_deaths(options, processes)
   return deaths
 end
 
--- Return whether the next batch may kill the process that tries it. `processes` are those recorded for it.
-local function needs_quarantine(options, attempts, processes)
-  return redis.call('HEXISTS', attempts, 'quarantine_to') == 1 or count_deaths(options, processes) >= options.deaths
+-- Return whether the next batch may kill the process that tries it.
+local function needs_quarantine(options, attempt)
+  return attempt.quarantine_to or count_deaths(options, attempt.processes) >= options.deaths
 end
 
--- Record that this process tries this head. Return whether it must be tried alone, and whether it has crashed.
-local function record_attempt(options, attempts, head)
-  redis.call('SET', options.process_prefix .. options.process, 1, 'PX', options.process_ttl_ms)
-  local stored = redis.call('HMGET', attempts, 'head', 'last', 'quarantine_to')
-  local others = stored[1] == head and recorded_processes(attempts) or {}
-  local deaths, quarantine_to = count_deaths(options, others), stored[3]
-  local crashed = false
-  if not quarantine_to and deaths >= options.deaths then
-    others, quarantine_to = {}, stored[2] or head
-    redis.call('HSET', attempts, 'quarantine_to', quarantine_to)
-  elseif quarantine_to and is_after(head, quarantine_to) then
-    quarantine_to = false
+-- Return whether a head must be tried alone, and whether it has crashed. `attempt` is the record so far.
+local function judge_head(options, attempts, attempt, head)
+  if attempt.head ~= head then
+    attempt.processes = {}
+  end
+  local deaths, crashed = count_deaths(options, attempt.processes), false
+  if not attempt.quarantine_to and deaths >= options.deaths then
+    attempt.processes, attempt.quarantine_to = {}, attempt.last or head
+    redis.call('HSET', attempts, 'quarantine_to', attempt.quarantine_to)
+  elseif attempt.quarantine_to and is_after(head, attempt.quarantine_to) then
+    attempt.quarantine_to = false
     redis.call('HDEL', attempts, 'quarantine_to')
-  elseif quarantine_to then
+  elseif attempt.quarantine_to then
     crashed = deaths >= options.deaths_in_quarantine
   end
+  return attempt.quarantine_to, crashed
+end
+
+-- Record that this process tries the entries from `head` to `last`.
+local function record_attempt(options, attempts, attempt, head, last)
   local processes = {options.process}
-  for _, process in ipairs(others) do
+  for _, process in ipairs(attempt.processes) do
     if process ~= options.process and #processes < MAX_RECORDED then
       processes[#processes + 1] = process
     end
   end
-  redis.call('HSET', attempts, 'head', head, 'tried', table.concat(processes, ' '))
-  return quarantine_to, crashed
+  redis.call('SET', options.process_prefix .. options.process, 1, 'PX', options.process_ttl_ms)
+  redis.call('HSET', attempts, 'head', head, 'last', last, 'tried', table.concat(processes, ' '))
 end
 
 -- Remove the record of the batch. The quarantine, if there is one, goes on.
@@ -80,7 +85,7 @@ end
 -- on with the record, so only this process is removed.
 local function end_attempt(attempts, process, holds_lease)
   local others, was_recorded = {}, false
-  for _, recorded in ipairs(recorded_processes(attempts)) do
+  for _, recorded in ipairs(load_attempt(attempts).processes) do
     if recorded == process then
       was_recorded = true
     else
