@@ -17,7 +17,7 @@ class Coalescer(Generic[_Item, _Result]):
     ``work`` takes up to ``max_items`` items. It returns a result or an error for each, in their order. If it raises,
     all of the items fail with that error. It is cancelled once all callers that wait for it are cancelled.
 
-    An item never waits for others to arrive. An item that arrives alone is processed alone.
+    An item waits for others for this one turn only. An item that is alone is processed in the task of its caller.
     """
 
     def __init__(
@@ -35,29 +35,51 @@ class Coalescer(Generic[_Item, _Result]):
 
     async def do(self, item: _Item) -> _Result:
         """Process one item, possibly together with others, and return its result."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_Result] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._start)
-        self._waiting.setdefault(self._key(item), []).append((item, done))
+        key = self._key(item)
+        others = self._waiting.get(key)
+        if others is None:
+            return await self._do_first(item, key)
+        done: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        others.append((item, done))
         return await done
 
-    def _start(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for same_key in waiting.values():
-            for first in range(0, len(same_key), self._max_items):
-                requests = same_key[first : first + self._max_items]
-                task = asyncio.create_task(self._run(requests))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                _cancel_with_callers(task, [done for _, done in requests])
+    async def _do_first(self, item: _Item, key: object) -> _Result:
+        others: list[_Request[_Item, _Result]] = []
+        self._waiting[key] = others
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._start(others)
+            raise
+        finally:
+            del self._waiting[key]
+        if others:
+            done: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+            self._start([(item, done), *others])
+            return await done
+        [result] = await self._results_of([item])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _start(self, waiting: list[_Request[_Item, _Result]]) -> None:
+        for first in range(0, len(waiting), self._max_items):
+            requests = waiting[first : first + self._max_items]
+            task = asyncio.create_task(self._run(requests))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            _cancel_with_callers(task, [done for _, done in requests])
+
+    async def _results_of(self, items: list[_Item]) -> Sequence[_Result | Exception]:
+        results = await self._work(items)
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(items)} items, {len(results)} results")
+        return results
 
     async def _run(self, requests: list[_Request[_Item, _Result]]) -> None:
         results: Sequence[_Result | Exception]
         try:
-            results = await self._work([item for item, _ in requests])
-            if len(results) != len(requests):
-                raise RuntimeError(f"{len(requests)} items, {len(results)} results")
+            results = await self._results_of([item for item, _ in requests])
         except Exception as error:  # noqa: BLE001  # each caller gets it
             results = [error] * len(requests)
         except asyncio.CancelledError:

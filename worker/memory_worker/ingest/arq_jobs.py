@@ -29,8 +29,8 @@ from memory_worker.wire.meta import QueueMeta
 
 logger = logging.getLogger(__name__)
 
-_RAW_PARTITION = 0
-"""The partition of a write whose user cannot be read."""
+_RAW_PARTITION, _NO_USER = 0, ""
+"""The partition and the user of a write whose user cannot be read."""
 _LARGEST_RECORD = 4
 """The largest record that is read, in times of the largest job. As JSON, a job may be a few times as large."""
 _UNKNOWN = "unknown"
@@ -80,8 +80,8 @@ def new_entry(write: ArqWrite, meta: QueueMeta) -> NewEntry:
         log_event(logger, logging.ERROR, "arq_write_failed", failure=failure)
         result = ArqResult(function, enqueued_ms, as_json, f"internal error: {type(failure).__name__}", "internal")
         return _refused(write, b"", meta, result)
-    partition = partition_of(job.user_id, meta.partitions)
-    return NewEntry(write, partition, version_of(job, meta.limits), body, ArqResult(function, enqueued_ms, as_json))
+    partition, version = partition_of(job.user_id, meta.partitions), version_of(job, meta.limits)
+    return NewEntry(write, job.user_id, partition, version, body, ArqResult(function, enqueued_ms, as_json))
 
 
 def _record_of(write: ArqWrite, meta: QueueMeta) -> _Record:
@@ -121,9 +121,11 @@ def _refused(write: ArqWrite, document: bytes, meta: QueueMeta, result: ArqResul
     if not document or (job is not None and unknown_kind(job, meta.limits)):
         # A record that is a job itself would be applied. In a map it is none.
         body = b"" if _decoded_or_none(write.record) is None else msgspec.msgpack.encode({"record": write.record})
-        return NewEntry(write, _RAW_PARTITION, CONTRACT_VERSION, body, result)
-    partition = _RAW_PARTITION if job is None else partition_of(job.user_id, meta.partitions)
-    return NewEntry(write, partition, CONTRACT_VERSION, document, result)
+        return NewEntry(write, _NO_USER, _RAW_PARTITION, CONTRACT_VERSION, body, result)
+    if job is None:
+        return NewEntry(write, _NO_USER, _RAW_PARTITION, CONTRACT_VERSION, document, result)
+    partition = partition_of(job.user_id, meta.partitions)
+    return NewEntry(write, job.user_id, partition, CONTRACT_VERSION, document, result)
 
 
 def problem_of_record(body: bytes) -> InvalidJob | None:

@@ -22,6 +22,7 @@ from memory_worker.ingest.arq_jobs import problem_of_record
 from memory_worker.ingest.cuts import Cuts
 from memory_worker.queue.held import Held
 from memory_worker.queue.log import DeadEntry, DeadReason, Entry
+from memory_worker.wire.overflow import home_of
 
 
 class DecodedBatch(msgspec.Struct, frozen=True):
@@ -97,9 +98,9 @@ def _decoded_or_none(entry: Entry) -> WriteJob | None:
 
 def _check_partition(job: WriteJob, partition: int, partitions: int) -> None:
     """Refuse a job in a wrong partition, because it would not be in order with the other jobs of its user."""
-    expected = partition_of(job.user_id, partitions)
-    if expected != partition:
-        raise InvalidJob("user_id", f"{job.user_id} belongs to partition {expected}, but the job is in {partition}")
+    expected, home = partition_of(job.user_id, partitions), home_of(partition, partitions)
+    if expected != home:
+        raise InvalidJob("user_id", f"{job.user_id} belongs to partition {expected}, but the job is in {home}")
 
 
 def _dead(entry: Entry, reason: DeadReason, error: Exception, job: WriteJob | None = None) -> DeadEntry:

@@ -1,10 +1,11 @@
-"""The drain: it applies the entries of one partition in order, one batch at a time.
+"""The drain: it applies the entries of one stream of a partition in order, one batch at a time.
 
     read ─▶ decode ─▶ plan ─▶ apply ─▶ commit ─▶ read ...
 
-It ends if the partition is empty, its time slice is over, the process stops, an entry needs another worker, or Qdrant
-or Redis fail. It never raises because of a job: each ending is a value that says when to wake a worker again. An entry
-leaves its stream only in a commit. By then Qdrant has confirmed it, or it moves to the dead letters.
+It ends if the stream is empty or its entries must wait for older ones of the home stream, if its time slice is over,
+the process stops, the queue is paused, an entry needs another worker, or Qdrant or Redis fail. It never raises because
+of a job: each ending is a value that says when to wake a worker again. An entry leaves its stream only in a commit. By
+then Qdrant has confirmed it, or it moves to the dead letters.
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ import time
 
 import msgspec
 
-from memory_worker.contract.errors import LeaseLost, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import LeaseLost, QueuePaused, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest.context import BUSY, OUTAGE_ERRORS, DrainContext, DrainResult, Ending, commit_of
+from memory_worker.ingest.context import (
+    BUSY,
+    OUTAGE_ERRORS,
+    PAUSED,
+    DrainContext,
+    DrainResult,
+    Ending,
+    Opened,
+    commit_of,
+)
 from memory_worker.ingest.decoding import DecodedBatch, refused
 from memory_worker.ingest.outcome import Outcome
 from memory_worker.queue.lease import Lease
@@ -24,14 +34,14 @@ from memory_worker.queue.log import DeadEntry, Head
 
 
 class _Progress(msgspec.Struct):
-    """The jobs and dead letters that a drain has committed, and whether the partition has dead letters."""
+    """The jobs and dead letters that a drain has committed, and whether users of the partition have dead letters."""
 
     has_dead_letters: bool
     jobs: int = 0
     dead: int = 0
 
-    def ended(self, ending: Ending) -> DrainResult:
-        return DrainResult(ending=ending, jobs=self.jobs, dead=self.dead)
+    def ended(self, ending: Ending, *, finished: bool = False) -> DrainResult:
+        return DrainResult(ending=ending, finished=finished, jobs=self.jobs, dead=self.dead)
 
 
 class _TrySmallerBatch(Exception):
@@ -44,25 +54,28 @@ class PartitionDrain:
     def __init__(self, context: DrainContext) -> None:
         self._context = context
 
-    async def drain(self, partition: int) -> DrainResult:
+    async def drain(self, partition: int, opened: Opened) -> DrainResult:
         """Apply the entries of ``partition`` for one time slice, unless another drain holds its lease."""
-        result = await self._try(partition, in_quarantine=False)
-        while result is None:
-            result = await self._try(partition, in_quarantine=True)
+        try:
+            result = await self._try(partition, opened, in_quarantine=False)
+            while result is None:
+                result = await self._try(partition, opened, in_quarantine=True)
+        except QueuePaused:
+            return PAUSED
         return result
 
-    async def _try(self, partition: int, *, in_quarantine: bool) -> DrainResult | None:
+    async def _try(self, partition: int, opened: Opened, *, in_quarantine: bool) -> DrainResult | None:
         """Drain, and return the result; ``None`` if the partition needs quarantine."""
         context = self._context
         async with (
             context.quarantine.hold(exclusive=in_quarantine),
-            context.leased([partition], in_quarantine=in_quarantine) as ((lease, head),),
+            context.leased([partition], opened, in_quarantine=in_quarantine) as ((lease, head),),
         ):
             if head is None:
                 return BUSY
             if head.needs_quarantine and not in_quarantine:
                 return None
-            return await self.drain_from(lease, head, context.options.slice_s)
+            return await self.drain_from(lease, head, context.slice_s(partition))
 
     async def drain_from(self, lease: Lease, head: Head, slice_s: float) -> DrainResult:
         """Apply ``head``, which was read already, then more entries for ``slice_s`` seconds; with 0 only ``head``."""
@@ -70,6 +83,8 @@ class PartitionDrain:
             return await self._drain(lease, head, slice_s)
         except LeaseLost:
             return self._context.end_lost(lease)
+        except QueuePaused:
+            return PAUSED
         except OUTAGE_ERRORS as error:
             return self._context.end_outage(lease, error)
 
@@ -82,13 +97,13 @@ class PartitionDrain:
                 return await context.end_held(lease, batch.held, jobs=progress.jobs, dead=progress.dead)
             left, following = await self._apply_and_commit(lease, batch, progress)
             if left == 0:
-                break
+                return progress.ended("empty", finished=True)
             if context.stopping():
                 return progress.ended("stopped")
             if time.monotonic() >= until:
                 return progress.ended("slice")
-            batch = following or await self._read(lease)
-        return progress.ended("empty")
+            batch = following or await self._read(lease, progress)
+        return context.end_without_entries(lease, jobs=progress.jobs, dead=progress.dead)
 
     async def _apply_and_commit(
         self, lease: Lease, batch: DecodedBatch, progress: _Progress
@@ -98,13 +113,14 @@ class PartitionDrain:
         Return how many entries are left, and the next batch if it was read. ``None`` entries left means that a smaller
         batch must be tried.
         """
-        ahead = asyncio.create_task(self._read(lease, behind=batch)) if self._is_full(lease, batch) else None
+        ahead = asyncio.create_task(self._read(lease, progress, behind=batch)) if self._is_full(lease, batch) else None
         try:
-            started = time.monotonic()
-            outcome = await self._apply(lease, batch, has_dead_letters=progress.has_dead_letters)
-            if outcome is None:
-                return None, None
-            left = await self._commit(lease, batch, outcome, apply_s=time.monotonic() - started)
+            with self._context.processing([(lease, batch.entries)]):
+                started = time.monotonic()
+                outcome = await self._apply(lease, batch, has_dead_letters=progress.has_dead_letters)
+                if outcome is None:
+                    return None, None
+                left = await self._commit(lease, batch, outcome, apply_s=time.monotonic() - started)
             progress.jobs += len(batch.entries)
             progress.dead += len(outcome.dead)
             progress.has_dead_letters |= bool(outcome.dead)
@@ -113,16 +129,19 @@ class PartitionDrain:
             if ahead is not None and not ahead.cancel() and not ahead.cancelled():
                 ahead.exception()  # ignored: the same error comes again when the batch is read in its turn
 
-    async def _read(self, lease: Lease, *, behind: DecodedBatch | None = None) -> DecodedBatch | None:
+    async def _read(
+        self, lease: Lease, progress: _Progress, *, behind: DecodedBatch | None = None
+    ) -> DecodedBatch | None:
         context = self._context
         failpoint("before_read")
-        entries = await context.log.read(
+        entries, has_dead_letters = await context.log.read(
             lease,
             max_jobs=context.sizes.of(lease.partition),
             max_bytes=context.options.batch_max_bytes,
             after=behind.entries[-1] if behind else None,
         )
         failpoint("read")
+        progress.has_dead_letters |= has_dead_letters  # the drain of the other stream may have added some
         return context.decode_and_validate(lease, entries) if entries else None
 
     def _is_full(self, lease: Lease, batch: DecodedBatch) -> bool:

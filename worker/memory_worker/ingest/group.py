@@ -1,8 +1,9 @@
 """The drain of a group: partitions with few entries share their requests.
 
 The drain takes one batch of each partition. One script takes the leases and reads, one request to Qdrant applies all
-batches, one script commits them. Different partitions hold jobs of different users, so their order does not matter. If
-the request fails, each partition is tried by itself.
+batches, one script commits them. No two batches have jobs of the same user, so their order does not matter: an
+overflow stream is read only as far as the home stream has no older entries. If the request fails, each partition is
+tried by itself.
 """
 
 from __future__ import annotations
@@ -12,9 +13,18 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from memory_worker.contract.errors import LeaseLost, StoreRefused, StoreUnavailable
+from memory_worker.contract.errors import LeaseLost, QueuePaused, StoreRefused, StoreUnavailable
 from memory_worker.failpoints import failpoint
-from memory_worker.ingest.context import BUSY, OUTAGE_ERRORS, DrainContext, DrainResult, commit_of, wait_for_all
+from memory_worker.ingest.context import (
+    BUSY,
+    OUTAGE_ERRORS,
+    PAUSED,
+    DrainContext,
+    DrainResult,
+    Opened,
+    commit_of,
+    wait_for_all,
+)
 from memory_worker.ingest.decoding import DecodedBatch
 from memory_worker.ingest.drain import PartitionDrain
 from memory_worker.ingest.outcome import Outcome
@@ -38,29 +48,36 @@ class GroupDrain:
         self._context = context
         self._single = single
 
-    async def drain(self, partitions: Sequence[int]) -> dict[int, DrainResult]:
+    async def drain(self, partitions: Sequence[int], opened: Opened) -> dict[int, DrainResult]:
         """Apply one batch of each of ``partitions``, as long as all of them fit into one batch."""
+        try:
+            return await self._drain_leased(partitions, opened)
+        except QueuePaused:
+            return dict.fromkeys(partitions, PAUSED)
+
+    async def _drain_leased(self, partitions: Sequence[int], opened: Opened) -> dict[int, DrainResult]:
         context = self._context
         # Partitions that do not fit are woken again at once.
         results = dict.fromkeys(partitions, DrainResult(ending="slice"))
         async with (
             context.quarantine.hold(exclusive=False),
-            context.leased(partitions, in_quarantine=False) as opened,
+            context.leased(partitions, opened, in_quarantine=False) as found,
         ):
-            results |= {lease.partition: BUSY for lease, head in opened if head is None}
-            given = [(lease, head) for lease, head in opened if head is not None]
+            results |= {lease.partition: BUSY for lease, head in found if head is None}
+            given = [(lease, head) for lease, head in found if head is not None]
             results |= await self._drain(given)
         for lease, head in given:
             if head.needs_quarantine:  # nothing of it was read
-                results[lease.partition] = await self._single.drain(lease.partition)
+                results[lease.partition] = await self._single.drain(lease.partition, opened)
         return results
 
     async def _drain(self, given: Sequence[tuple[Lease, Head]]) -> dict[int, DrainResult]:
-        results = {lease.partition: DrainResult(ending="empty") for lease, _ in given}
+        context = self._context
+        results = {lease.partition: context.end_without_entries(lease) for lease, head in given if not head.entries}
         batches = await wait_for_all(self._batch(lease, head) for lease, head in given if head.entries)
         for batch in batches:
             if batch.decoded.held and not batch.decoded.entries:
-                results[batch.lease.partition] = await self._context.end_held(batch.lease, batch.decoded.held)
+                results[batch.lease.partition] = await context.end_held(batch.lease, batch.decoded.held)
         if batches := [batch for batch in batches if batch.decoded.entries]:
             results |= await self._apply_and_commit(batches)
         return results
@@ -73,12 +90,12 @@ class GroupDrain:
     async def _apply_and_commit(self, batches: Sequence[_Batch]) -> dict[int, DrainResult]:
         started = time.monotonic()
         try:
-            applied = await self._apply(batches)
+            with self._context.processing([(batch.lease, batch.decoded.entries) for batch in batches]):
+                if await self._apply(batches):
+                    return await self._commit(batches, apply_s=time.monotonic() - started)
         except OUTAGE_ERRORS as error:
             return {batch.lease.partition: self._context.end_outage(batch.lease, error) for batch in batches}
-        if not applied:
-            return await self._drain_singly(batches)
-        return await self._commit(batches, apply_s=time.monotonic() - started)
+        return await self._drain_singly(batches)
 
     async def _apply(self, batches: Sequence[_Batch]) -> bool:
         """Apply the jobs of all batches. Return ``False`` if each partition must be tried by itself."""
@@ -113,6 +130,9 @@ class GroupDrain:
                 continue
             context.record_commit(commit, batch.outcome, apply_s=apply_s)
             results[batch.lease.partition] = DrainResult(
-                ending="slice" if left else "empty", jobs=len(batch.decoded.entries), dead=len(batch.outcome.dead)
+                ending="slice" if left else "empty",
+                finished=True,
+                jobs=len(batch.decoded.entries),
+                dead=len(batch.outcome.dead),
             )
         return results

@@ -8,6 +8,7 @@ from collections import Counter
 from memory_worker.contract.errors import NotReplicated, StoreUnavailable
 from memory_worker.ingest import record
 from memory_worker.ingest.breaker import Breaker
+from memory_worker.ingest.outage_log import OutageLog
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.telemetry.metrics import breaker_is
@@ -20,6 +21,7 @@ class Outages:
         self._retry = retry
         self._settle_s = settle_s
         self._breaker = Breaker(retry)
+        self._log = OutageLog()
         self._failures: Counter[int] = Counter()
         self._single_failures: dict[int, tuple[str, int, StoreUnavailable]] = {}
         self._last_error: tuple[float, str] | None = None
@@ -37,6 +39,11 @@ class Outages:
     def is_probing(self) -> bool:
         """Whether a drain is testing if Qdrant is back, and has no result yet."""
         return self._breaker.state == "half-open"
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether Qdrant was away at the last request, or the last batch of any partition has failed."""
+        return self.is_open or bool(self._failures)
 
     def failures(self, partition: int) -> int:
         """Return how many batches of the partition have failed in a row. After a failure it is drained by itself."""
@@ -79,9 +86,12 @@ class Outages:
             delay_s = self._retry.delay_s(self._failures[partition])
         if lease.state is LeaseState.IN_DOUBT:
             delay_s = max(delay_s, self._settle_s)
-        record.outage(partition, error, failures=self._failures[partition], delay_s=delay_s)
+        reason = record.batch_failed(partition, error, failures=self._failures[partition], delay_s=delay_s)
+        self._log.failed(partition, reason, error, delay_s=delay_s)
         return delay_s
 
     def report(self) -> None:
-        """Set the metric of the breaker's state."""
+        """Set the metric of the breaker's state, and report an outage that has ended."""
         breaker_is(self._breaker.state)
+        if not self.has_failures:
+            self._log.ended()

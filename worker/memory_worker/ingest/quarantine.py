@@ -21,6 +21,11 @@ class QuarantineLock:
         self._exclusive = False
         self._changed = asyncio.Event()
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether a drain holds the lock exclusively, or waits for that."""
+        return self._exclusive
+
     @asynccontextmanager
     async def hold(self, *, exclusive: bool) -> AsyncIterator[None]:
         """Wait for the lock, and hold it for the duration of the block."""

@@ -55,6 +55,7 @@ def batch_committed(
             receipt=f"{partition}/{dead_letter.entry.entry_id}",
             reason=dead_letter.reason,
             op=dead_letter.op,
+            trace=dead_letter.entry.trace,
         )
     for (op, kind), count in Counter((op_of(job), job.kind) for _, job in outcome.jobs).items():
         metrics.JOBS.labels(op, kind or "all", "applied").inc(count)
@@ -79,20 +80,24 @@ def batch_committed(
     )
 
 
-def outage(partition: int, error: Exception, *, failures: int, delay_s: float) -> None:
-    """Record that a batch could not be applied, and that it is tried again in ``delay_s`` seconds."""
+def batch_failed(partition: int, error: Exception, *, failures: int, delay_s: float) -> str:
+    """Record that a batch could not be applied and is tried again in ``delay_s`` seconds. Return the reason.
+
+    ``failures`` is how many batches of the partition have failed in a row.
+    """
     reason = _reason(error)
-    metrics.RETRIES.labels(reason).inc()
-    metrics.BACKOFF.labels(reason).inc(delay_s)
     log_event(
         logger,
-        logging.WARNING,
-        "outage",
+        logging.DEBUG,
+        "batch_failed",
         partition=partition,
         failures=failures,
         retry_in_s=delay_s,
         error=str(error),
     )
+    metrics.RETRIES.labels(reason).inc()
+    metrics.BACKOFF.labels(reason).inc(delay_s)
+    return reason
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,11 @@ class BatchSizes:
         """Return the size of the partition's next batch."""
         return self._shrunk.get(partition, self._most)
 
+    @property
+    def any_shrunk(self) -> bool:
+        """Whether the batches of any partition are smaller than usual."""
+        return bool(self._shrunk)
+
     def shrink(self, partition: int, tried: int, *, by: int = 2) -> None:
         """Divide the size by ``by``, because a batch of ``tried`` entries failed."""
         self._shrunk[partition] = max(1, tried // by)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 from redis.asyncio import Redis
 
 from memory_worker.contract import Upsert, WriteJob
-from memory_worker.contract.errors import CollectionUnfit, DeadlinePassed, LeaseLost, StoreError, StoreUnavailable
+from memory_worker.contract.errors import CollectionUnfit
 from memory_worker.failpoints import failpoint
+from memory_worker.ingest.leased_requests import next_deadline, send_leased
 from memory_worker.ingest.options import DrainOptions
 from memory_worker.ingest.plan import CollectionPlan, needs_existing, plan
-from memory_worker.queue.lease import Lease, LeaseState, renew_leases
+from memory_worker.ingest.request_gate import RequestGate
+from memory_worker.queue.lease import Lease
+from memory_worker.store.messages import WriteRequest
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
+
+_REQUESTS_AT_ONCE = 8
+"""The most requests of one batch that are sent at the same time. A purge may reach hundreds of collections."""
 
 
 class LeasedWriter:
     """Writes to Qdrant. It sends nothing after a lease has ended, and each request must end before its lease does."""
 
-    def __init__(self, redis: Redis, keys: Keys, store: VectorStore, options: DrainOptions) -> None:
+    def __init__(self, redis: Redis, keys: Keys, store: VectorStore, options: DrainOptions, gate: RequestGate) -> None:
+        self._gate = gate
         self._redis = redis
         self._keys = keys
         self._store = store
@@ -31,14 +37,19 @@ class LeasedWriter:
     async def write(self, leases: Sequence[Lease], jobs: Sequence[WriteJob]) -> None:
         """Apply ``jobs`` of the leased partitions. The jobs of each partition are in order.
 
+        Each collection gets one request. Their order does not matter, so several are sent at the same time.
+
         Raises `StoreRefused`, `StoreUnavailable`, `ConfigurationError`, `NotReplicated`, and `LeaseLost` if one of the
         leases is lost.
         """
-        for step in await self._plan(jobs):
-            if await self._store.make_ready(step.ref, step.operations):
-                failpoint("before_send")
-                await self._send(leases, step)
-                failpoint("sent")
+        steps = [step for step in await self._plan(jobs) if await self._store.make_ready(step.ref, step.operations)]
+        for first in range(0, len(steps), _REQUESTS_AT_ONCE):
+            failpoint("before_send")
+            chosen = steps[first : first + _REQUESTS_AT_ONCE]
+            requests = [(step.ref, self._store.request_for(step.ref, step.operations)) for step in chosen]
+            async with self._gate.pass_through():
+                await self._send(leases, requests)
+            failpoint("sent")
 
     async def probe(self, jobs: Sequence[WriteJob]) -> None:
         """Return if Qdrant accepts harmless writes to the collections of ``jobs``; raises as `write` if it does not.
@@ -66,35 +77,6 @@ class LeasedWriter:
             await self._store.collections.ensure(ref)
         return await self._store.collections.reach()
 
-    async def _send(self, leases: Sequence[Lease], step: CollectionPlan) -> None:
-        deadline = await self._deadline(leases)
-        _set_state(leases, LeaseState.IN_DOUBT)
-        try:
-            await self._store.send(step.ref, step.operations, deadline=deadline)
-        except DeadlinePassed as error:
-            _set_state(leases, LeaseState.HELD)
-            raise LeaseLost from error
-        except StoreError as error:
-            if not (isinstance(error, StoreUnavailable) and error.in_doubt):
-                _set_state(leases, LeaseState.HELD)
-            raise
-        _set_state(leases, LeaseState.HELD)
-
-    async def _deadline(self, leases: Sequence[Lease]) -> float:
-        """Return the monotonic time at which the next request must end, which is before any of the leases ends.
-
-        If replicas must confirm, all leases are renewed. A replica that has the renewal also has all writes before it:
-        the pushes, and the collections of the registry. So they survive a failover, and the leases last on the new
-        primary for as long as this process counts on them.
-        """
-        options = self._options
-        enough_s = float("inf") if options.min_replicas else options.request_timeout_s + options.margin_s
-        short = [lease for lease in leases if not lease.lasts(enough_s)]
-        await renew_leases(self._redis, self._keys, short, min_replicas=options.min_replicas)
-        until = min(lease.until for lease in leases) - options.margin_s
-        return min(time.monotonic() + options.request_timeout_s, until)
-
-
-def _set_state(leases: Sequence[Lease], state: LeaseState) -> None:
-    for lease in leases:
-        lease.state = state
+    async def _send(self, leases: Sequence[Lease], requests: Sequence[tuple[CollectionRef, WriteRequest]]) -> None:
+        deadline = await next_deadline(self._redis, self._keys, leases, self._options)
+        await send_leased(self._store, leases, requests, deadline)

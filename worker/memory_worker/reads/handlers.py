@@ -30,10 +30,12 @@ from memory_worker.contract import (
     op_of,
 )
 from memory_worker.contract.errors import InvalidJob
+from memory_worker.queue.read_activity import ReadActivity
 from memory_worker.queue.read_jobs import (
     LARGE_REPLY_BYTES,
     REPLY_MARGIN_MS,
     OutgoingReply,
+    TakenReadJob,
     check_reply_to,
     encode_reply,
     result_key,
@@ -82,6 +84,7 @@ class Reads:
         self._keys = keys
         report = partial(read_report, redis, keys)
         self._answers = Answers(store, max_bytes=memory_limits.max_answer_bytes, queue_report=report)
+        self._activity = ReadActivity(redis, keys)
         self._limits = limits
         self._clock = clock
         self._memory_limits = memory_limits
@@ -93,9 +96,9 @@ class Reads:
                 log_event(logger, logging.WARNING, "replies_without_room", replies=refused)
             return [None] * len(replies)
 
-        def send_separately(reply: OutgoingReply) -> bytes | None:
+        def send_separately(reply: OutgoingReply) -> str | bytes | None:
             """Return a key of its own for a reply that is large, or that Redis may refuse as an arq result."""
-            return reply.job_id if reply.fallback or reply.is_result else None
+            return reply.key if reply.fallback or reply.is_result else None
 
         self._replies = Coalescer[OutgoingReply, None](send, max_items=_MAX_REPLIES_AT_ONCE, key=send_separately)
 
@@ -116,9 +119,10 @@ class Reads:
             document = job_of_arguments(args, named)
             if reply_to is not None:
                 check_reply_to(self._keys, reply_to)
-            pushed_ms, is_result = ctx["score"], reply_to is None
+            call: TakenReadJob = ctx["call"]
+            pushed_ms, is_result = call.due_ms, reply_to is None
             encode = ctx["as_result"] if is_result else partial(encode_reply, as_json=reply_json)
-            key = result_key(ctx["job_id"]) if reply_to is None else reply_to
+            key = result_key(call.job_id) if reply_to is None else reply_to
             with self._budget.reservation() as reservation:
                 # No variable refers to the reply itself, so that its memory is free once it is encoded.
                 body, fallback = self._encode(
@@ -126,7 +130,9 @@ class Reads:
                 )
                 reservation.shrink(len(body))
                 life_ms = self._life_ms(document, pushed_ms)
-                await self._replies.do(OutgoingReply(ctx["job_id"], key, body, life_ms, fallback, is_result))
+                await self._replies.do(
+                    OutgoingReply(call.job_id, key, body, life_ms, fallback, is_result, call.in_queue)
+                )
 
         return run
 
@@ -149,16 +155,19 @@ class Reads:
     ) -> Reply:
         """Return the reply to a job that was pushed at ``pushed_ms`` by Redis's clock. Failures become replies, too."""
         op = str(job_type.__struct_config__.tag)
-        metrics.READ_QUEUE.labels(op).observe(self._since_s(pushed_ms))
+        queue_ms = self._since_ms(pushed_ms)
+        metrics.READ_QUEUE.labels(op).observe(queue_ms / 1000)
+        self._activity.record()
         reply = await self._reply(job_type, document, pushed_ms, reservation)
         metrics.READS.labels(op, reply.error.code if reply.error else "ok").inc()
-        metrics.READ_DURATION.labels(op).observe(self._since_s(pushed_ms))
         if reply.engine_ms:
             metrics.READ_ENGINE.labels(op).observe(reply.engine_ms / 1000)
-        return reply
+        total_ms = self._since_ms(pushed_ms)
+        metrics.READ_DURATION.labels(op).observe(total_ms / 1000)
+        return msgspec.structs.replace(reply, queue_ms=queue_ms, total_ms=total_ms)
 
-    def _since_s(self, pushed_ms: float) -> float:
-        return max(0.0, (self._clock.now_ms() - pushed_ms) / 1000)
+    def _since_ms(self, pushed_ms: float) -> float:
+        return max(0.0, self._clock.now_ms() - pushed_ms)
 
     async def _reply(
         self, job_type: type[ReadJob], document: Any, pushed_ms: float, reservation: Reservation | None
