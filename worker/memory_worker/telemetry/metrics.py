@@ -26,7 +26,7 @@ from memory_worker.contract.read_jobs import READ_OPS
 PREFIX: Final = "memory_worker"
 UNKNOWN: Final = "unknown"
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _JOBS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000)
 _BYTES = tuple(float(4**n) for n in range(5, 15))  # 1 KiB to 256 MiB
 
@@ -46,7 +46,7 @@ def _gauge(name: str, meaning: str, *labels: str) -> Gauge:
     return Gauge(f"{PREFIX}_{name}", meaning, labels, registry=REGISTRY)
 
 
-def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+def _histogram(name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
     return Histogram(f"{PREFIX}_{name}", meaning, labels, buckets=buckets, registry=REGISTRY)
 
 
@@ -61,7 +61,9 @@ BATCH_BYTES = _histogram("batch_bytes", "Bytes of the jobs in a committed batch.
 DEAD_LETTERS = _counter("dead_letters_total", "Jobs that became dead letters.", "reason", "op")
 
 DRAINS = _counter(
-    "drains_total", "Drains, by their ending: empty, slice, stopped, busy, held, outage or lost.", "ending"
+    "drains_total",
+    "Drains, by their ending: empty, slice, stopped, busy, behind, held, outage, lost or paused.",
+    "ending",
 )
 LEASES_HELD = _gauge("leases_held", "Partitions that this process is draining.")
 LEASES = _counter(
@@ -92,10 +94,11 @@ QUEUE_GAUGES: Final = {
     "backlog_jobs": ("Waiting write jobs.", "partition"),
     "backlog_oldest_age_seconds": ("Age of the oldest waiting job, or 0.", "partition"),
     "partition_held": ("1 if the oldest job needs another worker: a newer one, or one with its kind.", "partition"),
+    "paused": ("1 if the queue is paused: workers apply no writes until `memory-worker resume`.", None),
     "dead_letters_waiting": ("Dead letters to replay or drop.", "partition"),
     "backlog_bytes": ("Bytes of the waiting write jobs.", None),
     "arq_writes_waiting": ("Due writes of arq's own client that no worker has taken over.", None),
-    "reads_waiting": ("Read jobs that wait or are in progress.", None),
+    "reads_waiting": ("Read jobs that wait. Those of arq's own client count until they are answered.", None),
     "redis_memory_used_bytes": ("Memory that Redis uses.", None),
     "stats_timestamp_seconds": ("Time of these stats, by Redis's clock.", None),
     "backlog_limit_jobs": ("QUEUE_MAX_JOBS. Absent if there is no limit.", None),
