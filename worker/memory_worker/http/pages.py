@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from prometheus_client import Counter
 from prometheus_client import exposition as prometheus
 from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -18,6 +17,7 @@ from memory_worker.http.server import Page, Source
 from memory_worker.inspection.status import Status
 from memory_worker.telemetry.health import MAX_STALL_S, Component, Health
 from memory_worker.telemetry.metrics import JOBS, READS, REGISTRY
+from memory_worker.telemetry.reading import total
 
 _OPENMETRICS = "application/openmetrics-text"
 _RATE_OVER_S = 60.0
@@ -39,7 +39,7 @@ class Rates:
         now = self._now()
         if self._samples and now - self._samples[-1][0] < _SAMPLE_EVERY_S:
             return
-        self._samples.append((now, _total(JOBS, outcome="applied"), _total(JOBS, outcome="dead"), _total(READS)))
+        self._samples.append((now, total(JOBS, outcome="applied"), total(JOBS, outcome="dead"), total(READS)))
         while now - self._samples[0][0] > _RATE_OVER_S:
             self._samples.popleft()
 
@@ -99,11 +99,12 @@ def _queue(stats: Status | None) -> dict[str, Any] | None:
         return None
     return {
         "at": stats.at,
-        "partitions": len(stats.partitions),
+        "partitions": stats.partition_count,
         "waiting": stats.waiting,
         "waiting_bytes": stats.waiting_bytes,
         "oldest_age_s": stats.oldest_age_s,
         "draining": stats.draining,
+        "paused": stats.paused,
         "held": sum(state.held for state in stats.partitions),
         "held_needs": sorted({state.needs for state in stats.partitions if state.needs})[:_MOST_NEEDS],
         "dead": stats.dead,
@@ -120,10 +121,3 @@ def _metrics(health: Health, wanted: str) -> Page:
 
 def _json(status: int, document: Any) -> Page:
     return Page(status, "application/json", msgspec.json.encode(document) + b"\n")
-
-
-def _total(counter: Counter, **labels: str) -> float:
-    samples = (sample for metric in counter.collect() for sample in metric.samples)
-    return sum(
-        sample.value for sample in samples if sample.name.endswith("_total") and labels.items() <= sample.labels.items()
-    )

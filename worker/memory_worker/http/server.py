@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import h11
 import msgspec
@@ -20,6 +20,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from memory_worker.contract.errors import ConfigurationError
+
+Application: TypeAlias = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+"""An ASGI application."""
 
 PAGES_PER_SECOND = 100
 MAX_WAIT_S = 5.0
@@ -64,16 +67,17 @@ _NOT_ALLOWED = Page(405, "text/plain; charset=utf-8", b"only GET and HEAD are al
 
 
 @contextlib.contextmanager
-def http_server(host: str, port: int, sources: Mapping[str, Source]) -> Iterator[int]:
+def http_server(host: str, port: int, sources: Mapping[str, Source], other: Application | None = None) -> Iterator[int]:
     """Serve the pages for the duration of the block, and yield the port. With ``port`` 0, any free port is used.
 
-    Raises `ConfigurationError` if the port cannot be used.
+    ``other`` answers all other paths, in the same thread and under the same rate limit. Raises `ConfigurationError` if
+    the port cannot be used.
     """
     listening = _listen(host, port)
     with listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                _application(sources),
+                _application(sources, other),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -172,11 +176,17 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
         time.sleep(0.01)
 
 
-def _application(sources: Mapping[str, Source]) -> Callable[..., Awaitable[None]]:
+def _application(sources: Mapping[str, Source], other: Application | None) -> Application:
     cache = _PageCache()
 
-    async def application(scope: dict[str, Any], _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
-        page = await _answer(scope, sources, cache)
+    async def application(scope: dict[str, Any], receive: Any, send: Callable[..., Awaitable[None]]) -> None:
+        if other is not None and scope["path"] not in sources:
+            if await cache.wait_for_turn():
+                await other(scope, receive, send)
+                return
+            page = _TOO_MANY
+        else:
+            page = await _answer(scope, sources, cache)
         headers = [
             (b"content-type", page.content_type.encode()),
             (b"content-length", str(len(page.body)).encode()),

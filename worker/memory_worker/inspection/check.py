@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import CollectionUnfit, ConfigurationError, MemoryWorkerError, QueueError
+from memory_worker.inspection.check_index_settings import check_graphs, check_tuning
 from memory_worker.inspection.check_kinds import (
     check_indexes,
     held_partitions,
@@ -24,14 +25,14 @@ from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode
 from memory_worker.store.channel import is_tls
 from memory_worker.store.operations import CollectionRef
+from memory_worker.store.server_version import version_of
 from memory_worker.store.store import VectorStore
+from memory_worker.store.tuning import Tuner
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import read_meta
 
 OLDEST_QDRANT = (1, 12)
-ONLY_USER_GRAPHS = (1, 17)
-"""The first Qdrant that can build graphs of single users and no others."""
 MAX_SKEW_MS = 1000
 
 
@@ -65,6 +66,7 @@ async def _check_redis(settings: Settings, redis: Redis) -> AsyncIterator[Check]
     queue = await collect_queue(redis, keys)
     yield _workers(queue, await living(redis, keys))
     yield held_partitions(queue)
+    yield _pause(queue)
     for check in kinds_in_force(settings.limits):
         yield check
     yield published_kinds(settings.limits, meta.limits if meta else None)
@@ -75,14 +77,13 @@ async def _check_redis(settings: Settings, redis: Redis) -> AsyncIterator[Check]
 
 async def _check_qdrant(settings: Settings, store: VectorStore) -> AsyncIterator[Check]:
     version = await store.version()
-    number = tuple(int(part) for part in version.split("-")[0].split(".")[:2])
-    if number < OLDEST_QDRANT:
+    if version_of(version) < OLDEST_QDRANT:
         yield Check("Qdrant version", "warning", version, "This worker is not tested with versions this old.")
     else:
         yield Check("Qdrant version", "ok", version)
     if settings.qdrant_api_key and settings.qdrant_url and not is_tls(settings.qdrant_url):
         yield _unencrypted_key(settings.qdrant_url)
-    yield _graphs(settings.qdrant_hnsw_m, settings.qdrant_hnsw_payload_m, number)
+    yield check_graphs(store.collections.shape, version_of(version))
     for ref in store.collections.bases():
         yield await _check_collection(store, ref)
     try:
@@ -110,18 +111,11 @@ async def _check_collection(store: VectorStore, ref: CollectionRef) -> Check:
         return Check(f"collection {name}", "failed", str(error), "Correct the setting, or migrate the data.")
     if info is None:
         return Check(f"collection {name}", "ok", "does not exist yet; a worker creates it when it starts")
-    if problem := check_indexes(name, store.collections.indexes(ref), info.payload_schema):
-        return problem
-    differences = store.collections.differing_settings(info)
-    if differences:
-        return Check(
-            f"collection {name}",
-            "warning",
-            "; ".join(differences),
-            "These settings apply to new collections only. To change this one, use Qdrant's "
-            f"PATCH /collections/{name}, which rebuilds the index.",
-        )
-    return Check(f"collection {name}", "ok", f"{info.points_count:,} points, all payload indexes")
+    problem = check_indexes(name, store.collections.indexes(ref), info.payload_schema)
+    plan = await Tuner(store.collections).plan(ref)
+    if plan is not None and (problem is None or plan.finds_too_little):
+        problem = check_tuning(plan) or problem
+    return problem or Check(f"collection {name}", "ok", f"{info.points_count:,} points, all payload indexes")
 
 
 async def _check_namespaces(store: VectorStore) -> AsyncIterator[Check]:
@@ -150,24 +144,10 @@ async def _check_bulk_mode(store: VectorStore) -> Check:
     return Check("bulk mode", "ok", "off")
 
 
-def _graphs(m: int, payload_m: int | None, qdrant: tuple[int, ...]) -> Check:
-    """Check which graphs Qdrant builds in new collections."""
-    if not m and not payload_m:
-        return Check(
-            "HNSW settings",
-            "warning",
-            "no graph: QDRANT_HNSW_M is 0, and QDRANT_HNSW_PAYLOAD_M is not above 0",
-            "In new collections each search scans all points of its user. To avoid that, set QDRANT_HNSW_PAYLOAD_M=16.",
-        )
-    if not m and qdrant < ONLY_USER_GRAPHS:
-        return Check(
-            "HNSW settings",
-            "warning",
-            "QDRANT_HNSW_M is 0, but this Qdrant builds graphs for all frequent payload values, not only for users",
-            "That takes longer than one graph over all points. Use Qdrant 1.17 or newer, or leave QDRANT_HNSW_M at 16.",
-        )
-    user_m = m if payload_m is None else payload_m
-    return Check("HNSW settings", "ok", f"edges per node: {m}, in graphs of single users: {user_m}")
+def _pause(queue: QueueStatus) -> Check:
+    if queue.paused is None:
+        return Check("pause", "ok", "workers apply writes")
+    return Check("pause", "warning", str(queue.paused), "To go on, run `memory-worker resume`.")
 
 
 def _skew(offset_ms: float) -> Check:

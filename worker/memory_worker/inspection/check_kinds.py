@@ -49,7 +49,7 @@ def held_partitions(queue: QueueStatus) -> Check:
     return Check(
         "held partitions",
         "warning",
-        f"{len(held)} of {len(queue.partitions)} wait for a worker with {needs}",
+        f"{len(held)} of {queue.partition_count} wait for a worker with {needs}",
         "Update the workers, or add the kind to the KINDS_FILE of all workers and restart them.",
     )
 

@@ -144,6 +144,7 @@ def _of_partitions(stats: QueueStatus) -> Iterator[GaugeMetricFamily]:
 
 def _of_totals(stats: QueueStatus) -> Iterator[GaugeMetricFamily]:
     yield queue_gauge("backlog_bytes", stats.waiting_bytes)
+    yield queue_gauge("paused", stats.paused is not None)
     yield queue_gauge("arq_writes_waiting", stats.arq_writes_waiting)
     yield queue_gauge("reads_waiting", stats.reads_waiting)
     yield queue_gauge("redis_memory_used_bytes", stats.redis_memory_bytes)

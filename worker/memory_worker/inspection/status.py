@@ -15,6 +15,8 @@ from memory_worker.store.store import VectorStore
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.overflow import home_of, is_overflow
+from memory_worker.wire.pause import Pause, read_pause
 
 ROLES = ("ingest", "search", "all")
 
@@ -22,7 +24,8 @@ ROLES = ("ingest", "search", "all")
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The status of a partition. Times are in seconds.
 
-    ``held``: its oldest entry needs another worker, one with what ``needs`` says.
+    ``held``: its oldest entry needs another worker, one with what ``needs`` says. ``overflow_of`` is the partition of
+    which this is the overflow stream.
     """
 
     partition: int
@@ -33,13 +36,16 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     held: bool
     dead: int
     needs: str | None = None
+    overflow_of: int | None = None
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The status of the queue ``at`` a time of Redis's clock, in unix seconds. A limit of 0 is no limit.
 
     ``waiting`` and ``waiting_bytes`` are about write jobs, ``reads_waiting`` counts read jobs. ``arq_writes_waiting``
-    counts writes of arq's own client that are due and that no worker has taken over.
+    counts writes of arq's own client that are due and that no worker has taken over. Behind all ``partitions`` are the
+    overflow streams that hold something. ``draining`` counts partitions of which at least one stream is being drained.
+    While the queue is ``paused``, workers apply no writes.
     """
 
     at: float
@@ -55,6 +61,12 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     redis_memory_bytes: int
     redis_memory_limit_bytes: int
     arq_writes_waiting: int = 0
+    paused: Pause | None = None
+
+    @property
+    def partition_count(self) -> int:
+        """The number of partitions."""
+        return sum(state.overflow_of is None for state in self.partitions)
 
 
 class Status(QueueStatus, frozen=True, kw_only=True):
@@ -98,7 +110,8 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
     clock = RedisClock()
     await clock.refresh(redis)
     now_s = clock.now_ms() / 1000
-    states = await partition_states(redis, keys, meta.partitions)
+    count = meta.partitions
+    states = await partition_states(redis, keys, count)
     totals = await queue_totals(redis, keys, now_ms=now_s * 1000)
     partitions = [
         PartitionStatus(
@@ -110,6 +123,7 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
             held=_needs(state) is not None,
             dead=state.dead,
             needs=_needs(state),
+            overflow_of=home_of(state.partition, count) if is_overflow(state.partition, count) else None,
         )
         for state in states
     ]
@@ -119,7 +133,7 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
         waiting=sum(partition.waiting for partition in partitions),
         waiting_bytes=totals.waiting_bytes,
         oldest_age_s=max((partition.oldest_age_s or 0.0 for partition in partitions), default=0.0),
-        draining=sum(partition.draining for partition in partitions),
+        draining=len({home_of(partition.partition, count) for partition in partitions if partition.draining}),
         dead=sum(partition.dead for partition in partitions),
         reads_waiting=totals.reads_waiting,
         arq_writes_waiting=totals.arq_writes_waiting,
@@ -127,6 +141,7 @@ async def collect_queue(redis: Redis, keys: Keys) -> QueueStatus:
         max_bytes=meta.max_bytes,
         redis_memory_bytes=totals.memory_bytes,
         redis_memory_limit_bytes=totals.memory_limit_bytes,
+        paused=await read_pause(redis, keys),
     )
 
 
