@@ -17,8 +17,10 @@ def main() -> None:
     interrupts.install()
     # After that, because loading takes a while. The first process of a container ignores a signal without a handler.
     from memory_worker.commands.library_variables import hide_from_libraries  # noqa: PLC0415
+    from memory_worker.messages_only import import_messages_only  # noqa: PLC0415
 
     hide_from_libraries(os.environ)
+    import_messages_only()
     try:
         from memory_worker.commands.main import main as run  # noqa: PLC0415
 

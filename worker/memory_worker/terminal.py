@@ -7,15 +7,15 @@ cannot show. `Sheet` does that for each cell, and `foreign` for a part of a line
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import IO, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
+
+from memory_worker.plain_text import never_fail, plain
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -25,26 +25,14 @@ def open_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, emoji=False, highlight=False)
 
 
-def open_progress(console: Console) -> Progress:
-    """Return a progress display. It is shown only on a terminal, and disappears at its end."""
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+def open_progress(console: Console, *columns: ProgressColumn, auto_refresh: bool = True) -> Progress:
+    """Return a progress display with these ``columns``. It is shown only on a terminal, and disappears at its end.
 
-
-def never_fail(stream: IO[str] | None) -> None:
-    """Let a stream write characters that its encoding does not have as escapes."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-
-
-def plain(text: str, encoding: str = "utf-8") -> str:
-    """Return foreign text on one line, with unprintable characters escaped as in `repr`.
-
-    These are control characters, line breaks, marks that change the direction of text, and characters that ``encoding``
-    does not have.
+    Without ``auto_refresh`` no thread draws it, so that it is not drawn again after Ctrl-C.
     """
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
+    return Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, auto_refresh=auto_refresh
+    )
 
 
 def foreign(text: str, console: Console) -> str:
@@ -79,8 +67,3 @@ class Sheet:
 def styled(markup: str) -> Text:
     """Return a cell with our own text and markup."""
     return Text.from_markup(markup, emoji=False)
-
-
-def print_json(document: Any, *, indent: int | None = None) -> None:
-    """Print a document as JSON in ASCII, which every terminal can show."""
-    sys.stdout.write(f"{json.dumps(document, indent=indent)}\n")

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-import msgspec
-
 from memory_worker.client.connections import Connections, ConnectionSource
 from memory_worker.contract import (
     JobState,
@@ -39,7 +37,7 @@ from memory_worker.contract.errors import (
     TooLate,
 )
 from memory_worker.wire.applied import job_states, wait_applied
-from memory_worker.wire.call import enqueue_call, queue_of, wait_for_reply
+from memory_worker.wire.call import call
 from memory_worker.wire.clock import RedisClock
 from memory_worker.wire.connection import Deadline
 from memory_worker.wire.keys import Keys
@@ -50,7 +48,6 @@ from memory_worker.wire.stats import read_report
 
 PUSH_MAX_JOBS = 256
 PUSH_MAX_BYTES = 1_048_576
-_REPLY_MARGIN_S = 0.25
 _META_FRESH_S = 5.0
 """Up to this age, the limits are not read again before a job is refused."""
 _META_MAX_AGE_S = 60.0
@@ -139,13 +136,7 @@ class Producer:
         after = getattr(job, "after", None)
         if after is not None:
             request = await self._wait_within(request, Receipt.parse(after))
-        # The worker gets the remaining time, so that it skips a job whose caller has given up.
-        timed = msgspec.structs.replace(job, timeout_ms=max(1, int(request.remaining_s * 1000)))
-        async with request:
-            reply_to = await enqueue_call(request.redis, self._keys, timed)
-        timeout_s = request.remaining_s + _REPLY_MARGIN_S
-        queue = queue_of(self._keys, job)
-        reply = await wait_for_reply(request.connections.blocking, queue, reply_to, timeout_s=timeout_s)
+        reply = await call(request.connections.blocking, self._keys, job, request)
         if reply is None:
             raise ReadFailed("timeout", f"no worker answered within {normalized.timeout_ms} ms")
         if reply.error is not None:
@@ -204,6 +195,7 @@ class Producer:
                 deadline_ms=self.clock.earliest_ms() + remaining_ms,
                 life_ms=int(remaining_ms) + _CLOCK_SLACK_MS,
                 version=[version_of(job, meta.limits) for job in jobs],
+                users=[job.user_id for job in jobs],
                 min_replicas=meta.min_replicas,
             )
 

@@ -11,6 +11,8 @@
     │   │   └── NotReplicated       too few replicas of Redis have the write; a failover may lose it
     │   ├── QueueFull               the backlog is at its limit; nothing was stored
     │   ├── QueueNotEmpty           the number of partitions can only be changed while the queue is empty
+    │   ├── QueuePaused             the queue is paused, so no partition is given to a drain
+    │   ├── NotPaused               a command needs a paused queue in which no batch is in flight
     │   ├── PushedInPart            only the first of many jobs were stored
     │   ├── LeaseLost               the lease on a partition is no longer held
     │   ├── ReplayRefused           a dead letter is not replayed without force
@@ -26,6 +28,7 @@
     │   │   └── CollectionUnfit     the collection of a namespace can never hold the points of a job
     │   └── DeadlinePassed          the time to send a request was over; nothing was sent
     ├── ReadFailed                  a search or another read returned an error
+    ├── RequestRefused              the console refuses a request of a browser
     └── EmbeddedEngineError         an embedded engine is not installed, does not start, or died
 
 The exceptions of each client library are mapped to these in one module: ``memory_worker.wire.connection`` for Redis,
@@ -34,7 +37,10 @@ The exceptions of each client library are mapped to these in one module: ``memor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+_MOST_NUMBERS = 5
 
 
 class MemoryWorkerError(Exception):
@@ -109,6 +115,27 @@ class QueueNotEmpty(QueueError):
         self.jobs = jobs
         self.leases = leases
         self.dead_letters = dead_letters
+
+
+class QueuePaused(QueueError):
+    """The queue is paused, so no partition is given to a drain, and no further entries are read."""
+
+    def __init__(self) -> None:
+        super().__init__("the queue is paused; `memory-worker resume` ends the pause")
+
+
+class NotPaused(QueueError):
+    """A command needs a paused queue in which no batch is in flight. ``leased`` are the partitions that are drained."""
+
+    def __init__(self, leased: Sequence[int] = ()) -> None:
+        numbers = ", ".join(map(str, leased[:_MOST_NUMBERS])) + (", ..." if len(leased) > _MOST_NUMBERS else "")
+        in_flight = f"the queue is paused, but batches are still in flight, in {len(leased)} partitions ({numbers})"
+        super().__init__(
+            f"{in_flight}; run `memory-worker pause` again to wait for them"
+            if leased
+            else "the queue is not paused; run `memory-worker pause` first"
+        )
+        self.leased = leased
 
 
 class PushedInPart(QueueError):
@@ -223,6 +250,14 @@ class ReadFailed(MemoryWorkerError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class RequestRefused(MemoryWorkerError):
+    """The console refuses a request of a browser. ``status`` is the HTTP status."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status = status
 
 
 class EmbeddedEngineError(MemoryWorkerError):

@@ -33,7 +33,7 @@ MODEL_FIELD = "embedding_model_id"
 RANGE_FIELDS = (CREATED_FIELD, UPDATED_FIELD, VERSION_FIELD)
 """Numbers that are only compared and ordered. Their indexes have ranges and no values, which costs half as much."""
 TENANT_FIELD = "_tenant"
-"""The user id as a keyword, because Qdrant's tenant index needs one. Only written with ``QDRANT_TENANT_INDEX``."""
+"""The user id as a keyword, in collections in which a worker 0.1 has indexed it."""
 ALL_NAMESPACES = "*"
 """As a namespace: the base collection and all namespaces of the kind."""
 

@@ -37,10 +37,10 @@ class JobState(msgspec.Struct, frozen=True):
 
     ``waiting``: it has not been applied yet. ``applied``: it has been applied, or it is a replay or a dead letter that
     a later purge of its user has made needless. ``dead``: it can never be applied, for this reason. The reason
-    ``dropped`` means that an operator has deleted its dead letter. ``unknown``: Redis no longer knows, because it has
-    lost data since the push, or because many later dead letters were dropped or replayed. ``ref`` is that of a dead
-    letter. If the dead letter was replayed, ``replay`` is the receipt of its last replay, and the state is that of
-    this replay.
+    ``dropped`` means that an operator has deleted its dead letter, ``discarded`` that an operator has discarded the
+    waiting job. ``unknown``: Redis no longer knows, because it has lost data since the push, because many later dead
+    letters were dropped or replayed, or because later jobs were discarded. ``ref`` is that of a dead letter. If the
+    dead letter was replayed, ``replay`` is the receipt of its last replay, and the state is that of this replay.
     """
 
     receipt: Receipt
@@ -56,9 +56,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     ``applied``: the job was applied. It is reported if the job has ``notify``, and for each replay that was not forced.
     ``dead``: it became a dead letter, for this reason. It is always reported. ``dropped``: an operator has deleted its
-    dead letter, or (reason ``purged``) a later purge of its user has made it needless, which is reported as
-    ``applied`` is. ``replayed``: an operator has pushed its dead letter again. ``replay`` is the new receipt, and the
-    outcome of the replay follows.
+    dead letter, or (reason ``purged``) a later purge of its user has made it needless, or (reason ``discarded``) an
+    operator has discarded the waiting job. The last two are reported as ``applied`` is. ``replayed``: an operator has
+    pushed its dead letter again. ``replay`` is the new receipt, and the outcome of the replay follows.
 
     ``position`` is the id under which the job was first pushed, which replays that were not forced keep. ``at`` is the
     time in unix milliseconds. ``op`` and ``user_id`` are ``None`` if the job could not be decoded. ``kind`` and
@@ -207,7 +207,11 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a read job: what its ``op`` asks for, or an error. ``engine_ms`` is the time in Qdrant."""
+    """The answer to a read job: what its ``op`` asks for, or an error.
+
+    ``queue_ms`` is the time from the push of the job until a worker began it, ``engine_ms`` is the time in Qdrant, and
+    ``total_ms`` is the time from the push until the worker had the answer.
+    """
 
     ok: bool
     hits: list[Hit] | None = None
@@ -223,6 +227,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     health: HealthReport | None = None
     error: ReadError | None = None
     engine_ms: float = 0.0
+    queue_ms: float = 0.0
+    total_ms: float = 0.0
 
 
 def check_receipt(receipt: Any, field: str = "receipt") -> None:

@@ -13,11 +13,19 @@ from pathlib import Path
 
 SOURCE_ROOT = str(Path(__file__).resolve().parents[2])
 
+ENDS_WITH_OWNER = (
+    "import os, threading; "
+    "threading.Thread(target=lambda: os.read(0, 1) or os.kill(os.getpid(), 15), daemon=True).start(); "
+)
+"""Code to run ``first`` in a child whose standard input is a pipe that its owner holds. Then the child ends with its
+owner, even if that is killed."""
+
 
 def python_command(module: str, arguments: Sequence[str], *, first: str = "") -> list[str]:
     """Return the command line that runs ``module`` as ``python -m`` does; ``first`` is code that runs before."""
     program = (
         f"import sys; sys.path[:] = {import_path()!r}; {first}"
+        "from memory_worker.messages_only import import_messages_only; import_messages_only(); "
         f"from runpy import run_module; run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return [sys.executable, "-P", "-c", program, *arguments]

@@ -9,7 +9,7 @@ from qdrant_client import grpc as q
 
 from memory_worker.embedded import convert
 from memory_worker.embedded.filters import filter_from_proto
-from memory_worker.embedded.refusals import bad_input, no_point, not_served, out_of_range
+from memory_worker.embedded.refusals import bad_argument, bad_input, no_point, not_served, out_of_range
 
 if TYPE_CHECKING:
     from memory_worker.embedded.shards import Collection
@@ -19,6 +19,10 @@ DEFAULT_LIMIT = 10
 _OFFSET_AND_ORDER = (
     "Cannot use an `offset` when using `order_by`. The alternative for paging is to use `order_by.start_from` and "
     "a filter to exclude the IDs that you've already seen for the `order_by.start_from` value"
+)
+
+_THRESHOLD_WITHOUT_QUERY = (
+    "Bad request: A query is needed to use the score_threshold. Can't have score_threshold without defining a query."
 )
 
 
@@ -87,15 +91,22 @@ def _facet_value(value: str | int | bool) -> q.FacetValue:
 
 
 def query_from_proto(collection: Collection, request: q.QueryPoints) -> edge.QueryRequest:
-    """Return a query for the points that are nearest to a dense vector, or to that of another point."""
-    if not request.HasField("query"):
-        raise not_served("queries without a vector")
+    """Return a query for the points that are nearest to a dense vector, or to that of another point.
+
+    Without a vector, points are returned in the order of their ids.
+    """
     convert.default_vector_only(request.using)
-    vector, conditions = _nearest(collection, request)
+    if request.HasField("query"):
+        vector, conditions = _nearest(collection, request)
+        query = edge.Query.Nearest(vector)
+    elif request.HasField("score_threshold"):
+        raise bad_argument(_THRESHOLD_WITHOUT_QUERY)
+    else:
+        query, conditions = None, optional_filter(request)
     return edge.QueryRequest(
         limit=_limit(request),
         offset=request.offset,
-        query=edge.Query.Nearest(vector),
+        query=query,
         with_vector=convert.with_vectors(request.with_vectors),
         with_payload=convert.with_payload(request.with_payload),
         filter=conditions,

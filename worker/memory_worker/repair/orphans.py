@@ -23,6 +23,7 @@ from memory_worker.repair.owners import user_of
 from memory_worker.repair.reconcile import Reconciler
 from memory_worker.wire.connection import queue_request
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.overflow import streams_of
 from memory_worker.wire.push import push_if_unchanged
 
 SHRINKING = 0.8
@@ -113,11 +114,12 @@ class _Deletion(NamedTuple):
     limits: Limits
 
     async def delete(self, partition: int, orphans: list[Orphan]) -> Deleted:
-        watch, stream = self.reconciler.watch, self.keys.stream(partition)
+        watch, partitions = self.reconciler.watch, self.reconciler.partitions
+        streams = [self.keys.stream(number) for number in streams_of(partition, partitions)]
         for _ in range(_TRIES):
             async with watch.paused(), self.redis.pipeline(transaction=True) as pipe:
                 with queue_request("watch"):
-                    await pipe.watch(stream)
+                    await pipe.watch(*streams)
                 await watch.catch_up_paused([partition])
                 if partition in watch.gaps or partition in self.reconciler.touched.unsure:
                     return Deleted(0, len(orphans))
@@ -126,7 +128,8 @@ class _Deletion(NamedTuple):
                     return Deleted()
                 entries = [(partition, encode_write(job, self.limits)) for job in jobs]
                 versions = [version_of(job, self.limits) for job in jobs]
-                if await push_if_unchanged(pipe, self.keys, self.reconciler.partitions, entries, versions):
+                users = [job.user_id for job in jobs]
+                if await push_if_unchanged(pipe, self.keys, partitions, entries, versions=versions, users=users):
                     return Deleted(sum(len(job.point_ids) for job in jobs), 0)
         return Deleted(0, len(orphans))
 

@@ -1,7 +1,7 @@
 """Rekeying: points under integer ids get the UUIDs of their logical ids.
 
 Older versions of the main app gave points integer ids. Such a point is found only by its ``_point_id``, and each upsert
-must delete it. Workers may run beside this: a point is moved while the lease of its user's partition is held, so no
+must delete it. Workers may run beside this: a point is moved while the leases of its user's partition are held, so no
 other write of that user is applied, and the point is read again under the lease.
 
 Integers come first in the order of ids. So a run that was interrupted is simply repeated.
@@ -9,22 +9,17 @@ Integers come first in the order of ids. So a run that was interrupted is simply
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 from redis.asyncio import Redis
 
 from memory_worker.contract import partition_of
-from memory_worker.contract.errors import (
-    DeadlinePassed,
-    LeaseLost,
-    StoreError,
-    StoreUnavailable,
-)
+from memory_worker.contract.errors import StoreUnavailable
 from memory_worker.contract.kinds import POINT_ID_FIELD, primary_id
+from memory_worker.ingest.leased_requests import next_deadline, send_leased
 from memory_worker.queue.holding import PartitionHolder
-from memory_worker.queue.lease import Lease, LeaseState, renew_leases
+from memory_worker.queue.lease import Lease
 from memory_worker.repair.owners import OWNER_FIELDS, owner_of
 from memory_worker.store.operations import CollectionRef
 from memory_worker.store.store import VectorStore
@@ -135,40 +130,24 @@ class Rekeyer:
         return found
 
     async def _move_held(self, ref: CollectionRef, partition: int, point_ids: list[str]) -> tuple[int, int]:
-        async with self._holder.hold(partition) as lease:
-            return await self._move(ref, lease, point_ids)
+        async with self._holder.hold(partition) as leases:
+            return await self._move(ref, leases, point_ids)
 
-    async def _move(self, ref: CollectionRef, lease: Lease, point_ids: list[str]) -> tuple[int, int]:
-        """Move points of a partition whose lease is held. Return how many were moved, and how many only deleted."""
-        kind, deadline = self._store.collections.kinds[ref.kind], await self._deadline(lease)
+    async def _move(self, ref: CollectionRef, leases: Sequence[Lease], point_ids: list[str]) -> tuple[int, int]:
+        """Move points of a partition whose leases are held. Return how many were moved, and how many only deleted."""
+        kind = self._store.collections.kinds[ref.kind]
+        deadline = await next_deadline(self._redis, self._keys, leases, self._options)
         try:
             found = await self._store.stored_points(ref).whole(point_ids, deadline=deadline)
         except StoreUnavailable as error:
             if len(point_ids) == 1 or error.code != _TOO_LARGE:
                 raise
             half = len(point_ids) // 2
-            first, second = [await self._move(ref, lease, part) for part in (point_ids[:half], point_ids[half:])]
+            first, second = [await self._move(ref, leases, part) for part in (point_ids[:half], point_ids[half:])]
             return first[0] + second[0], first[1] + second[1]
         owned = [record for record in found if owner_of(kind, payload_of(record.payload)) is not None]
         move = move_of(self._store.collections.name(ref), owned)
         if move is None:
             return 0, 0
-        lease.state = LeaseState.IN_DOUBT
-        try:
-            await self._store.send_request(ref, move.request, deadline=deadline)
-        except DeadlinePassed as error:
-            lease.state = LeaseState.HELD
-            raise LeaseLost from error
-        except StoreError as error:
-            if not (isinstance(error, StoreUnavailable) and error.in_doubt):
-                lease.state = LeaseState.HELD
-            raise
-        lease.state = LeaseState.HELD
+        await send_leased(self._store, leases, [(ref, move.request)], deadline)
         return move.moved, move.deleted
-
-    async def _deadline(self, lease: Lease) -> float:
-        """Return the monotonic time at which the next request must end, which is before the lease does."""
-        options = self._options
-        if options.min_replicas or not lease.lasts(options.request_timeout_s + options.margin_s):
-            await renew_leases(self._redis, self._keys, [lease], min_replicas=options.min_replicas)
-        return min(time.monotonic() + options.request_timeout_s, lease.until - options.margin_s)

@@ -21,19 +21,26 @@ from arq.worker import Worker
 from redis.asyncio import Redis
 
 from memory_worker import __version__
+from memory_worker.console.application import console
+from memory_worker.console.sources import ConsoleSources
 from memory_worker.contract import CONTRACT_VERSION
 from memory_worker.contract.errors import ConfigurationError, QueueError, StoreError, StoreUnavailable
 from memory_worker.http.pages import Rates, pages
-from memory_worker.http.server import http_server
+from memory_worker.http.server import Application, http_server
 from memory_worker.ingest.arq_taker import ArqTaker
 from memory_worker.ingest.drainer import Drainer
+from memory_worker.inspection.fleet import Reporter
+from memory_worker.inspection.history import History
 from memory_worker.inspection.queue_stats import StatsCollector, StatsExporter
 from memory_worker.queue import processes
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.server import check_server, refuse_unsafe
 from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import ReadWorker
+from memory_worker.runtime.console_wiring import ConsoleWiring
+from memory_worker.runtime.idle_memory import return_freed_memory, return_memory_when_idle
 from memory_worker.runtime.maintenance import Maintenance
+from memory_worker.runtime.progress import Progress
 from memory_worker.runtime.roles import admin_worker, ingest_worker, search_worker
 from memory_worker.runtime.wiring import (
     admin_memory_limits,
@@ -97,7 +104,7 @@ class WorkerProcess:
         settings, keys = self._settings, Keys(self._settings.queue_prefix)
         async with connected_queue_and_store(settings) as (redis, store):
             stats_collector = StatsCollector(redis, keys, store, interval_s=_STATS_EVERY_S)
-            async with self._serving_http(stats_collector):
+            async with self._serving_http(stats_collector, redis, store):
                 await self._check_redis(redis)
                 clock = RedisClock()
                 await publish_meta(redis, keys, queue_meta(settings), only_missing=True)
@@ -109,9 +116,11 @@ class WorkerProcess:
                 drainer = self._drainer(redis, keys, store, clock)
                 background = {
                     "maintenance": self._maintenance(redis, keys, clock, drainer).run(),
-                    "process": processes.keep_beating(redis, keys, self._process_id, self._role),
+                    "process": processes.keep_beating(redis, keys, self._process_id, self._role, Reporter()),
                     "store watch": self._watch(store, drainer),
                     "stats collector": stats_collector.run(),
+                    "progress": Progress(stats_collector.latest).keep_reporting(),
+                    "memory": return_memory_when_idle(self._is_idle, return_freed_memory),
                 }
                 if self._role != "search" and settings.arq_writes_poll_ms:
                     taker = ArqTaker(
@@ -150,19 +159,27 @@ class WorkerProcess:
         """End `run` once the running jobs are finished, or after ``WORKER_GRACE_S`` seconds."""
         self._stop.set()
 
+    def _is_idle(self) -> bool:
+        return all(task.done() for worker in self._workers.values() for task in worker.tasks.values())
+
     @contextlib.asynccontextmanager
-    async def _serving_http(self, stats_collector: StatsCollector) -> AsyncIterator[None]:
+    async def _serving_http(
+        self, stats_collector: StatsCollector, redis: Redis, store: VectorStore
+    ) -> AsyncIterator[None]:
         """Serve the HTTP pages. This comes first, because the rest of the start may take long and fail."""
         rates = Rates()
-        with self._http(stats_collector, rates):
-            beating = asyncio.create_task(beat(self._health, rates.sample), name="beat")
+        history = History(redis, Keys(self._settings.queue_prefix), stats_collector.latest)
+        with self._http(stats_collector, rates, self._console(redis, store, stats_collector, history)):
+            tasks = [asyncio.create_task(beat(self._health, rates.sample), name="beat")]
+            if self._settings.console_enabled:
+                tasks.append(asyncio.create_task(history.run(), name="history"))
             try:
                 yield
             finally:
-                await _cancel_all([beating])
+                await _cancel_all(tasks)
 
     @contextlib.contextmanager
-    def _http(self, stats_collector: StatsCollector, rates: Rates) -> Iterator[None]:
+    def _http(self, stats_collector: StatsCollector, rates: Rates, other: Application | None) -> Iterator[None]:
         expose_process()
         start_at_zero()
         connection.request_timer = partial(timed, REDIS_REQUESTS)
@@ -171,11 +188,32 @@ class WorkerProcess:
         REGISTRY.register(exporter)
         try:
             sources = pages(self._health, self._role, stats_collector.latest, rates)
-            with http_server(self._settings.bind_host, self._settings.port, sources) as port:
-                log_event(logger, logging.INFO, "http", host=self._settings.bind_host, port=port)
+            with http_server(self._settings.http_host, self._settings.port, sources, other) as port:
+                log_event(logger, logging.INFO, "http", host=self._settings.http_host, port=port)
                 yield
         finally:
             REGISTRY.unregister(exporter)
+
+    def _console(
+        self, redis: Redis, store: VectorStore, stats_collector: StatsCollector, history: History
+    ) -> Application | None:
+        """Return the console, unless it is turned off."""
+        settings = self._settings
+        if not settings.console_enabled:
+            return None
+        wiring = ConsoleWiring(settings, redis, store, asyncio.get_running_loop())
+        return console(
+            ConsoleSources(
+                settings=settings,
+                role=self._role,
+                process_id=self._process_id,
+                health=self._health,
+                stats=stats_collector.latest,
+                history=history.samples,
+                connect=wiring.connect,
+                run_checks=wiring.run_checks,
+            )
+        )
 
     def _builders(self, drainer: Drainer, open_reads: Callable[..., Reads]) -> dict[str, Callable[[], Worker]]:
         """Return a function for each part of this process's roles that builds its arq worker."""

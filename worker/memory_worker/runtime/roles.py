@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from arq.worker import Worker
 from redis.asyncio import Redis
 
 from memory_worker.contract.errors import PartitionMismatch, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
-from memory_worker.queue.drain_jobs import WakeAfter
+from memory_worker.queue.drain_jobs import ClaimedGroup, WakeAfter
 from memory_worker.reads.answers import ADMIN_READS, USER_READS
 from memory_worker.reads.handlers import Reads
 from memory_worker.runtime.arq_workers import DrainWorker, ReadWorker
@@ -25,15 +25,16 @@ logger = logging.getLogger(__name__)
 def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, on_poll: Callable[[], None]) -> Worker:
     """Return the arq worker that drains partitions. It calls ``on_poll`` each time it looks for jobs."""
 
-    async def drain(partitions: Sequence[int]) -> Mapping[int, WakeAfter]:
+    async def drain(group: ClaimedGroup) -> Mapping[int, WakeAfter]:
+        partitions = group.partitions
         try:
-            results = await drainer.drain_group(partitions)
-            return {partition: result.wake_after_s for partition, result in results.items()}
+            results = await drainer.drain_group(partitions, group.opened)
+            return {number: result.wake_after_s for number, result in results.items() if not result.finished}
         except (QueueUnavailable, PartitionMismatch) as error:
             log_event(logger, logging.WARNING, "drain_failed", partitions=list(partitions), error=str(error))
         except Exception as error:  # noqa: BLE001  # an unexpected error must not stop the role
             if len(partitions) > 1:  # nor the other partitions of the group
-                ends = await asyncio.gather(*(drain([partition]) for partition in partitions))
+                ends = await asyncio.gather(*(drain(ClaimedGroup([partition])) for partition in partitions))
                 return {partition: after_s for end in ends for partition, after_s in end.items()}
             log_event(logger, logging.ERROR, "drain_failed", failure=error, partitions=partitions, error=str(error))
         return dict.fromkeys(partitions, settings.retry_max_s)
@@ -42,6 +43,7 @@ def ingest_worker(redis: Redis, settings: Settings, drainer: Drainer, on_poll: C
         redis,
         Keys(settings.queue_prefix),
         drain,
+        drainer.opening,
         partitions=settings.queue_partitions,
         batch_jobs=settings.batch_max_jobs,
         max_jobs=settings.worker_concurrency,

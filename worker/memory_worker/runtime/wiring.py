@@ -24,6 +24,7 @@ from memory_worker.wire.meta import QueueMeta
 
 if TYPE_CHECKING:
     from memory_worker.embedded.engines import Engine
+    from memory_worker.store.shape import CollectionShape
     from memory_worker.store.store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ def engines_where_unset(settings: Settings, parts: Container[str] = ("redis", "q
     If the engine already runs, it is shared. Call this before an event loop runs. Raises `EmbeddedEngineError`.
     """
     mixed = (settings.redis_url is None) != (settings.qdrant_url is None)
+    # The default depends on which URLs are unset, so it is resolved before they get values.
+    settings = settings.model_copy(update={"bind_host": settings.http_host})
     with ExitStack() as engines:
         if settings.redis_url is None and "redis" in parts:
             from memory_worker.embedded.engines import start_valkey  # noqa: PLC0415  # loads gRPC
@@ -83,7 +86,6 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
     # Imported here, because gRPC takes a second to load, and not every command needs Qdrant.
     from memory_worker.store.reader import AnswerLimits  # noqa: PLC0415
     from memory_worker.store.registry import MemoryRegistry  # noqa: PLC0415
-    from memory_worker.store.shape import CollectionShape  # noqa: PLC0415
     from memory_worker.store.store import VectorStore  # noqa: PLC0415
 
     if settings.qdrant_url is None:
@@ -91,20 +93,7 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
     api_key, limits = settings.qdrant_api_key, read_memory_limits(settings)
     return VectorStore(
         settings.qdrant_url,
-        CollectionShape(
-            kinds=settings.kinds,
-            namespaces=settings.namespaces,
-            dimension=settings.qdrant_vector_dimension,
-            quantize_int8=settings.qdrant_quantization == "int8",
-            hnsw_m=settings.qdrant_hnsw_m,
-            hnsw_payload_m=settings.qdrant_hnsw_payload_m,
-            hnsw_ef_construct=settings.qdrant_hnsw_ef_construct,
-            tenant_index=settings.qdrant_tenant_index,
-            on_disk=settings.qdrant_on_disk,
-            shard_number=settings.qdrant_shard_number,
-            replication_factor=settings.qdrant_replication_factor,
-            write_consistency_factor=settings.qdrant_write_consistency_factor,
-        ),
+        collection_shape(settings),
         registry=(
             MemoryRegistry(settings.queue_prefix)
             if redis is None
@@ -114,6 +103,27 @@ def open_store(settings: Settings, redis: Redis | None = None) -> VectorStore:
         tls_ca_file=settings.qdrant_tls_ca_file,
         timeout_s=settings.qdrant_timeout_s,
         answers=AnswerLimits(limits.small_answer_bytes, limits.max_answer_bytes),
+    )
+
+
+def collection_shape(settings: Settings) -> CollectionShape:
+    """Return the names of the collections, and the settings of new ones."""
+    from memory_worker.store.shape import CollectionShape  # noqa: PLC0415  # loads gRPC
+
+    return CollectionShape(
+        kinds=settings.kinds,
+        namespaces=settings.namespaces,
+        dimension=settings.qdrant_vector_dimension,
+        quantize_int8=settings.qdrant_quantization == "int8",
+        hnsw_m=settings.qdrant_hnsw_m,
+        hnsw_payload_m=settings.qdrant_hnsw_payload_m,
+        hnsw_ef_construct=settings.qdrant_hnsw_ef_construct,
+        indexing_threshold_kb=settings.qdrant_indexing_threshold_kb,
+        tenant_index=settings.qdrant_tenant_index,
+        on_disk=settings.qdrant_on_disk,
+        shard_number=settings.qdrant_shard_number,
+        replication_factor=settings.qdrant_replication_factor,
+        write_consistency_factor=settings.qdrant_write_consistency_factor,
     )
 
 
@@ -181,6 +191,7 @@ def drain_options(settings: Settings) -> DrainOptions:
         retry=RetryPolicy(settings.retry_base_s, settings.retry_max_s),
         min_replicas=settings.queue_min_replicas,
         outcomes_max=settings.outcomes_max,
+        read_priority_requests=settings.read_priority_requests,
     )
 
 
@@ -193,6 +204,7 @@ def queue_meta(settings: Settings) -> QueueMeta:
         max_bytes=settings.queue_max_bytes,
         max_reads=settings.search_max_waiting,
         min_replicas=settings.queue_min_replicas,
+        user_burst=settings.queue_user_burst,
     )
 
 

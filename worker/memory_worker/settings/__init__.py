@@ -6,13 +6,20 @@ that are built from settings (`memory_worker.runtime.wiring`).
 
 from __future__ import annotations
 
-from memory_worker.settings.load import foreign_variables, load_settings, secret_file_variables, variables
+from memory_worker.settings.load import (
+    child_environment,
+    foreign_variables,
+    load_settings,
+    secret_file_variables,
+    variables,
+)
 from memory_worker.settings.model import MOST_PARTITIONS, Role, Settings
 
 __all__ = [
     "MOST_PARTITIONS",
     "Role",
     "Settings",
+    "child_environment",
     "foreign_variables",
     "load_settings",
     "secret_file_variables",

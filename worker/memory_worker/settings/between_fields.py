@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+MIN_PASSWORD_CHARACTERS = 12
 LEASE_MARGIN_S = 2.0
 """How much longer a lease must be than a request to Qdrant: time for a late reply and for the commit."""
 
@@ -31,3 +32,14 @@ def check_between_fields(settings: Any) -> None:
         raise ValueError("REPLIES_MAX_BYTES must not be below READ_MAX_BYTES")
     if (settings.redis_tls_cert_file is None) != (settings.redis_tls_key_file is None):
         raise ValueError("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need each other")
+    _check_console(settings)
+
+
+def _check_console(settings: Any) -> None:
+    password = settings.console_password.get_secret_value() if settings.console_password else None
+    if settings.console_actions and password is None:
+        raise ValueError("CONSOLE_ACTIONS needs CONSOLE_PASSWORD_FILE or CONSOLE_PASSWORD")
+    if password is not None and len(password) < MIN_PASSWORD_CHARACTERS:
+        raise ValueError(
+            f"CONSOLE_PASSWORD: at least {MIN_PASSWORD_CHARACTERS} characters are needed, got {len(password)}"
+        )

@@ -57,6 +57,21 @@ def secrets_from_files(given: Mapping[str, str], files: Mapping[str, str]) -> tu
     return found, origins
 
 
+def without_quotes(path: Any) -> Any:
+    """Return a path without the quotes around it, which docker run --env-file keeps."""
+    if isinstance(path, str) and path[:1] in ("'", '"') and path[-1:] == path[:1]:
+        return path[1:-1]
+    return path
+
+
+def check_api_key(key: str) -> None:
+    """Refuse text that no header can carry and text in quotes. It would look like an outage later."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("an API key consists of printable ASCII characters without spaces")
+    if key[0] in "\"'":
+        raise ValueError("it is in quotes; remove them (docker run --env-file keeps quotes)")
+
+
 def _secret_in(variable: str, path: Path, *, as_it_is: bool) -> str:
     """Return what the file holds, without a byte order mark and line ends, and without blanks unless ``as_it_is``."""
     try:

@@ -38,6 +38,20 @@ def foreign_variables() -> list[Unknown]:
     return foreign(os.environ, _known())
 
 
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment for a child process, but with exactly these settings. It has plain secrets.
+
+    The child logs lines of text from the level INFO on.
+    """
+    left_out = {*_known(), *(unknown.name for unknown in foreign_variables())}
+    found = {name: value for name, value in os.environ.items() if name not in left_out}
+    for name in settings.model_fields_set | {"redis_url", "qdrant_url"}:
+        value = getattr(settings, name)
+        if value is not None:
+            found[name.upper()] = str(getattr(value, "get_secret_value", lambda value=value: value)())
+    return {**found, "LOG_LEVEL": "INFO", "LOG_JSON": "false"}
+
+
 def variables() -> dict[str, str]:
     """Return the name and the description of each setting's variable."""
     return {name.upper(): field.description or "" for name, field in Settings.model_fields.items()}

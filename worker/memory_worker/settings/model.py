@@ -1,21 +1,19 @@
-"""All settings in one class. Each has its unit, its default and its special values."""
+"""All settings. Each has its unit, its default and its special values."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from memory_worker.contract import Limits
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.kinds import MEMORY, Kinds
 from memory_worker.settings.between_fields import check_between_fields
-from memory_worker.settings.environment import texts
+from memory_worker.settings.environment import check_api_key, without_quotes
 from memory_worker.settings.kinds_file import BUILT_IN, Specs, kinds_from, read_specs
+from memory_worker.settings.servers import ServerSettings
 
 Role = Literal["ingest", "search", "all"]
 Quantization = Literal["none", "int8"]
@@ -24,84 +22,9 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 MOST_PARTITIONS = 1024
 
 
-class _Environment(EnvSettingsSource):
-    """Reads the environment: upper-case names, stripped values. An empty value counts as unset."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the value of a field, its key, and whether it is complex."""
-        _, key, is_complex = super().get_field_value(field, field_name)
-        name = field_name.upper()
-        return texts(os.environ, [name]).get(name), key, is_complex
-
-
-class Settings(BaseSettings):
+class Settings(ServerSettings):
     """The settings of a worker. `load_settings` makes them from the environment."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,  # the input may be a secret
-    )
-
-    @classmethod
-    def settings_customise_sources(  # type: ignore[override]  # the other sources are not used
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Use the arguments first, then the environment, and no files."""
-        return init_settings, _Environment(settings_cls)
-
-    redis_url: SecretStr | None = Field(
-        None,
-        description="Address of Redis: `redis://`, `rediss://` (TLS) or `unix://`. With Sentinel or Redis Cluster: "
-        "`redis+sentinel://` or `redis+cluster://`. Or a file with it: `REDIS_URL_FILE`. If it is unset, the worker "
-        "starts an embedded Valkey. An empty value is an error.",
-    )
-    redis_username: SecretStr | None = Field(
-        None, description="Redis user. It overrides the user in the URL. Or a file: `REDIS_USERNAME_FILE`."
-    )
-    redis_password: SecretStr | None = Field(
-        None,
-        description="Redis password, not percent-encoded. It overrides the password in the URL. "
-        "Or a file: `REDIS_PASSWORD_FILE`.",
-    )
-    redis_tls_ca_file: Path | None = Field(
-        None,
-        description="PEM file of the authority that signed Redis's certificate. "
-        "If it is unset, those of the system are used (`SSL_CERT_FILE`).",
-    )
-    redis_tls_cert_file: Path | None = Field(
-        None, description="PEM file of the client certificate for Redis. It needs `REDIS_TLS_KEY_FILE`."
-    )
-    redis_tls_key_file: Path | None = Field(None, description="PEM file of the key of that certificate.")
-    redis_timeout_s: float = Field(5.0, gt=0, le=60, description="Time to wait for a reply from Redis, in seconds.")
-    redis_patience_s: float = Field(
-        20.0,
-        gt=0,
-        le=3600,
-        description="Time that a worker goes on without a Redis that takes writes, in seconds. Then it exits with 1.",
-    )
-    redis_allow_eviction: bool = Field(
-        False,
-        description="Start although Redis has a `maxmemory` and a `maxmemory-policy` other than `noeviction`. "
-        "Such a Redis loses jobs when it is full.",
-    )
-
-    qdrant_url: str | None = Field(
-        None,
-        description="gRPC address of Qdrant: `http://host:6334`, or `https://` for TLS. "
-        "If it is unset, the worker starts an embedded engine. An empty value is an error.",
-    )
-    qdrant_api_key: SecretStr | None = Field(
-        None, description="API key of Qdrant. Or a file with it: `QDRANT_API_KEY_FILE`."
-    )
-    qdrant_tls_ca_file: Path | None = Field(
-        None,
-        description="PEM file of the authority that signed Qdrant's certificate. "
-        "If it is unset, those of gRPC are used (`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`).",
-    )
-    qdrant_timeout_s: float = Field(
-        5.0, gt=0, le=300, description="Time that one request to Qdrant may take, in seconds. Keep it below the lease."
-    )
     kinds_file: Path | None = Field(
         None,
         description="TOML file that describes the kinds of points (`docs/kinds.md`). It is read when the worker "
@@ -131,27 +54,36 @@ class Settings(BaseSettings):
         description="`int8`: scalar quantization (quantile 0.99, always in RAM). Searches then rescore with the full "
         "vectors. It saves memory only together with `QDRANT_ON_DISK=true`.",
     )
-    qdrant_hnsw_m: int = Field(
-        16,
+    qdrant_hnsw_m: int | None = Field(
+        None,
         ge=0,
         le=512,
-        description="HNSW: edges per node. 0: no graph over the points of all users. A search without a user then "
-        "misses most points, but the worker never sends one.",
+        description="HNSW: edges per node in the graph over the points of all users. 0: no such graph. A search "
+        "without a user then misses most points, but the worker never sends one. If it is unset: 0 on Qdrant 1.20 or "
+        "newer, unless `QDRANT_HNSW_PAYLOAD_M` is 0, and the server's default on older ones.",
     )
     qdrant_hnsw_payload_m: int | None = Field(
         None,
         ge=0,
         le=512,
-        description="HNSW: edges per node in the graph of one user. With `QDRANT_HNSW_M=0`, each large user gets a "
-        "graph and nothing else is built (Qdrant 1.17 or newer). If it is unset, `QDRANT_HNSW_M` applies.",
+        description="HNSW: edges per node in the graph of one user. If it is unset: 16 where `QDRANT_HNSW_M` is unset "
+        "and becomes 0, and `QDRANT_HNSW_M` otherwise.",
     )
     qdrant_hnsw_ef_construct: int = Field(
         100, ge=4, le=10_000, description="HNSW: neighbours to consider while the graph is built."
     )
+    qdrant_indexing_threshold_kb: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        description="Size of vectors from which on Qdrant builds graphs, in KiB: of those in a segment and, if only "
+        "users get graphs, of those of a user in it. Less is scanned. 0: no graphs. If it is unset: 100,000 if only "
+        "users get graphs, and 400,000 otherwise.",
+    )
     qdrant_tenant_index: bool = Field(
-        False,
-        description="Write the user as the keyword `_tenant` into each point, and index it as Qdrant's tenant. "
-        "Qdrant then stores the points of a user side by side.",
+        True,
+        description="Make the index on `user_id` Qdrant's tenant index. Qdrant then stores the points of a user side "
+        "by side whenever it rebuilds a segment.",
     )
     qdrant_on_disk: bool = Field(False, description="Keep vectors and the HNSW graph on disk.")
     qdrant_shard_number: int = Field(1, ge=1, le=1024, description="Shards (Qdrant cluster).")
@@ -171,10 +103,7 @@ class Settings(BaseSettings):
         "or of many partitions with few jobs.",
     )
     worker_poll_ms: int = Field(
-        50,
-        ge=1,
-        le=1000,
-        description="Poll interval for partitions that are due but were not woken, in milliseconds.",
+        50, ge=1, le=1000, description="Poll interval for partitions that are due but not woken, in milliseconds."
     )
     worker_grace_s: float = Field(
         10.0, gt=0, le=600, description="Time to finish the work in flight after SIGTERM, in seconds."
@@ -216,6 +145,13 @@ class Settings(BaseSettings):
     batch_max_bytes: int = Field(
         4_194_304, ge=1024, le=268_435_456, description="Most bytes of jobs in one batch. One job always fits."
     )
+    read_priority_requests: int = Field(
+        1,
+        ge=0,
+        le=1000,
+        description="Most batches of a worker on their way to Qdrant while searches and other reads are answered. "
+        "0 is no limit: then nothing slows an import down, and searches wait longer.",
+    )
     drain_slice_s: float = Field(
         2.0, gt=0, le=60, description="Time after which a drain lets other partitions go first, in seconds."
     )
@@ -253,6 +189,13 @@ class Settings(BaseSettings):
     )
     queue_max_jobs: int = Field(1_000_000, ge=0, description="Jobs that may wait. 0: no limit.")
     queue_max_bytes: int = Field(4_294_967_296, ge=0, description="Bytes of jobs that may wait. 0: no limit.")
+    queue_user_burst: int = Field(
+        512,
+        ge=0,
+        le=1_000_000,
+        description="Jobs of a partition from which on its queue counts as long. A user who pushes as many again in "
+        "a minute gets the overflow stream, so that the others need not wait. 0: nobody gets it.",
+    )
     queue_min_replicas: int = Field(
         0,
         ge=0,
@@ -268,9 +211,27 @@ class Settings(BaseSettings):
     job_max_bytes: int = Field(1_048_576, ge=1024, le=67_108_864, description="Most bytes of one encoded job.")
 
     port: int = Field(8090, ge=0, le=65_535, description="Port of the HTTP pages. 0: a free port, named in the log.")
-    bind_host: str = Field("0.0.0.0", description="Address that the HTTP pages listen on.")  # noqa: S104
+    bind_host: str | None = Field(
+        None,
+        description="Address that the HTTP pages listen on. If it is unset: 127.0.0.1 if an engine is embedded "
+        "(`REDIS_URL` or `QDRANT_URL` is unset), and all addresses (0.0.0.0) otherwise.",
+    )
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
     log_json: bool = Field(False, description="Log each event as one JSON object per line.")
+    console_enabled: bool = Field(
+        True, description="Serve the console for operators at `/` on `PORT` (`docs/console.md`)."
+    )
+    console_password: SecretStr | None = Field(
+        None,
+        description="Password of the console, with at least 12 characters. All its pages ask for it. "
+        "Or a file with it: `CONSOLE_PASSWORD_FILE`. If it is unset, anyone who reaches the port can read the pages.",
+    )
+    console_actions: bool = Field(
+        False, description="Allow replays and drops of dead letters in the console. It needs `CONSOLE_PASSWORD`."
+    )
+    console_payloads: bool = Field(
+        False, description="Show payload values of dead letters in the console. Otherwise they are masked."
+    )
     data_dir: Path = Field(Path("data"), description="Directory of the embedded engines' data.")
     embedded_redis_port: int = Field(
         0, ge=0, le=65_535, description="Port of the embedded Valkey on 127.0.0.1. 0: a free port, named in the log."
@@ -285,6 +246,15 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """The limits of a job."""
         return Limits(dimension=self.qdrant_vector_dimension, max_job_bytes=self.job_max_bytes, kinds=self.kinds)
+
+    @property
+    def http_host(self) -> str:
+        """The address that the HTTP pages listen on: ``BIND_HOST``, or what it means if it is unset.
+
+        Embedded engines are for one machine, so their worker is not open to others unless it is told to be.
+        """
+        is_embedded = self.redis_url is None or self.qdrant_url is None
+        return self.bind_host or ("127.0.0.1" if is_embedded else "0.0.0.0")  # noqa: S104
 
     @property
     def kinds(self) -> Kinds:
@@ -306,20 +276,13 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _drop_quotes(cls, path: Any) -> Any:
-        """Drop the quotes around a path, which docker run --env-file keeps."""
-        if isinstance(path, str) and path[:1] in ("'", '"') and path[-1:] == path[:1]:
-            return path[1:-1]
-        return path
+        return without_quotes(path)
 
     @field_validator("qdrant_api_key")
     @classmethod
     def _check_api_key(cls, key: SecretStr | None) -> SecretStr | None:
-        """Refuse text that no header can carry and text in quotes. It would look like an outage later."""
-        text = key.get_secret_value() if key else "key"
-        if not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("an API key consists of printable ASCII characters without spaces")
-        if text[0] in "\"'":
-            raise ValueError("it is in quotes; remove them (docker run --env-file keeps quotes)")
+        if key:
+            check_api_key(key.get_secret_value())
         return key
 
     @property
