@@ -28,16 +28,17 @@ from memory_worker.bench import options as names
 from memory_worker.bench.load import LEAST_SCORE, Load, Query
 from memory_worker.bench.loops import Figure, Path, Task, looped
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.contract import Get, Search
+from memory_worker.contract import Get
 from memory_worker.contract.errors import MemoryWorkerError
 from memory_worker.contract.kinds import MEMORY, USER_ID_FIELD
-from memory_worker.contract.vectors import pack_vector
 from memory_worker.runtime.wiring import open_client, open_queue, open_store
 from memory_worker.settings import Settings, load_settings
 from memory_worker.store.store import VectorStore
 
 _APPLIED_TIMEOUT_S = 60.0
 _CHECK_EVERY = 5
+_TRACED_EVERY = 100
+_PAUSE_S = 0.01
 _UPLOAD_BATCH = 128  # the fastest of 32 to 512; several processes were slower
 _ARQ_JOB, _ARQ_JOBS_AT_ONCE = "upsert", 50  # 50 were faster than arq's default of 10
 
@@ -75,27 +76,57 @@ class _Calls:
         load, queue = self.load, self.queue
         return {
             names.PUSH: looped(lambda point: queue.upsert(**point), load.arguments),
+            names.TRACED_PUSH: looped(self.traced_push, lambda number: (number, load.arguments(number))),
             names.PUSH_MANY: looped(queue.upsert_many, lambda some: [load.arguments(one) for one in some], groups=True),
             names.VISIBLE: looped(self.visible, lambda number: (number, load.arguments(number))),
+            names.APPLIED: looped(self.applied, load.arguments),
+            names.STEPS: self.steps,
             names.DELETED: looped(self.deleted, load.id),
             names.SEARCH: looped(self.search, load.query),
-            names.UNQUEUED: looped(self.search_unqueued, self.job),
             names.GET: looped(self.get, lambda number: load.id(load.asked(number))),
             names.UPSERT: looped(self.upsert, load.stored),
             names.QUERY: looped(self.query, load.query),
+            names.RETRIEVE: looped(self.retrieve, lambda number: load.primary_id(load.asked(number))),
+            names.DIRECT_DELETE: looped(self.delete, load.primary_id),
             names.UPLOAD: self.upload,
             names.ENQUEUE: looped(self.enqueue, lambda number: (number, load.stored(number))),
+            names.PAUSE: looped(asyncio.sleep, lambda _: _PAUSE_S),
         }
+
+    async def traced_push(self, numbered: tuple[int, dict[str, Any]]) -> None:
+        """Push in a trace of its own. One in a hundred of them is sampled."""
+        from opentelemetry import trace  # noqa: PLC0415  # in no other phase, because it makes clients record spans
+
+        number, point = numbered
+        flags = trace.TraceFlags(number % _TRACED_EVERY == 0)
+        context = trace.SpanContext(number + 1, number + 1, is_remote=False, trace_flags=flags)
+        with trace.use_span(trace.NonRecordingSpan(context)):
+            await self.queue.upsert(**point)
+
+    async def applied(self, point: dict[str, Any]) -> list[float]:
+        """Write, and wait until applied. Return when it was stored and when it was applied."""
+        receipt = await self.queue.upsert(**point)
+        stored = time.perf_counter()
+        await self.queue.wait_applied(receipt, timeout=_APPLIED_TIMEOUT_S)
+        return [stored, time.perf_counter()]
 
     async def visible(self, numbered: tuple[int, dict[str, Any]]) -> float:
         """Write, wait until applied, and return the time. Every fifth time, check that the engine has the point."""
         number, point = numbered
-        await self.queue.wait_applied(await self.queue.upsert(**point), timeout=_APPLIED_TIMEOUT_S)
-        ended = time.perf_counter()
+        _, ended = await self.applied(point)
         if number % _CHECK_EVERY == 0:
             job = Get(user_id=point["user_id"], point_ids=[point["point_id"]])
             _check((await self.store.get(job, timeout_s=self.settings.qdrant_timeout_s))[0], 1)
         return ended
+
+    async def steps(self, task: Task) -> Figure:
+        """Write one point after the other. The figure has the times at which each began, was stored and was applied."""
+        times = []
+        for number in range(task.first, task.first + task.count):
+            point = self.load.arguments(number)
+            await asyncio.sleep(_PAUSE_S)  # the worker ends the drain before
+            times.append([time.perf_counter(), *await self.applied(point)])
+        return Figure(calls=task.count, sent=task.count, rate=0.0, times=times)
 
     async def deleted(self, point: dict[str, Any]) -> None:
         await self.queue.wait_applied(await self.queue.delete(**point), timeout=_APPLIED_TIMEOUT_S)
@@ -104,22 +135,19 @@ class _Calls:
         hits = await self.queue.search(user_id=asked.user_id, vector=asked.vector, min_score=LEAST_SCORE)
         _check(hits, asked.expected)
 
-    def job(self, number: int) -> tuple[Search, int]:
-        user_id, vector, expected = self.load.query(number)
-        return Search(user_id=user_id, vector=pack_vector(vector), min_score=LEAST_SCORE), expected
-
-    async def search_unqueued(self, asked: tuple[Search, int]) -> None:
-        hits, _ = await self.store.search(asked[0], timeout_s=self.settings.qdrant_timeout_s)
-        _check(hits, asked[1])
-
     async def get(self, point: dict[str, Any]) -> None:
         _check(await self.queue.get(user_id=point["user_id"], point_ids=[point["point_id"]]), 1)
 
+    async def retrieve(self, primary_id: str) -> None:
+        _check(await self.client.retrieve(self.settings.qdrant_memories_collection, [primary_id]), 1)
+
     async def upsert(self, point: dict[str, Any]) -> None:
         collection = self.settings.qdrant_memories_collection
-        answer = await self.client.upsert(collection, points=[models.PointStruct(**point)], wait=True)
-        if answer.status != models.UpdateStatus.COMPLETED:
-            raise RuntimeError(f"upsert: {answer.status}")
+        _check_completed(await self.client.upsert(collection, points=[models.PointStruct(**point)], wait=True))
+
+    async def delete(self, primary_id: str) -> None:
+        collection = self.settings.qdrant_memories_collection
+        _check_completed(await self.client.delete(collection, points_selector=[primary_id], wait=True))
 
     async def query(self, asked: Query) -> None:
         fields = {USER_ID_FIELD: asked.user_id, **MEMORY.search_filter}  # as in our search
@@ -159,6 +187,11 @@ def _check(answer: Sequence[object], expected: int) -> None:
     """Raise `MemoryWorkerError` if an answer has too few items, because a fast wrong answer must not count."""
     if len(answer) < expected:
         raise MemoryWorkerError(f"found {len(answer)} of {expected}")
+
+
+def _check_completed(answer: models.UpdateResult) -> None:
+    if answer.status != models.UpdateStatus.COMPLETED:
+        raise RuntimeError(f"Qdrant answered {answer.status}")
 
 
 async def _make_calls(seed: int, users: int, stock: int) -> None:

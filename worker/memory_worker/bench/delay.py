@@ -1,26 +1,31 @@
-"""A proxy that delays the network: TCP servers on 127.0.0.1 that forward everything later, in each direction.
+"""A proxy that delays the network: a TCP server on 127.0.0.1 that forwards everything later, in each direction.
 
-    python -m memory_worker.bench.delay DELAY_MS HOST:PORT...
+    python -m memory_worker.bench.delay DELAY_MS HOST:PORT
 
-It writes ``ready PORT...`` to standard error, with one port for each target.
+It writes ``ready PORT`` to standard error. There is one process for each target, so that they do not delay each other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import selectors
+import socket
+import statistics
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable
+from typing import Any, Self, cast
 from urllib.parse import urlsplit, urlunsplit
 
+import uvloop
 from pydantic import SecretStr
 
 from memory_worker.bench.processes import urls
+from memory_worker.bench.timer import Line
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import Settings
 
 HOST = "127.0.0.1"
-_CHUNK_BYTES = 262_144
+_ROUND_TRIPS, _TIMEOUT_S, _MOST_BYTES = 50, 30.0, 4096
 
 
 def addresses(settings: Settings) -> list[str]:
@@ -42,46 +47,83 @@ def farther_away(settings: Settings, redis_port: str, qdrant_port: str) -> Setti
     return settings.model_copy(update={"redis_url": redis_url, "qdrant_url": f"http://{HOST}:{qdrant_port}"})
 
 
-async def delayed_server(host: str, port: int, delay_s: float) -> asyncio.Server:
-    """Return a server that passes on what comes, in order and ``delay_s`` later. Bandwidth is not limited.
+def round_trip_ms(address: str) -> float:
+    """Return the median time in which a Redis answers, if only with an error. Raises `OSError`."""
+    host, _, port = address.rpartition(":")
+    times_s = []
+    with socket.create_connection((host, int(port)), timeout=_TIMEOUT_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(_ROUND_TRIPS):
+            started = time.perf_counter()
+            connection.sendall(b"PING\r\n")
+            connection.recv(_MOST_BYTES)
+            times_s.append(time.perf_counter() - started)
+    return statistics.median(times_s) * 1000
 
-    It needs a `precise_loop`.
-    """
 
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class _End(asyncio.Protocol):
+    """One end of a connection. What it receives is sent by the ``other`` end. Bandwidth is not limited."""
+
+    def __init__(self, line: Line, other: _End | None = None) -> None:
+        self._line, self._other, self._has_ended = line, other, False
+        self._early: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connect(self, host: str, port: int) -> Self:
+        """Begin to open the other end."""
+        self._connecting = asyncio.create_task(self._connect(host, port))
+        return self
+
+    async def _connect(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            far_reader, far_writer = await asyncio.open_connection(host, port)
+            _, self._other = await loop.create_connection(lambda: _End(self._line, self), host, port)
         except OSError:
-            writer.transport.abort()
+            self.transport.abort()
             return
-        await asyncio.gather(_pass_on(reader, far_writer, delay_s), _pass_on(far_reader, writer, delay_s))
-        for done in (writer, far_writer):
-            asyncio.get_running_loop().call_later(delay_s, done.close)
+        for do, arguments in self._early:
+            do(self._other, *arguments)
 
-    return await asyncio.start_server(connect, HOST, 0)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._line.later(self._pass_on, _End.send, data)
+
+    def eof_received(self) -> bool:
+        self._has_ended = True
+        self._line.later(self._pass_on, _End.end)
+        return True  # the other direction goes on
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._line.later(self._pass_on, _End.close)
+
+    def _pass_on(self, do: Callable[..., None], *arguments: Any) -> None:
+        if self._other is None:  # not connected yet
+            self._early.append((do, arguments))
+        else:
+            do(self._other, *arguments)
+
+    def send(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def end(self) -> None:
+        if self._has_ended:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        self.transport.close()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    with suppress(OSError):
-        while data := await reader.read(_CHUNK_BYTES):
-            loop.call_later(delay_s, writer.write, data)
-    loop.call_later(delay_s, writer.write_eof)
-
-
-def precise_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop with timers as fine as the system's: those of ``epoll`` and uvloop tick in milliseconds."""
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
-
-
-async def _main(delay_ms: str, *targets: str) -> None:
-    addresses = [target.rpartition(":") for target in targets]
-    servers = [await delayed_server(host, int(port), float(delay_ms) / 1000) for host, _, port in addresses]
-    ports = (str(server.sockets[0].getsockname()[1]) for server in servers)
-    sys.stderr.write(f"ready {' '.join(ports)}\n")
+async def _main(delay_ms: str, target: str) -> None:
+    line, (host, _, port) = Line(float(delay_ms) / 1000), target.rpartition(":")
+    server = await asyncio.get_running_loop().create_server(lambda: _End(line).connect(host, int(port)), HOST, 0)
+    sys.stderr.write(f"ready {server.sockets[0].getsockname()[1]}\n")
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=precise_loop) as runner:
-        runner.run(_main(*sys.argv[1:]))
+    uvloop.run(_main(*sys.argv[1:]))

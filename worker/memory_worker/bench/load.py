@@ -66,11 +66,15 @@ class Load:
         """Return a point as the arguments of `MemoryQueue.upsert`, with a list of numbers as its vector."""
         return {**self.id(number), "vector": self.numbers(number), "payload": self.payload(number)}
 
+    def primary_id(self, number: int) -> str:
+        """Return the id of a point in Qdrant."""
+        return primary_id(self.id(number)["point_id"])
+
     def stored(self, number: int) -> dict[str, Any]:
         """Return the same point as Qdrant stores it (id, vector, payload), for direct writes."""
         user_id, point_id = self.id(number).values()
         payload = {**self.payload(number), USER_ID_FIELD: user_id, POINT_ID_FIELD: point_id}
-        return {"id": primary_id(point_id), "vector": self.numbers(number), "payload": payload}
+        return {"id": self.primary_id(number), "vector": self.numbers(number), "payload": payload}
 
     def asked(self, number: int) -> int:
         """Return the number of the stored point that the read with this number asks for."""

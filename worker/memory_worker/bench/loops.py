@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+
+from memory_worker.bench.timer import Timer
 
 _LEAD_S, _LONGEST_MESSAGE = 0.01, 120
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
@@ -23,7 +25,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calls to make for the numbers from ``first`` on: ``warmup`` calls that do not count, then ``count`` that do.
 
     ``callers`` make them in a closed loop for at most ``seconds``, or without a limit if that is 0. With a ``rate``
-    (numbers per second) it is an open loop. One call takes ``group`` numbers.
+    (numbers per second) it is an open loop. One call takes ``group`` numbers. With ``raw`` the figure has every time.
     """
 
     path: str
@@ -34,13 +36,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     rate: float = 0.0
     group: int = 1
+    raw: bool = False
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One measurement: ``rate`` in successful calls per second, and percentiles of their latencies in milliseconds.
 
     ``calls`` is the number of calls that succeeded, ``sent`` that of all calls with the warm-up. ``errors`` counts
-    failed calls by their error. ``cpu_us`` is the CPU time of each process per call, in microseconds.
+    failed calls by their error. ``late_ms`` has percentiles of how much later than due the calls of an open loop were
+    sent. ``cpu_us`` is the CPU time of each part per call, in microseconds. ``times`` is for `merged` and the timeline.
     """
 
     calls: int
@@ -48,7 +52,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate: float
     ms: dict[str, float] = {}
     errors: dict[str, int] = {}
+    late_ms: dict[str, float] = {}
     cpu_us: dict[str, float] = {}
+    times: list[list[float]] = []
 
 
 Round: TypeAlias = dict[str, Figure]
@@ -76,10 +82,26 @@ def looped(call: Call, prepare: Callable[[Any], Any], *, groups: bool = False) -
             took_s = await tally.open(counted, task.rate)
         else:
             took_s = await tally.closed(counted, task.callers, task.seconds)
-        ms, errors = percentiles_ms([] if groups else tally.times_s), dict(tally.errors)
-        return Figure(calls=tally.calls, sent=tally.sent, rate=tally.calls / took_s, ms=ms, errors=errors)
+        times = [[], tally.late_s] if groups else [tally.times_s, tally.late_s]
+        found = _figure(tally.calls, tally.sent, took_s, times, tally.errors)
+        return msgspec.structs.replace(found, times=[*times, [took_s]]) if task.raw else found
 
     return run
+
+
+def _figure(
+    calls: int, sent: int, took_s: float, times: Sequence[Sequence[float]], errors: Mapping[str, int]
+) -> Figure:
+    ms, late_ms = map(percentiles_ms, times[:2])
+    return Figure(calls=calls, sent=sent, rate=calls / took_s, ms=ms, late_ms=late_ms, errors=dict(errors))
+
+
+def merged(figures: Sequence[Figure]) -> Figure:
+    """Return the figure of several measurements of the same, which have their ``times``."""
+    calls, sent = sum(figure.calls for figure in figures), sum(figure.sent for figure in figures)
+    times = [[time_s for figure in figures for time_s in figure.times[part]] for part in range(3)]
+    errors = sum((Counter(figure.errors) for figure in figures), Counter[str]())
+    return _figure(calls, sent, sum(times[2]), times, errors)
 
 
 def _cut(numbers: range, size: int) -> Iterator[range]:
@@ -103,6 +125,7 @@ class _Tally:
     calls: int = 0
     sent: int = 0
     times_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     checking_s: float = 0.0
 
@@ -113,7 +136,7 @@ class _Tally:
 
         async def caller() -> None:
             while time.perf_counter() < until and (numbers := next(groups, None)) is not None:
-                await self.timed(numbers)
+                await self.timed(len(numbers), self.prepare(numbers))
 
         await asyncio.gather(*(caller() for _ in range(callers)))
         return time.perf_counter() - started - self.checking_s / callers
@@ -121,37 +144,51 @@ class _Tally:
     async def open(self, groups: Iterator[range], rate: float) -> float:
         """Run an open loop: start each call when it is due, however long the answers take. Return its seconds.
 
-        Latencies count from the due time, so a late start is part of the latency (no coordinated omission). A thread
-        keeps the time, because the timers of uvloop have a resolution of a millisecond and may fire early.
+        Latencies count from the due time, so a late start is part of the latency (no coordinated omission). The next
+        argument is prepared behind the start of a call.
         """
         loop = asyncio.get_running_loop()
         calls: list[asyncio.Task[None]] = []
-        started = time.perf_counter() + _LEAD_S
+        all_sent = loop.create_future()
+        started = due = time.perf_counter() + _LEAD_S
+        numbers, argument = range(0), None
 
-        def keep_time() -> None:
-            due = started
-            for numbers in groups:
-                time.sleep(max(0.0, due - time.perf_counter()))
-                loop.call_soon_threadsafe(send, numbers, due)
-                due += len(numbers) / rate
+        def prepare() -> None:
+            nonlocal numbers, argument
+            numbers = next(groups, range(0))
+            if numbers:
+                argument = self.prepare(numbers)
+                timer.set(due)
+            else:
+                all_sent.set_result(None)
 
-        def send(numbers: range, due: float) -> None:
-            calls.append(loop.create_task(self.timed(numbers, due)))
+        def send() -> None:
+            nonlocal due
+            calls.append(loop.create_task(self.timed(len(numbers), argument, due)))
+            due += len(numbers) / rate
+            loop.call_soon(prepare)
 
-        await asyncio.to_thread(keep_time)
+        timer = Timer(send)
+        prepare()
+        try:
+            await all_sent
+        finally:
+            timer.close()
         await asyncio.gather(*calls)
         return time.perf_counter() - started
 
-    async def timed(self, numbers: range, due: float | None = None) -> None:
-        prepared = self.prepare(numbers)
-        self.sent += len(numbers)
-        started = time.perf_counter() if due is None else due
+    async def timed(self, count: int, argument: Any, due: float | None = None) -> None:
+        self.sent += count
+        started = time.perf_counter()
+        if due is not None:
+            self.late_s.append(started - due)
+            started = due
         try:
-            result = await self.call(prepared)
+            result = await self.call(argument)
             ended = result if isinstance(result, float) else time.perf_counter()
         except Exception as error:  # noqa: BLE001  # every error is counted
             self.errors[f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]] += 1
             return
         self.times_s.append(ended - started)
-        self.calls += len(numbers)
+        self.calls += count
         self.checking_s += time.perf_counter() - ended

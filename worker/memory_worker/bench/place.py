@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -22,8 +23,7 @@ from memory_worker.store.operations import CollectionRef
 from memory_worker.wire.connection import close_redis, queue_errors
 from memory_worker.wire.keys import Keys
 
-_SETTLED = "green"
-_SETTLE_TIMEOUT_S, _POLL_S = 600.0, 0.5
+_OPTIMIZING, _POLL_S = "yellow", 0.1
 _LIBRARIES = ("memory-worker", "arq", "redis", "hiredis", "qdrant-client", "grpcio", "protobuf", "msgspec", "uvloop")
 
 
@@ -58,13 +58,15 @@ class Place:
         """Return how many jobs of the arq peer have not finished."""
         return int(await self._redis.zcard(arq_queue(self._settings)))
 
-    async def settle(self) -> None:
-        """Wait until the engine has optimized its collections, for at most 10 minutes."""
+    async def settle(self, *, within_s: float = 60.0) -> bool:
+        """Wait until the engine does not optimize its collections. Return whether it came to that in time."""
+        until = time.monotonic() + within_s
         async with open_store(self._settings) as store:
-            for _ in range(int(_SETTLE_TIMEOUT_S / _POLL_S)):
-                if all(info.status == _SETTLED for info in await store.info()):
-                    return
+            while any(info.status == _OPTIMIZING for info in await store.info()):
+                if time.monotonic() > until:
+                    return False
                 await asyncio.sleep(_POLL_S)
+        return True
 
     async def points(self) -> int:
         """Return how many points the engine has, exactly."""

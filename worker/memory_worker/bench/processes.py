@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import tempfile
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, cast
 from urllib.parse import urlsplit
 
@@ -16,28 +20,31 @@ import msgspec
 
 from memory_worker.bench.loops import Figure, Task
 from memory_worker.contract.errors import MemoryWorkerError
-from memory_worker.embedded.interpreter import python_command
-from memory_worker.settings import Settings, foreign_variables, secret_file_variables, variables
+from memory_worker.embedded.interpreter import ENDS_WITH_OWNER, python_command
+from memory_worker.settings import Settings, child_environment
 
 _TIMEOUT_S, _POLL_S, _TAIL_LINES = 30.0, 0.02, 20
 _TROUBLE = re.compile(r"^\S+ (?:warning|error|critical) +(\S+)", re.MULTILINE)
-_LEASH = (
-    "import os, threading; "
-    "threading.Thread(target=lambda: os.read(0, 1) or os.kill(os.getpid(), 15), daemon=True).start(); "
-)
-"""The benchmark holds the other end of this pipe. So a child ends with the benchmark, even if that is killed."""
 _LISTENING, _PASSES_ON = "0A", "docker-proxy"
-_UTIME, _STIME = 11, 12
-"""The positions of a process's own CPU times in ``/proc/PID/stat``, counted from behind its name."""
+_CPU_CLOCK = 2
+"""With the id of a process, it makes the id of the clock of its CPU time, as ``clock_getcpuclockid`` of Linux does."""
 
 
 class Process:
     """A child process. After it has ended, ``troubles`` has the events of the warnings and errors in its log.
 
-    ``peak_mib`` is its peak resident memory, with mapped files.
+    ``peak_mib`` is its peak resident memory, with mapped files. ``variables`` are added to its environment.
     """
 
-    def __init__(self, name: str, settings: Settings, module: str, *arguments: str, leash: str = _LEASH) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        module: str,
+        *arguments: str,
+        leash: str = ENDS_WITH_OWNER,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self.troubles: list[str] = []
         self.peak_mib = 0.0
@@ -45,7 +52,7 @@ class Process:
         # Not asyncio's own: uvloop forks, and gRPC warns of every fork.
         self._process = subprocess.Popen(  # noqa: S603  # the command is ours
             python_command(module, arguments, first=leash),
-            env=environment(settings),
+            env={**child_environment(settings), **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -53,11 +60,16 @@ class Process:
         )
         self.pid = self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether `end` was not called yet."""
+        return not self._log.closed
+
     async def ready(self, sign: str = "ready") -> str:
         """Wait for a line with ``sign`` in its log, and return it. Raises `MemoryWorkerError` if it ends before."""
         async with asyncio.timeout(_TIMEOUT_S):
             while self._process.poll() is None:
-                if found := re.search(rf"^.*{sign}.*\n", self._logged(), re.MULTILINE):
+                if found := re.search(rf"^.*{sign}.*\n", self.logged(), re.MULTILINE):
                     return found[0]
                 await asyncio.sleep(_POLL_S)
         raise MemoryWorkerError(f"a process did not start: {self._tail()}")
@@ -72,11 +84,15 @@ class Process:
             raise MemoryWorkerError(f"a process ended: {self._tail()}")
         return msgspec.json.decode(line, type=Figure)
 
+    def pause(self, paused: bool) -> None:
+        """Stop the process, or let it go on."""
+        self._process.send_signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
     async def end(self) -> None:
         """Terminate the process, and kill it if it does not end in time."""
-        if self._log.closed:
+        if not self.is_running:
             return
-        self.peak_mib = peak_mib(self.pid)
+        self.peak_mib = memory_mib(self.pid, peak=True)
         self._process.terminate()
         try:
             await asyncio.to_thread(self._process.wait, _TIMEOUT_S)
@@ -84,37 +100,28 @@ class Process:
             self._process.kill()
             self._process.wait()
             self.troubles = ["a process had to be killed"]
-        self.troubles += _TROUBLE.findall(self._logged())
+        self.troubles += _TROUBLE.findall(self.logged())
         for file in (self._process.stdin, self._process.stdout, self._log):
             cast("IO[bytes]", file).close()
 
-    def _logged(self) -> str:
+    def logged(self) -> str:
+        """Return the log so far."""
         return os.pread(self._log.fileno(), os.fstat(self._log.fileno()).st_size, 0).decode(errors="replace")
 
     def _tail(self) -> str:
-        return " ".join(self._logged().splitlines()[-_TAIL_LINES:])
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of this process, with these settings replacing its own. It has secrets in plain text."""
-    left_out = {*variables(), *secret_file_variables(), *(unknown.name for unknown in foreign_variables())}
-    found = {name: value for name, value in os.environ.items() if name not in left_out}
-    for name in settings.model_fields_set | {"redis_url", "qdrant_url"}:
-        value = getattr(settings, name)
-        if value is not None:
-            found[name.upper()] = str(getattr(value, "get_secret_value", lambda value=value: value)())
-    return {**found, "LOG_LEVEL": "INFO", "LOG_JSON": "false"}
+        return " ".join(self.logged().splitlines()[-_TAIL_LINES:])
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time of a process in seconds, with a resolution of 10 ms; 0 if it cannot be read."""
-    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+    """Return the CPU time of a process in seconds; 0 if it cannot be read."""
+    with suppress(OSError):
+        return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
+    return 0.0
 
 
-def peak_mib(pid: int) -> float:
-    """Return the peak resident memory of a process so far, with mapped files."""
-    found = re.search(r"VmHWM:\s*(\d+)", read_text(f"/proc/{pid}/status"))
+def memory_mib(pid: int, *, peak: bool = False) -> float:
+    """Return the resident memory of a process with mapped files, now or its ``peak``; 0 if it cannot be read."""
+    found = re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s*(\d+)", read_text(f"/proc/{pid}/status"))
     return int(found[1]) / 1024 if found else 0.0
 
 
