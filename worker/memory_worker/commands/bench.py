@@ -6,16 +6,18 @@ import asyncio
 import re
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 import msgspec
+from pydantic import SecretStr
 from rich.progress import Progress
 
-from memory_worker.bench.options import PEERS, PHASES, Options
+from memory_worker.bench.options import EXTRAS, PEERS, PHASES, Options
 from memory_worker.bench.report import print_report
 from memory_worker.bench.run import Found, measure
 from memory_worker.commands import interrupts
@@ -35,11 +37,29 @@ _LONGEST_TAG = _LONGEST_PREFIX - 2
 _COUNT: Final = click.IntRange(min=1)
 _AMOUNT: Final = click.FloatRange(min=0)
 _TIME: Final = click.FloatRange(min=0, min_open=True)
+_PHASE: Final = click.Choice((*PHASES, *PEERS, *EXTRAS))
+_SERVERS: Final = {"redis_url", "qdrant_url"}
+
+
+class _Several(click.ParamType[Any]):
+    """Numbers separated by commas."""
+
+    name = "numbers"
+
+    def __init__(self, each: click.ParamType[Any]) -> None:
+        self._each = each
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a tuple of numbers."""
+        texts = value.split(",") if isinstance(value, str) else value
+        return tuple(self._each.convert(text, param, ctx) for text in texts)
 
 
 def _option(name: str, type_: click.ParamType[Any], meaning: str) -> Callable[[_Command], _Command]:
     """Return an option whose name and default are those of a field of `Options`."""
     default = getattr(Options(), name)
+    if isinstance(default, tuple):
+        default = ",".join(f"{number:g}" for number in default)
     return click.option(f"--{name.replace('_', '-')}", default=default, type=type_, show_default=True, help=meaning)
 
 
@@ -51,12 +71,17 @@ def _option(name: str, type_: click.ParamType[Any], meaning: str) -> Callable[[_
 @_option("rounds", _COUNT, "Rounds; the report shows their medians.")
 @_option("jobs", _COUNT, "Writes to drain in each round.")
 @_option("calls", _COUNT, "Calls of one caller for each latency; many callers make up to ten times as many.")
-@_option("concurrency", _COUNT, "Number of callers, in measurements with many callers.")
+@_option("concurrency", _Several(_COUNT), "Numbers of callers, in measurements with many callers.")
+@_option("ingest_processes", _COUNT, "Ingest processes that also drain the backlog together.")
 @_option("seconds", _TIME, "Longest time for many callers, and for searches during an ingest.")
-@_option("rate", _AMOUNT, "Add open loops of this many calls per second; 0 adds none.")
+@_option("rates", _Several(_TIME), "Calls per second of the open loops of the equal load.")
 @_option("delay_ms", _AMOUNT, "Add this delay between the callers, the workers and both servers, each way.")
+@_option("store_delay_ms", _AMOUNT, "Time for which the stand-in for Qdrant of no-store waits before each answer.")
 @click.option("--peers", is_flag=True, help=f"Also measure what an app would use instead: {', '.join(PEERS)}.")
-@click.option("--only", multiple=True, type=click.Choice((*PHASES, *PEERS)), help="Measure only this; repeatable.")
+@click.option(
+    "--also", multiple=True, type=_PHASE, help=f"Also measure this, such as {' or '.join(EXTRAS)}; repeatable."
+)
+@click.option("--only", multiple=True, type=_PHASE, help="Measure only this; repeatable.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
 def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> None:
     """Measure pushes, drains, searches and more on the configured servers, or on embedded engines.
@@ -66,28 +91,28 @@ def bench(*, dimension: int | None, json_file: Path | None, **chosen: Any) -> No
     """
     with reported(), temporary_directory("memory-worker-bench-") as directory:
         dimensions = {} if dimension is None else {"qdrant_vector_dimension": dimension}
-        settings = quiet_settings(**own_names(load_settings().queue_prefix), **dimensions)
+        own = own_names(load_settings().queue_prefix)
+        settings = quiet_settings(**own, **dimensions)
         placed = settings.model_copy(update={"data_dir": Path(directory)})
         console = open_console(stderr=True)
         with open_progress(console) as progress:
-            found = _found(placed, Options(**chosen), progress)
+            found = _found(placed, Options(**chosen), progress, changed_settings(settings, own))
         if json_file is not None:
             json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
         print_report(found, open_console())
         sys.exit(1 if found.problems else 0)
 
 
-def _found(settings: Settings, options: Options, progress: Progress) -> Found:
+def _found(settings: Settings, options: Options, progress: Progress, changed: Mapping[str, str]) -> Found:
     """Measure on the servers of these settings, or on engines in the temporary place."""
     embedded = settings.qdrant_url is None
     elsewhere = not embedded and settings.redis_url is not None
     with engines_where_unset(settings) as wired:
-        return in_loop(lambda: _measured(wired, options, progress, embedded=embedded, elsewhere=elsewhere))
+        run = partial(measure, wired, options, progress, embedded=embedded, changed=changed)
+        return in_loop(lambda: _measured(run, elsewhere=elsewhere))
 
 
-async def _measured(
-    settings: Settings, options: Options, progress: Progress, *, embedded: bool, elsewhere: bool
-) -> Found:
+async def _measured(run: Callable[[], Awaitable[Found]], *, elsewhere: bool) -> Found:
     """Measure; on servers elsewhere, a signal ends all processes and leaves time to clean up there."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101  # a coroutine is run by one
@@ -97,7 +122,17 @@ async def _measured(
         loop.call_soon_threadsafe(task.cancel)
 
     with interrupts.gently(stop, within_s=_CLEAN_UP_S) if elsewhere else nullcontext():
-        return await measure(settings, options, progress, embedded=embedded)
+        return await run()
+
+
+def changed_settings(settings: Settings, own: Container[str]) -> dict[str, str]:
+    """Return the settings that are not the default, by their variables, without secrets and those in ``own``."""
+    found = {name: getattr(settings, name) for name in sorted(settings.model_fields_set - _SERVERS) if name not in own}
+    return {
+        name.upper(): str(value)
+        for name, value in found.items()
+        if value != type(settings).model_fields[name].default and not isinstance(value, SecretStr)
+    }
 
 
 def own_names(prefix: str) -> dict[str, Any]:

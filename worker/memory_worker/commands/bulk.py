@@ -7,10 +7,11 @@ import msgspec
 
 from memory_worker.commands.session import in_loop, reported, servers
 from memory_worker.commands.tables import print_indexing
+from memory_worker.plain_text import print_json
 from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
 from memory_worker.store.bulk import BulkMode, IndexingState
-from memory_worker.terminal import open_console, print_json
+from memory_worker.terminal import open_console
 
 
 @click.command()

@@ -11,9 +11,10 @@ from memory_worker.commands.session import in_loop, reported, servers
 from memory_worker.commands.tables import print_checks
 from memory_worker.inspection.check import run_checks
 from memory_worker.inspection.checks import Check
+from memory_worker.plain_text import print_json
 from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
-from memory_worker.terminal import open_console, print_json
+from memory_worker.terminal import open_console
 
 
 @click.command()

@@ -11,16 +11,17 @@ import click
 from redis.asyncio import Redis
 from rich.console import Console
 
-from memory_worker.commands.dead_choice import Choice, Chosen, choose, matching
 from memory_worker.commands.dead_tables import dead_letter_document, header_document, print_headers
 from memory_worker.commands.session import reported, servers, with_redis
 from memory_worker.contract import Receipt
 from memory_worker.contract.errors import InvalidJob, ReplayRefused
 from memory_worker.contract.jobs import WRITE_OPS
+from memory_worker.plain_text import print_json
+from memory_worker.queue.dead_choice import Choice, Chosen, choose, matching
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.log import DeadReason
 from memory_worker.settings import Settings
-from memory_worker.terminal import open_console, open_progress, print_json
+from memory_worker.terminal import open_console, open_progress
 from memory_worker.wire.keys import Keys
 
 _DROPS_AT_ONCE = 100

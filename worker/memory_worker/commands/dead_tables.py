@@ -12,8 +12,8 @@ from rich.console import Console
 from memory_worker.contract import decode_write
 from memory_worker.contract.errors import InvalidJob
 from memory_worker.contract.kinds import UserId
+from memory_worker.plain_text import plain
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
-from memory_worker.terminal import plain
 
 _DETAIL_CHARACTERS = 200
 
@@ -45,6 +45,7 @@ def _shortened(text: str) -> str:
 
 def header_document(header: DeadLetterHeader) -> dict[str, Any]:
     """Return a dead letter without its job as a JSON-able map."""
+    parent, _, state = header.trace.partition(" ")
     return {
         "receipt": str(header.receipt),
         "died": _time(header.died_s),
@@ -55,6 +56,8 @@ def header_document(header: DeadLetterHeader) -> dict[str, Any]:
         "ref": header.ref or None,
         "contract_version": header.version,
         "bytes": header.size,
+        "traceparent": parent or None,
+        "tracestate": state or None,
     }
 
 

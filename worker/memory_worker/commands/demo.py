@@ -8,31 +8,22 @@ from pathlib import Path
 import click
 
 from memory_worker.commands.interrupts import temporary_directory
-from memory_worker.commands.session import in_loop, quiet_settings, reported
-from memory_worker.demo.dataset import DIMENSION
-from memory_worker.demo.tour import tour
-from memory_worker.runtime.wiring import engines_where_unset
+from memory_worker.commands.session import quiet_settings, reported
+from memory_worker.demo.processes import SETTINGS
+from memory_worker.demo.story import tell
 from memory_worker.terminal import open_console
 
 
 @click.command()
-def demo() -> None:
-    """Show the whole system with real sentences, on embedded engines in a temporary directory.
+@click.option("--answers", is_flag=True, help="Show the answers to all questions, not only to some.")
+def demo(*, answers: bool) -> None:
+    """Kill Qdrant and the worker while an app writes, then check that every point is as the app asked.
 
-    Exit with 1 if an answer is wrong.
+    It has its own engines in a temporary directory, and takes about 15 seconds. Exit with 1 if a point or an answer is
+    wrong.
     """
     console = open_console()
     with reported(), temporary_directory("memory-worker-demo-") as directory:
-        settings = quiet_settings(
-            data_dir=Path(directory),
-            kinds_file=None,
-            qdrant_vector_dimension=DIMENSION,
-            redis_url=None,
-            qdrant_url=None,
-            port=0,
-            bind_host="127.0.0.1",
-        )
-        console.print("starting Valkey and the vector engine in a temporary directory ...")
-        with engines_where_unset(settings) as wired:
-            right = in_loop(lambda: tour(wired, console))
+        settings = quiet_settings(**{**SETTINGS, "data_dir": Path(directory)})
+        right = tell(settings, console, all_answers=answers)
     sys.exit(0 if right else 1)

@@ -1,8 +1,8 @@
 """What libraries read from the environment behind the settings' back, and must not find there.
 
 These stay as they are set: Python's own (``PYTHON*``), those of the terminal (``NO_COLOR``, ``COLUMNS``), the place of
-temporary files (``TMPDIR``), gRPC's diagnostics (``GRPC_VERBOSITY``, ``GRPC_TRACE``), and the machine's certificate
-authorities (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, ``GRPC_DEFAULT_SSL_ROOTS_FILE_PATH``).
+temporary files (``TMPDIR``), gRPC's diagnostics (``GRPC_VERBOSITY``, ``GRPC_TRACE``), OpenTelemetry's own (``OTEL_*``),
+and the machine's certificate authorities (``SSL_CERT_FILE``, ``SSL_CERT_DIR``, ``GRPC_DEFAULT_SSL_ROOTS_FILE_PATH``).
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ HIDDEN = {
 
 
 def hide_from_libraries(environment: MutableMapping[str, str]) -> None:
-    """Remove those variables from this process and from its children. Call it before the libraries are loaded."""
+    """Remove those variables from this process and from its children. Call it before the libraries are loaded.
+
+    Unless somebody asks for gRPC's own messages, there are none: what concerns a call is in its error.
+    """
     for name in HIDDEN:
         environment.pop(name, None)
+    environment.setdefault("GRPC_VERBOSITY", "NONE")

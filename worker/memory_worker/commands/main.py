@@ -17,13 +17,19 @@ COMMANDS: Final = {
     "bulk": "Hold back indexing during a large import, or resume it.",
     "check": "Check the settings, Redis, Qdrant and the collections.",
     "dead": "List, show, replay or drop dead letters.",
-    "demo": "Show the whole system with real sentences.",
+    "demo": "Kill Qdrant and a worker, and see that nothing is lost.",
+    "discard": "Discard all jobs that wait in a paused queue.",
+    "drain": "Wait until the workers have applied what waits.",
+    "erased": "Prove that nothing is left of a user after a purge.",
     "partitions": "Show or change the number of partitions.",
+    "pause": "Let workers apply no writes, until the queue is resumed.",
     "reconcile": "Compare a collection with what the app has.",
     "rekey": "Give points under integer ids their UUIDs.",
+    "resume": "End a pause.",
     "run": "Run a worker until SIGTERM or Ctrl-C.",
     "schema": "Print the JSON Schema of all jobs and replies.",
     "status": "Show waiting jobs, leases, workers, dead letters and collections.",
+    "tune": "Give existing collections the index settings of new ones.",
 }
 """The commands with their summaries. Each is a function in the module of the same name."""
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from memory_worker.commands.session import in_loop, reported, servers
+from memory_worker.plain_text import print_json
 from memory_worker.repair.rekey import IntegerIds, Rekeyed, Rekeyer, RekeyOptions
 from memory_worker.runtime.wiring import connected_queue_and_store
 from memory_worker.settings import Settings
 from memory_worker.store.operations import CollectionRef
-from memory_worker.terminal import Sheet, open_console, open_progress, print_json, styled
+from memory_worker.terminal import Sheet, open_console, open_progress, styled
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import read_meta
 

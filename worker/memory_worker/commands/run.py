@@ -17,6 +17,7 @@ from memory_worker.runtime.process import WorkerProcess
 from memory_worker.runtime.wiring import engines_where_unset
 from memory_worker.settings import Role, Settings, foreign_variables, load_settings
 from memory_worker.telemetry.logs import configure_logs, log_event
+from memory_worker.telemetry.span_export import exporting_spans
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def run(role: Role | None) -> None:
         for name, setting in foreign_variables():
             log_event(logger, logging.WARNING, "unknown_variable", name=name, setting=setting)
         arm(os.environ.get(failpoints.VARIABLE, ""))
-        with engines_where_unset(settings) as wired:
+        with exporting_spans(os.environ), engines_where_unset(settings) as wired:
             in_loop(lambda: _work(wired, role or wired.worker_role))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from memory_worker.contract import json_schema
-from memory_worker.terminal import print_json
+from memory_worker.plain_text import print_json
 
 
 @click.command()

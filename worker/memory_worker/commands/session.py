@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 
 from memory_worker.commands import interrupts
 from memory_worker.contract.errors import ConfigurationError, MemoryWorkerError
+from memory_worker.plain_text import never_fail, plain
 from memory_worker.runtime.wiring import connected_queue, engines_where_unset, open_queue
 from memory_worker.settings import Settings, foreign_variables, load_settings
 from memory_worker.telemetry.logs import configure_logs
-from memory_worker.terminal import never_fail, plain
 
 Part = Literal["redis", "qdrant"]
 

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from memory_worker.inspection.checks import Check
-from memory_worker.inspection.status import Status
+from memory_worker.inspection.status import PartitionStatus, Status
+from memory_worker.plain_text import age
 from memory_worker.store.bulk import IndexingState
 from memory_worker.terminal import Sheet, foreign, styled
 
 _VERDICTS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[red]failed[/]"}
 _MIB = 1_048_576
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def print_status(status: Status, console: Console, *, everything: bool) -> None:
     """Print the state of the system; partitions in which nothing happens only if ``everything``."""
     console.print(
         f"[bold]{status.waiting:,}[/] jobs wait, the oldest for [bold]{age(status.oldest_age_s)}[/]; "
-        f"[bold]{status.draining}[/] of {len(status.partitions)} partitions are being drained; "
+        f"[bold]{status.draining}[/] of {status.partition_count} partitions are being drained; "
         f"[bold]{status.dead:,}[/] dead letters",
         soft_wrap=True,
     )
@@ -32,6 +32,9 @@ def print_status(status: Status, console: Console, *, everything: bool) -> None:
         f"{_of_limit(status.redis_memory_bytes / _MIB, status.redis_memory_limit_bytes / _MIB, '{:,.0f}')} MiB",
         soft_wrap=True,
     )
+    if status.paused is not None:
+        pause = foreign(str(status.paused), console)
+        console.print(f"[yellow]{pause}[/]; to go on: memory-worker resume", soft_wrap=True)
     counts = ", ".join(f"{count} {foreign(role, console)}" for role, count in status.workers.items())
     console.print(f"workers: {counts}" if sum(status.workers.values()) else "[yellow]workers: none[/]")
     _print_partitions(status, console, everything=everything)
@@ -47,7 +50,7 @@ def _print_partitions(status: Status, console: Console, *, everything: bool) -> 
     sheet.columns("")
     for part in busy:
         sheet.row(
-            str(part.partition),
+            _number(part),
             f"{part.waiting:,}",
             "" if part.oldest_age_s is None else age(part.oldest_age_s),
             "" if part.lease_s is None else f"{part.lease_s:.1f} s",
@@ -55,6 +58,10 @@ def _print_partitions(status: Status, console: Console, *, everything: bool) -> 
             styled(f"[yellow]held: needs {foreign(part.needs or 'another worker', console)}[/]") if part.held else "",
         )
     sheet.show()
+
+
+def _number(part: PartitionStatus) -> str:
+    return str(part.partition) if part.overflow_of is None else f"{part.partition} (overflow of {part.overflow_of})"
 
 
 def _of_limit(value: float, limit: float, shown: str) -> str:
@@ -84,16 +91,6 @@ def print_indexing(states: Sequence[IndexingState], console: Console) -> None:
         mode = styled("[yellow]held back (bulk mode)[/]") if state.held else "as data arrives"
         sheet.row(state.name, mode, f"{state.threshold_kb:,}", f"{state.points:,}", f"{state.indexed_vectors:,}")
     sheet.show()
-
-
-def age(seconds: float) -> str:
-    """Return a duration as people read it: ``850 ms``, ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _print_collections(status: Status, console: Console) -> None:

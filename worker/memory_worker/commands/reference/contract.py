@@ -48,8 +48,8 @@ _REPLIES: Final = (
 )
 _KEYS: Final = (
     *("meta", "since", "pushed:{token}", "backlog", "stream:{p}", "applied:{p}", "dead:{p}"),
-    *("removed:{p}", "outcomes"),
-    *("drain", "search", "writes", "drain:wakeup", "search:wakeup", "reply:{job}"),
+    *("overflow:{p}", "overflow:{p}:pushed", "removed:{p}", "outcomes"),
+    *("drain", "search", "writes", "drain:wakeup", "search:wakeup", "search:calls", "search:taker", "reply:{job}"),
 )
 """The keys that a producer uses, without their prefix; `drain` and `search` share a line."""
 

@@ -14,6 +14,9 @@ from memory_worker.telemetry.events import EVENTS
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+_NO_FIELDS = ("failure", "trace")
+
+
 class LoggedEvent(NamedTuple):
     """One call of `log_event`."""
 
@@ -41,7 +44,7 @@ def _calls_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Logg
     for call in ast.walk(function):
         match call:
             case ast.Call(func=ast.Name("log_event"), args=[_, level, ast.Constant(str(name))], keywords=given):
-                fields = tuple(field.arg for field in given if field.arg and field.arg != "failure")
+                fields = tuple(field.arg for field in given if field.arg and field.arg not in _NO_FIELDS)
                 yield LoggedEvent(name, _levels(level) or _levels(function), fields)
 
 

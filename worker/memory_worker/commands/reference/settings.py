@@ -3,42 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from memory_worker.commands.reference.markdown import table
-from memory_worker.settings import Settings
-
-_GROUPS: Final = {
-    "redis_url": ("Redis", "How a worker connects to Redis, and how long it waits for it."),
-    "qdrant_url": ("Qdrant", "How a worker connects to Qdrant, and how long it waits for it."),
-    "kinds_file": (
-        "Kinds and collections",
-        "The kinds of points, and the names and dimensions of their collections. "
-        "All workers of a queue need the same values.",
-    ),
-    "qdrant_quantization": (
-        "New collections",
-        "The worker uses these values when it creates a collection, and leaves existing collections as they are. "
-        "Only `QDRANT_TENANT_INDEX` also applies to existing ones.",
-    ),
-    "worker_role": ("Worker", "The work of one process, and how much of it at a time."),
-    "search_concurrency": ("Reads", "Limits of searches and other reads. They matter to the role `search` only."),
-    "batch_max_jobs": (
-        "Batches, leases and retries",
-        "How the role `ingest` applies writes. `LEASE_TTL_S` must be at least 2 s longer than `QDRANT_TIMEOUT_S`.",
-    ),
-    "queue_prefix": (
-        "Queue",
-        "The queue in Redis. All its workers need the same values. Workers publish the limits in Redis, where "
-        "producers read them.",
-    ),
-    "port": ("HTTP and logs", "What a worker serves and logs."),
-    "data_dir": ("Embedded engines", "The engines that replace an unset `REDIS_URL` or `QDRANT_URL`."),
-}
-"""The groups of settings: title and description, by the first field of each."""
+from memory_worker.settings.groups import groups
+from memory_worker.settings.shown import shown_value
 
 _ENV_HEAD: Final = """\
 # Every setting of memory-worker, with its default. You need not set any: without REDIS_URL and QDRANT_URL, the worker
@@ -55,27 +26,18 @@ def tables() -> str:
     """Return a section with a Markdown table for each group of settings."""
     return "\n\n".join(
         f"## {title}\n\n{about}\n\n" + table(("variable", "default", "values", "meaning"), map(_row, fields))
-        for title, about, fields in _groups()
+        for title, about, fields in groups()
     )
 
 
 def env_file() -> str:
     """Return an env file that sets nothing: it has each setting as a comment, with its default and description."""
-    return "\n".join([_ENV_HEAD, *(_env_group(*group) for group in _groups())])
-
-
-def _groups() -> Iterator[tuple[str, str, list[tuple[str, FieldInfo]]]]:
-    """Yield each group: its title, its description, and its settings by the names of their variables."""
-    fields = Settings.model_fields
-    names = [*fields]
-    starts = [names.index(name) for name in _GROUPS]
-    for (title, about), start, end in zip(_GROUPS.values(), starts, [*starts[1:], len(names)], strict=True):
-        yield title, about, [(name.upper(), fields[name]) for name in names[start:end]]
+    return "\n".join([_ENV_HEAD, *(_env_group(*group) for group in groups())])
 
 
 def _row(setting: tuple[str, FieldInfo]) -> tuple[str, ...]:
     name, field = setting
-    value = _value(field.default)
+    value = shown_value(field.default)
     default = f"`{value}`" if value else "unset"
     return f"`{name}`", f"{default}{_hint(name, field.default)}", _allowed(field), field.description or ""
 
@@ -85,24 +47,13 @@ def _env_group(title: str, about: str, settings: list[tuple[str, FieldInfo]]) ->
     for name, field in settings:
         allowed = _allowed(field)
         meaning = f"{field.description}{f' [{allowed}]' if allowed else ''}"
-        entries.append(f"{_comment(meaning, indent='# ')}#{name}={_value(field.default)}\n")
+        entries.append(f"{_comment(meaning, indent='# ')}#{name}={shown_value(field.default)}\n")
     return "\n".join(entries)
 
 
 def _comment(text: str, *, indent: str) -> str:
     lines = textwrap.wrap(text.replace("`", ""), _WIDTH - len(indent), break_on_hyphens=False, break_long_words=False)
     return "".join(f"{indent}{line}\n" for line in lines)
-
-
-def _value(default: Any) -> str:
-    match default:
-        case None:
-            return ""
-        case bool():
-            return str(default).lower()
-        case float():
-            return f"{default:g}"
-    return str(default)
 
 
 def _hint(name: str, default: Any) -> str:
