@@ -8,7 +8,8 @@
 --       padded with zeros to 20 digits
 -- Returns the time from which the queue is known, a list of two items for each partition (the id of the last entry that
 -- left its stream, the time from which its receipts are known) and for each receipt a list: 'dead', reason, detail and
--- ref if it has a dead letter; 'removed' and the id of the replay if its dead letter was dropped (no id) or replayed;
+-- ref if it has a dead letter; 'removed' and the id of the replay if its dead letter was dropped (no id) or replayed (its
+-- receipt if the replay is in another partition); 'dead', the reason 'discarded' and a detail if its entry was discarded;
 -- otherwise nothing.
 local partitions_given = tonumber(ARGV[1])
 
@@ -28,6 +29,15 @@ local function removed_dead_letter(removed, padded_id)
   return found and {'removed', string.sub(found, #padded_id + 2)}
 end
 
+-- Entries are discarded together. The record of some is the padded id of the last, a tilde, and that of the first.
+local function discarded(removed, padded_id)
+  local found = redis.call('ZRANGEBYLEX', removed, '[' .. padded_id, '+', 'LIMIT', 0, 1)[1]
+  local first = string.match(found or '', '~(.*)$')
+  if first and first <= padded_id then
+    return {'dead', 'discarded', 'an operator discarded the job before it was applied', ''}
+  end
+end
+
 local partitions, receipts = {}, {}
 for n = 1, partitions_given do
   local mark = redis.call('XRANGE', KEYS[3 * n - 1], '-', '+', 'COUNT', 1)[1]
@@ -35,6 +45,7 @@ for n = 1, partitions_given do
 end
 for i = partitions_given + 2, #ARGV, 3 do
   local n = 3 * tonumber(ARGV[i])
-  receipts[#receipts + 1] = dead_letter(KEYS[n], ARGV[i + 1]) or removed_dead_letter(KEYS[n + 1], ARGV[i + 2]) or {}
+  receipts[#receipts + 1] = dead_letter(KEYS[n], ARGV[i + 1]) or removed_dead_letter(KEYS[n + 1], ARGV[i + 2])
+    or discarded(KEYS[n + 1], ARGV[i + 2]) or {}
 end
 return {redis.call('HGET', KEYS[1], 'epoch') or '', partitions, receipts}

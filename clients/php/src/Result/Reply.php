@@ -7,7 +7,10 @@ namespace MemoryWorker\Result;
 use MemoryWorker\Exception\ReadFailed;
 
 /**
- * The answer to a read job: what its kind asks for, or an error. ``engineMs`` is the time in Qdrant.
+ * The answer to a read job: what its kind asks for, or an error.
+ *
+ * ``queueMs`` is the time from the push of the job until a worker began it, ``engineMs`` is the time in Qdrant, and
+ * ``totalMs`` is the time from the push until the worker had the answer.
  *
  * Each method returns the answer to one kind of job, and throws `ReadFailed` if the read failed.
  */
@@ -34,6 +37,8 @@ final class Reply
         private readonly ?array $collections = null,
         private readonly ?HealthReport $health = null,
         public readonly float $engineMs = 0.0,
+        public readonly float $queueMs = 0.0,
+        public readonly float $totalMs = 0.0,
     ) {
     }
 

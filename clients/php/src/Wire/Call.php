@@ -19,22 +19,27 @@ final class Call
     {
     }
 
-    /** Enqueue a read job in one round trip. Return its id. */
-    public function enqueue(NormalJob $job, TimeLimit $limit): string
+    /** Enqueue a read job in one round trip. */
+    public function enqueue(NormalJob $job, TimeLimit $limit): SentJob
     {
         $jobId = "{$this->keys->prefix}:$job->op:" . bin2hex(random_bytes(12));
+        $trace = Tracing::context();
         $body = MessagePack::map([
             't' => null,
             'f' => $job->op,
             'a' => [$job->toMap()],
             'k' => ['reply_to' => $this->keys->reply($jobId), 'reply_json' => true],
             'et' => 0,
+            ...($trace === '' ? [] : ['trace' => $trace]),
         ]);
-        $keys = [$this->keys->search, $this->keys->arqJob($jobId), $this->keys->meta, $this->keys->searchWakeup];
-        $args = [$jobId, $body, (string) ($job->integer('timeout_ms') + self::JOB_GRACE_MS)];
-        $this->link->run($limit, fn (): mixed => $this->link->script(Script::Call, $keys, $args, $limit));
+        $lifeMs = $job->integer('timeout_ms') + self::JOB_GRACE_MS;
+        $k = $this->keys;
+        $keys = [$k->search, $k->arqJob($jobId), $k->meta, $k->searchWakeup, $k->searchCalls, $k->searchTaker];
+        $keys[] = $k->reply($jobId);
+        $args = [$jobId, $body, (string) $lifeMs];
+        $head = $this->link->run($limit, fn (): mixed => $this->link->script(Script::Call, $keys, $args, $limit));
 
-        return $jobId;
+        return new SentJob($jobId, Decoded::text($head) . $body, $lifeMs);
     }
 
     /**
@@ -42,12 +47,12 @@ final class Call
      * ``$seconds``.
      *
      * @template TKey of array-key
-     * @param non-empty-array<TKey, string> $jobIds
+     * @param non-empty-array<TKey, SentJob> $jobs
      * @return array{TKey, Reply}|null
      */
-    public function await(array $jobIds, float $seconds): ?array
+    public function await(array $jobs, float $seconds): ?array
     {
-        $lists = array_map($this->keys->reply(...), $jobIds);
+        $lists = array_map(fn (SentJob $job): string => $this->keys->reply($job->id), $jobs);
         $limit = new TimeLimit($seconds + Link::LATE_REPLY_S);
         $found = $this->link->run($limit, function () use ($lists, $limit): ?array {
             $left = max(0.001, $limit->check() - Link::LATE_REPLY_S);
@@ -78,15 +83,17 @@ final class Call
     /**
      * Take back jobs whose caller has stopped waiting. If this fails, the jobs and their replies expire.
      *
-     * @param array<array-key, string> $jobIds
+     * @param array<array-key, SentJob> $jobs
      */
-    public function cancel(array $jobIds): void
+    public function cancel(array $jobs): void
     {
         $limit = new TimeLimit(self::CANCEL_TIMEOUT_S);
+        $k = $this->keys;
         try {
-            foreach ($jobIds as $jobId) {
-                $keys = [$this->keys->search, $this->keys->arqJob($jobId), $this->keys->reply($jobId)];
-                $this->link->run($limit, fn (): mixed => $this->link->script(Script::Cancel, $keys, [$jobId], $limit));
+            foreach ($jobs as $job) {
+                $keys = [$k->search, $k->arqJob($job->id), $k->reply($job->id), $k->searchCalls];
+                $args = [$job->id, $job->item, (string) $job->lifeMs];
+                $this->link->run($limit, fn (): mixed => $this->link->script(Script::Cancel, $keys, $args, $limit));
             }
         } catch (QueueError) {
         }

@@ -16,6 +16,10 @@ final class Keys
     public readonly string $drainWakeup;
     public readonly string $search;
     public readonly string $searchWakeup;
+    /** The list of read jobs that no worker has taken. */
+    public readonly string $searchCalls;
+    /** The key that exists while a worker takes read jobs from that list. */
+    public readonly string $searchTaker;
 
     public function __construct(public readonly string $prefix = 'mw')
     {
@@ -28,6 +32,8 @@ final class Keys
         $this->drainWakeup = "$prefix:drain:wakeup";
         $this->search = "$prefix:search";
         $this->searchWakeup = "$prefix:search:wakeup";
+        $this->searchCalls = "$prefix:search:calls";
+        $this->searchTaker = "$prefix:search:taker";
     }
 
     /** Return the key of the entry ids of one push. */

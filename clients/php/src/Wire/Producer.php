@@ -95,7 +95,8 @@ final class Producer
         $entries = [];
         foreach ($jobs as $position => $job) {
             $partition = Partition::of($job->userId(), $meta->partitions);
-            $entries[] = [$partition, WriteEncoding::version($job, $meta->limits), $bodies[$position]];
+            $version = WriteEncoding::version($job, $meta->limits);
+            $entries[] = [$partition, $version, (string) $job->userId(), $bodies[$position]];
         }
 
         return $entries === [] ? [] : $this->push->store($entries, $token, $meta, $this->meta->clock, $limit);

@@ -26,36 +26,46 @@ final class Push
     }
 
     /**
-     * Append encoded jobs in this order, each to the stream of its partition. Return their receipts.
+     * Append encoded jobs in this order, each to a stream of its partition. Return their receipts.
      *
-     * All jobs are stored or none. Redis does not store them later than ``$limit`` allows.
+     * A user who pushes much at once gets the overflow stream of his partition, and then the receipts have its number.
+     * All jobs are stored or none, and carry the trace context of the caller. Redis does not store them later than ``$limit`` allows.
      *
-     * @param non-empty-list<array{int, int, string}> $jobs partition, contract version and encoded job of each
+     * @param non-empty-list<array{int, int, string, string}> $jobs partition, contract version, user id and encoded job
      * @return non-empty-list<Receipt>
      */
     public function store(array $jobs, string $token, QueueMeta $meta, Clock $clock, TimeLimit $limit): array
     {
-        [$keys, $args] = $this->arguments($jobs, $token);
+        $work = fn (): array => $this->storeTraced($jobs, $token, $meta, $clock, $limit);
+
+        return Tracing::sending('send', $this->keys->prefix, count($jobs), false, $work);
+    }
+
+    /**
+     * @param non-empty-list<array{int, int, string, string}> $jobs
+     * @return non-empty-list<Receipt>
+     */
+    private function storeTraced(array $jobs, string $token, QueueMeta $meta, Clock $clock, TimeLimit $limit): array
+    {
+        [$keys, $args] = $this->arguments($jobs, $token, $meta->partitions);
         $patienceMs = $limit->remaining() * 1000;
         $args = [
             (string) $meta->partitions,
             (string) self::DRAIN_JOB_LIFE_MS,
             sprintf('%.0f', floor($clock->earliestMs() + $patienceMs)),
             (string) ((int) $patienceMs + self::CLOCK_SLACK_MS),
+            Tracing::context(),
             ...$args,
         ];
-        $ids = $this->link->run($limit, function () use ($jobs, $keys, $args, $meta, $limit): array {
-            $ids = Decoded::exactly(count($jobs), $this->link->script(Script::Push, $keys, $args, $limit));
+        $stored = $this->link->run($limit, function () use ($jobs, $keys, $args, $meta, $limit): array {
+            $stored = Decoded::exactly(count($jobs), $this->link->script(Script::Push, $keys, $args, $limit));
             $this->awaitReplicas($meta->minReplicas);
 
-            return $ids;
+            return $stored;
         });
-        $receipts = [];
-        foreach (Decoded::texts($ids) as $position => $id) {
-            $receipts[] = new Receipt($jobs[$position][0], $id);
-        }
+        $receipts = array_map(Receipt::parse(...), Decoded::texts($stored));
 
-        return $receipts !== [] ? $receipts : throw new \LogicException('the script has returned no ids');
+        return $receipts !== [] ? $receipts : throw new \LogicException('the script has returned no receipts');
     }
 
     private function awaitReplicas(int $replicas): void
@@ -72,22 +82,23 @@ final class Push
     }
 
     /**
-     * @param non-empty-list<array{int, int, string}> $jobs
+     * @param non-empty-list<array{int, int, string, string}> $jobs
      * @return array{list<string>, list<string>} the keys, and the arguments about the partitions and the jobs
      */
-    private function arguments(array $jobs, string $token): array
+    private function arguments(array $jobs, string $token, int $partitions): array
     {
         $k = $this->keys;
         $keys = [$k->meta, $k->backlog, $k->drain, $k->drainWakeup, $k->since, $k->pushed($token)];
         $places = $drainJobs = $entries = [];
-        foreach ($jobs as [$partition, $version, $body]) {
+        foreach ($jobs as [$partition, $version, $userId, $body]) {
             if (!isset($places[$partition])) {
                 $jobId = $k->drainJobId($partition);
                 $places[$partition] = (string) (count($places) + 1);
                 array_push($keys, $k->stream($partition), $k->arqJob($jobId));
-                array_push($drainJobs, (string) $partition, $jobId, self::drainJob($partition));
+                $overflow = $partitions + $partition;
+                array_push($drainJobs, (string) $partition, $jobId, self::drainJob($partition), self::drainJob($overflow));
             }
-            array_push($entries, $places[$partition], (string) $version, $body);
+            array_push($entries, $places[$partition], (string) $version, $userId, $body);
         }
 
         return [$keys, [(string) count($places), ...$drainJobs, ...$entries]];

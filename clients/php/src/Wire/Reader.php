@@ -23,11 +23,13 @@ final class Reader
 
     private readonly Call $call;
     private readonly States $states;
+    private readonly string $prefix;
 
     public function __construct(Link $link, Keys $keys, private readonly LiveMeta $meta)
     {
         $this->call = new Call($link, $keys);
         $this->states = new States($link, $keys);
+        $this->prefix = $keys->prefix;
     }
 
     /**
@@ -39,8 +41,20 @@ final class Reader
      */
     public function callMany(array $jobs): array
     {
-        $began = TimeLimit::now();
         $jobs = Build::readJobs($jobs);
+        $operation = count($jobs) === 1 ? reset($jobs)->op : 'call';
+
+        return Tracing::sending($operation, $this->prefix, count($jobs), true, fn (): array => $this->callAll($jobs));
+    }
+
+    /**
+     * @template TKey of array-key
+     * @param array<TKey, NormalJob> $jobs
+     * @return array<TKey, Reply>
+     */
+    private function callAll(array $jobs): array
+    {
+        $began = TimeLimit::now();
         $longest = max([0, ...array_map(static fn (NormalJob $job): int => $job->integer('timeout_ms'), $jobs)]) / 1000;
         $this->check($jobs, $longest);
         $this->awaitAll($jobs, $began);
@@ -65,7 +79,7 @@ final class Reader
      * Return the replies in the order of the jobs. They may come in any order, until the longest time is over.
      *
      * @template TKey of array-key
-     * @param array<TKey, string> $waiting the ids of the jobs
+     * @param array<TKey, SentJob> $waiting
      * @param array<TKey, NormalJob> $jobs
      * @return array<TKey, Reply>
      */

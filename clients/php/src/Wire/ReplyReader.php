@@ -49,8 +49,15 @@ final class ReplyReader
                 ? array_map(self::collection(...), $reply->maps('collections'))
                 : null,
             health: $health === null ? null : self::health($health),
-            engineMs: $reply->has('engine_ms') ? $reply->number('engine_ms') : 0.0,
+            engineMs: self::milliseconds($reply, 'engine_ms'),
+            queueMs: self::milliseconds($reply, 'queue_ms'),
+            totalMs: self::milliseconds($reply, 'total_ms'),
         );
+    }
+
+    private static function milliseconds(JsonMap $reply, string $name): float
+    {
+        return $reply->has($name) ? $reply->number($name) : 0.0;
     }
 
     /** Return the state of the queue, or null if this is none that can be read. */

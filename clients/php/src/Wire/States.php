@@ -145,6 +145,12 @@ final class States
         return $states;
     }
 
+    /** Return the receipt of a replay. ``$replay`` is it, or only its id if it is in the same partition. */
+    private static function replay(Receipt $receipt, string $replay): Receipt
+    {
+        return str_contains($replay, '/') ? Receipt::parse($replay) : new Receipt($receipt->partition, $replay);
+    }
+
     /**
      * Return the state of a job. The other arguments are what ``states.lua`` returns.
      *
@@ -164,7 +170,7 @@ final class States
         if ($record[0] === 'removed') {
             return $record[1] === ''
                 ? new JobState($receipt, 'dead', 'dropped', 'its dead letter was deleted')
-                : new JobState($receipt, 'waiting', replay: new Receipt($receipt->partition, $record[1]));
+                : new JobState($receipt, 'waiting', replay: self::replay($receipt, $record[1]));
         }
         $pushedAt = EntryId::pad(EntryId::milliseconds($receipt->entryId));
         $isKnown = static fn (string $from): bool => strcmp($pushedAt, EntryId::pad($from)) >= 0;

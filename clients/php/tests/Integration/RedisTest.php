@@ -10,6 +10,7 @@ use MemoryWorker\Exception\NotReplicated;
 use MemoryWorker\Exception\QueueFull;
 use MemoryWorker\Exception\ReadFailed;
 use MemoryWorker\Job\Count;
+use MemoryWorker\Job\Purge;
 use MemoryWorker\Receipt;
 use MemoryWorker\Result\Reply;
 use MemoryWorker\Tests\Support\Golden;
@@ -74,6 +75,22 @@ final class RedisTest extends OnRedis
         $this->startWorker(0);
         $this->redis($library, ['XADD', 'applied:17', $receipt->entryId, 'n', '1']);
         self::assertSame(1730, $queue->count(userId: 1730, after: $receipt));
+    }
+
+    /** @dataProvider libraries */
+    public function testAUserWhoPushesMuchAtOnceGetsTheOverflowStream(string $library): void
+    {
+        $this->redis($library, ['HSET', 'meta', 'partitions', '32', 'user_burst', '2']);
+        $this->redis($library, ['HSET', 'since', 'epoch', '1']);
+        $queue = $this->queue($library);
+        $receipts = $queue->pushMany(array_fill(0, 6, new Purge(1730)));
+        self::assertSame([17, 17, 17, 17, 49, 49], array_column($receipts, 'partition'));
+        self::assertSame(49, $queue->purge(userId: 1730)->partition);
+        $entries = $this->redis($library, ['XRANGE', 'stream:49', '-', '+']);
+        self::assertSame($receipts[5]->entryId, $entries[1][0]);
+        self::assertSame('waiting', $queue->states([$receipts[5]])[0]->state);
+        $this->redis($library, ['XADD', 'applied:49', $receipts[5]->entryId, 'n', '1']);
+        $queue->waitApplied($receipts[5], 0.1);
     }
 
     /** @dataProvider libraries */

@@ -24,6 +24,8 @@ final class FakeConnection implements Connection
     /** @var list<mixed> */
     public array $outcomes = [];
     public int $replicas = 0;
+    /** How much higher the partitions of receipts are than those of the jobs. */
+    public int $overflow = 0;
     private int $ids = 0;
 
     /** @param array<string, string> $meta the fields of ``mw:meta`` */
@@ -58,19 +60,27 @@ final class FakeConnection implements Connection
     }
 
     /**
-     * Return the jobs of all pushes: the partition, the version and the encoded job of each.
+     * Return the jobs of all pushes: the partition, the version, the encoded job and the user id of each.
      *
-     * @return list<array{int, int, string}>
+     * @return list<array{int, int, string, string}>
      */
     public function pushed(): array
     {
+        return array_merge(...array_map(
+            static fn (array $words): array => self::jobsOf(self::split($words)[1]),
+            $this->scripts('push'),
+        ));
+    }
+
+    /**
+     * @param list<string> $args the arguments of a push
+     * @return list<array{int, int, string, string}>
+     */
+    private static function jobsOf(array $args): array
+    {
         $jobs = [];
-        foreach ($this->scripts('push') as $words) {
-            [, $args] = self::split($words);
-            $partitions = (int) $args[4];
-            foreach (array_chunk(array_slice($args, 5 + 3 * $partitions), 3) as [$place, $version, $body]) {
-                $jobs[] = [(int) $args[5 + 3 * ((int) $place - 1)], (int) $version, $body];
-            }
+        foreach (array_chunk(array_slice($args, 6 + 4 * (int) $args[5]), 4) as [$place, $version, $userId, $body]) {
+            $jobs[] = [(int) $args[6 + 4 * ((int) $place - 1)], (int) $version, $body, $userId];
         }
 
         return $jobs;
@@ -119,10 +129,10 @@ final class FakeConnection implements Connection
 
                 return match ($name) {
                     'push' => array_map(
-                        fn (): string => '1732000000000-' . $this->ids++,
-                        range(1, intdiv(count($args) - 5 - 3 * (int) $args[4], 3)),
+                        fn (array $job): string => $job[0] + $this->overflow . '/1732000000000-' . $this->ids++,
+                        self::jobsOf($args),
                     ),
-                    'call' => '1732000000000',
+                    'call' => "1732000000000.000 $args[0] ",
                     'cancel' => 1,
                     'states' => $this->states,
                 };

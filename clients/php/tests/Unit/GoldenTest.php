@@ -263,10 +263,6 @@ final class GoldenTest extends TestCase
     {
         foreach (Golden::read('scripts') as $name => $digest) {
             self::assertSame($digest, sha1_file(dirname(__DIR__, 2) . "/lua/$name.lua"), "$name.lua");
-            $original = dirname(__DIR__, 4) . "/worker/memory_worker/wire/scripts/$name.lua";
-            if (is_file($original)) {
-                self::assertFileEquals($original, dirname(__DIR__, 2) . "/lua/$name.lua");
-            }
         }
     }
 

@@ -15,6 +15,7 @@ use MemoryWorker\Job\Upsert;
 use MemoryWorker\MemoryQueue;
 use MemoryWorker\Redis\BrokenConnection;
 use MemoryWorker\Tests\Support\FakeConnection;
+use MemoryWorker\Tests\Support\MessagePackReader;
 use MemoryWorker\Wire\LiveMeta;
 use MemoryWorker\Wire\Producer;
 use MemoryWorker\Wire\TimeLimit;
@@ -194,6 +195,25 @@ final class PushTest extends TestCase
         [, $args] = FakeConnection::split($redis->scripts('push')[0]);
         self::assertEqualsWithDelta(1_732_000_002_000, (int) $args[2], 500);
         self::assertEqualsWithDelta(3000, (int) $args[3], 500);
+    }
+
+    public function testEachJobHasItsUserAndEachPartitionTheDrainJobOfItsOverflowStream(): void
+    {
+        $redis = new FakeConnection(self::META);
+        (new MemoryQueue($redis))->pushMany([new Purge(1730), new Purge(7)]);
+        self::assertSame(['1730', '7'], array_column($redis->pushed(), 3));
+        [, $args] = FakeConnection::split($redis->scripts('push')[0]);
+        [$partition, $id, $home, $overflow] = array_slice($args, 6, 4);
+        self::assertSame(['17', 'mw:drain:17'], [$partition, $id]);
+        self::assertSame([[17], [17 + 32]], [MessagePackReader::decode($home)->a, MessagePackReader::decode($overflow)->a]);
+    }
+
+    public function testTheReceiptIsThatOfTheStreamThatTheScriptHasChosen(): void
+    {
+        $redis = new FakeConnection(self::META);
+        $redis->overflow = 32;
+        $receipt = (new MemoryQueue($redis))->purge(userId: 1730);
+        self::assertSame('49/1732000000000-0', (string) $receipt);
     }
 
     public function testItWaitsForReplicas(): void

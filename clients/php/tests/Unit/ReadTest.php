@@ -95,6 +95,10 @@ final class ReadTest extends TestCase
             self::assertSame('reads', $error->what);
         }
         self::assertCount(1, $redis->scripts('cancel'));
+        [, $called] = FakeConnection::split($redis->scripts('call')[0]);
+        [, $cancelled] = FakeConnection::split($redis->scripts('cancel')[0]);
+        $item = "1732000000000.000 $called[0] $called[1]";
+        self::assertSame([$called[0], $item, $called[2]], $cancelled);
     }
 
     public function testAllReadsAreTakenBackInTheTimeOfOne(): void
