@@ -1,4 +1,4 @@
-# The worker without embedded engines. It needs REDIS_URL and QDRANT_URL.
+# The worker with OpenTelemetry and without embedded engines. It needs REDIS_URL and QDRANT_URL.
 #
 #   docker build -t memory-worker .
 #   docker run --init --read-only --cap-drop ALL -e REDIS_URL=redis://... -e QDRANT_URL=http://...:6334 memory-worker
