@@ -36,5 +36,5 @@ def _unpacked(directory: Path) -> Path:
     if archive.returncode:
         pytest.skip("this checkout has no history with the release before")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(directory, filter="data")
+        files.extractall(directory, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # type: ignore[arg-type]
     return directory

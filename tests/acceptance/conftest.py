@@ -100,7 +100,11 @@ def _order(receipt: Receipt) -> tuple[int, ...]:
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     """The working directory of an app with these files."""
-    directory = tmp_path / "app"
+    return write_app(tmp_path / "app")
+
+
+def write_app(directory: Path) -> Path:
+    """Write the files of an app into a new directory, and return that."""
     for name, text in APP.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(text)

@@ -17,16 +17,16 @@ _OTHERS_TAKE_S = 0.1
 
 
 def main() -> None:
-    send = VectorStore.send
+    send = VectorStore.send_request
 
-    async def send_or_die(self: VectorStore, ref: Any, operations: Any, *, deadline: float) -> None:
-        if DEADLY in repr(operations):
+    async def send_or_die(self: VectorStore, ref: Any, request: Any, *, deadline: float) -> None:
+        if DEADLY.encode() in request.body:
             await asyncio.sleep(_DIES_AFTER_S)
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(_OTHERS_TAKE_S)
-        await send(self, ref, operations, deadline=deadline)
+        await send(self, ref, request, deadline=deadline)
 
-    VectorStore.send = send_or_die  # type: ignore[method-assign]
+    VectorStore.send_request = send_or_die  # type: ignore[method-assign]
     run()
 
 

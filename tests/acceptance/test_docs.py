@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -30,12 +31,14 @@ from memory_worker.wire.connection import close_redis, open_redis
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.acceptance.processes import WorkerProcess
+from tests.commands import run_here
 from tests.documents import ROOT, Block, blocks, text
 from tests.servers import free_port
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 QUICKSTART, PYTHON, SYNC, ARQ = (DOCS / f"{name}.md" for name in ("quickstart", "python", "sync", "arq"))
+BACKUPS = DOCS / "backups.md"
 DIMENSION = 1024
 VECTOR = [1.0, *[0.0] * (DIMENSION - 1)]
 
@@ -43,9 +46,10 @@ NOT_RUN = {
     r"^python3 -m venv|\. \.venv/bin/activate|pip install": "makes an environment, as CI does for the README's two",
     r"^(pytest|ruff|\.ci/run)": "runs this suite or the linters: CI does",
     r"([A-Z_]+=\S+ )*memory-worker run": "works until it is stopped: the worker of these tests is started like this",
-    r"memory-worker (demo|bench)": "takes long: test_commands and test_bench run them",
+    r"memory-worker (demo|bench)": "takes long: test_demo and test_bench run them",
     r"psql|memory-worker re(key|concile)": "needs the data of an app: test_rekey and test_reconcile_command run them",
     r"docker|kubectl|redis-cli": "needs a daemon or a cluster that the tests do not have",
+    r"-m tests\.studies\.": "takes long, and needs a Qdrant that nobody else uses",
 }
 """Commands that are not run, by what is in them, and on what ground."""
 
@@ -116,7 +120,7 @@ def commands(block: Block) -> list[str]:
 
 def test_all_shell_is_run_or_there_is_a_ground() -> None:
     found = blocks(DOCUMENTS, "bash")
-    assert {block.path for block in found if commands(block)} == {QUICKSTART}
+    assert {block.path for block in found if commands(block)} == {QUICKSTART, BACKUPS}
     for pattern in NOT_RUN:
         assert any(re.search(pattern, block.body) for block in found), f"{pattern!r} is on no page"
 
@@ -150,6 +154,54 @@ def test_the_quickstart(tmp_path: Path) -> None:
     first, _ = blocks([QUICKSTART], "python")
     assert len(first.body.splitlines()) < 40
     assert "EMBEDDED_REDIS_PORT=6399 QDRANT_VECTOR_DIMENSION=256 memory-worker run" in text(QUICKSTART)
+
+
+async def test_the_backups_page(tmp_path: Path) -> None:
+    """A backup of embedded engines and its restore: what waited at that time is applied, what came later is gone.
+
+    `tests.integration.test_backups` runs what needs servers.
+    """
+
+    async def run(*lines: str) -> str:
+        """Run lines of the page. Commands of the worker run in this process, which is faster."""
+        for line in lines:
+            if line.startswith("memory-worker "):
+                given = shlex.split(line)[1:]
+                printed = await asyncio.to_thread(run_here, *given, DATA_DIR=str(tmp_path / "data"))
+            else:
+                printed = reader.shell(line)
+        return printed
+
+    backup, restore, go_on, servers, redis, qdrant, old_copy, move, erased = map(commands, blocks([BACKUPS], "bash"))
+    assert ("curl" in str(servers), "redis-cli" in str(redis), "upload" in str(qdrant)) == (True, False, True)
+    port, point = free_port(), {"user_id": 1730, "vector": VECTOR}
+    with running(tmp_path, port, dimension=DIMENSION) as reader:
+        async with MemoryQueue.connect(reader.url) as queue:
+            await queue.wait_applied(await queue.upsert(point_id="mem_1730_1", **point))
+            pause, copy, resume = backup
+            assert (await run(pause)).endswith(": backup\n")
+            waiting = await queue.upsert(point_id="mem_1730_2", **point)
+            await run(copy)
+            assert (await run(resume)).startswith("resumed; was paused since")
+            await queue.wait_applied(await queue.upsert(point_id="mem_1730_3", **point), timeout=20)
+            assert (await run(move[0])).startswith("nothing waits\n")
+            assert await queue.count(user_id=1730) == 3
+    await run(*restore)
+    with running(tmp_path, port, dimension=DIMENSION) as reader:
+        async with MemoryQueue.connect(reader.url) as queue:
+            assert [state.state for state in await queue.states([waiting])] == ["waiting"]
+            assert {point.point_id for point in (await queue.list(user_id=1730)).points} == {"mem_1730_1"}
+            await run(*go_on)
+            await queue.wait_applied(waiting, timeout=20)
+            assert {point.point_id for point in (await queue.list(user_id=1730)).points} == {"mem_1730_1", "mem_1730_2"}
+            await run(old_copy[0])
+            discarded = await queue.upsert(point_id="mem_1730_4", **point)
+            assert (await run(old_copy[1])).endswith("1 discarded\n")
+            await run(*go_on)
+            [state] = await queue.states([discarded])
+            assert (state.state, state.reason) == ("dead", "discarded")
+            await queue.wait_applied(await queue.purge(user_id=1730))
+            assert "erased: nothing is left that counts" in await run(*erased)
 
 
 async def test_the_python_page(reader: Reader) -> None:

@@ -66,8 +66,7 @@ async def test_variables_of_libraries_change_no_worker_and_no_command(
     await queue.wait_applied(receipt, timeout=10)
     assert len(await queue.search(user_id=1, vector=VECTOR)) == 1
     assert proxy.connections == 0
-    for command in ("demo", "check"):
-        run_command(command, cwd=tmp_path, **{**environment, **hostile(proxy, tmp_path)})
+    run_command("check", cwd=tmp_path, **{**environment, **hostile(proxy, tmp_path)})
     assert proxy.connections == 0
     assert not (tmp_path / "keys").exists()
 
@@ -76,8 +75,7 @@ def test_files_of_an_app_in_the_working_directory_change_nothing(
     environment: dict[str, str], start_worker: StartWorker, app: Path
 ) -> None:
     start_worker("all", cwd=app)
-    for command in ("check", "demo"):
-        run_command(command, program=[MEMORY_WORKER], cwd=app, **environment)
+    run_command("check", program=[MEMORY_WORKER], cwd=app, **environment)
 
 
 def test_a_command_warns_of_a_variable_of_another_program(environment: dict[str, str]) -> None:

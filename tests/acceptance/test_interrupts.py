@@ -86,10 +86,17 @@ def processes_with(word: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.3, 1), (1.0, 2), (2.3, 1)])
+@pytest.mark.parametrize(("delay_s", "times"), [(0, 1), (0.3, 1), (1.0, 2)])
 def test_the_demo_is_interrupted(tmp_path: Path, delay_s: float, times: int) -> None:
     command = Command("demo", directory=tmp_path)
     command.check(command.interrupt(delay_s, times=times))
+
+
+def test_the_demo_is_interrupted_while_it_starts_a_process(tmp_path: Path) -> None:
+    command = Command("demo", directory=tmp_path)
+    assert command.process.stdout is not None
+    assert any("Qdrant is started again" in printed for printed in command.process.stdout)
+    command.check(command.interrupt(0))
 
 
 @pytest.mark.parametrize(("delay_s", "times"), [(1.3, 1), (2.3, 2), (4.0, 1)])

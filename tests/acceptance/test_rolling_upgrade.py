@@ -22,6 +22,7 @@ from tests.acceptance.conftest import DIMENSION, PARTITIONS, VECTOR, StartWorker
 from tests.acceptance.processes import WorkerProcess
 from tests.commands import run_here
 from tests.release_before import command_of_the_release_before
+from tests.tracing import recording
 
 USER, OTHER = 7, 8
 
@@ -58,7 +59,8 @@ async def test_old_workers_go_on_with_old_jobs_and_hold_new_ones(
 ) -> None:
     start_old()
     assert partition_of(USER, PARTITIONS) != partition_of(OTHER, PARTITIONS)
-    known = await queue.push_many([memory(USER, 1), memory(USER, 2), memory(OTHER, 3)])
+    with recording() as spans, spans.app.start_as_current_span("app"):  # they ignore the trace context of a job
+        known = await queue.push_many([memory(USER, 1), memory(USER, 2), memory(OTHER, 3)])
     await wait_applied(queue, known)
 
     patch = Patch(user_id=USER, point_ids=["mem_7_1"], set={"key": "10"})

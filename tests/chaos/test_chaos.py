@@ -41,6 +41,8 @@ USERS = 120
 PRODUCERS = 4
 WORKERS = 3
 PARTITIONS = 16
+USER_BURST = 16
+"""So few that most users overflow after a fault, and leave the overflow streams again."""
 MALFORMED_SHARE = 0.005
 DRAINED_TIMEOUT_S = 60.0
 RETRY_S = 0.05
@@ -119,6 +121,7 @@ def environment_of(redis: RedisServer | Topology) -> dict[str, str]:
         "QUEUE_PREFIX": redis.prefix,
         "QUEUE_MIN_REPLICAS": str(min_replicas(redis)),
         "QUEUE_PARTITIONS": str(PARTITIONS),
+        "QUEUE_USER_BURST": str(USER_BURST),
         "QDRANT_VECTOR_DIMENSION": str(DIMENSION),
         # Leases that expire soon, so that many are taken over.
         "LEASE_TTL_S": "4",
@@ -141,7 +144,8 @@ async def test_nothing_is_lost_resurrected_or_reordered(
     base = f"chaos_{uuid.uuid4().hex[:12]}"
     names = {"QDRANT_MEMORIES_COLLECTION": f"{base}_m", "QDRANT_DOCUMENTS_COLLECTION": f"{base}_d"}
     async with connected(redis.url, prefix=redis.prefix) as connections:  # producers may start before workers
-        await publish_meta(connections, keys, QueueMeta(partitions=PARTITIONS, min_replicas=min_replicas(redis)))
+        meta = QueueMeta(partitions=PARTITIONS, min_replicas=min_replicas(redis), user_burst=USER_BURST)
+        await publish_meta(connections, keys, meta)
     async with QdrantProxy(real or engine.url) as proxy:
         fleet = Fleet(WORKERS, {**names, **environment_of(redis), "QDRANT_URL": proxy.url})
         try:
@@ -179,7 +183,8 @@ async def _push_during_faults(producers: Producers, fleet: Fleet, faults: Faults
             await wait_applied(queue, latest(producers.receipts), timeout_s=DRAINED_TIMEOUT_S)
     finally:
         keeping.cancel()
-        counts = f"{fleet.restarts} workers replaced, {producers.retries} pushes repeated"
+        overflowed = sum(receipt.partition >= PARTITIONS for receipt in producers.receipts)
+        counts = f"{fleet.restarts} workers replaced, {producers.retries} pushes repeated, {overflowed} jobs overflowed"
         print(f"{dict(faults.done)}; {counts}, {len(producers.malformed)} malformed")
         if isinstance(producers.redis, Topology):
             print(f"{producers.redis.failovers} failovers after a kill; {_waits(producers.waits_s)}")

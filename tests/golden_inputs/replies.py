@@ -47,7 +47,12 @@ _FOUND: list[tuple[str, str, dict[str, Any], dict[str, Any] | None]] = [
         "hits",
         "search",
         _SEARCH,
-        {"hits": [_HIT, {"point_id": "mem_1730_2", "score": 1.0, "payload": {}}], "engine_ms": 1.5},
+        {
+            "hits": [_HIT, {"point_id": "mem_1730_2", "score": 1.0, "payload": {}}],
+            "engine_ms": 1.5,
+            "queue_ms": 0.25,
+            "total_ms": 3,
+        },
     ),
     ("a hit in a namespace", "search", _SEARCH, {"hits": [{**_HIT, "namespace": "feedback_positive"}]}),
     ("a score without a fraction", "search", _SEARCH, {"hits": [{**_HIT, "score": 1}]}),

@@ -87,6 +87,8 @@ OUTCOMES = [
 _RECEIPT = "5/1000-1"
 _EPOCH = ["HSET", "mw:since", "epoch", "900"]
 _REPLAYED = ["ZADD", "mw:removed:5", "0", "00000000000000001000-00000000000000000001 2000-0"]
+_IN_OVERFLOW = "37/2000-4294967296"
+_REPLAYED_THERE = ["ZADD", "mw:removed:5", "0", f"00000000000000001000-00000000000000000001 {_IN_OVERFLOW}"]
 _DROPPED = ["ZADD", "mw:removed:5", "0", "00000000000000001000-00000000000000000001 "]
 _DEAD_FIELDS = ["reason", "invalid", "detail", "vector: bad", "ref", "r1", "at", "5"]
 
@@ -124,6 +126,9 @@ def _is_dead(receipt: str, reason: str, detail: str) -> dict[str, str]:
     message = f"job {receipt} is a dead letter ({reason}): {detail}"
     return {"class": "DeadLettered", "message": message, "reason": reason, "detail": detail}
 
+
+_DISCARDED = ["ZADD", "mw:removed:5", "0", f"{1001:020}-{0:020}~{1000:020}-{0:020}"]
+_DISCARDED_DETAIL = "an operator discarded the job before it was applied"
 
 STATES = [
     _state("nothing was applied yet", [_EPOCH], ["900", ["", ""], []], _waits(), state="waiting"),
@@ -199,6 +204,22 @@ STATES = [
         detail="its dead letter was deleted",
     ),
     _state(
+        "it was discarded with others",
+        [_EPOCH, ["HSET", "mw:since", "5", "1002"], _applied("1001-0"), _DISCARDED],
+        ["900", ["1001-0", "1002"], ["dead", "discarded", _DISCARDED_DETAIL, ""]],
+        _is_dead(_RECEIPT, "discarded", _DISCARDED_DETAIL),
+        state="dead",
+        reason="discarded",
+        detail=_DISCARDED_DETAIL,
+    ),
+    _state(
+        "later jobs were discarded",
+        [_EPOCH, _applied("1003-0"), [*_DISCARDED[:-1], f"{1003:020}-{0:020}~{1000:020}-{2:020}"]],
+        ["900", ["1003-0", ""], []],
+        None,
+        state="applied",
+    ),
+    _state(
         "its replay waits",
         [_EPOCH, _applied("1000-1"), _REPLAYED],
         ["900", ["1000-1", ""], ["removed", "2000-0"]],
@@ -224,6 +245,22 @@ STATES = [
         detail="vector: bad",
         ref="r1",
         replay="5/2000-0",
+    ),
+    _state(
+        "its replay in another partition waits",
+        [_EPOCH, _applied("2000-0"), _REPLAYED_THERE, ["XADD", "mw:applied:37", "2000-5", "n", "1"]],
+        ["900", ["2000-0", ""], ["removed", _IN_OVERFLOW]],
+        _waits(),
+        state="waiting",
+        replay=_IN_OVERFLOW,
+    ),
+    _state(
+        "its replay in another partition was applied",
+        [_EPOCH, _applied("1000-1"), _REPLAYED_THERE, ["XADD", "mw:applied:37", "2000-4294967296", "n", "1"]],
+        ["900", ["1000-1", ""], ["removed", _IN_OVERFLOW]],
+        None,
+        state="applied",
+        replay=_IN_OVERFLOW,
     ),
     _state(
         "the replay of its replay was applied",

@@ -412,7 +412,7 @@ async def events() -> AsyncIterator[Events]:
     logger, handler = logging.getLogger("memory_worker"), Events()
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     yield handler
     logger.setLevel(level)
     logger.removeHandler(handler)

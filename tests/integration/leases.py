@@ -12,10 +12,16 @@ from memory_worker.wire.keys import Keys
 from tests.integration.jobs import PARTITIONS
 
 
-def reading(keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_576) -> ReadOptions:
+def reading(
+    keys: Keys, process: str = "tests", *, max_job_bytes: int = 1_048_576, partitions: int = PARTITIONS
+) -> ReadOptions:
     """Return how a process reads. Its sign of life lasts as long as a lease."""
     return ReadOptions(
-        process=process, process_ttl_ms=8_000, max_job_bytes=max_job_bytes, process_prefix=keys.process_prefix
+        process=process,
+        process_ttl_ms=8_000,
+        max_job_bytes=max_job_bytes,
+        process_prefix=keys.process_prefix,
+        partitions=partitions,
     )
 
 
@@ -38,7 +44,7 @@ async def open_head(
     redis: Redis, keys: Keys, lease: Lease, *, partitions: int, most: int = 0, process: str = "tests"
 ) -> Head | None:
     """Ask for a lease as a process does; return what was read, at most ``most`` entries."""
-    log = JobLog(redis, keys, reading(keys, process))
+    log = JobLog(redis, keys, reading(keys, process, partitions=partitions))
     (head,) = await log.open({lease: most}, partitions=partitions, max_jobs=max(1, most), max_bytes=2**30)
     return head
 
@@ -69,5 +75,5 @@ async def drain_all(redis: Redis, keys: Keys, partition: int = 0) -> None:
     """Remove all entries of a partition, as a drain does after it has applied them."""
     lease = await held_lease(redis, keys, partition)
     log = JobLog(redis, keys, reading(keys))
-    await commit(log, lease, await log.read(lease, max_jobs=1000, max_bytes=2**30))
+    await commit(log, lease, (await log.read(lease, max_jobs=1000, max_bytes=2**30)).entries)
     await give_back(redis, keys, lease)

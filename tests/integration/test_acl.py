@@ -26,9 +26,14 @@ from memory_worker.client.admin_queue import AdminQueue
 from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.commands.main import main
 from memory_worker.contract import Delete, Receipt, encode_job
-from memory_worker.contract.errors import DeadLettered, QueueError
+from memory_worker.contract.errors import DeadLettered, NotApplied, QueueError
+from memory_worker.inspection.erasure import collect_leftovers
+from memory_worker.queue.discarding import Discarder
+from memory_worker.queue.pausing import pause_queue
+from memory_worker.queue.positions import read_positions
 from memory_worker.settings import Settings
 from memory_worker.store.shape import CollectionShape
+from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.arq_producer import arguments, arq_pool
@@ -129,7 +134,7 @@ def user_lines() -> list[str]:
 
 USER_OF = {
     **dict.fromkeys(("push", "call", "cancel", "states"), "producer"),
-    **dict.fromkeys(("replay", "drop", "state"), "operator"),
+    **dict.fromkeys(("replay", "drop", "state", "pause", "resume", "positions"), "operator"),
 }
 """Users of the scripts that the worker does not run, or not alone."""
 NOT_ALLOWED = {("producer", "hset")}
@@ -200,6 +205,28 @@ class TestAtWork:
         for role in ("producer", "worker"):
             connect(role).wait(0, 10)
             connect(role).script_load("return 1")
+        assert denied(connect("test")) == []
+
+    async def test_a_worker_may_discard_and_prove_an_erasure(
+        self, url: Callable[[str], str], connect: Connect, store: VectorStore
+    ) -> None:
+        await store.prepare()
+        async with connected(url("test")) as redis:
+            await push(redis, KEYS, PARTITIONS, [(0, b"x"), (PARTITIONS, encode_job(memory(1, 1)))])
+            await redis.hset(KEYS.meta, "partitions", PARTITIONS)  # type: ignore[misc]
+        async with connected(url("operator")) as redis:
+            await pause_queue(redis, KEYS, by="ops")
+        async with connected(url("worker")) as redis:
+            found = {one.place: one.left for one in await collect_leftovers(redis, KEYS, store, 1)}
+            assert found["waiting jobs"] == 1
+            for number, position in enumerate(await read_positions(redis, KEYS, PARTITIONS)):
+                if position.waiting:
+                    await Discarder(redis, KEYS, PARTITIONS).discard(number, position.last, lambda _: None)
+            assert await redis.xlen(KEYS.stream(0)) == 0
+        async with MemoryQueue.connect(url("producer")) as queue:
+            receipt = await queue.purge(user_id=1)
+            with pytest.raises(NotApplied, match=r"the queue is paused since .* by ops"):
+                await queue.wait_applied(receipt, timeout=0.1)
         assert denied(connect("test")) == []
 
     async def test_an_app_with_arq_writes_and_reads(
@@ -353,6 +380,10 @@ class TestAtWork:
             assert command("dead", "replay", "0/1-0", "--yes").endswith("\n1 replayed\n")
             assert command("dead", "replay", "0/3-0", "--force", "--yes").endswith("\n1 replayed\n")
             assert command("dead", "drop", "0/2-0", "--yes").endswith("\n1 dropped\n")
+            assert "paused since" in command("pause", "--reason", "backup")
+            assert "paused since" in command("status")
+            assert CliRunner().invoke(main, ["drain"]).stdout.startswith("waiting: 3 jobs")
+            assert command("resume").startswith("resumed")
         finally:
             root.setLevel(level)
             logging.getLogger("arq").setLevel(logging.NOTSET)
@@ -430,7 +461,9 @@ NOT_FOR_PRODUCER: list[tuple[str, ...]] = [
     ("XRANGE", "mw:stream:0", "-", "+"),
     ("XREAD", "STREAMS", "mw:stream:0", "0"),
     ("XREAD", "STREAMS", "mw:dead:0", "0"),
-    ("XLEN", "mw:stream:0"),
+    ("XINFO", "STREAM", "mw:stream:0"),
+    ("HGETALL", "mw:overflow:0"),
+    ("DEL", "mw:overflow:0"),
     ("XTRIM", "mw:stream:0", "MAXLEN", "0"),
     ("XDEL", "mw:stream:0", "1-0"),
     ("XADD", "mw:applied:0", "*", "jobs", "1"),
@@ -475,6 +508,7 @@ NOT_FOR_OPERATOR: list[tuple[str, ...]] = [
     ("BLPOP", "mw:reply:x", "1"),
     ("XTRIM", "mw:outcomes", "MAXLEN", "0"),
     ("DEL", "mw:removed:0"),
+    ("HSET", "mw:overflow:0", "1", "1-0"),
     ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "mw:stream:0"),
 ]
 

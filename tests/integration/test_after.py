@@ -13,7 +13,7 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Count, Info, ReadJob, Receipt, Reply, Upsert, encode_job
 from memory_worker.contract.errors import DeadLettered, InvalidJob, NotApplied, ReadFailed, UnknownReceipt
 from memory_worker.wire.call import enqueue_call, wait_for_reply
-from memory_worker.wire.keys import Keys, user_reads
+from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.integration.conftest import MakeSettings, running
 from tests.integration.jobs import PARTITIONS, axis
@@ -21,8 +21,8 @@ from tests.integration.jobs import PARTITIONS, axis
 
 async def ask(redis: Redis, keys: Keys, job: ReadJob) -> Reply:
     """Send a job without waiting for the receipt first."""
-    reply_to = await enqueue_call(redis, keys, job)
-    reply = await wait_for_reply(redis, user_reads(keys), reply_to, timeout_s=10)
+    reply_to = (await enqueue_call(redis, keys, job)).reply_to
+    reply = await wait_for_reply(redis, reply_to, timeout_s=10)
     assert reply is not None
     return reply
 

@@ -34,7 +34,7 @@ from tests.integration.conftest import (
     started,
 )
 from tests.integration.jobs import LIMITS, PARTITIONS, axis, bodies, memory
-from tests.integration.proxies import UPDATE, Hold, QdrantProxy, failing, unavailable
+from tests.integration.proxies import UPDATE, Call, Hold, QdrantProxy, failing, unavailable
 
 unreachable = failing(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses")
 """Fail with gRPC's own message for a request that was never sent."""
@@ -122,6 +122,32 @@ class TestStop:
         assert await redis.zscore(keys.drain_queue, keys.drain_job_id(second.partition)) is not None
 
 
+async def test_slow_small_batches_do_not_hold_up_others(
+    settings: MakeSettings, queue: MemoryQueue, qdrant_proxy: QdrantProxy, shape: CollectionShape
+) -> None:
+    held: asyncio.Queue[None] = asyncio.Queue()
+    go_on = asyncio.Event()
+
+    async def hold_memories(call: Call) -> Any:
+        if call.request.collection_name == shape.base("memory"):
+            held.put_nowait(None)
+            await go_on.wait()
+        return await call.forward()
+
+    qdrant_proxy.rules[UPDATE] = hold_memories
+    async with running(settings(qdrant_url=qdrant_proxy.url), role="ingest"), asyncio.timeout(SIGNAL_TIMEOUT_S):
+        first, second, other = (
+            next(user for user in range(1, 100) if partition_of(user, PARTITIONS) == partition)
+            for partition in range(3)
+        )
+        for user in (first, second):  # one batch each
+            await queue.upsert(user_id=user, point_id=f"mem_{user}_1", vector=axis(0))
+            await held.get()
+        chunk = {"kind": "document", "point_id": f"doc_{other}_1_0", "payload": {"file_id": 1}}
+        await queue.wait_applied(await queue.upsert(user_id=other, vector=axis(0), **chunk))
+        go_on.set()
+
+
 class TestRescue:
     async def test_an_entry_without_a_wakeup_is_applied(
         self, settings: MakeSettings, queue: MemoryQueue, redis: Redis, keys: Keys, events: Events
@@ -200,7 +226,7 @@ class TestRedis:
                 big = {"x": "x" * 50_000}
                 points = [Upsert(user_id=1, point_id=f"mem_1_{n}", vector=axis(0), payload=big) for n in range(40)]
                 receipts = await queue.push_many(points)
-                await events.wait_for("outage")
+                await events.wait_for("batch_failed")
                 used = (await redis.info("memory"))["used_memory"]
                 await redis.config_set("maxmemory", used - 500_000)
                 with pytest.raises(QueueUnavailable):
@@ -225,7 +251,7 @@ class TestQdrant:
                 await queue.upsert(user_id=user_id, point_id=f"mem_{user_id}_1", vector=axis(0))
                 for user_id in range(1, 9)
             ]
-            first, *others = await events.wait_for("outage", times=12)  # drains that fail together count once
+            first, *others = await events.wait_for("batch_failed", times=12)  # drains that fail together count once
             assert max(outage["retry_in_s"] for outage in others) > 2 * first["retry_in_s"]
             qdrant_proxy.rules.clear()
             await asyncio.gather(*map(queue.wait_applied, receipts))
@@ -238,7 +264,7 @@ class TestQdrant:
         qdrant_proxy.rules["Collections/Get"] = unavailable
         async with running(settings(qdrant_url=qdrant_proxy.url)):
             receipt = await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
-            await events.wait_for("outage")
+            await events.wait_for("batch_failed")
             qdrant_proxy.rules.clear()
             await queue.wait_applied(receipt)
 

@@ -22,7 +22,8 @@ from memory_worker.queue.read_jobs import (
     take_read_jobs,
 )
 from memory_worker.wire.arq_records import decode_arq
-from memory_worker.wire.call import enqueue_call, wait_for_reply
+from memory_worker.wire.call import call, enqueue_call, wait_for_reply
+from memory_worker.wire.connection import Deadline
 from memory_worker.wire.keys import Keys, user_reads
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import axis
@@ -48,7 +49,7 @@ async def send(redis: Redis, keys: Keys, *names: str, body: bytes | None = None,
 
 async def test_a_call_is_a_job_that_arq_can_read(redis: Redis, keys: Keys) -> None:
     job = Search(user_id=1, vector=axis(0), category="c", timeout_ms=3_000)
-    reply_to = await enqueue_call(redis, keys, job)
+    reply_to = (await enqueue_call(redis, keys, job)).reply_to
 
     [(job_id, score)] = await redis.zrange(keys.search_queue, 0, -1, withscores=True)
     assert reply_to == keys.reply(job_id.decode())
@@ -68,7 +69,7 @@ async def test_a_waiting_caller_gets_the_reply(
 ) -> None:
     reply_to = keys.reply("a-job")
     waits = redis_proxy.seen(b"BLPOP")
-    waiting = asyncio.create_task(wait_for_reply(watched, user_reads(keys), reply_to, timeout_s=SIGNAL_TIMEOUT_S))
+    waiting = asyncio.create_task(wait_for_reply(watched, reply_to, timeout_s=SIGNAL_TIMEOUT_S))
     await waits.wait()
     await send(redis, keys, "a-job")
     assert await waiting == REPLY
@@ -80,7 +81,7 @@ async def test_a_reply_without_a_caller_expires(redis: Redis, keys: Keys) -> Non
     reply_to = keys.reply("a-job")
     await send(redis, keys, "a-job")
     assert LIFE_MS - 5_000 < await redis.pttl(reply_to) <= LIFE_MS
-    assert await wait_for_reply(redis, user_reads(keys), reply_to, timeout_s=1) == REPLY
+    assert await wait_for_reply(redis, reply_to, timeout_s=1) == REPLY
 
 
 @pytest.mark.parametrize("reply_to", ["{prefix}:stream:0", "{prefix}:reply", "other:reply:a-job", ""])
@@ -105,7 +106,7 @@ async def test_many_replies_are_sent_in_one_round_trip(
     await send_replies(watched, keys, user_reads(keys), replies, max_bytes=MAX_BYTES)
     assert redis_proxy.words() == ["EVALSHA"]
     for number in range(20):
-        reply = await wait_for_reply(redis, user_reads(keys), keys.reply(str(number)), timeout_s=1)
+        reply = await wait_for_reply(redis, keys.reply(str(number)), timeout_s=1)
         assert reply is not None
         assert reply.engine_ms == number
 
@@ -114,7 +115,7 @@ class TestTake:
     async def test_the_oldest_calls_are_taken_first_and_each_once(
         self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys
     ) -> None:
-        asked = [await enqueue_call(redis, keys, Get(user_id=1, point_ids=[f"mem_1_{n}"])) for n in range(5)]
+        asked = [(await enqueue_call(redis, keys, Get(user_id=1, point_ids=[f"mem_1_{n}"]))).reply_to for n in range(5)]
         assert await redis.llen(keys.search_wakeup) == 1  # type: ignore[misc]
         await take_read_jobs(watched, keys, user_reads(keys), max_jobs=0)
         redis_proxy.words()
@@ -156,9 +157,7 @@ class TestTake:
     async def test_a_wrong_key_of_one_caller_does_not_affect_the_others(self, redis: Redis, keys: Keys) -> None:
         await redis.set(keys.reply("bad"), "no list")
         await send(redis, keys, "a", "bad", "b")
-        assert [
-            await wait_for_reply(redis, user_reads(keys), keys.reply(name), timeout_s=1) for name in ("a", "b")
-        ] == [REPLY, REPLY]
+        assert [await wait_for_reply(redis, keys.reply(name), timeout_s=1) for name in ("a", "b")] == [REPLY, REPLY]
 
 
 class TestReplyLimit:
@@ -234,23 +233,22 @@ class TestGivenUp:
         taken: bool = False,
         hanging: bool = False,
     ) -> str:
-        reply_to = await enqueue_call(redis, keys, Info(timeout_ms=20_000))
-        waits = redis_proxy.seen(b"BLPOP")
-        waiting = asyncio.create_task(wait_for_reply(watched, user_reads(keys), reply_to, timeout_s=SIGNAL_TIMEOUT_S))
-        await waits.wait()
+        calling = asyncio.create_task(call(watched, keys, Info(timeout_ms=20_000), Deadline(watched, 20)))
+        while not (found := await redis.zrange(keys.search_queue, 0, -1)):
+            pass
         if taken:
             assert len((await take_read_jobs(redis, keys, user_reads(keys), max_jobs=10))[0]) == 1
         if hanging:
             redis_proxy.hang()
-        waiting.cancel()
+        calling.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await calling
         redis_proxy.go_on()
-        return reply_to
+        return keys.reply(found[0].decode())
 
 
 async def test_a_reply_that_cannot_be_decoded_is_an_error(redis: Redis, keys: Keys) -> None:
     for body in (b"\xc1", b"", msgspec.msgpack.encode({"hits": 1})):
         await redis.rpush(keys.reply("a-job"), body)  # type: ignore[misc]
         with pytest.raises(QueueError, match="cannot be read"):
-            await wait_for_reply(redis, user_reads(keys), keys.reply("a-job"), timeout_s=1)
+            await wait_for_reply(redis, keys.reply("a-job"), timeout_s=1)

@@ -1,4 +1,4 @@
-"""Searches at the same time are sent as one request, and each gets its own answer."""
+"""Searches and gets at the same time are sent as one request, and each gets its own answer."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ async def test_each_search_gets_its_own_answer(filled: VectorStore, qdrant_proxy
     found = await asyncio.gather(*(search(filled, user) for user in users))
     assert [[hit.point_id for hit in hits] for hits in found] == [[f"mem_{user}_1"] for user in users]
     assert requests(qdrant_proxy) == [BATCH, BATCH]
+
+
+async def test_gets_are_sent_together_with_searches(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:
+    jobs = [Get(user_id=user, point_ids=[f"mem_{user}_1", f"mem_{user + 1}_1"]) for user in range(1, 5)]
+    hits, *found = await asyncio.gather(search(filled, 9), *(filled.get(job, timeout_s=5) for job in jobs))
+    assert [hit.point_id for hit in hits] == ["mem_9_1"]
+    assert [[point.point_id for point in points] for points, _ in found] == [[f"mem_{user}_1"] for user in range(1, 5)]
+    assert requests(qdrant_proxy) == [BATCH]
 
 
 async def test_a_single_search_is_sent_alone(filled: VectorStore, qdrant_proxy: QdrantProxy) -> None:

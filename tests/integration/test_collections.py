@@ -52,7 +52,7 @@ async def test_the_collections_of_every_installation_are_made(
         config = engine.info(name).config
         vectors = config.params.vectors_config.params
         assert (vectors.size, vectors.distance) == (DIMENSION, q.Distance.Cosine)
-        assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (16, 100)
+        assert config.hnsw_config.ef_construct == 100
         assert not config.HasField("quantization_config")
     await store.prepare()
 

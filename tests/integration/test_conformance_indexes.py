@@ -126,6 +126,24 @@ class TestPayloadIndexes:
         )
         assert response.result.status == q.UpdateStatus.Completed
 
+    def test_an_index_is_created_again_with_other_options(self, collections: q.CollectionsStub, handle: Handle) -> None:
+        handle.update(upsert(point(1, user_id=7), point(2, user_id=8)))
+        tenant = q.IntegerIndexParams(lookup=True, range=False, is_principal=True)
+        response = handle.stub.CreateFieldIndex(
+            q.CreateFieldIndexCollection(
+                collection_name=handle.name,
+                wait=True,
+                field_name="user_id",
+                field_type=q.FieldType.FieldTypeInteger,
+                field_index_params=q.PayloadIndexParams(integer_index_params=tenant),
+            )
+        )
+        assert response.result.status == q.UpdateStatus.Completed
+        info = collections.Get(q.GetCollectionInfoRequest(collection_name=handle.name)).result
+        reported = info.payload_schema["user_id"].params.integer_index_params
+        assert (reported.lookup, reported.range, reported.is_principal) == (True, False, True)
+        assert handle.ids(must=[field("user_id", integer=7)]) == {1}
+
     def test_indexes_of_an_unknown_type_or_collection_are_refused(
         self, handle: Handle, collection_names: Callable[[], str], refusal: Callable[..., grpc.RpcError]
     ) -> None:

@@ -133,6 +133,25 @@ class TestQueries:
         refusal(grpc.StatusCode.NOT_FOUND, unknown.query, [1, 0, 0, 0])
         refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 0, 0, 0], using="other")
 
+    def test_a_query_without_a_vector_returns_points_in_the_order_of_their_ids(self, searchable: Handle) -> None:
+        mine = q.Filter(must=[field("user_id", integer=1)])
+        both = [
+            q.QueryPoints(collection_name=searchable.name, filter=mine, limit=3, offset=start, with_payload=ALL_PAYLOAD)
+            for start in (0, 3)
+        ]
+        batch = q.QueryBatchPoints(collection_name=searchable.name, query_points=both)
+        pages = [one.result for one in searchable.stub.QueryBatch(batch).result]
+        assert [[plain_id(hit.id) for hit in page] for page in pages] == [[1, 2, 3], [5]]
+        assert {hit.score for page in pages for hit in page} == {1.0}
+        assert plain(pages[0][1].payload["category"]) == "work"
+
+    def test_a_query_without_a_vector_has_no_score_threshold(
+        self, searchable: Handle, refusal: Callable[..., grpc.RpcError]
+    ) -> None:
+        request = q.QueryPoints(collection_name=searchable.name, score_threshold=0.5)
+        error = refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.stub.Query, request)
+        assert "A query is needed to use the score_threshold" in error.details()
+
     def test_a_limit_of_zero_is_refused(self, searchable: Handle, refusal: Callable[..., grpc.RpcError]) -> None:
         refusal(grpc.StatusCode.INVALID_ARGUMENT, searchable.query, [1, 0, 0, 0], limit=0)
 

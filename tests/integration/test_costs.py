@@ -25,13 +25,14 @@ from tests.tools import instructions
 
 WRITES = 1000
 BATCH = 256
-INSTRUCTIONS_A_JOB = 1300  # 1,200 with Python 3.11
+INSTRUCTIONS_A_JOB = 1700
+"""1,570 with Python 3.11. With message objects of protobuf it was 1,200, but these took three times the CPU time."""
 
 BEATS = 2  # one at the start, one for each second that it takes
-OF_THE_MAINTENANCE = {"TIME", "SET", "HGETALL", "GET", "INFO", "HGET", "ZCARD", "PSETEX"}
+OF_THE_MAINTENANCE = {"TIME", "SET", "HGETALL", "GET", "INFO", "HGET", "ZCARD", "ZCOUNT", "PSETEX", "CLIENT"}
 
 
-async def test_a_push_is_one_round_trip_and_a_search_two(
+async def test_a_push_is_one_round_trip_and_a_search_one_write(
     settings: MakeSettings, redis_proxy: RedisProxy, queue: MemoryQueue, keys: Keys
 ) -> None:
     async with running(settings(), role="all"):
@@ -58,10 +59,10 @@ async def test_a_worker_takes_a_search_with_one_command_and_replies_with_one(
         for _ in range(20):
             await queue.search(user_id=1, vector=axis(0))
         words = Counter(redis_proxy.words())
-    # A few commands are those of the stats collector.
-    assert 40 <= words["EVALSHA"] <= 45
-    assert words["BLPOP"] <= 45
-    assert words.keys() <= {"EVALSHA", "BLPOP"} | OF_THE_MAINTENANCE
+    # A few commands are those of the stats collector, and of the polls.
+    assert 20 <= words["EVALSHA"] <= 30
+    assert words["BLMPOP"] <= 30
+    assert words.keys() <= {"EVALSHA", "BLMPOP", "LLEN"} | OF_THE_MAINTENANCE
 
 
 async def test_a_thousand_writes_are_as_few_requests_as_possible(

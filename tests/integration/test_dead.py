@@ -33,7 +33,7 @@ async def die(redis: Redis, keys: Keys, partition: int, *bodies: bytes) -> list[
     lease = await held_lease(redis, keys, partition)
     log = JobLog(redis, keys, reading(keys))
     job = Upsert(user_id=7, point_id="mem_7_1", vector=b"")
-    batch = await log.read(lease, max_jobs=10_000, max_bytes=2**30)
+    batch = (await log.read(lease, max_jobs=10_000, max_bytes=2**30)).entries
     dead = [DeadEntry(entry=entry, reason="invalid", detail="vector: NaN", job=job) for entry in batch]
     guard = Guard()
     for entry in batch:

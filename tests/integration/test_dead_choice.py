@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from memory_worker.commands.dead_choice import Choice, choose, matching
 from memory_worker.commands.dead_tables import header_document
 from memory_worker.contract import Receipt
+from memory_worker.queue.dead_choice import Choice, choose, matching
 from memory_worker.queue.dead_letters import DeadLetters
 from memory_worker.wire.keys import Keys
 

@@ -19,7 +19,7 @@ from memory_worker.client.memory_queue import MemoryQueue
 from memory_worker.contract import Receipt
 from memory_worker.contract.errors import ConfigurationError, NotApplied, QueueUnavailable
 from memory_worker.queue.partitions import publish_meta
-from memory_worker.wire.connection import open_redis
+from memory_worker.wire.connection import open_redis, queue_errors
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, MakeSettings, connected, running
@@ -259,6 +259,17 @@ class TestErrors:
             for request in REQUESTS.values():
                 with pytest.raises(QueueUnavailable):
                     await request(queue)
+
+
+async def test_a_server_that_takes_no_more_data_is_unavailable(own_redis: RedisServer) -> None:
+    async with connected(own_redis.url, timeout_s=0.2) as redis:
+        await redis.ping()
+        own_redis.freeze()
+        with pytest.raises(QueueUnavailable, match="takes no more data"), queue_errors():
+            await redis.set("x", b"x" * 64_000_000)  # more than the buffers of the system take
+        own_redis.thaw()
+        while not await redis.exists("x"):  # the rest is sent before the connection is closed
+            pass
 
 
 def test_a_request_waits_for_a_free_connection_as_long_as_for_a_reply() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
 from typing import Any
 
 import grpc
@@ -337,8 +338,15 @@ class TestLease:
         assert [margin_s > 0 for margin_s in margins_s] == [True] * 4
 
 
+def stopping_after_the_start() -> Callable[[], bool]:
+    answers = chain([False], repeat(True))
+    return lambda: next(answers)
+
+
 @pytest.mark.parametrize(
-    ("options", "ending"), [({"slice_s": 0}, "slice"), ({"stopping": lambda: True}, "stopped")], ids=["slice", "stop"]
+    ("options", "ending"),
+    [({"slice_s": 0}, "slice"), ({"stopping": stopping_after_the_start()}, "stopped")],
+    ids=["slice", "stop"],
 )
 async def test_a_drain_ends_after_its_batch_if_its_time_is_over_or_the_worker_stops(
     drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys, options: dict[str, Any], ending: str
@@ -348,3 +356,12 @@ async def test_a_drain_ends_after_its_batch_if_its_time_is_over_or_the_worker_st
     assert (result.ending, result.wake_after_s, result.jobs) == (ending, 0, 2)
     assert await waiting(redis, keys) == ids[2:]
     assert not await redis.exists(keys.lease(0))
+
+
+async def test_a_drain_that_is_claimed_while_the_worker_stops_leaves_all_to_another(
+    drainer: MakeDrainer, pushed: Push, redis: Redis, keys: Keys
+) -> None:
+    ids = await pushed(memory(1, 1))
+    result = await drainer(stopping=lambda: True).drain(0)
+    assert (result.ending, result.wake_after_s, result.finished) == ("stopped", 0, False)
+    assert await waiting(redis, keys) == ids

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import Redis
 
 from memory_worker.client.memory_queue import MemoryQueue
-from memory_worker.queue.drain_jobs import claim_partitions, finish_partitions, rescue_partitions
+from memory_worker.queue.drain_jobs import (
+    ClaimedGroup,
+    OpenOptions,
+    claim_partitions,
+    finish_partitions,
+    rescue_partitions,
+)
+from memory_worker.queue.lease import LeaseState
+from memory_worker.queue.log import BatchCommit, JobLog
 from memory_worker.wire.clock import RedisClock, redis_time_ms
 from memory_worker.wire.drain_job import drain_job
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
-from tests.integration.conftest import Everything, MakeSettings, running
+from tests.integration.conftest import Everything, MakeDrainer, MakeSettings, running
 from tests.integration.jobs import PARTITIONS, axis
-from tests.integration.leases import held_lease
+from tests.integration.leases import held_lease, reading
 
 
 async def due_ms(redis: Redis, keys: Keys, partition: int = 0) -> float | None:
@@ -175,10 +184,10 @@ async def test_the_clock_follows_the_clock_of_redis(redis: Redis) -> None:
 
 async def claimed(redis: Redis, keys: Keys, *, groups: int = 4, most_jobs: int = 1) -> list[list[int]]:
     found, foreign = await claim_partitions(
-        redis, keys, max_groups=groups, batch_jobs=most_jobs, scan_limit=1000, life_s=600
+        redis, keys, PARTITIONS, max_groups=groups, batch_jobs=most_jobs, scan_limit=1000, life_s=600
     )
     assert not foreign
-    return found
+    return [list(group.partitions) for group in found]
 
 
 class TestClaim:
@@ -227,10 +236,10 @@ class TestClaim:
         foreign = [b"\xff", b"other:drain:1", keys.drain_job_id(0).encode() + b"x", keys.drain_job_id_prefix.encode()]
         await redis.zadd(keys.drain_queue, {job_id: score for score, job_id in enumerate(foreign)})
         await push(redis, keys, PARTITIONS, [(3, b"a")])
-        assert await claim_partitions(redis, keys, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600) == (
-            [[3]],
-            len(foreign),
+        found, moved = await claim_partitions(
+            redis, keys, PARTITIONS, max_groups=4, batch_jobs=1, scan_limit=1000, life_s=600
         )
+        assert ([list(group.partitions) for group in found], moved) == ([[3]], len(foreign))
         assert await redis.zrange(keys.drain_queue, 0, -1) == [keys.drain_job_id(3).encode()]
         expected = [(job_id, float(score)) for score, job_id in enumerate(foreign)]
         assert await redis.zrange(keys.writes_queue, 0, -1, withscores=True) == expected
@@ -240,6 +249,16 @@ class TestClaim:
         for partition, count in jobs.items():
             await push(redis, keys, PARTITIONS, [(partition, b"a")] * count)
         assert await claimed(redis, keys, groups=2, most_jobs=6) == [[0, 2, 3], [1]]
+
+    @pytest.mark.parametrize(("age_ms", "first"), [(900, 2), (1100, PARTITIONS + 1)])
+    async def test_an_overflow_stream_counts_as_a_second_younger(
+        self, redis: Redis, keys: Keys, age_ms: int, first: int
+    ) -> None:
+        due = await redis_time_ms(redis) - 5000
+        scores = {PARTITIONS + 1: due - age_ms, 2: due}
+        await redis.zadd(keys.drain_queue, {keys.drain_job_id(number): score for number, score in scores.items()})
+        (group,) = await claimed(redis, keys)
+        assert group == sorted(scores, key=lambda number: number != first)
 
     async def test_a_full_group_is_followed_by_another(self, redis: Redis, keys: Keys) -> None:
         for partition in range(4):
@@ -254,3 +273,102 @@ class TestClaim:
         assert await redis.llen(keys.drain_wakeup) == 1  # type: ignore[misc]
         assert await claimed(redis, keys, groups=2) == [[2]]
         assert not await redis.exists(keys.drain_wakeup)
+
+
+class TestOpenedWhenClaimed:
+    """Partitions that fit into one batch are opened in the same step in which they are claimed."""
+
+    async def claimed(
+        self, redis: Redis, keys: Keys, *, batch_jobs: int = 3, partitions: int = PARTITIONS, max_bytes: int = 1_000_000
+    ) -> list[ClaimedGroup]:
+        opening = OpenOptions(reading(keys), 8.0, max_bytes)
+        found, _ = await claim_partitions(
+            redis, keys, partitions, max_groups=4, batch_jobs=batch_jobs, scan_limit=1000, life_s=600, opening=opening
+        )
+        return found
+
+    def bodies(self, group: ClaimedGroup) -> list[list[bytes] | None]:
+        return [head and [entry.body for entry in head.entries] for _, head in group.opened]
+
+    async def test_as_many_partitions_are_opened_as_fit_into_one_batch(self, redis: Redis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (2, b"c"), (2, b"d"), (3, b"e")])
+        first, second = await self.claimed(redis, keys)
+        assert (first.partitions, self.bodies(first)) == ([0, 1, 3], [[b"a"], [b"b"], [b"e"]])
+        assert (second.partitions, self.bodies(second)) == ([2], [])
+        for lease, _ in first.opened:
+            assert await redis.get(keys.lease(lease.partition)) == lease.token.encode()
+            assert lease.state is LeaseState.HELD
+            assert lease.lasts(7)
+        assert not await redis.exists(keys.lease(2))
+
+    async def test_the_bytes_of_a_batch_are_limited(self, redis: Redis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"aa"), (0, b"bb"), (0, b"cc")])
+        (group,) = await self.claimed(redis, keys, max_bytes=5)
+        assert self.bodies(group) == [[b"aa", b"bb"]]
+
+    async def test_a_partition_that_another_drain_holds_is_not_opened(self, redis: Redis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")])
+        held = await held_lease(redis, keys, 0)
+        (group,) = await self.claimed(redis, keys)
+        assert self.bodies(group) == [None, [b"b"]]
+        assert [lease.state for lease, _ in group.opened] == [LeaseState.ENDED, LeaseState.HELD]
+        assert await redis.get(keys.lease(0)) == held.token.encode()
+
+    async def test_with_another_number_of_partitions_nothing_is_opened(self, redis: Redis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        (group,) = await self.claimed(redis, keys, partitions=PARTITIONS + 1)
+        assert group == ([0], [])
+
+    async def test_a_key_of_a_wrong_type_leaves_no_lease_of_its_group(self, redis: Redis, keys: Keys) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")])
+        await redis.set(keys.attempts(1), "by hand")
+        (group,) = await self.claimed(redis, keys)
+        assert group == ([0, 1], [])
+        assert not await redis.exists(keys.lease(0), keys.lease(1))
+
+    async def test_the_end_of_a_drain_leaves_a_partition_that_was_claimed_again(
+        self, redis: Redis, keys: Keys, drainer: MakeDrainer
+    ) -> None:
+        """The commit ends the drain job, so a partition can be claimed and opened again before its drain has ended."""
+        context = drainer(partitions=PARTITIONS)._context
+        await push(redis, keys, PARTITIONS, [(0, b"a")])
+        (first,) = await self.claimed(redis, keys)
+        async with AsyncExitStack() as drain:
+            held = await drain.enter_async_context(context.holding(first.opened))
+            async with context.leased([0], held, in_quarantine=False) as ((lease, _),):
+                await redis.delete(keys.lease(0), keys.arq_in_progress(keys.drain_job_id(0)))
+                lease.state = LeaseState.ENDED
+                (second,) = await self.claimed(redis, keys)
+                async with context.holding(second.opened) as held:
+                    await drain.aclose()
+                    async with context.leased([0], held, in_quarantine=False) as opened:
+                        assert opened == second.opened
+
+    async def test_a_drain_releases_what_it_may_not_drain_any_more(
+        self, redis: Redis, keys: Keys, drainer: MakeDrainer
+    ) -> None:
+        await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b")])
+        (group,) = await self.claimed(redis, keys)
+        draining = drainer(partitions=PARTITIONS)
+        async with draining._context.quarantine.hold(exclusive=True):
+            assert draining.opening() is None
+            waiting = asyncio.create_task(draining.drain_group(group.partitions, group.opened))
+            while await redis.exists(keys.lease(0), keys.lease(1)):  # noqa: ASYNC110  # nothing else shows it
+                await asyncio.sleep(0.01)
+            assert not waiting.done()
+        assert {result.ending for result in (await waiting).values()} == {"empty"}  # after it was opened again
+
+
+async def test_the_last_commit_ends_the_drain_job(redis: Redis, keys: Keys) -> None:
+    await push(redis, keys, PARTITIONS, [(0, b"a"), (1, b"b"), (1, b"c")])
+    await claimed(redis, keys, groups=2)
+    await redis.delete(keys.drain_wakeup)
+    leases = [await held_lease(redis, keys, partition) for partition in (0, 1)]
+    log = JobLog(redis, keys, reading(keys))
+    commits = [
+        BatchCommit(lease=lease, batch=(await log.read(lease, max_jobs=1, max_bytes=1_000)).entries) for lease in leases
+    ]
+    assert await log.commit_all(commits, release=True) == [0, 1]
+    assert await due_ms(redis, keys, 0) is None
+    assert not await redis.exists(*(keys.arq_in_progress(keys.drain_job_id(partition)) for partition in (0, 1)))
+    assert await claimed(redis, keys) == [[1]]  # it has another entry, so it has woken a worker

@@ -489,7 +489,6 @@ class TestEdge:
             (stub.Scroll, q.ScrollPoints(collection_name="c", with_vectors=by_name)),
             (stub.Facet, q.FacetCounts(collection_name="c", key="a", shard_key_selector=shard)),
             (stub.Facet, q.FacetCounts(collection_name="c", key="a", filter=q.Filter(must=[text]))),
-            (stub.Query, q.QueryPoints(collection_name="c")),
             (stub.Query, q.QueryPoints(collection_name="c", query=q.Query(fusion=q.Fusion.RRF))),
             (stub.Query, q.QueryPoints(collection_name="c", query=dense, prefetch=[q.PrefetchQuery()])),
             (stub.Query, q.QueryPoints(collection_name="c", query=q.Query(order_by=q.OrderBy(key="a")))),

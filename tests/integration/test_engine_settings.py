@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from msgspec import UNSET, UnsetType
 from qdrant_client import grpc as q
 from redis.asyncio import Redis
 
@@ -24,111 +26,171 @@ from memory_worker.settings import Settings
 from memory_worker.store import messages
 from memory_worker.store.channel import open_channel
 from memory_worker.store.indexing import held, threshold_of
-from memory_worker.store.operations import CollectionRef, UpsertPoints
+from memory_worker.store.operations import CollectionRef, DeletePoints, UpsertPoints
 from memory_worker.store.rpc import QdrantRpc
+from memory_worker.store.server_version import FIRST_WITH_RELIABLE_USER_GRAPHS, Version, version_of
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.store import VectorStore
-from tests.integration.conftest import Contents
+from tests.integration.conftest import API_KEY, Contents
 from tests.integration.jobs import axis, chunk, memory, renamed
-from tests.integration.proxies import Call, QdrantProxy
+from tests.integration.proxies import Call, QdrantProxy, Rule
 
 MEMORIES, DOCUMENTS = CollectionRef("memory"), CollectionRef("document")
-GRAPHS_OF_USERS = {"hnsw_m": 0, "hnsw_payload_m": 16}
+CATEGORIES = ("personal", "preference", "fact", "work", "other")
 
 
 def index(engine: Contents, collection: str, field: str) -> dict[str, Any]:
     """The options of a payload index that are set."""
     params = engine.info(collection).payload_schema[field].params
     variant = params.WhichOneof("index_params")
-    return {} if variant is None else {found.name: value for found, value in getattr(params, variant).ListFields()}
+    if variant is None:
+        return {}
+    return {found.name: value for found, value in getattr(params, variant).ListFields() if value}
+
+
+def no_graph(engine: Contents, collection: str, field: str) -> bool:
+    """Whether the values of a field are to get no graphs."""
+    params = engine.info(collection).payload_schema[field].params
+    variant = params.WhichOneof("index_params")
+    if variant is None:
+        return False
+    options = getattr(params, variant)
+    return options.HasField("enable_hnsw") and not options.enable_hnsw
+
+
+def version_is(version: str) -> Rule:
+    """A rule for health checks: the server has this version."""
+
+    async def answer(call: Call) -> Any:
+        answer = await call.forward()
+        answer.version = version
+        return answer
+
+    return answer
 
 
 @pytest.fixture
-async def tenants(settings: Callable[..., Settings]) -> AsyncIterator[VectorStore]:
-    """A store that names tenants, in collections with a graph for each user."""
-    async with open_store(settings(qdrant_hnsw_m=0, qdrant_hnsw_payload_m=16, qdrant_tenant_index=True)) as opened:
+def server_version(qdrant_channel: grpc.Channel) -> Version:
+    return version_of(q.QdrantStub(qdrant_channel).HealthCheck(q.HealthCheckRequest()).version)
+
+
+@pytest.fixture
+async def user_graphs(settings: Callable[..., Settings]) -> AsyncIterator[VectorStore]:
+    """A store that asks for a graph for each user, on any server."""
+    async with open_store(settings(qdrant_hnsw_m=0, qdrant_hnsw_payload_m=16)) as opened:
         yield opened
 
 
 async def test_graphs_of_users_and_of_nothing_else(
-    tenants: VectorStore, shape: CollectionShape, engine: Contents
+    user_graphs: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
-    await tenants.prepare()
-    for name_kind in ("memory", "document"):
-        name = shape.base(name_kind)
+    await user_graphs.prepare()
+    for kind in ("memory", "document"):
+        name = shape.base(kind)
         hnsw = engine.info(name).config.hnsw_config
-        assert (hnsw.m, hnsw.payload_m) == (0, 16)
+        assert (hnsw.m, hnsw.payload_m, hnsw.full_scan_threshold) == (0, 16, 100_000)
         user = index(engine, name, "user_id")
-        assert user["lookup"] is True
-        assert "enable_hnsw" not in user or user["enable_hnsw"]
-        assert not user.get("range")
+        assert user == {"lookup": True, "is_principal": True}
+        assert engine.info(name).payload_schema["user_id"].params.integer_index_params.HasField("range")
         without_graph = set(engine.info(name).payload_schema) - {"user_id"}
-        assert without_graph == {*shape.indexes(name_kind)} - {"user_id"} | {"_tenant"}
+        assert without_graph == {*shape.indexes(kind)} - {"user_id"}
         for field in without_graph:
-            assert index(engine, name, field)["enable_hnsw"] is False
-        assert index(engine, name, "_tenant")["is_tenant"] is True
+            assert no_graph(engine, name, field)
     assert index(engine, shape.base("document"), "file_id")["range"] is True
 
 
-async def test_as_ever_unless_asked(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
+async def test_a_new_collection_suits_the_server(
+    store: VectorStore, shape: CollectionShape, engine: Contents, server_version: Version
+) -> None:
     await store.prepare()
     for kind in ("memory", "document"):
         name = shape.base(kind)
+        config = engine.info(name).config
+        found = (config.hnsw_config.m, config.hnsw_config.payload_m, config.optimizer_config.indexing_threshold)
+        user_graphs = server_version >= FIRST_WITH_RELIABLE_USER_GRAPHS
+        assert found == ((0, 16, 100_000) if user_graphs else (16, 0, 400_000))
+        assert index(engine, name, "user_id") == {"lookup": True, "is_principal": True}
+
+
+async def test_an_older_server_gets_its_usual_graph(
+    proxied_store: VectorStore, qdrant_proxy: QdrantProxy, shape: CollectionShape, engine: Contents
+) -> None:
+    qdrant_proxy.rules["Qdrant/HealthCheck"] = version_is("1.19.0")
+    await proxied_store.prepare()
+    for kind in ("memory", "document"):
+        name = shape.base(kind)
         info = engine.info(name)
+        assert info.config.hnsw_config.m == 16
         assert not info.config.hnsw_config.HasField("payload_m")
-        assert "_tenant" not in info.payload_schema
-        without_graph = {field for field in info.payload_schema if "enable_hnsw" in index(engine, name, field)}
+        assert info.config.optimizer_config.indexing_threshold == 400_000
+        without_graph = {field for field in info.payload_schema if no_graph(engine, name, field)}
         assert without_graph == {*shape.indexes(kind)} & {"created", "updated", "embedding_model_id", "_version"}
 
 
+async def test_settings_win_over_the_server(
+    settings: Callable[..., Settings], shape: CollectionShape, engine: Contents
+) -> None:
+    chosen = settings(qdrant_hnsw_m=24, qdrant_indexing_threshold_kb=5, qdrant_tenant_index=False)
+    async with open_store(chosen) as opened:
+        await opened.prepare()
+    config = engine.info(shape.base("memory")).config
+    assert (config.hnsw_config.m, config.optimizer_config.indexing_threshold) == (24, 5)
+    assert index(engine, shape.base("memory"), "user_id") == {}
+
+
+async def test_users_of_text_have_a_tenant_index(
+    settings: Callable[..., Settings], tmp_path: Path, shape: CollectionShape, engine: Contents
+) -> None:
+    kinds = tmp_path / "kinds.toml"
+    kinds.write_text(f'[memory]\ncollection = "{shape.base("memory")}"\nuser_ids = "string"\n', encoding="utf-8")
+    async with open_store(settings(kinds_file=kinds)) as opened:
+        await opened.prepare()
+    assert index(engine, shape.base("memory"), "user_id")["is_tenant"] is True
+
+
 async def test_a_collection_that_is_there_keeps_its_graph(
-    tenants: VectorStore, shape: CollectionShape, engine: Contents
+    user_graphs: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
     engine.create(shape.base("memory"))
-    await tenants.collections.ensure(MEMORIES)
+    engine.index(shape.base("memory"), "user_id", q.FieldType.FieldTypeInteger)
+    await user_graphs.collections.ensure(MEMORIES)
     info = engine.info(shape.base("memory"))
     assert info.config.hnsw_config.m == 16
     assert not info.config.hnsw_config.HasField("payload_m")
+    assert index(engine, shape.base("memory"), "user_id") == {}
     # Its missing indexes are added, as always, to serve the graph that it has.
     assert not index(engine, shape.base("memory"), "category")
-    assert index(engine, shape.base("memory"), "_tenant") == {"is_tenant": True, "enable_hnsw": False}
 
 
-async def test_the_worker_says_who_the_tenant_is(
-    tenants: VectorStore, shape: CollectionShape, engine: Contents
+async def test_a_collection_with_the_tenant_field_of_a_worker_0_1_still_gets_it(
+    store: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
+    engine.create(shape.base("memory"))
+    engine.index(shape.base("memory"), "_tenant", q.FieldType.FieldTypeKeyword)
     written = (memory(7, 1), memory(8, 1, _tenant="7"), memory(9, 1, _tenant={"a": 1}))
-    await tenants.apply(MEMORIES, [UpsertPoints(written)], timeout_s=5)
-    await tenants.apply(DOCUMENTS, [UpsertPoints((chunk(2**63 - 1, 1, 0),))], timeout_s=5)
+    await store.apply(MEMORIES, [UpsertPoints(written)], timeout_s=5)
+    await store.apply(DOCUMENTS, [UpsertPoints((chunk(7, 1, 0, _tenant="a field like any other"),))], timeout_s=5)
     found = engine.payloads(shape.base("memory"))
     assert {point_id: payload["_tenant"] for point_id, payload in found.items()} == {
         "mem_7_1": "7",
         "mem_8_1": "8",
         "mem_9_1": "9",
     }
-    assert [payload["_tenant"] for payload in engine.payloads(shape.base("document")).values()] == [str(2**63 - 1)]
-    assert engine.info(shape.base("memory")).payload_schema["_tenant"].points == 3
-    await tenants.probe(MEMORIES)
+    [payload] = engine.payloads(shape.base("document")).values()
+    assert payload["_tenant"] == "a field like any other"
+    await store.probe(MEMORIES)
     assert engine.points(shape.base("memory")) == {"mem_7_1", "mem_8_1", "mem_9_1"}
 
 
-async def test_no_tenant_is_written_unless_asked(store: VectorStore, shape: CollectionShape, engine: Contents) -> None:
-    written = (memory(7, 1), memory(8, 1, _tenant="a field like any other"))
-    await store.apply(MEMORIES, [UpsertPoints(written)], timeout_s=5)
-    found = engine.payloads(shape.base("memory"))
-    assert "_tenant" not in found["mem_7_1"]
-    assert found["mem_8_1"]["_tenant"] == "a field like any other"
-
-
 async def test_the_apps_own_points_are_found_and_purged_all_the_same(
-    tenants: VectorStore, shape: CollectionShape, engine: Contents
+    user_graphs: VectorStore, shape: CollectionShape, engine: Contents
 ) -> None:
-    await tenants.apply(MEMORIES, [UpsertPoints((memory(7, 1), memory(8, 1)))], timeout_s=5)
+    await user_graphs.apply(MEMORIES, [UpsertPoints((memory(7, 1), memory(8, 1)))], timeout_s=5)
     vector = np.frombuffer(axis(0), dtype=np.float32).tolist()
     engine.insert(shape.base("memory"), 4_711, vector, user_id=7, _point_id="mem_7_old", active=True)
-    hits, _ = await tenants.search(Search(user_id=7, vector=axis(0)), timeout_s=5)
+    hits, _ = await user_graphs.search(Search(user_id=7, vector=axis(0)), timeout_s=5)
     assert {hit.point_id for hit in hits} == {"mem_7_1", "mem_7_old"}
-    await tenants.apply(MEMORIES, [messages.DeleteMatching(7)], timeout_s=5)
+    await user_graphs.apply(MEMORIES, [messages.DeleteMatching(7)], timeout_s=5)
     assert engine.points(shape.base("memory")) == {"mem_8_1"}
 
 
@@ -158,58 +220,31 @@ class TestChecks:
 
         return look
 
-    @pytest.mark.parametrize(
-        ("chosen", "verdict"),
-        [
-            ({}, "ok"),
-            ({"hnsw_m": 0}, "warning"),
-            ({"hnsw_m": 0, "hnsw_payload_m": 0}, "warning"),
-            (GRAPHS_OF_USERS, "ok"),
-            ({"hnsw_payload_m": 0}, "ok"),
-        ],
-    )
-    async def test_no_graph_at_all_is_told(
-        self, look: Callable[..., Any], chosen: dict[str, int], verdict: str
+    async def test_a_new_collection_is_fine(
+        self, look: Callable[..., Any], shape: CollectionShape, store: VectorStore
     ) -> None:
-        assert (await look(**chosen))["HNSW settings"].verdict == verdict
-
-    async def test_a_qdrant_that_builds_other_graphs_too_is_told(
-        self,
-        settings: Callable[..., Settings],
-        redis: Redis,
-        qdrant_proxy: QdrantProxy,
-    ) -> None:
-        async def be_older(call: Call) -> Any:
-            answer = await call.forward()
-            answer.version = "1.16.3"
-            return answer
-
-        qdrant_proxy.rules["Qdrant/HealthCheck"] = be_older
-        for m, verdict in ((0, "warning"), (16, "ok")):
-            chosen = settings(qdrant_url=qdrant_proxy.url, qdrant_hnsw_m=m, qdrant_hnsw_payload_m=16)
-            async with open_store(chosen) as store:
-                found = {check.name: check async for check in run_checks(chosen, redis, store)}
-            assert found["HNSW settings"].verdict == verdict
+        await store.prepare()
+        found = await look()
+        for name in ("HNSW settings", f"collection {shape.base('memory')}", f"collection {shape.base('document')}"):
+            assert (found[name].verdict, found[name].advice) == ("ok", "")
 
     async def test_what_a_collection_lacks_is_told(
         self, look: Callable[..., Any], shape: CollectionShape, store: VectorStore, engine: Contents
     ) -> None:
+        engine.create(shape.base("memory"))
+        engine.index(shape.base("memory"), "user_id", q.FieldType.FieldTypeInteger)
         await store.prepare()
         name = f"collection {shape.base('memory')}"
-        assert (await look())[name].verdict == "ok"
-        asked = await look(**GRAPHS_OF_USERS, quantization="int8")
+        default = (await look())[name]
+        assert default.verdict == "ok"
+        for setting in ("QDRANT_INDEXING_THRESHOLD_KB", "the collection has 10,000", "QDRANT_TENANT_INDEX true"):
+            assert setting in default.seen
+        assert f"memory-worker tune {shape.base('memory')}" in default.advice
+        asked = await look(hnsw_m=24, quantization="int8")
         assert asked[name].verdict == "warning"
-        for variable in ("QDRANT_HNSW_M 0, the collection has 16", "QDRANT_HNSW_PAYLOAD_M 16", "QDRANT_QUANTIZATION"):
+        for variable in ("QDRANT_HNSW_M 24, the collection has 16", "QDRANT_QUANTIZATION int8"):
             assert variable in asked[name].seen
         assert engine.info(shape.base("memory")).config.hnsw_config.m == 16
-        tenant = (await look(tenant_index=True))[name]
-        assert (tenant.verdict, tenant.seen) == ("warning", "no index on _tenant")
-
-    async def test_a_collection_made_so_is_fine(
-        self, look: Callable[..., Any], shape: CollectionShape, tenants: VectorStore
-    ) -> None:
-        await tenants.prepare()
-        assert (await look(**GRAPHS_OF_USERS, tenant_index=True))[f"collection {shape.base('memory')}"].verdict == "ok"
 
 
 def test_an_integer_index_gives_each_large_user_a_graph(tmp_path: Path, shape: CollectionShape) -> None:
@@ -234,12 +269,58 @@ def test_an_integer_index_gives_each_large_user_a_graph(tmp_path: Path, shape: C
             exact: asyncio.run(_asked(engine.url, shape.base("memory"), vectors, users, exact=exact))
             for exact in (False, True)
         }
+        asyncio.run(_find_all(engine.url, asked, points=points, users=users))
     of_users, of_all = (
         np.mean([len(some & right) / 10 for some, right in zip(found[False][kind], found[True][kind], strict=True)])
         for kind in (0, 1)
     )
     assert of_users > 0.95
     assert of_all < 0.8
+
+
+@pytest.mark.skipif("TEST_QDRANT_URL" not in os.environ, reason="the embedded engine builds graphs when it starts")
+async def test_a_server_finds_large_users_in_a_new_collection(qdrant_url: str, shape: CollectionShape) -> None:
+    chosen = replace(shape, dimension=64, indexing_threshold_kb=1)
+    async with VectorStore(qdrant_url, chosen, api_key=API_KEY) as store:
+        name = await store.collections.ensure(MEMORIES)
+        await store.collections.update(
+            q.UpdateCollection(collection_name=name, hnsw_config=q.HnswConfigDiff(full_scan_threshold=10))
+        )
+        await _write(qdrant_url, chosen, np.random.default_rng(3).normal(size=(2_000, 64)).astype(np.float32), users=1)
+        async with asyncio.timeout(60):
+            while not _has_graphs(await store.collections.describe(MEMORIES)):  # noqa: ASYNC110 - Qdrant signals nothing
+                await asyncio.sleep(0.1)
+    await _find_all(qdrant_url, chosen, points=2_000, users=1)
+
+
+def _has_graphs(info: q.CollectionInfo | None) -> bool:
+    return info is not None and info.status == q.CollectionStatus.Green and info.indexed_vectors_count > 0
+
+
+async def _find_all(url: str, shape: CollectionShape, *, points: int, users: int) -> None:
+    """Search in graphs of users with a further filter, and once half of the points were deleted.
+
+    Before Qdrant 1.20, graphs of single users cannot do it: a search finds nothing in a graph whose entry point it may
+    not use.
+    """
+    vectors = np.random.default_rng(4).normal(size=(20, shape.dimension)).astype(np.float32)
+    async with VectorStore(url, shape, api_key=API_KEY) as store:
+
+        async def find(category: str | UnsetType) -> None:
+            for user in range(1, users + 1):
+                jobs = [
+                    Search(user_id=user, vector=vector.tobytes(), limit=10, min_score=-1.0, category=category)
+                    for vector in vectors
+                ]
+                found = [len((await store.search(job, timeout_s=5))[0]) for job in jobs]
+                assert np.mean(found) > 8, (user, category)
+
+        for category in (UNSET, *CATEGORIES):
+            await find(category)
+        half = [f"mem_{1 + number % users}_{number}" for number in range(points) if number % 2]
+        for start in range(0, len(half), 500):
+            await store.apply(MEMORIES, [DeletePoints(tuple(half[start : start + 500]))], timeout_s=10)
+        await find(UNSET)
 
 
 def channel_to(url: str) -> grpc.Channel:
@@ -252,11 +333,16 @@ async def _write(url: str, shape: CollectionShape, vectors: Any, users: int) -> 
             user_id=1 + number % users,
             point_id=f"mem_{1 + number % users}_{number}",
             vector=vector.tobytes(),
-            payload={"user_id": 1 + number % users, "_point_id": f"mem_{number}", "active": True},
+            payload={
+                "user_id": 1 + number % users,
+                "_point_id": f"mem_{1 + number % users}_{number}",
+                "category": CATEGORIES[number // users % len(CATEGORIES)],
+                "active": True,
+            },
         )
         for number, vector in enumerate(vectors)
     )
-    async with VectorStore(url, shape) as store:
+    async with VectorStore(url, shape, api_key=API_KEY) as store:
         await store.apply(MEMORIES, [UpsertPoints(jobs)], timeout_s=30)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,6 +14,7 @@ from memory_worker.contract.errors import QueueUnavailable
 from memory_worker.queue.partitions import publish_meta
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.meta import QueueMeta, read_meta
+from memory_worker.wire.scripts import scripts
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.proxies import RedisProxy
@@ -37,6 +39,16 @@ async def promote(primary: RedisServer, replica: RedisServer, address: RedisProx
         await new.execute_command("REPLICAOF", "NO", "ONE")
         address.target = replica.url
         await old.execute_command("REPLICAOF", "127.0.0.1", replica.port)
+
+
+@asynccontextmanager
+async def until_blocked(primary: RedisServer) -> AsyncIterator[None]:
+    """Wait until a call that begins in the block waits for its reply."""
+    async with connected(primary.url) as redis:
+        await scripts.load(redis, "call")
+        yield
+        while not (await redis.info("clients"))["blocked_clients"]:
+            pass
 
 
 async def open_connections(queue: MemoryQueue) -> None:
@@ -81,9 +93,8 @@ async def test_a_search_that_waits_at_the_old_primary_fails(
 ) -> None:
     """A Redis that becomes a replica ends blocking commands with UNBLOCKED."""
     async with MemoryQueue.connect(address.url) as queue:
-        waits = address.seen(b"BLPOP")
-        searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=SIGNAL_TIMEOUT_S))
-        await waits.wait()
+        async with until_blocked(own_redis):
+            searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=SIGNAL_TIMEOUT_S))
         await promote(own_redis, replica, address)
         with pytest.raises(QueueUnavailable, match="UNBLOCKED"):
             await searching

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,28 @@ class TestRequests:
         sources = {"/bad": Source(Counted(fails=True), is_probe=True), "/good": Source(Counted(), is_probe=True)}
         with http_server(HOST, 0, sources) as port:
             assert [ask(port, path).status for path in ("/bad", "/good", "/bad", "/good")] == [500, 200, 500, 200]
+
+
+class TestOther:
+    def test_another_application_answers_all_other_paths_under_the_rate_limit(
+        self, stopped: SimpleNamespace, probe: Counted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_module, "MAX_WAIT_S", 0.05)
+        seen = []
+
+        async def other(scope: Any, _receive: Any, send: Any) -> None:
+            seen.append((scope["method"], scope["path"]))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"other"})
+
+        with http_server(HOST, 0, {"/probe": Source(probe, is_probe=True)}, other) as port:
+            assert ask(port, "/", method="POST").body == b"other"
+            assert ask(port, "/probe").body == b"1 "
+            assert ask(port, "/probe", method="POST").status == 405
+            answers = [ask(port, "/x").status for _ in range(20)]
+            assert {200, 503} == set(answers)
+            assert ask(port, "/probe").status == 200
+        assert len(seen) == answers.count(200) + 1
 
 
 class TestRate:
@@ -232,10 +255,12 @@ class TestSlowClients:
         self, monkeypatch: pytest.MonkeyPatch, port: int, text: bytes
     ) -> None:
         monkeypatch.setattr(server_module, "REQUEST_S", 1e6)
-        with slow_clients(port, 450, text) as clients:
-            assert [ask(port, "/probe").status for _ in range(5)] == [200] * 5
-            assert is_closed(clients[0])
-            assert not is_closed(clients[-1])
+        with slow_clients(port, MAX_CONNECTIONS - 1, text) as old:
+            assert ask(port, "/probe").status == 200  # so the server has answered all that came before
+            with slow_clients(port, 50, text) as new:
+                assert [ask(port, "/probe").status for _ in range(5)] == [200] * 5
+                assert is_closed(old[0], within_s=PATIENCE_S)
+                assert not is_closed(new[-1])
 
     def test_clients_that_do_not_read_are_closed_for_new_ones(
         self, monkeypatch: pytest.MonkeyPatch, probe: Counted

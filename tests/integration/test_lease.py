@@ -109,7 +109,7 @@ class TestOrphaned:
         log = JobLog(redis, keys, reading(keys))
         await push(redis, keys, PARTITIONS, [(0, b"a"), (0, b"b")])
         ended = await held_lease(redis, keys)
-        batch = await log.read(ended, max_jobs=1, max_bytes=1000)
+        batch = (await log.read(ended, max_jobs=1, max_bytes=1000)).entries
         await commit(log, ended, batch)
         await log.read(ended, max_jobs=1, max_bytes=1000)
         await give_back(redis, keys, ended)

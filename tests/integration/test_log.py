@@ -12,6 +12,7 @@ from memory_worker.contract import CONTRACT_VERSION, Receipt, Upsert
 from memory_worker.contract.errors import DeadLettered, LeaseLost, NotApplied
 from memory_worker.queue.lease import Lease, LeaseState
 from memory_worker.queue.log import BatchCommit, DeadEntry, Entry, JobLog
+from memory_worker.wire import applied as applied_module
 from memory_worker.wire.applied import wait_applied
 from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
@@ -39,7 +40,7 @@ async def fill(redis: Redis, keys: Keys, *bodies: bytes) -> list[Receipt]:
 
 
 async def read(log: JobLog, lease: Lease, max_jobs: int = 1000, max_bytes: int = NO_LIMIT) -> list[Entry]:
-    return await log.read(lease, max_jobs=max_jobs, max_bytes=max_bytes)
+    return (await log.read(lease, max_jobs=max_jobs, max_bytes=max_bytes)).entries
 
 
 def dead(entry: Entry, detail: str = "for a test") -> DeadEntry:
@@ -76,10 +77,10 @@ class TestRead:
     async def test_entries_are_read_behind_an_entry(self, redis: Redis, keys: Keys, log: JobLog, lease: Lease) -> None:
         await fill(redis, keys, *[b"%d" % number for number in range(100)])
         first = await read(log, lease, max_jobs=10)
-        behind = await log.read(lease, max_jobs=70, max_bytes=NO_LIMIT, after=first[-1])
+        behind = (await log.read(lease, max_jobs=70, max_bytes=NO_LIMIT, after=first[-1])).entries
         assert [entry.body for entry in behind] == [b"%d" % number for number in range(10, 80)]
         last = await read(log, lease)
-        assert await log.read(lease, max_jobs=70, max_bytes=NO_LIMIT, after=last[-1]) == []
+        assert (await log.read(lease, max_jobs=70, max_bytes=NO_LIMIT, after=last[-1])).entries == []
 
     async def test_missing_fields_are_empty_and_other_fields_are_ignored(
         self, redis: Redis, keys: Keys, log: JobLog, lease: Lease
@@ -282,9 +283,19 @@ class TestWaitApplied:
             await wait_applied(redis, keys, receipt, timeout_s=0.001)
 
     async def test_a_wait_is_one_blocking_command(
-        self, redis: Redis, watched: Redis, redis_proxy: RedisProxy, keys: Keys, log: JobLog, lease: Lease
+        self,
+        redis: Redis,
+        watched: Redis,
+        redis_proxy: RedisProxy,
+        keys: Keys,
+        log: JobLog,
+        lease: Lease,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        first, second = await fill(redis, keys, b"a", b"b")
+        monkeypatch.setattr(applied_module, "_FIRST_WAIT_S", SIGNAL_TIMEOUT_S)
+        loading, first, second = await fill(redis, keys, b"0", b"a", b"b")
+        await commit(log, lease, await read(log, lease, max_jobs=1))
+        await wait_applied(redis, keys, loading, timeout_s=1)  # Redis loads the script
         waits = redis_proxy.seen(b"XREAD")
         waiting = asyncio.create_task(wait_applied(watched, keys, second, timeout_s=SIGNAL_TIMEOUT_S))
         await waits.wait()
@@ -294,7 +305,7 @@ class TestWaitApplied:
         assert not waiting.done()
         await commit(log, lease, await read(log, lease))
         await waiting
-        assert redis_proxy.words() == ["EVALSHA", "XREAD", "EVALSHA"]
+        assert redis_proxy.words() == ["XREAD", "EVALSHA"]
 
     async def test_an_entry_that_is_not_applied_in_time_is_an_error(
         self, redis: Redis, keys: Keys, log: JobLog, lease: Lease

@@ -47,7 +47,7 @@ async def summary(redis: Redis, keys: Keys) -> list[tuple[str, str, str | None]]
 
 async def batch_of(log: JobLog, redis: Redis, keys: Keys, lease: Lease, count: int) -> list[Entry]:
     await push(redis, keys, PARTITIONS, [(0, b"x")] * count)
-    return await log.read(lease, max_jobs=count, max_bytes=2**30)
+    return (await log.read(lease, max_jobs=count, max_bytes=2**30)).entries
 
 
 def marked(job: WriteJob, ref: str, *, notify: bool = True) -> WriteJob:

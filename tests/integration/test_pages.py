@@ -140,9 +140,9 @@ class TestReady:
         goes_on = asyncio.Event()
         take = ReadWorker._take
 
-        async def stuck(self: ReadWorker, most: int) -> None:
+        async def stuck(self: ReadWorker, free: int, poll_s: float) -> None:
             await goes_on.wait()
-            await take(self, most)
+            await take(self, free, poll_s)
 
         async with serving(chosen) as page:
             monkeypatch.setattr(ReadWorker, "_take", stuck)

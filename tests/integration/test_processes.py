@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from redis.asyncio import Redis
 
-from memory_worker.queue.processes import Process, beat, leave, living
+from memory_worker.queue import processes
+from memory_worker.queue.processes import Process, beat, keep_beating, leave, living, reports
 from memory_worker.wire.keys import Keys
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, MakeSettings, connected, running
 from tests.servers import RedisServer
@@ -35,6 +37,20 @@ async def test_a_process_without_a_beat_is_removed(redis: Redis, keys: Keys) -> 
     assert await living(redis, keys) == []
     await beat(redis, keys, "b", "all")
     assert await redis.zcard(keys.processes) == 1
+
+
+async def test_a_process_reports_what_it_has_done(redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_INTERVAL_S", 0.01)
+    beating = asyncio.create_task(keep_beating(redis, keys, "a", "ingest", lambda: b"done"))
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+        while await reports(redis, keys, ["b", "a"]) != [None, b"done"]:
+            pass
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+    assert 0 < await redis.pttl(keys.process_report("a")) <= 30_000
+    await leave(redis, keys, "a", "ingest")
+    assert await reports(redis, keys, ["a"]) == [None]
+    assert await reports(redis, keys, []) == []
 
 
 async def test_an_unknown_entry_is_ignored(redis: Redis, keys: Keys) -> None:

@@ -168,7 +168,7 @@ async def test_a_redis_without_memory_refuses_pushes_and_allows_commits(tmp_path
             assert not await redis.exists(keys.stream(1), keys.arq_job(keys.drain_job_id(1)))
             assert await redis.hget(keys.backlog, "jobs") == b"40"
 
-            batch = await log.read(lease, max_jobs=30, max_bytes=2**30)
+            batch = (await log.read(lease, max_jobs=30, max_bytes=2**30)).entries
             dead_letter = DeadEntry(entry=batch[3], reason="invalid", detail="a test")
             await commit(log, lease, batch, [dead_letter])
             await give_back(redis, keys, lease)

@@ -90,9 +90,10 @@ async def queued(redis: Redis, keys: Keys, store: VectorStore) -> None:
     await push(redis, keys, PARTITIONS, [(2, b"of a newer contract")], version=9)
     lease = await held_lease(redis, keys, ttl_s=60)
     log = JobLog(redis, keys, reading(keys))
-    [entry] = await log.read(lease, max_jobs=1, max_bytes=10_000)
+    [entry] = (await log.read(lease, max_jobs=1, max_bytes=10_000)).entries
     await commit(log, lease, [entry], [DeadEntry(entry=entry, reason="invalid", detail="a test")])
     await redis.zadd(keys.search_queue, {f"{keys.prefix}:search:x": 1, f"{keys.prefix}:search:y": 1})
+    await redis.rpush(keys.search_calls, "a call")  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("queued")
@@ -113,7 +114,7 @@ class TestExported:
         assert exported["dead_letters_waiting"] == {("0",): 1, ("1",): 0, ("2",): 0, ("3",): 0}
         waiting_bytes = sum(len(body) for _, body in bodies(memory(4, 2), memory(4, 3), memory(2, 1)))
         assert exported["backlog_bytes"] == {(): waiting_bytes + len(b"of a newer contract")}
-        assert exported["reads_waiting"] == {(): 2}
+        assert exported["reads_waiting"] == {(): 3}
         assert exported["backlog_limit_jobs"] == {(): 1000}
         assert "backlog_limit_bytes" not in exported  # there is none
         assert exported["redis_memory_used_bytes"][()] > 100_000

@@ -502,12 +502,12 @@ class TestDelete:
         await run(line(9))
         times, jobs, original = 0, [memory(1, 1)], orphans.push_if_unchanged
 
-        async def push_first(*arguments: Any) -> bool:
+        async def push_first(*arguments: Any, **options: Any) -> bool:
             nonlocal times
             times += 1
             if jobs:
                 await pushed(jobs.pop())
-            return await original(*arguments)
+            return await original(*arguments, **options)
 
         monkeypatch.setattr(orphans, "push_if_unchanged", push_first)
         assert await run(line(9)) == Deleted(1, 0)

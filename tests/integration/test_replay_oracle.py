@@ -4,7 +4,7 @@
 
 Jobs become dead letters, are replayed (one, all, or with force), dropped and purged, while new ones are pushed. The
 points must be as if all applied jobs had been applied in the order of their first pushes. A forced replay counts as a
-new push.
+new push. Users overflow early, so that their jobs and dead letters are in both streams.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from memory_worker.ingest.writer import LeasedWriter
 from memory_worker.queue import replay_guard
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetters
 from memory_worker.queue.lease import Lease
+from memory_worker.queue.partitions import publish_meta
 from memory_worker.queue.replay_guard import sort_key
 from memory_worker.store.store import VectorStore
 from memory_worker.wire.keys import Keys
+from memory_worker.wire.meta import QueueMeta
 from memory_worker.wire.push import push
 from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import Contents
@@ -87,16 +89,27 @@ class Queue:
         bodies = [(0, encode_job(job)) for job in jobs]
         if self.chance.random() < 0.02:
             await push(self.redis, self.keys, 1, [(0, MALFORMED)])
-        receipts = await push(self.redis, self.keys, 1, bodies)
+        receipts = await push(self.redis, self.keys, 1, bodies, users=[job.user_id for job in jobs])
+        self.done["overflowed"] += sum(receipt.partition for receipt in receipts)
         self.jobs |= {receipt.entry_id: job for receipt, job in zip(receipts, jobs, strict=True)}
 
     async def drain(self, *, refusing: bool) -> None:
+        """Apply jobs of one stream or of both."""
+        for number in self.chance.choice(([0], [1], [1, 0], [0, 1])):
+            await self._drain(number, refusing=refusing)
+
+    async def _drain(self, number: int, *, refusing: bool) -> None:
         self.refusals = self.chance.randrange(1, 2**32) if refusing else 0
         options = DrainOptions(
-            partitions=1, limits=LIMITS, slice_s=60, settle_s=0, batch_max_jobs=self.chance.choice((1, 2, 3, 8, 64))
+            partitions=1,
+            limits=LIMITS,
+            slice_s=60,
+            overflow_slice_s=60,
+            settle_s=0,
+            batch_max_jobs=self.chance.choice((1, 2, 3, 8, 64)),
         )
-        result = await Drainer(self.redis, self.keys, self.store, options).drain(0)
-        assert result.ending == "empty"
+        result = await Drainer(self.redis, self.keys, self.store, options).drain(number)
+        assert result.ending in ("empty", "behind")
         self.done["dead"] += result.dead
 
     async def dead_letters(self) -> list[DeadLetter]:
@@ -160,7 +173,9 @@ class Queue:
 
     async def check(self) -> None:
         """Apply all waiting jobs, and compare the stored points with the applied jobs."""
-        await self.drain(refusing=False)
+        for number in (0, 1):
+            await self._drain(number, refusing=False)
+            assert await self.redis.xlen(self.keys.stream(number)) == 0
         dead_letters = await self.dead_letters()
         dead = {dead_letter.position for dead_letter in dead_letters}
         for dead_letter in dead_letters:
@@ -203,6 +218,7 @@ async def test_no_older_job_wins_over_a_newer_one(
     chance = random.Random(seed)
     start = Maker(chance, users=NAMES, odd=WITHOUT_INDEX).world()
     await insert(engine, store, start)
+    await publish_meta(redis, keys, QueueMeta(partitions=1, user_burst=chance.choice((1, 2, 4))))
     world = Queue(redis, keys, store, chance, start, lambda: read(engine, store))
     if world.few_scopes:
         monkeypatch.setattr(replay_guard, "MAX_SCOPES", FEW_SCOPES)
@@ -222,4 +238,4 @@ async def test_no_older_job_wins_over_a_newer_one(
             await world.check()
     await world.check()
     print(dict(world.done))
-    assert min(world.done[what] for what in ("dead", "replayed", "refused", "forced", "dropped")) > 0
+    assert min(world.done[what] for what in ("dead", "replayed", "refused", "forced", "dropped", "overflowed")) > 0

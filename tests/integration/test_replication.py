@@ -12,6 +12,7 @@ from memory_worker.contract import encode_job
 from memory_worker.contract.errors import NotReplicated, QueueUnavailable
 from memory_worker.ingest.drainer import Drainer
 from memory_worker.ingest.options import DrainOptions
+from memory_worker.ingest.request_gate import RequestGate
 from memory_worker.ingest.retry import RetryPolicy
 from memory_worker.ingest.writer import LeasedWriter
 from memory_worker.queue.partitions import publish_meta
@@ -88,7 +89,9 @@ async def test_all_leases_last_on_the_replica_for_as_long_as_the_drain_counts_on
     leases = [await held_lease(redis, KEYS, partition, partitions=2) for partition in (0, 1)]
     for lease in leases:
         await redis.pexpire(KEYS.lease(lease.partition), 2_000)  # as if a failover had lost a renewal
-    writer = LeasedWriter(redis, KEYS, store, DrainOptions(partitions=2, limits=LIMITS, min_replicas=1))
+    writer = LeasedWriter(
+        redis, KEYS, store, DrainOptions(partitions=2, limits=LIMITS, min_replicas=1), RequestGate(0, lambda: False)
+    )
     await writer.write(leases, [memory(1, 1)])
     async with connected(replica.url) as copy:
         assert min([await copy.pttl(KEYS.lease(lease.partition)) for lease in leases]) > 6_000

@@ -29,7 +29,7 @@ from memory_worker.runtime.process import WorkerProcess
 from memory_worker.telemetry import logs
 from memory_worker.wire.arq_records import decode_arq, encode_arq
 from memory_worker.wire.call import wait_for_reply
-from memory_worker.wire.keys import Keys, user_reads
+from memory_worker.wire.keys import Keys
 from memory_worker.wire.push import push
 from tests.dead_letters import all_dead_letters
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, Events, MakeSettings, connected, running
@@ -132,7 +132,7 @@ class TestPickles:
             await arq_client(redis).all_job_results()
         await redis.rpush(keys.reply("evil"), evil)
         with pytest.raises(QueueError, match="cannot be read"):
-            await wait_for_reply(redis, user_reads(keys), keys.reply("evil"), timeout_s=5)
+            await wait_for_reply(redis, keys.reply("evil"), timeout_s=5)
         await redis.delete(*(result_key_prefix + job_id for job_id in job_ids))
         await self.works(queue)
 
@@ -356,7 +356,7 @@ async def test_logs_contain_neither_secrets_nor_personal_data(  # noqa: PLR0915 
             qdrant.rules.clear()
             qdrant.rules[UPDATE] = unavailable
             receipt = await queue.upsert(point_id="mem_1_1", **point)
-            await events.wait_for("outage", times=2)
+            await events.wait_for("batch_failed", times=2)
             log.texts += await pages(events)
             qdrant.rules.clear()
             await queue.wait_applied(receipt, timeout=15)

@@ -143,7 +143,7 @@ class TestAppliedLate:
         chosen = settings(qdrant_url=qdrant_proxy.url, qdrant_timeout_s=0.3, rescue_interval_s=0.05)
         async with running(chosen, role="ingest"):
             await queue.upsert(user_id=1, point_id="mem_1_1", vector=axis(0))
-            [outage] = await events.wait_for("outage")
+            [outage] = await events.wait_for("batch_failed")
             assert outage["retry_in_s"] >= DrainOptions(partitions=1, limits=LIMITS).settle_s
             receipt = await queue.delete(user_id=1, point_id="mem_1_1")
             await late.finish()

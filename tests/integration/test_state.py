@@ -32,7 +32,7 @@ async def test_states_contain_waiting_jobs_leases_and_dead_letters(redis: Redis,
     await held_lease(redis, keys, 1)
     other = await held_lease(redis, keys, 2)
     log = JobLog(redis, keys, reading(keys))
-    batch = await log.read(other, max_jobs=1, max_bytes=1)
+    batch = (await log.read(other, max_jobs=1, max_bytes=1)).entries
     await commit(log, other, batch, [DeadEntry(entry=batch[0], reason="invalid", detail="")])
     await redis.delete(keys.lease(2))
 

@@ -40,7 +40,7 @@ async def die(redis: Redis, keys: Keys, partition: int, count: int = 1, ref: str
     lease: Lease = await held_lease(redis, keys, partition)
     log = JobLog(redis, keys, reading(keys), outcomes_max=0)
     job = Upsert(user_id=7, point_id="mem_7_1", vector=b"", ref=ref)
-    batch = await log.read(lease, max_jobs=count, max_bytes=2**30)
+    batch = (await log.read(lease, max_jobs=count, max_bytes=2**30)).entries
     dead = [DeadEntry(entry=entry, reason="refused", detail="why", job=job) for entry in batch]
     await log.commit(BatchCommit(lease=lease, batch=batch, dead=dead))
     await give_back(redis, keys, lease)

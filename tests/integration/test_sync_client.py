@@ -35,7 +35,7 @@ from tests.integration import test_client
 from tests.integration.conftest import SIGNAL_TIMEOUT_S, connected, running
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.integration.proxies import RedisProxy
-from tests.integration.test_failover import address, promote  # noqa: F401  # a fixture
+from tests.integration.test_failover import address, promote, until_blocked  # noqa: F401  # a fixture
 from tests.integration.test_tls import Certificates, Serve, ours, serve_redis  # noqa: F401  # fixtures
 from tests.integration.threaded import Threaded, threaded
 from tests.servers import RedisServer
@@ -248,9 +248,8 @@ class TestFailover:
         address: RedisProxy,  # noqa: F811
     ) -> None:
         async with threaded(address.url) as queue:
-            waits = address.seen(b"BLPOP")
-            searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=SIGNAL_TIMEOUT_S))
-            await waits.wait()
+            async with until_blocked(own_redis):
+                searching = asyncio.create_task(queue.search(user_id=1, vector=axis(0), timeout=SIGNAL_TIMEOUT_S))
             await promote(own_redis, replica, address)
             with pytest.raises(QueueUnavailable, match="UNBLOCKED"):
                 await searching

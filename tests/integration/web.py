@@ -23,11 +23,11 @@ class Answer(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
-def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> Answer:
-    """Send a request on a new connection."""
+def ask(port: int, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str) -> Answer:
+    """Send a request on a new connection. In the names of headers, ``_`` stands for ``-``."""
     connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
     try:
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         return _answer(connection.getresponse())
     finally:
         connection.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_worker.bench.delay import HOST, addresses, farther_away
+from memory_worker.bench.delay import HOST, addresses, farther_away, round_trip_ms
 from memory_worker.bench.processes import Process
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import load_settings
@@ -29,17 +29,19 @@ class Echo(socketserver.BaseRequestHandler):
 
 @pytest.fixture(scope="module")
 def ports() -> Iterator[tuple[int, int]]:
-    """Two local ports of the delay proxy. The first leads to an echo server, the second to a closed port."""
+    """The local ports of two delay proxies. The first leads to an echo server, the second to a closed port."""
     with socketserver.ThreadingTCPServer((HOST, 0), Echo) as far, socket.create_server((HOST, 0)) as unused:
         threading.Thread(target=far.serve_forever, daemon=True).start()
         targets = [f"{HOST}:{port}" for port in (far.server_address[1], unused.getsockname()[1])]
         unused.close()
-        delay = Process("", load_settings(), "memory_worker.bench.delay", str(DELAY_S * 1000), *targets)
+        command = ("memory_worker.bench.delay", str(DELAY_S * 1000))
+        proxies = [Process("", load_settings(), *command, target) for target in targets]
         try:
-            echo, closed = asyncio.run(delay.ready()).split()[1:]
+            echo, closed = (asyncio.run(proxy.ready()).split()[1] for proxy in proxies)
             yield int(echo), int(closed)
         finally:
-            asyncio.run(delay.end())
+            for proxy in proxies:
+                asyncio.run(proxy.end())
             far.shutdown()
 
 
@@ -50,6 +52,16 @@ def test_a_round_trip_takes_the_delay_twice(ports: tuple[int, int]) -> None:
             connection.sendall(b"ping")
             assert connection.recv(4, socket.MSG_WAITALL) == b"ping"
             assert time.monotonic() - started >= 2 * DELAY_S
+    assert round_trip_ms(f"{HOST}:{ports[0]}") >= 2000 * DELAY_S
+
+
+def test_many_connections_do_not_mix(ports: tuple[int, int]) -> None:
+    connections = [socket.create_connection((HOST, ports[0]), timeout=20) for _ in range(20)]
+    for number, connection in enumerate(connections):
+        connection.sendall(b"%04d" % number)  # at once: the proxy is not connected yet
+    assert [int(connection.recv(4, socket.MSG_WAITALL)) for connection in connections] == [*range(20)]
+    for connection in connections:
+        connection.close()
 
 
 def test_much_data_arrives_whole_and_in_order_with_the_end_behind_it(ports: tuple[int, int]) -> None:

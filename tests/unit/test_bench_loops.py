@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_worker.bench import loops
-from memory_worker.bench.loops import Call, Figure, Task, looped, percentiles_ms
+from memory_worker.bench.loops import Call, Figure, Task, looped, merged, percentiles_ms
 
 
 class Clock:
@@ -30,7 +31,25 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
+
+    class Timer:
+        """Rings when everything else has been done, and always on time."""
+
+        def __init__(self, ring: Callable[[], None]) -> None:
+            self.ring = ring
+
+        def set(self, due: float) -> None:
+            asyncio.get_running_loop().call_soon(self.at, due)
+
+        def at(self, due: float) -> None:
+            made.now = max(made.now, due)
+            self.ring()
+
+        def close(self) -> None:
+            pass
+
     monkeypatch.setattr(loops, "time", made)
+    monkeypatch.setattr(loops, "Timer", Timer)
     return made
 
 
@@ -136,6 +155,32 @@ async def test_calls_of_an_open_loop_come_at_fixed_times_and_count_from_then(clo
     assert figure.ms["max"] == pytest.approx(1000 * first)
     assert figure.ms["p50"] == pytest.approx(1000 * (first - 0.02))
     assert figure.rate == pytest.approx(4 / first)
+    assert figure.late_ms["max"] == pytest.approx(0, abs=1e-6)
+
+
+async def test_a_late_start_of_an_open_loop_is_known_and_counts(clock: Clock) -> None:
+    async def call(number: int) -> None:
+        if number == 0:
+            clock.sleep(0.05)  # as if this process had something else to do
+
+    figure = await carried_out(call, count=3, rate=100)
+    assert figure.late_ms["max"] == pytest.approx(40)
+    assert figure.late_ms["p50"] == pytest.approx(30)
+    assert figure.ms["p50"] == pytest.approx(40)
+
+
+async def test_measurements_of_the_same_become_one(clock: Clock) -> None:
+    async def call(number: int) -> None:
+        clock.sleep(0.1 * number)
+        if number == 4:
+            raise ValueError("four")
+
+    first, second = [await carried_out(call, first=first, count=2, raw=True) for first in (1, 3)]
+    figure = merged([first, second])
+    assert (figure.calls, figure.sent, figure.errors) == (3, 4, {"ValueError: four": 1})
+    assert figure.rate == pytest.approx(3 / 1.0)
+    assert figure.ms == pytest.approx({"p50": 200, "p90": 300, "p99": 300, "max": 300})
+    assert figure.times == []
 
 
 async def test_an_open_loop_comes_after_its_warmup() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from memory_worker.bench.loops import Task
-from memory_worker.bench.processes import Process, cpu_s, environment, peak_mib, serving
+from memory_worker.bench.processes import Process, cpu_s, memory_mib, serving
 from memory_worker.contract.errors import MemoryWorkerError
-from memory_worker.settings import Settings, load_settings
+from memory_worker.settings import Settings, child_environment, load_settings
 
 NOWHERE = {"redis_url": "redis://127.0.0.1:1", "qdrant_url": "http://127.0.0.1:1"}
 NO_PROCESS = 2**22 + 1
@@ -24,7 +24,7 @@ OWNER = """
 import asyncio, os, signal
 from memory_worker.bench.processes import Process
 from memory_worker.settings import load_settings
-process = Process("", load_settings(), "memory_worker.bench.delay", "0")
+process = Process("", load_settings(), "memory_worker.bench.delay", "0", "127.0.0.1:1")
 asyncio.run(process.ready())
 os.write(1, b"%d" % process.pid)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -51,7 +51,7 @@ def test_a_process_gets_the_settings_and_none_of_the_environment(
     monkeypatch.setenv("QUEUE_PREFIX", "another")
     monkeypatch.setenv("WORKER_CONCURRENCY", "7")
     monkeypatch.setenv("LANG", "C")
-    given = environment(settings)
+    given = child_environment(settings)
     assert (given["REDIS_URL"], given["QUEUE_PREFIX"]) == (NOWHERE["redis_url"], "bench-test")
     assert given["LANG"] == "C"
     assert "WORKER_CONCURRENCY" not in given
@@ -87,7 +87,7 @@ async def test_warnings_and_errors_in_a_log_are_troubles(settings: Settings, tmp
 
 
 def test_no_process_outlives_its_owner_even_if_that_is_killed(settings: Settings) -> None:
-    command, given = [sys.executable, "-c", OWNER], environment(settings)
+    command, given = [sys.executable, "-c", OWNER], child_environment(settings)
     owner = subprocess.run(command, check=False, env=given, stdout=subprocess.PIPE, timeout=60)
     assert owner.returncode == -signal.SIGKILL
     until = time.monotonic() + 30
@@ -98,8 +98,9 @@ def test_no_process_outlives_its_owner_even_if_that_is_killed(settings: Settings
 
 def test_what_a_process_uses_is_known_if_it_is_there() -> None:
     assert cpu_s(os.getpid()) > 0
-    assert peak_mib(os.getpid()) > 1
-    assert (cpu_s(NO_PROCESS), peak_mib(NO_PROCESS)) == (0, 0)
+    assert cpu_s(os.getpid()) == pytest.approx(time.process_time(), abs=1)
+    assert memory_mib(os.getpid(), peak=True) >= memory_mib(os.getpid()) > 1
+    assert (cpu_s(NO_PROCESS), memory_mib(NO_PROCESS)) == (0, 0)
 
 
 def test_the_process_that_serves_a_url_is_found() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from itertools import repeat
 
 import pytest
 
@@ -32,13 +33,13 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_SAMPLE_S", 0)
 
 
-async def figure_of(left: list[int], total: int) -> Figure:
-    samples = iter(left)
+async def figure_of(left: list[int], total: int, used: Iterator[float] | None = None) -> Figure:
+    samples, used = iter(left), used or repeat(0.0)
 
     async def waiting() -> int:
         return next(samples)
 
-    return await drained(waiting, total, {"us": os.getpid()})
+    return await drained(waiting, total, lambda: {"us": next(used)})
 
 
 async def test_start_and_end_do_not_count() -> None:
@@ -48,10 +49,8 @@ async def test_start_and_end_do_not_count() -> None:
     assert (figure.calls, figure.sent) == (800, 1000)
 
 
-async def test_the_cpu_time_of_processes_is_that_of_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = iter([0.0, 5.0, 5.1, 5.2, 9.0])
-    monkeypatch.setattr(session, "cpu_s", lambda _: next(used))
-    figure = await figure_of([1000, 900, 500, 100, 0], 1000)
+async def test_the_cpu_time_is_that_of_what_counts() -> None:
+    figure = await figure_of([1000, 900, 500, 100, 0], 1000, iter([0.0, 5.0, 5.1, 5.2, 9.0]))
     assert figure.cpu_us == {"us": pytest.approx(0.2 / 800 * 1e6)}
 
 

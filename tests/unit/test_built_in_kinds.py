@@ -13,6 +13,7 @@ from memory_worker.contract.kinds import Kinds
 from memory_worker.contract.vectors import pack_vector
 from memory_worker.settings import Settings
 from memory_worker.store import creation, messages
+from memory_worker.store.index_settings import IndexSettings
 from memory_worker.store.operations import UpsertPoints
 from memory_worker.store.shape import CollectionShape
 
@@ -90,7 +91,7 @@ def test_jobs_have_the_same_bytes(job: WriteJob, body: str, kinds: Kinds) -> Non
 @pytest.mark.parametrize(("digest", "job"), POINTS.items())
 def test_points_have_the_same_bytes(digest: str, job: Upsert, kinds: Kinds) -> None:
     point = checked(job, Limits(dimension=4, kinds=kinds))
-    request = messages.update_batch("c", [UpsertPoints((point,))])
+    request = q.UpdateBatchPoints.FromString(messages.update_batch("c", [UpsertPoints((point,))]).body)
     assert hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest() == digest
 
 
@@ -100,10 +101,12 @@ def test_new_collections_only_have_more_indexes(
 ) -> None:
     shape = CollectionShape(kinds=kinds, dimension=4)
     collection, indexes, added = expected
-    request = creation.creation_of(shape.base(kind), kind, shape)
+    settings = IndexSettings(16, None, full_scan_threshold_kb=None, indexing_threshold_kb=10_000, tenant_index=False)
+    request = creation.creation_of(shape.base(kind), kind, shape, settings)
+    request.ClearField("optimizers_config")
     assert request.SerializeToString(deterministic=True).hex() == collection
     made = {
-        field: creation.index_of(shape.base(kind), field, index, q.CollectionConfig())
+        field: creation.index_of(shape.base(kind), field, index, user_graphs=False, tenant=False)
         for field, index in shape.indexes(kind).items()
     }
     assert [field for field in made if field not in indexes] == added

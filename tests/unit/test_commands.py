@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,9 +126,42 @@ def test_the_schema_is_printed_as_json() -> None:
 
 
 def test_variables_that_libraries_read_are_hidden() -> None:
-    environment = {**dict.fromkeys(HIDDEN, "1"), "PATH": "/bin", "PORT": "1"}
+    environment = {**dict.fromkeys(HIDDEN, "1"), "PATH": "/bin", "PORT": "1", "GRPC_VERBOSITY": "DEBUG"}
     hide_from_libraries(environment)
-    assert environment == {"PATH": "/bin", "PORT": "1"}
+    assert environment == {"PATH": "/bin", "PORT": "1", "GRPC_VERBOSITY": "DEBUG"}
+
+
+GOAWAY = """
+import os, socket, struct, sys, threading
+from memory_worker.commands.library_variables import hide_from_libraries
+hide_from_libraries(os.environ)
+import grpc
+
+def serve(server):
+    connection, _ = server.accept()
+    connection.recv(65536)
+    connection.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    connection.sendall(bytes([0, 0, 22, 7, 0, 0, 0, 0, 0]) + struct.pack(">II", 0, 11) + b"too_many_pings")
+    connection.recv(65536)
+
+server = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=serve, args=(server,), daemon=True).start()
+with grpc.insecure_channel(f"127.0.0.1:{server.getsockname()[1]}") as channel:
+    try:
+        channel.unary_unary("/a/b")(b"", timeout=0.5)
+    except grpc.RpcError as error:
+        print(error.code().name)
+"""
+
+
+@pytest.mark.parametrize(("variables", "is_quiet"), [({}, True), ({"GRPC_VERBOSITY": "INFO"}, False)])
+def test_grpc_writes_nothing_itself_unless_it_is_asked_to(variables: dict[str, str], is_quiet: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", GOAWAY], env={**environment, **variables}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() in ("DEADLINE_EXCEEDED", "UNAVAILABLE")
+    assert (done.stderr == "") == is_quiet, done.stderr
 
 
 def test_a_temporary_directory_is_removed_with_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,15 @@ RUNBOOK, SIZING = DEPLOY / "RUNBOOK.md", DEPLOY / "SIZING.md"
 
 PROBLEMS = [
     *("backlog-grows", "no-progress", "dead-letters", "dead-lettered-deletes", "qdrant-fails", "slow-searches"),
-    *("high-latency", "out-of-memory", "redis-memory", "replica-not-ready", "newer-contract", "worker-crashes"),
+    *(
+        "high-latency",
+        "out-of-memory",
+        "redis-memory",
+        "replica-not-ready",
+        "paused",
+        "newer-contract",
+        "worker-crashes",
+    ),
     "stats-missing",
 ]
 PROCEDURES = [
@@ -46,10 +54,13 @@ NOT_SETTINGS = {
     "ADMIN_SHA256",
     "OPERATOR_SHA256",
     "NOT_REPLICATED",  # a reason of ours
+    *("APP_NETWORK", "COMPOSE_FILE"),  # only Compose reads them
+    "MEMORY_REDIS_URL",  # of an app
     *(code.name for code in grpc.StatusCode),
 }
 NOT_OURS = {
     # Qdrant's strict mode and optimizer
+    "search_allow_exact",
     "unindexed_filtering_retrieve",
     "unindexed_filtering_update",
     "max_payload_index_count",

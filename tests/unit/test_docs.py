@@ -39,6 +39,15 @@ NOT_SETTINGS = {
     *("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"),  # of the libraries, and in effect
     *("RUST_LOG", "RUST_LOG_JSON", "TOKIO_WORKER_THREADS"),  # of the service before this one
     "REDIS_PASWORD",  # an example of a misspelt name
+    "GRPC_VERBOSITY",
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    *(
+        "OTEL_TRACES_EXPORTER",
+        "OTEL_TRACES_SAMPLER",
+        "OTEL_TRACES_SAMPLER_ARG",
+        "OTEL_SDK_DISABLED",
+        "OTEL_SERVICE_NAME",
+    ),
     *HIDDEN,
     *OTHER_PROGRAMS,
     *ALSO_CALLED,
@@ -98,6 +107,7 @@ class TestReadme:
                 2,
             ),
             ("a search takes, one caller, p50", "search, one caller", "direct `query_points`, one caller", 0),
+            ("searches per second, 64 callers", "search, 64 callers", "direct `query_points`, 64 callers", 2),
         ],
     )
     def test_its_figures_are_those_of_the_benchmark(self, row: str, measured: str, instead: str, column: int) -> None:

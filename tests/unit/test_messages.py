@@ -22,9 +22,15 @@ def upsert(point_id: str, vector: bytes = VECTOR, **payload: Any) -> Upsert:
     return Upsert(user_id=1, point_id=point_id, vector=vector, payload=payload)
 
 
-def sent(*operations: Operation) -> q.UpdateBatchPoints:
+def sent(*operations: Operation, **options: bool) -> q.UpdateBatchPoints:
     """Return the request as Qdrant decodes it."""
-    return q.UpdateBatchPoints.FromString(messages.update_batch("things", operations).SerializeToString())
+    return decoded(messages.update_batch("things", operations, **options))
+
+
+def decoded(request: messages.WriteRequest) -> q.UpdateBatchPoints:
+    message = q.UpdateBatchPoints.FromString(request.body)
+    assert (request.collection, request.operations) == (message.collection_name, len(message.operations))
+    return message
 
 
 def conditions(found: Any) -> list[tuple[str, Any]]:
@@ -57,7 +63,7 @@ ALL: tuple[Operation, ...] = (
 
 @pytest.mark.parametrize(
     "request_of",
-    [lambda: sent(*ALL), sent, lambda: messages.probe("things", 2)],
+    [lambda: sent(*ALL), sent, lambda: decoded(messages.probe("things", 2))],
     ids=["batch", "empty", "probe"],
 )
 def test_every_write_waits_and_is_strongly_ordered(request_of: Any) -> None:
@@ -108,7 +114,7 @@ def test_an_upsert_first_removes_older_points_of_the_same_id() -> None:
 
 
 def test_an_upsert_removes_nothing_where_no_point_has_an_integer_id() -> None:
-    request = messages.update_batch("things", ALL, integer_ids=False)
+    request = sent(*ALL, integer_ids=False)
     names = [operation.WhichOneof("operation") for operation in request.operations]
     assert names == ["delete_points", "delete_points", "upsert"]
     by_either_id = request.operations[1].delete_points.points.filter
@@ -125,12 +131,13 @@ def test_an_upsert_carries_payload_and_vector() -> None:
 
 def test_an_upsert_sets_the_tenant_if_the_collection_has_tenants() -> None:
     points = UpsertPoints((upsert("mem_1_1"), upsert("mem_1_2", _tenant="2"), upsert("mem_1_3", _tenant={"a": []})))
-    operation = messages.update_batch("things", [points], tenants=True).operations[1]
+    operation = sent(points, tenants=True).operations[1]
     assert [payload_of(point.payload) for point in operation.upsert.points] == [{"_tenant": "1"}] * 3
-    operation = messages.update_batch("things", [points]).operations[1]
+    operation = sent(points).operations[1]
     assert [payload_of(point.payload).get("_tenant") for point in operation.upsert.points] == [None, "2", {"a": []}]
     assert (
-        payload_of(messages.probe("things", 2, tenants=True).operations[3].upsert.points[0].payload)["_tenant"] == "0"
+        payload_of(decoded(messages.probe("things", 2, tenants=True)).operations[3].upsert.points[0].payload)["_tenant"]
+        == "0"
     )
 
 
@@ -213,7 +220,7 @@ def test_a_read_by_ids_names_its_user_and_may_find_two_points_for_each() -> None
 
 
 def test_a_probe_tries_every_operation_for_no_user_and_deletes_its_point() -> None:
-    operations = messages.probe("things", 3).operations
+    operations = decoded(messages.probe("things", 3)).operations
     assert [operation.WhichOneof("operation") for operation in operations] == [
         "delete_points",  # of a user, as a purge
         "delete_points",  # of a point

@@ -62,7 +62,7 @@ class TestExposition:
         own = {family.name for metric in OWN for family in metric.describe()}
         of_the_queue = {family.name for family in StatsExporter(Collected()).collect()}
         assert len(own) == len(OWN)
-        assert len(of_the_queue) == 15
+        assert len(of_the_queue) == 16
         assert own | of_the_queue == {name for name in families if name.startswith(f"{PREFIX}_")}
         for name in own | of_the_queue:
             assert families[name].documentation.endswith("."), name

@@ -132,6 +132,7 @@ class TestPages:
             "waiting_bytes": 400,
             "oldest_age_s": 1.5,
             "draining": 1,
+            "paused": None,
             "held": 1,
             "held_needs": ["contract version 9"],
             "dead": 2,

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 
 import pytest
+from qdrant_client import grpc as q
 
 from memory_worker.contract import Upsert, WriteJob
 from memory_worker.ingest.plan import needs_existing, plan
@@ -31,7 +32,7 @@ def steps(jobs: list[WriteJob], world: World) -> list[tuple[CollectionRef, Step]
     for planned in plan(jobs, existing, KINDS):
         writes = any(isinstance(operation, UpsertPoints) for operation in planned.operations)
         if writes or planned.ref in existing | world.keys():
-            request = update_batch("c", planned.operations)
+            request = q.UpdateBatchPoints.FromString(update_batch("c", planned.operations).body)
             found += [(planned.ref, step) for step in steps_of(request)]
     return found
 

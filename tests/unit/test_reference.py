@@ -110,7 +110,9 @@ class TestContract:
             *(keys.meta, keys.since, keys.backlog, keys.pushed("{token}"), keys.reply("{job}")),
             *(keys.stream("{p}"), keys.applied("{p}"), keys.dead("{p}")),  # type: ignore[arg-type]
             *(keys.removed("{p}"), keys.outcomes),  # type: ignore[arg-type]
+            *(keys.overflow_users("{p}"), keys.overflow_counts("{p}")),  # type: ignore[arg-type]
             *(keys.drain_queue, keys.search_queue, keys.writes_queue, keys.drain_wakeup, keys.search_wakeup),
+            *(keys.search_calls, keys.search_taker),
         }
 
     @pytest.mark.parametrize("name", ["push", "call", "cancel", "states"])

@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from memory_worker.contract.errors import ConfigurationError
 from memory_worker.settings import Settings, load_settings, secret_file_variables, variables
+from memory_worker.settings.shown import shown_settings
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def test_the_defaults() -> None:
     assert found.qdrant_memories_collection == "user_memories"
     assert found.qdrant_documents_collection == "user_documents"
     assert found.qdrant_vector_dimension == 1024
-    assert (found.qdrant_hnsw_m, found.qdrant_hnsw_ef_construct) == (16, 100)
+    assert (found.qdrant_hnsw_m, found.qdrant_hnsw_ef_construct) == (None, 100)
     assert (found.worker_role, found.worker_concurrency) == ("all", 4)
     assert (found.queue_prefix, found.queue_partitions, found.port) == ("mw", 32, 8090)
     assert (found.log_level, found.log_json, found.data_dir) == ("INFO", False, Path("data"))
@@ -57,6 +58,32 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert found.qdrant_url == "http://qdrant:6334"
     assert (found.limits.dimension, found.limits.max_job_bytes) == (384, 2048)
     assert (found.worker_role, found.log_json, found.data_dir) == ("search", True, Path("/var/lib/mw"))
+
+
+REDIS, QDRANT = {"REDIS_URL": "redis://redis"}, {"QDRANT_URL": "http://qdrant:6334"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        ({}, "127.0.0.1"),
+        (REDIS, "127.0.0.1"),
+        (QDRANT, "127.0.0.1"),
+        (REDIS | QDRANT, "0.0.0.0"),
+        (REDIS | QDRANT | {"BIND_HOST": ""}, "0.0.0.0"),
+        (REDIS | QDRANT | {"BIND_HOST": "::1"}, "::1"),
+        ({"BIND_HOST": "0.0.0.0"}, "0.0.0.0"),
+    ],
+)
+def test_with_an_embedded_engine_the_pages_are_for_this_machine_only_unless_bind_host_is_given(
+    environment: dict[str, str], host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded(monkeypatch, **environment).http_host == host
+
+
+def test_with_the_url_of_redis_in_a_file_no_engine_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("redis://redis\n")
+    assert loaded(monkeypatch, REDIS_URL_FILE=str(tmp_path / "url"), **QDRANT).http_host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +326,7 @@ SECRETS = {
     "REDIS_USERNAME": "hunter2",
     "REDIS_PASSWORD": "hunter2",
     "QDRANT_API_KEY": "hunter2",
+    "CONSOLE_PASSWORD": "hunter2hunter2",
 }
 
 
@@ -399,3 +427,51 @@ class TestSecretFiles:
         (tmp_path / "secret").write_text("redis://redis")
         monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
         assert load_settings(redis_url=None).redis_url is None
+
+
+class TestConsole:
+    def test_actions_need_a_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(ConfigurationError, match="CONSOLE_ACTIONS needs CONSOLE_PASSWORD_FILE"):
+            loaded(monkeypatch, CONSOLE_ACTIONS="true")
+
+    def test_a_short_password_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "password").write_text("eleven char\n")
+        with pytest.raises(ConfigurationError, match="CONSOLE_PASSWORD: at least 12 characters are needed, got 11"):
+            loaded(monkeypatch, CONSOLE_PASSWORD_FILE=str(tmp_path / "password"))
+
+    def test_an_empty_or_missing_file_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "password").write_text("\n")
+        with pytest.raises(ConfigurationError, match=r"CONSOLE_PASSWORD_FILE: .* is empty"):
+            loaded(monkeypatch, CONSOLE_PASSWORD_FILE=str(tmp_path / "password"), CONSOLE_ACTIONS="true")
+        with pytest.raises(ConfigurationError, match=r"CONSOLE_PASSWORD_FILE: cannot read .*missing"):
+            loaded(monkeypatch, CONSOLE_PASSWORD_FILE=str(tmp_path / "missing"), CONSOLE_ACTIONS="true")
+
+
+class TestShown:
+    def test_secrets_are_masked_and_addresses_have_no_credentials(self) -> None:
+        settings = Settings(
+            redis_url=SecretStr("rediss://user:hunter2@redis:6379/1?client_name=hunter2"),
+            redis_password=SecretStr("hunter2"),
+            qdrant_url="https://hunter2@qdrant:6334",
+            qdrant_api_key=SecretStr("hunter2"),
+        )
+        shown = {one.name: one for group in shown_settings(settings, {}) for one in group.settings}
+        assert "hunter2" not in repr(shown)
+        assert shown["REDIS_URL"].value == "rediss://redis:6379/1"
+        assert shown["QDRANT_URL"].value == "https://qdrant:6334"
+        assert shown["QDRANT_API_KEY"].value == "••••••••"
+        assert [*shown] == [name.upper() for name in Settings.model_fields]
+
+    def test_each_says_where_it_comes_from(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "key").write_text("hunter2")
+        given = {"PORT": "8090", "QDRANT_API_KEY_FILE": str(tmp_path / "key")}
+        settings = loaded(monkeypatch, **given).model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")})
+        shown = {one.name: one.origin for group in shown_settings(settings, given) for one in group.settings}
+        origins = {name: shown[name] for name in ("PORT", "QDRANT_API_KEY", "REDIS_URL", "LOG_LEVEL", "QDRANT_URL")}
+        assert origins == {
+            "PORT": "environment",
+            "QDRANT_API_KEY": "file",
+            "REDIS_URL": "embedded",
+            "LOG_LEVEL": "default",
+            "QDRANT_URL": "default",
+        }

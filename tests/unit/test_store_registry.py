@@ -11,8 +11,9 @@ from memory_worker.contract.kinds import KINDS, MEMORY, with_collections
 from memory_worker.store.collection_calls import Listing
 from memory_worker.store.compatibility import alias_conflict, incompatibility, needs_indexes
 from memory_worker.store.operations import CollectionRef
-from memory_worker.store.pins import METADATA_KEY, Pin, has_metadata, pin_of, put_pin
+from memory_worker.store.pins import METADATA_KEY, Pin, pin_of, put_pin
 from memory_worker.store.registry import key_of, origin_of, ref_of
+from memory_worker.store.server_version import FIRST_WITH_METADATA, version_of
 from memory_worker.store.shape import CollectionShape
 from memory_worker.store.values import put_payload
 
@@ -100,7 +101,7 @@ def test_a_pin_without_an_origin_means_adopted() -> None:
     [("1.15.5", False), ("1.16.0", True), ("1.18.3-dev", True), ("2.0.0", True), ("", False), ("unknown", False)],
 )
 def test_servers_have_metadata_from_1_16_on(version: str, stored: bool) -> None:
-    assert has_metadata(version) is stored
+    assert (version_of(version) >= FIRST_WITH_METADATA) is stored
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from memory_worker.contract import Delete, Receipt, encode_job
 from memory_worker.inspection.checks import Check
 from memory_worker.inspection.status import PartitionStatus
 from memory_worker.queue.dead_letters import DeadLetter, DeadLetterHeader
+from memory_worker.wire.pause import Pause
 from tests.unit import queue_stats
 
 
@@ -60,8 +61,9 @@ STATUS = msgspec.structs.replace(
         partition(17, waiting=1234, oldest_age_s=12.0, draining=True, lease_s=7.25),
         partition(18),
         partition(19, waiting=1, oldest_age_s=3.0, held=True, needs="kind 'note'", dead=1001),
+        partition(49, waiting=9, oldest_age_s=1.0, overflow_of=17),
     ],
-    waiting=1235,
+    waiting=1244,
     waiting_bytes=5_432_100,
     oldest_age_s=12.0,
     draining=1,
@@ -82,9 +84,10 @@ def row(text: str, first: str) -> list[str]:
 
 def test_status_shows_the_backlog_and_the_collections() -> None:
     text = printed(tables.print_status, STATUS, everything=False)
-    assert "1,235 jobs wait, the oldest for 12 s; 1 of 3 partitions are being drained; 1,001 dead letters" in text
+    assert "1,244 jobs wait, the oldest for 12 s; 1 of 3 partitions are being drained; 1,001 dead letters" in text
     assert row(text, "17") == ["17", "1,234", "12 s", "7.2 s", "", ""]
     assert row(text, "19") == ["19", "1", "3 s", "", "1,001", "held: needs kind 'note'"]
+    assert row(text, "49 (overflow of 17)") == ["49 (overflow of 17)", "9", "1 s", "", "", ""]
     assert row(text, "user_memories") == ["user_memories", "green", "1,234,567", "1,200,000", "8", "1024"]
 
 
@@ -98,6 +101,13 @@ def test_status_shows_the_running_workers() -> None:
     assert "workers: none" in printed(tables.print_status, STATUS, everything=False)
     alive = msgspec.structs.replace(STATUS, workers={"ingest": 2, "search": 0, "all": 1})
     assert "workers: 2 ingest, 0 search, 1 all" in printed(tables.print_status, alive, everything=False)
+
+
+def test_status_shows_a_pause() -> None:
+    paused = msgspec.structs.replace(STATUS, paused=Pause(1_790_000_000.0, "root@[red]", "ba\x1bckup"))
+    text = printed(tables.print_status, paused, everything=False)
+    assert r"paused since 2026-09-21 14:13:20 UTC by root@[red]: ba\x1bckup; to go on: memory-worker resume" in text
+    assert "paused" not in printed(tables.print_status, STATUS, everything=False)
 
 
 def test_names_of_collections_are_complete_and_escaped_on_a_narrow_terminal() -> None:
@@ -200,6 +210,13 @@ def test_text_of_a_job_cannot_control_the_terminal() -> None:
     assert text.splitlines()[1:] == [r"    a\nb\x9b31m\u202ec\ud800"]
 
 
+def test_a_dead_letter_is_shown_with_its_trace() -> None:
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    for trace, state in ((parent, None), (f"{parent} a=1,b=2", "a=1,b=2")):
+        shown = dead_tables.dead_letter_document(dead_letter(trace=trace))
+        assert (shown["traceparent"], shown["tracestate"]) == (parent, state)
+
+
 def test_a_dead_letter_is_shown_as_a_document() -> None:
     found = dead_letter()
     short = {
@@ -212,6 +229,8 @@ def test_a_dead_letter_is_shown_as_a_document() -> None:
         "ref": None,
         "contract_version": 1,
         "bytes": len(found.body),
+        "traceparent": None,
+        "tracestate": None,
     }
     assert dead_tables.header_document(head(size=len(found.body))) == short
     assert dead_tables.header_document(head(ref="file 5"))["ref"] == "file 5"

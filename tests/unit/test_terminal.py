@@ -8,7 +8,8 @@ from io import BytesIO, TextIOWrapper
 import pytest
 from rich.console import Console
 
-from memory_worker.terminal import Sheet, foreign, never_fail, plain, print_json, styled
+from memory_worker.plain_text import never_fail, plain, print_json
+from memory_worker.terminal import Sheet, foreign, styled
 
 
 @pytest.mark.parametrize(

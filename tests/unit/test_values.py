@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
-from memory_worker.store.values import payload_of, put_payload
+from memory_worker.contract.vectors import pack_vector
+from memory_worker.store.values import payload_of, put_payload, vector_of
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 payloads = st.dictionaries(
@@ -63,3 +64,19 @@ def test_a_tuple_becomes_a_list() -> None:
 
 def test_a_value_that_is_not_set_is_null() -> None:
     assert payload_of({"a": q.Value()}) == {"a": None}
+
+
+@pytest.mark.parametrize("numbers", [[0.5, -1.25, 3e38], [0.0], [0.1] * 300], ids=len)
+def test_a_vector_is_returned_as_float32_in_each_form_of_an_answer(numbers: list[float]) -> None:
+    dense = q.VectorOutput(dense=q.DenseVector(data=numbers))
+    older = q.VectorOutput(data=numbers)  # as older servers answer
+    newer = q.VectorOutput.FromString(dense.SerializeToString())
+    newer.dense.MergeFromString(b"\x50\x07")  # a field that is not known yet
+    for output in (dense, older, newer):
+        point = q.RetrievedPoint(vectors=q.VectorsOutput(vector=output))
+        assert vector_of(point) == pack_vector(numbers)
+
+
+def test_a_point_without_a_vector_has_none() -> None:
+    assert vector_of(q.RetrievedPoint()) is None
+    assert vector_of(q.RetrievedPoint(vectors=q.VectorsOutput(vector=q.VectorOutput()))) == b""
