@@ -105,6 +105,8 @@ def test_a_wrong_filter_is_refused_with_the_choices(command: str, option: str, c
         ("rediss://:secret@[::1]:6379?db=4", "rediss://[::1]:6379/4, queue mw"),
         ("redis://host?username=u&password=secret", "redis://host, queue mw"),
         ("unix://u:secret@/run/redis.sock", "unix:///run/redis.sock, queue mw"),
+        ("redis+sentinel://u:secret@one,[::1]:2,x/main/3", "redis+sentinel://one,[::1]:2,x/main/3, queue mw"),
+        ("redis+sentinel://one/main?db=3", "redis+sentinel://one/main/3, queue mw"),
     ],
 )
 def test_an_address_is_shown_without_secrets(url: str, shown: str) -> None:

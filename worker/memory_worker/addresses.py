@@ -5,6 +5,7 @@ No error shows any part of the address, because it may contain a password.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
@@ -41,6 +42,13 @@ def split_address(variable: str, url: str, schemes: Collection[str], expected: s
     if parts.scheme != "unix" and (problem := _host_problem(parts)):
         raise refused(problem)
     return parts
+
+
+def without_credentials(url: str) -> str:
+    """Return an address without user, password and options. It may name several hosts, which ``urlsplit`` may refuse."""
+    scheme, separator, rest = url.partition("://")
+    place = re.split("[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+    return f"{scheme.lower()}{separator}{place}" if separator else ""
 
 
 def _host_problem(parts: SplitResult) -> str | None:

@@ -133,6 +133,8 @@ def urls(settings: Settings) -> dict[str, str]:
 
 def serving(url: str) -> int | None:
     """Return the id of the local process that listens at ``url``, or ``None`` if it is remote or cannot be read."""
+    if url.partition("+")[0] in ("redis", "rediss"):
+        return None  # it is the address of a Sentinel, or of any node of a cluster
     parts = urlsplit(url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         return None

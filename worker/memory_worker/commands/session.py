@@ -6,13 +6,14 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import click
 import uvloop
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from memory_worker.addresses import without_credentials
 from memory_worker.commands import interrupts
 from memory_worker.contract.errors import ConfigurationError, MemoryWorkerError
 from memory_worker.plain_text import never_fail, plain
@@ -116,13 +117,13 @@ def address(settings: Settings, part: Part) -> str:
     url = _url(settings, part)
     if url is None:
         return f"embedded, in DATA_DIR ({settings.data_dir.absolute()})"
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    path = parts.path.rpartition("@")[2]
-    if part == "redis" and (database := parse_qs(parts.query).get("db")):
-        path = f"/{database[0]}"
-    queue = f", queue {settings.queue_prefix}" if part == "redis" else ""
-    return f"{parts.scheme}://{place}{path}{queue}"
+    shown = without_credentials(url)
+    if part == "qdrant":
+        return shown
+    database = parse_qs(url.partition("?")[2]).get("db", [""])[0]
+    if database and not shown.endswith(f"/{database}"):
+        shown = f"{shown.rstrip('/')}/{database}"
+    return f"{shown}, queue {settings.queue_prefix}"
 
 
 def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[_Result]]) -> _Result:

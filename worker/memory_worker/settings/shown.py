@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from memory_worker.addresses import without_credentials
 from memory_worker.settings.environment import texts
 from memory_worker.settings.groups import groups
 from memory_worker.settings.model import Settings
@@ -54,14 +54,6 @@ def shown_settings(settings: Settings, environment: Mapping[str, str] = os.envir
     ]
 
 
-def without_credentials(url: str) -> str:
-    """Return an address without user, password and query."""
-    parts = urlsplit(url)
-    if not parts.netloc:
-        return f"{parts.scheme}://{parts.path.rpartition('@')[2]}" if parts.scheme else _MASK
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def shown_value(value: Any) -> str:
     """Return a value as it would be set. It is empty if it is unset."""
     match value:
@@ -76,7 +68,7 @@ def shown_value(value: Any) -> str:
 
 def _value(field: str, value: Any) -> str:
     if field in _ADDRESSES and value is not None:
-        return without_credentials(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return without_credentials(value.get_secret_value() if isinstance(value, SecretStr) else value) or _MASK
     if isinstance(value, SecretStr):
         return _MASK
     if isinstance(value, Path):

@@ -132,7 +132,7 @@ def _urls_of_hosts(url: str) -> list[str]:
 
 def credentials(url: str) -> dict[str, str]:
     """Return the user name and password in the options of a URL. Some versions of redis-py would decode them twice."""
-    options = parse_qs(urlsplit(url).query)
+    options = parse_qs(urlsplit(_urls_of_hosts(url)[0]).query)
     return {name: options[name][0] for name in ("username", "password") if name in options}
 
 
