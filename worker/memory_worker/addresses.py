@@ -45,7 +45,7 @@ def split_address(variable: str, url: str, schemes: Collection[str], expected: s
 
 
 def without_credentials(url: str) -> str:
-    """Return an address without user, password and options. It may name several hosts, which ``urlsplit`` may refuse."""
+    """Return an address without user, password and options. ``urlsplit`` may refuse one with several hosts."""
     scheme, separator, rest = url.partition("://")
     place = re.split("[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     return f"{scheme.lower()}{separator}{place}" if separator else ""
