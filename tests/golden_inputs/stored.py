@@ -112,8 +112,9 @@ def _state(
     }
 
 
-def _waits(receipt: str = _RECEIPT) -> dict[str, str]:
-    return {"class": "NotApplied", "message": f"job {receipt} was not applied within 0.01 s; it is still queued"}
+def _waits(receipt: str = _RECEIPT, paused: str = "") -> dict[str, str]:
+    message = f"job {receipt} was not applied within 0.01 s; it is still queued{paused}"
+    return {"class": "NotApplied", "message": message}
 
 
 _UNKNOWN = {
@@ -137,6 +138,20 @@ STATES = [
         [_EPOCH, _applied("1000-0")],
         ["900", ["1000-0", ""], []],
         _waits(),
+        state="waiting",
+    ),
+    _state(
+        "the queue is paused",
+        [_EPOCH, ["HSET", "mw:paused", "since", "1732000000123", "by", "ann", "reason", "a backup"]],
+        ["900", ["", ""], []],
+        _waits(paused="; the queue is paused since 2024-11-19 07:06:40 UTC by ann: a backup"),
+        state="waiting",
+    ),
+    _state(
+        "the queue is paused by nobody in particular",
+        [_EPOCH, ["HSET", "mw:paused", "since", "1732000000123", "by", "", "reason", ""]],
+        ["900", ["", ""], []],
+        _waits(paused="; the queue is paused since 2024-11-19 07:06:40 UTC"),
         state="waiting",
     ),
     _state("it was applied", [_EPOCH, _applied("1000-1")], ["900", ["1000-1", ""], []], None, state="applied"),

@@ -11,6 +11,7 @@ final class Keys
     public readonly string $since;
     public readonly string $backlog;
     public readonly string $stats;
+    public readonly string $paused;
     public readonly string $outcomes;
     public readonly string $drain;
     public readonly string $drainWakeup;
@@ -27,6 +28,7 @@ final class Keys
         $this->since = "$prefix:since";
         $this->backlog = "$prefix:backlog";
         $this->stats = "$prefix:stats";
+        $this->paused = "$prefix:paused";
         $this->outcomes = "$prefix:outcomes";
         $this->drain = "$prefix:drain";
         $this->drainWakeup = "$prefix:drain:wakeup";

@@ -29,7 +29,8 @@ final class Push
      * Append encoded jobs in this order, each to a stream of its partition. Return their receipts.
      *
      * A user who pushes much at once gets the overflow stream of his partition, and then the receipts have its number.
-     * All jobs are stored or none, and carry the trace context of the caller. Redis does not store them later than ``$limit`` allows.
+     * All jobs are stored or none, and carry the trace context of the caller. Redis does not store them later than
+     * ``$limit`` allows.
      *
      * @param non-empty-list<array{int, int, string, string}> $jobs partition, contract version, user id and encoded job
      * @return non-empty-list<Receipt>
@@ -64,6 +65,9 @@ final class Push
             return $stored;
         });
         $receipts = array_map(Receipt::parse(...), Decoded::texts($stored));
+        if (count($receipts) === 1) {
+            Tracing::name((string) $receipts[0]);
+        }
 
         return $receipts !== [] ? $receipts : throw new \LogicException('the script has returned no receipts');
     }

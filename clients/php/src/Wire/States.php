@@ -57,7 +57,8 @@ final class States
         });
         if (!$isApplied) {
             $waited = Text::general($seconds);
-            throw new NotApplied("job $receipt was not applied within $waited s; it is still queued");
+            $paused = Pause::shown($this->link, $this->keys, $limit);
+            throw new NotApplied("job $receipt was not applied within $waited s; it is still queued$paused");
         }
     }
 

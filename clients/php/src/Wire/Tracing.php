@@ -35,6 +35,14 @@ final class Tracing
         return strlen($whole) <= self::MAX_LENGTH ? $whole : $parent;
     }
 
+    /** Name the message that is sent in the current span. */
+    public static function name(string $id): void
+    {
+        if (class_exists(Span::class)) {
+            Span::getCurrent()->setAttribute('messaging.message.id', $id);
+        }
+    }
+
     /**
      * Record a span in which ``$count`` messages are sent, or answered if ``$isCall``, while ``$work`` runs.
      *

@@ -158,7 +158,7 @@ final class RedisTest extends OnRedis
                 $message = $error->getMessage();
             }
             self::assertSame($case->wait_applied->error->message ?? null, $message, $case->name);
-            foreach (['since', 'applied:5', 'dead:5', 'removed:5'] as $key) {
+            foreach (['since', 'paused', 'applied:5', 'dead:5', 'removed:5'] as $key) {
                 $this->redis($library, ['DEL', $key]);
             }
         }

@@ -28,6 +28,9 @@ final class FakeConnection implements Connection
     public int $overflow = 0;
     private int $ids = 0;
 
+    /** @var array<string, string> the fields of ``mw:paused`` */
+    public array $paused = [];
+
     /** @param array<string, string> $meta the fields of ``mw:meta`` */
     public function __construct(public array $meta = [])
     {
@@ -41,7 +44,7 @@ final class FakeConnection implements Connection
         }
 
         return match ($words[0]) {
-            'HMGET' => array_map(fn (string $name): ?string => $this->meta[$name] ?? null, array_slice($words, 2)),
+            'HMGET' => $this->fields(str_ends_with($words[1], ':paused') ? $this->paused : $this->meta, $words),
             'TIME' => ['1732000000', '0'],
             'EVALSHA' => $this->script($words),
             'BLPOP' => $this->reply === null ? null : [$words[1], $this->reply],
@@ -51,6 +54,16 @@ final class FakeConnection implements Connection
             'GET' => null,
             default => throw new \LogicException("no answer to $words[0]"),
         };
+    }
+
+    /**
+     * @param array<string, string> $hash
+     * @param non-empty-list<string> $words
+     * @return list<string|null>
+     */
+    private function fields(array $hash, array $words): array
+    {
+        return array_map(static fn (string $name): ?string => $hash[$name] ?? null, array_slice($words, 2));
     }
 
     public function reconnect(): void

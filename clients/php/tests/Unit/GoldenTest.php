@@ -201,6 +201,11 @@ final class GoldenTest extends TestCase
         }
         $redis = new FakeConnection();
         $redis->states = $case->script;
+        foreach ($case->redis as $words) {
+            if ($words[1] === 'mw:paused') {
+                $redis->paused = array_column(array_chunk(array_slice($words, 2), 2), 1, 0);
+            }
+        }
         $queue = new MemoryQueue($redis);
         $receipt = Receipt::parse($case->receipt);
         self::assertSame(Plain::json([$case->state]), Plain::json(Plain::of($queue->states([$receipt]))));

@@ -36,6 +36,7 @@ final class TracingTest extends TestCase
         self::assertSame(self::FIRST, self::argument($redis, 'push', 4));
         [$span] = Span::$started;
         self::assertSame(['send mw', 3, true, 'Unset'], [$span->name, $span->kind, $span->hasEnded, $span->status]);
+        self::assertMatchesRegularExpression('~^\d+/\d+-\d+$~', $span->attributes['messaging.message.id']);
         self::assertSame('', Tracing::context());
     }
 
