@@ -39,6 +39,7 @@ COOKIE = "memory_worker_console"
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a new page for each request, and collect what they show often."""
     monkeypatch.setattr(cache_module, "LIFE_S", 0.0)
+    monkeypatch.setattr(cache_module, "LIFE_PER_CPU", 0.0)
     monkeypatch.setattr(app_module, "_STATS_EVERY_S", 0.1)
     monkeypatch.setattr(history_module, "EVERY_S", 0.1)
     monkeypatch.setattr(processes, "_INTERVAL_S", 0.1)
@@ -161,9 +162,14 @@ class TestPages:
                 assert "script" not in csp
                 assert answer.headers["x-content-type-options"] == "nosniff"
                 assert answer.headers["x-frame-options"] == "DENY"
-                assert answer.headers["cache-control"] == "no-store"
+                if path in PAGES:
+                    assert answer.headers["cache-control"] == "no-store"
                 assert b"<script" not in answer.body
                 assert not re.search(rb"(?:src|href)=.?(?:https?:)?//", answer.body), path
+            page = (await browser.get("/")).body.decode()
+            for address in re.findall(r'<link [^>]*href="\./([^"]+)"', page):
+                assert re.fullmatch(r"(console\.css|icon\.svg)\?[0-9a-f]{12}", address)
+                assert "immutable" in (await browser.get(f"/{address}")).headers["cache-control"]
             head = await asyncio.to_thread(ask, browser.port, "/", method="HEAD")
             assert (head.status, head.body) == (200, b"")
 

@@ -6,6 +6,8 @@ While there are only a few minutes of samples, the charts show only these.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from math import floor
 from typing import NamedTuple
 
 from memory_worker.console.words import clock_of
@@ -146,10 +148,9 @@ def _slots(
     samples: Sequence[Sample], lines: Sequence[Line], shown: Callable[..., str], frame: _Frame
 ) -> Iterator[Slot]:
     """Yield what is shown for each minute of an hour, or a part of a shorter time: the largest values in it."""
-    width = WIDTH / _BINS
-    for number in range(_BINS):
-        begins = frame.now - frame.over_s * (1 - number / _BINS)
-        within = [sample for sample in samples if begins <= sample.at < begins + frame.over_s / _BINS]
-        if within:
+    width, began, step_s = WIDTH / _BINS, frame.now - frame.over_s, frame.over_s / _BINS
+    for number, found in groupby(samples, key=lambda sample: floor((sample.at - began) / step_s)):
+        if 0 <= number < _BINS:
+            within = [*found]
             parts = (f"{line.name} {shown(max(_known(line.value, within), default=None))}" for line in lines)
-            yield Slot(number * width, width, f"{clock_of(begins)} UTC: {', '.join(parts)}")
+            yield Slot(number * width, width, f"{clock_of(began + number * step_s)} UTC: {', '.join(parts)}")

@@ -1,16 +1,19 @@
-"""Pages that were made within the last second. Any number of viewers costs no more than one."""
+"""Pages that were made a short time ago. Any number of viewers costs no more than one."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
 
 from memory_worker.contract.errors import RequestRefused
 
 LIFE_S = 1.0
+LIFE_PER_CPU = 200
+"""A page is kept for this many times the CPU time that it took. So one page takes 0.5 % of a CPU at most."""
 _MOST_PAGES = 64
 _AT_ONCE = 4
 _MOST_WAITING = 64
@@ -25,6 +28,18 @@ class Made(NamedTuple):
     html: str
 
 
+class _Kept:
+    """A page that is being made or was made, and until when it is shown."""
+
+    def __init__(self, making: Callable[[_Kept], Coroutine[Any, Any, Made]]) -> None:
+        self.until = math.inf
+        self.task = asyncio.create_task(making(self))
+
+    @property
+    def is_old(self) -> bool:
+        return self.task.done() and (time.monotonic() > self.until or self.task.cancelled())
+
+
 class PageCache:
     """Makes each page at most once per second, and few pages at a time. The pages that were asked for last are kept.
 
@@ -35,30 +50,30 @@ class PageCache:
         self._free_at = 0.0
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
-        self._pages: OrderedDict[str, tuple[asyncio.Task[Made], float]] = OrderedDict()
+        self._pages: OrderedDict[str, _Kept] = OrderedDict()
 
     async def get(self, key: str, make: Callable[[], Awaitable[Made]]) -> Made:
         """Return the page of a key. Viewers who ask while it is being made wait for it together.
 
         Raises `RequestRefused` if too many pages wait already.
         """
-        task, made_at = self._pages.get(key, (None, 0.0))
-        if task is None or (task.done() and (time.monotonic() - made_at > LIFE_S or task.cancelled())):
-            task = self._start(make)
-            self._pages[key] = (task, time.monotonic())
-            task.add_done_callback(lambda done: self._finished(key, done))
+        page = self._pages.get(key)
+        if page is None or page.is_old:
+            self._pages[key] = page = self._start(make)
         self._pages.move_to_end(key)
         while len(self._pages) > _MOST_PAGES:
             self._pages.popitem(last=False)
-        return await asyncio.shield(task)
+        return await asyncio.shield(page.task)
 
-    def _start(self, make: Callable[[], Awaitable[Made]]) -> asyncio.Task[Made]:
+    def _start(self, make: Callable[[], Awaitable[Made]]) -> _Kept:
         if self._waiting >= _MOST_WAITING:
             raise RequestRefused(503, "Too many pages were asked for. Try again.")
         self._waiting += 1
-        return asyncio.create_task(self._made(make))
+        page = _Kept(lambda page: self._made(page, make))
+        page.task.add_done_callback(_look_at)
+        return page
 
-    async def _made(self, make: Callable[[], Awaitable[Made]]) -> Made:
+    async def _made(self, page: _Kept, make: Callable[[], Awaitable[Made]]) -> Made:
         try:
             async with self._turns:
                 await asyncio.sleep(max(0.0, self._free_at - time.monotonic()))
@@ -66,7 +81,9 @@ class PageCache:
                 try:
                     return await make()
                 finally:
-                    self._free_at = time.monotonic() + _REST * (time.thread_time() - began)
+                    cpu_s, now = time.thread_time() - began, time.monotonic()
+                    self._free_at = now + _REST * cpu_s
+                    page.until = now + max(LIFE_S, LIFE_PER_CPU * cpu_s)
         finally:
             self._waiting -= 1
 
@@ -74,8 +91,8 @@ class PageCache:
         """Forget all pages, because an action has changed what they show."""
         self._pages.clear()
 
-    def _finished(self, key: str, task: asyncio.Task[Made]) -> None:
-        if not task.cancelled():
-            task.exception()  # those who asked get it; if all of them have gone away, nobody needs it
-        if self._pages.get(key, (None, 0.0))[0] is task:
-            self._pages[key] = (task, time.monotonic())
+
+def _look_at(task: asyncio.Task[Made]) -> None:
+    """Take the error of a page. Those who asked get it, too, but they may have gone away."""
+    if not task.cancelled():
+        task.exception()

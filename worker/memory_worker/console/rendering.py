@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from memory_worker import __version__
-from memory_worker.console import charts, partitions, words
+from memory_worker.console import assets, charts, partitions, words
 from memory_worker.console.query import REFRESHES_S, Query
 from memory_worker.console.sources import ConsoleSources
 from memory_worker.plain_text import age, plain
@@ -51,6 +51,7 @@ class Renderer:
             time=words.time_of,
         )
         self._templates.globals.update(
+            assets=assets.addresses(),
             cell_distance=partitions.CELL,
             chart_height=charts.HEIGHT,
             chart_width=charts.WIDTH,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from importlib import resources
 from typing import Any, NamedTuple, TypeAlias
 
 from starlette.applications import Starlette
@@ -13,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from memory_worker.console import assets
 from memory_worker.console.checks import CheckRunner
 from memory_worker.console.dead_actions import DeadActions
 from memory_worker.console.dead_pages import FILTERS, dead_letter, dead_letters
@@ -76,8 +76,7 @@ class Site:
             Page("/settings", "settings", settings, ("show",)),
         ):
             yield Route(page.path, self._endpoint(page), methods=["GET"])
-        yield Route("/console.css", _stylesheet, methods=["GET"])
-        yield Route("/icon.svg", _icon, methods=["GET"])
+        yield from assets.routes()
         if self._sources.settings.console_password is not None:
             yield from Login(self._gate, self._renderer).routes()
         if self._gate.has_actions:
@@ -117,15 +116,3 @@ class Site:
         context = await page.view(self._sources, query)
         status = context.pop("status_code", 200)
         return Made(status, self._renderer.page(page.template, query, **context))
-
-
-def _static(name: str) -> bytes:
-    return resources.files("memory_worker.console").joinpath("static", name).read_bytes()
-
-
-async def _stylesheet(_request: Request) -> Response:
-    return Response(_static("console.css"), media_type="text/css")
-
-
-async def _icon(_request: Request) -> Response:
-    return Response(_static("icon.svg"), media_type="image/svg+xml")
