@@ -26,7 +26,7 @@ from tests.integration.conftest import SIGNAL_TIMEOUT_S, MakeSettings, connected
 from tests.integration.jobs import LIMITS, PARTITIONS, axis
 from tests.servers import RedisServer
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 KEYS = Keys()
 
 

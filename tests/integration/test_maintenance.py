@@ -21,8 +21,8 @@ from tests.servers import RedisServer, free_port
 def impatient(settings: MakeSettings, own_redis: RedisServer) -> Settings:
     return settings(
         redis_url=SecretStr(own_redis.url),
-        redis_timeout_s=0.3,
-        redis_patience_s=1.0,
+        redis_timeout_s=1,
+        redis_patience_s=2,
         rescue_interval_s=0.1,
         worker_grace_s=1,
     )

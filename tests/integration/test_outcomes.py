@@ -273,7 +273,7 @@ class TestClient:
                 assert refused.value.field == name, value
 
     async def test_without_a_redis_it_fails_in_time(self, redis_proxy: RedisProxy, keys: Keys) -> None:
-        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=0.2) as queue:
+        async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=1) as queue:
             assert await queue.outcomes() == []
             redis_proxy.hang()
             for work in (queue.outcomes(), queue.outcomes(timeout=0.1), queue.states([Receipt(0, "1-0")])):

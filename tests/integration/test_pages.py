@@ -124,7 +124,7 @@ class TestReady:
     async def test_a_worker_is_not_ready_while_redis_hangs(
         self, serving: Any, settings: MakeSettings, redis_proxy: RedisProxy
     ) -> None:
-        chosen = settings(redis_url=SecretStr(redis_proxy.url), redis_timeout_s=0.3, rescue_interval_s=0.05)
+        chosen = settings(redis_url=SecretStr(redis_proxy.url), redis_timeout_s=1, rescue_interval_s=0.05)
         async with serving(chosen) as page:
             redis_proxy.hang()
             assert "Redis" in await page.unready("redis")

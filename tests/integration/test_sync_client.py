@@ -40,7 +40,7 @@ from tests.integration.test_tls import Certificates, Serve, ours, serve_redis  #
 from tests.integration.threaded import Threaded, threaded
 from tests.servers import RedisServer
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 
 
 @pytest.fixture

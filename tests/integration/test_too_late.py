@@ -24,7 +24,7 @@ from tests.integration.jobs import LIMITS, PARTITIONS, axis, memory
 from tests.integration.proxies import RedisProxy
 from tests.servers import RedisServer
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = 1.0
 HOUR_S = 3600.0
 USER = 4  # of partition 0
 
@@ -164,7 +164,7 @@ class TestClient:
         await publish_meta(redis, keys, QueueMeta(partitions=PARTITIONS, limits=LIMITS))
         async with MemoryQueue.connect(redis_proxy.url, prefix=keys.prefix, timeout_s=TIMEOUT_S) as queue:
             await write(queue, 1)
-            redis_proxy.delay_s = 0.3
+            redis_proxy.delay_s = 0.7
             await queue._producer.clock.refresh(queue._producer.open().redis)
             redis_proxy.delay_s = 0.0
             redis_proxy.hang()

@@ -38,7 +38,7 @@ class Barrier:
 
 @pytest.fixture
 def writer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> LeasedWriter:
-    options = DrainOptions(partitions=1, limits=LIMITS, request_timeout_s=0.5)
+    options = DrainOptions(partitions=1, limits=LIMITS, request_timeout_s=2)
     return LeasedWriter(redis, keys, proxied_store, options, RequestGate(0, lambda: False))
 
 

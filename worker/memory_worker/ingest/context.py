@@ -228,8 +228,8 @@ class DrainContext:
 
     async def end_held(self, lease: Lease, held: Held, *, jobs: int = 0, dead: int = 0) -> DrainResult:
         """Record why the partition is held, and return the result of the drain. Another worker can apply the entry."""
-        log_event(logger, logging.WARNING, "partition_held", partition=lease.partition, needs=held.needs)
         await record_held(self._redis, self._keys, lease.partition, held)
+        log_event(logger, logging.WARNING, "partition_held", partition=lease.partition, needs=held.needs)
         return DrainResult(ending="held", wake_after_s=HELD_DELAY_S, jobs=jobs, dead=dead)
 
     def end_lost(self, lease: Lease) -> DrainResult:
