@@ -291,7 +291,7 @@ class TestPageCache:
 
         await cache.get("a", make)
         assert cache._free_at - time.monotonic() > 0.05
-        assert cache._pages["a"].until - time.monotonic() > 5  # it is shown for longer than a page that takes little
+        assert cache._pages["a"].until - time.monotonic() > 2  # it is shown for longer than a page that takes little
 
     async def test_only_some_pages_wait(self) -> None:
         cache, goes_on = PageCache(), asyncio.Event()

@@ -13,7 +13,9 @@ from memory_worker.contract.errors import RequestRefused
 
 LIFE_S = 1.0
 LIFE_PER_CPU = 200
-"""A page is kept for this many times the CPU time that it took. So one page takes 0.5 % of a CPU at most."""
+"""A page that took more CPU time is kept for this many times of it: one page takes 0.5 % of a CPU, up to 25 ms."""
+_LONGEST_LIFE_S = 5.0
+"""Workers report their figures this often."""
 _MOST_PAGES = 64
 _AT_ONCE = 4
 _MOST_WAITING = 64
@@ -41,7 +43,7 @@ class _Kept:
 
 
 class PageCache:
-    """Makes each page at most once per second, and few pages at a time. The pages that were asked for last are kept.
+    """Makes each page once in one to five seconds, and few at a time. The pages that were asked for last are kept.
 
     However many different pages are asked for, they take a third of the CPU at most.
     """
@@ -83,7 +85,7 @@ class PageCache:
                 finally:
                     cpu_s, now = time.thread_time() - began, time.monotonic()
                     self._free_at = now + _REST * cpu_s
-                    page.until = now + max(LIFE_S, LIFE_PER_CPU * cpu_s)
+                    page.until = now + min(max(LIFE_S, LIFE_PER_CPU * cpu_s), _LONGEST_LIFE_S)
         finally:
             self._waiting -= 1
 
