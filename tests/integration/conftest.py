@@ -189,7 +189,9 @@ def drainer(redis: Redis, keys: Keys, proxied_store: VectorStore) -> MakeDrainer
     """Make a drainer of a queue with one partition. It writes through the proxy and waits for nothing to settle."""
 
     def make(*, through: Redis | None = None, stopping: Callable[[], bool] = lambda: False, **options: Any) -> Drainer:
-        chosen = DrainOptions(**{"partitions": 1, "limits": LIMITS, "slice_s": 10, "settle_s": 0, **options})
+        chosen = DrainOptions(
+            **{"partitions": 1, "limits": LIMITS, "slice_s": 10, "overflow_slice_s": 10, "settle_s": 0, **options}
+        )
         return Drainer(through or redis, keys, proxied_store, chosen, stopping=stopping)
 
     return make

@@ -116,7 +116,7 @@ class TestManyRequests:
         self, settings: MakeSettings, own_redis: RedisServer, redis: Redis
     ) -> None:
         chosen = settings(redis_url=SecretStr(own_redis.url), queue_prefix="mw")
-        async with running(chosen), MemoryQueue.connect(own_redis.url, max_connections=20) as queue:
+        async with running(chosen), MemoryQueue.connect(own_redis.url, max_connections=20, timeout_s=60) as queue:
 
             async def write(user: int) -> None:
                 receipt = await queue.delete(user_id=user, point_id=f"mem_{user}_1")
@@ -150,7 +150,7 @@ class TestManyRequests:
 
     async def test_a_redis_with_few_connections_serves_many_pushes(self, own_redis: RedisServer, redis: Redis) -> None:
         await redis.config_set("maxclients", 10)
-        async with MemoryQueue.connect(own_redis.url) as queue:
+        async with MemoryQueue.connect(own_redis.url, timeout_s=60) as queue:
             await asyncio.gather(*(queue.delete(user_id=user, point_id=f"mem_{user}_1") for user in range(1, 2000)))
 
     def test_a_process_with_few_open_files_serves_many_pushes(self, own_redis: RedisServer) -> None:
@@ -161,7 +161,7 @@ from memory_worker.contract.errors import QueueUnavailable
 
 async def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
-    async with MemoryQueue.connect({own_redis.url!r}) as queue:
+    async with MemoryQueue.connect({own_redis.url!r}, timeout_s=60) as queue:
         await asyncio.gather(*(queue.delete(user_id=n, point_id=f"mem_{{n}}_1") for n in range(1, 2000)))
     files = []
     async with MemoryQueue.connect({own_redis.url!r}) as queue:

@@ -99,7 +99,7 @@ class TestThreads:
         assert await stored(redis, keys) == expected
 
     async def test_many_threads_share_a_few_connections(self, own_redis: RedisServer) -> None:
-        async with threaded(own_redis.url, threads=200, max_connections=8) as queue:
+        async with threaded(own_redis.url, threads=200, max_connections=8, timeout_s=60) as queue:
             receipt = await delete(queue, 1)
             found = await asyncio.gather(
                 *(delete(queue, user_id) for user_id in range(1, 500)),
@@ -110,7 +110,7 @@ class TestThreads:
         assert {type(one) for one in found} - {Receipt} <= {NotApplied, QueueUnavailable}
 
     async def test_a_redis_with_few_connections_serves_many_threads(self, own_redis: RedisServer) -> None:
-        async with threaded(own_redis.url, threads=100) as queue:
+        async with threaded(own_redis.url, threads=100, timeout_s=60) as queue:
             await delete(queue, 1)
             async with connected(own_redis.url) as redis:
                 await redis.config_set("maxclients", 10)
