@@ -13,9 +13,9 @@ from memory_worker.contract.errors import RequestRefused
 
 LIFE_S = 1.0
 LIFE_PER_CPU = 200
-"""A page that took more CPU time is kept for this many times of it: one page takes 0.5 % of a CPU, up to 25 ms."""
+"""A page that takes long is kept for this many times its CPU time, so that it takes 0.5 % of a CPU."""
 _LONGEST_LIFE_S = 5.0
-"""Workers report their figures this often."""
+"""No page is kept for longer, because workers report new figures this often."""
 _MOST_PAGES = 64
 _AT_ONCE = 4
 _MOST_WAITING = 64
