@@ -131,7 +131,7 @@ def test_the_steps_of_a_write_and_processes_without_a_store_over_a_network_that_
     drains = {"drain without a store", "drain without a store, 2 processes"}
     taken = {name.removeprefix("step of a write: "): found[name]["ms"] for name in found.keys() - drains - reads}
     assert {"push, wake and claim", "Qdrant: update_batch", "Redis: commit", "reply to the caller"} < taken.keys()
-    # There and back are 4 ms. A busy proxy, which subtracts the time of its own work, may be up to half too fast.
+    # The delays are 4 ms, there and back. A busy proxy may delay only half as long, because it subtracts its own work.
     assert taken["all"]["p50"] > taken["Qdrant: update_batch"]["p50"] > 2
     assert all(found[name]["ms"]["p50"] > 4 for name in reads)
     for name in drains:

@@ -193,8 +193,8 @@ class Settings(ServerSettings):
         512,
         ge=0,
         le=1_000_000,
-        description="Jobs of a partition from which on its queue counts as long. A user who pushes as many again in "
-        "a minute gets the overflow stream, so that the others need not wait. 0: nobody gets it.",
+        description="With so many jobs, a partition has a long queue. Then a user who pushes as many again within a "
+        "minute gets the overflow stream, so that the others need not wait. 0: nobody gets it.",
     )
     queue_min_replicas: int = Field(
         0,
